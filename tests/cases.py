@@ -1,0 +1,244 @@
+"""Named shapes, seeded data for them, and the one table of tolerances. Shared by the tests and by the benchmarks.
+
+Letters as everywhere: T steps, B rows, I inputs, H hidden units, P projected units (0: none), R = P or H.
+"""
+
+import zlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One LSTM and the input it gets. The name says what the case exercises, and seeds its data."""
+
+    name: str
+    T: int
+    B: int
+    I: int  # noqa: E741  the letter of the shapes
+    H: int
+    P: int = 0
+    num_layers: int = 1
+    bidirectional: bool = False
+    bias: bool = True
+    batch_first: bool = False
+    ragged: bool = False
+    """Rows of unequal lengths: 0, T and whatever falls between, unsorted."""
+    resets: bool = False
+    """About every fourth state is reset, among them those of row 0 at step 0 and half-way."""
+    scale: float = 1.0
+    """Multiplies torch's initial range of the weights; from about 10 on most gates are saturated."""
+
+    @property
+    def R(self) -> int:  # noqa: N802  the letter of the shapes
+        """Size of h and of the output of one direction."""
+        return self.P or self.H
+
+    @property
+    def directions(self) -> int:
+        """Number of directions, D."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The options that `fastlstm.LSTM`, `torch.nn.LSTM` and `reference.lstm_forward` share."""
+        return {"num_layers": self.num_layers, "bidirectional": self.bidirectional, "batch_first": self.batch_first}
+
+    def weight_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Return torch's state_dict names, in torch's order, with their shapes."""
+        shapes: dict[str, tuple[int, ...]] = {}
+        for layer in range(self.num_layers):
+            n_in = self.I if layer == 0 else self.R * self.directions
+            for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]:
+                shapes[f"weight_ih{suffix}"] = (4 * self.H, n_in)
+                shapes[f"weight_hh{suffix}"] = (4 * self.H, self.R)
+                if self.bias:
+                    shapes[f"bias_ih{suffix}"] = (4 * self.H,)
+                    shapes[f"bias_hh{suffix}"] = (4 * self.H,)
+                if self.P:
+                    shapes[f"weight_hr{suffix}"] = (self.P, self.H)
+        return shapes
+
+
+@dataclass(frozen=True)
+class Data:
+    """Everything one call needs. The shapes are those of the case, `batch_first` included."""
+
+    input: Array
+    h_0: Array
+    c_0: Array
+    state_dict: dict[str, Array]
+    lengths: Array | None
+    resets: Array | None
+
+    @property
+    def hx(self) -> tuple[Array, Array]:
+        """The initial states as torch takes them."""
+        return self.h_0, self.c_0
+
+    def astype(self, dtype: DTypeLike) -> "Data":
+        """Return the same values in another dtype; to float64 this is exact."""
+        weights = {name: array.astype(dtype) for name, array in self.state_dict.items()}
+        states = self.h_0.astype(dtype), self.c_0.astype(dtype)
+        return Data(self.input.astype(dtype), *states, weights, self.lengths, self.resets)
+
+
+def make_data(case: Case, dtype: DTypeLike) -> Data:
+    """Draw weights, input and states of a case: the same numbers every time, rounded to `dtype`.
+
+    Parameters
+    ----------
+    case : Case
+        Its name seeds the generator.
+    dtype : dtype
+        float32 or float64. The float64 values use all their bits, so that code which rounds them to float32 on its way
+        is found out; to compare a float32 result with float64 arithmetic use
+        ``make_data(case, "float32").astype("float64")``.
+
+    Returns
+    -------
+    Data
+        Weights from U(-1/sqrt(H), 1/sqrt(H)) as torch draws them, times `case.scale`; input and c_0 from N(0, 1); h_0
+        from U(-1, 1), where every output of an LSTM without projection lies.
+    """
+    rng = np.random.default_rng(zlib.crc32(case.name.encode()))
+    bound = case.scale / np.sqrt(case.H)
+    state_dict = {name: rng.uniform(-bound, bound, shape) for name, shape in case.weight_shapes().items()}
+    n_states = case.num_layers * case.directions
+    h_0 = rng.uniform(-1, 1, (n_states, case.B, case.R))
+    c_0 = rng.standard_normal((n_states, case.B, case.H))
+    x = rng.standard_normal((case.T, case.B, case.I))
+    lengths = resets = None
+    if case.ragged:
+        lengths = rng.integers(0, case.T, case.B, endpoint=True)
+        lengths[:2] = [0, case.T][: case.B]
+        lengths = rng.permutation(lengths)
+    if case.resets:
+        resets = rng.random((case.T, case.B)) < 0.25
+        resets[[0, case.T // 2], 0] = True
+    if case.batch_first:
+        x = np.ascontiguousarray(x.swapaxes(0, 1))
+        resets = None if resets is None else np.ascontiguousarray(resets.T)
+    return Data(x, h_0, c_0, state_dict, lengths, resets).astype(dtype)
+
+
+# 1 is the least; 7, 8, 9 and so on lie around the widths of SIMD registers and of packed blocks; 257 is past 256.
+ODD_SIZES = (1, 3, 7, 8, 9, 17, 25, 33, 100, 257)
+
+# One step of one layer: every odd size once as hidden units, once as inputs, once as rows.
+CELLS = (
+    *(Case(f"cell-h{n}", T=1, B=2, I=5, H=n) for n in ODD_SIZES),
+    *(Case(f"cell-i{n}", T=1, B=2, I=n, H=6) for n in ODD_SIZES),
+    *(Case(f"cell-b{n}", T=1, B=n, I=5, H=6) for n in ODD_SIZES),
+    Case("cell-no-bias", T=1, B=3, I=5, H=9, bias=False),
+)
+
+# Each option alone, then together with the others.
+LAYERS = (
+    Case("plain", T=7, B=3, I=5, H=9),
+    Case("one-of-each", T=1, B=1, I=1, H=1),
+    Case("no-steps", T=0, B=3, I=5, H=9),
+    Case("no-rows", T=7, B=0, I=5, H=9),
+    Case("no-bias", T=7, B=3, I=5, H=9, bias=False),
+    Case("batch-first", T=7, B=3, I=5, H=9, batch_first=True),
+    Case("many-steps", T=300, B=2, I=5, H=17),
+    Case("many-units", T=20, B=2, I=33, H=257),
+    Case("projection", T=7, B=3, I=5, H=9, P=4),
+    Case("projection-to-one", T=7, B=3, I=5, H=9, P=1),
+    Case("two-layers", T=7, B=3, I=5, H=9, num_layers=2),
+    Case("three-layers", T=7, B=3, I=5, H=9, num_layers=3),
+    Case("bidirectional", T=7, B=3, I=5, H=9, bidirectional=True),
+    Case("two-layers-bidirectional", T=7, B=3, I=5, H=9, num_layers=2, bidirectional=True),
+    Case("two-layers-projection", T=7, B=3, I=5, H=9, P=4, num_layers=2),
+    Case("two-layers-bidirectional-no-bias", T=7, B=3, I=5, H=9, num_layers=2, bidirectional=True, bias=False),
+    Case("everything", T=8, B=5, I=7, H=10, P=3, num_layers=2, bidirectional=True, batch_first=True, ragged=True),
+    Case("ragged", T=7, B=6, I=5, H=9, ragged=True),
+    Case("ragged-batch-first", T=7, B=6, I=5, H=9, ragged=True, batch_first=True),
+    Case("ragged-projection", T=7, B=6, I=5, H=9, P=4, ragged=True),
+    Case("ragged-two-layers-bidirectional", T=7, B=6, I=5, H=9, num_layers=2, bidirectional=True, ragged=True),
+    Case("resets", T=12, B=3, I=5, H=9, resets=True),
+    Case("resets-two-layers-projection", T=12, B=3, I=5, H=9, P=4, num_layers=2, resets=True),
+    Case("resets-ragged-batch-first", T=12, B=6, I=5, H=9, num_layers=2, resets=True, ragged=True, batch_first=True),
+)
+
+# Few steps, no projection: with weights this large the recurrence is chaotic and would amplify every rounding, right or
+# wrong; a projection would leave h unbounded on top.
+SATURATED = (
+    *(Case(f"saturated-h{n}", T=1, B=3, I=n, H=n, scale=30.0) for n in (1, 9, 100)),
+    Case("saturated-layer", T=3, B=3, I=5, H=9, scale=30.0),
+    Case("saturated-bidirectional", T=3, B=3, I=5, H=9, bidirectional=True, scale=30.0),
+)
+
+# What the benchmarks time, with as many inputs as units: a stream that steps, a sequence alone, a batch.
+SPEED_STEP = tuple(Case(f"step-h{n}", T=1, B=1, I=n, H=n) for n in (32, 64, 128, 256, 512))
+SPEED_SEQUENCE = tuple(Case(f"sequence-h{n}", T=100, B=1, I=n, H=n) for n in (32, 64, 128, 256, 512, 1024))
+SPEED_BATCH = tuple(Case(f"batch-h{n}", T=50, B=32, I=n, H=n) for n in (64, 128, 256, 512, 1024))
+SPEED = SPEED_STEP + SPEED_SEQUENCE + SPEED_BATCH
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Bound on |actual - expected| / (1 + |expected|), element by element, for results of either dtype."""
+
+    float32: float
+    float64: float
+    reason: str
+
+
+# Each bound is two to three times the largest error measured, over 9 to 200 draws of each case (one draw of the largest
+# SPEED cases): it leaves room for another CPU, libm or BLAS, and still catches a wrong term in a sum. A "chain" adds
+# one fused multiply-add after the other, as the compiled kernels do; it was emulated for the measurement. Errors are
+# divided by 1 + |expected|: about absolute for h, in -1..1 but for projections, and relative for large cells.
+TOLERANCES: dict[str, Tolerance] = {
+    "hand-computed": Tolerance(
+        1.2e-7, 2e-16, "One unit has four products and two activations to round: measured 4.0e-8 and 6.6e-17."
+    ),
+    "sigmoid": Tolerance(
+        2.4e-7, 2.5e-16, "Quotient of a result and its exact value, hence relative: measured 1.2e-7 and 1.1e-16."
+    ),
+    "forward": Tolerance(
+        1.5e-6, 5e-15, "CELLS and LAYERS against the float64 reference: a chain is off by up to 6.1e-7 and 2.2e-15."
+    ),
+    "forward, wide": Tolerance(
+        2.5e-6, 5e-15, "SPEED, sums of up to 2048 terms: a chain is off by up to 1.0e-6, torch by 1.2e-6 and 1.9e-15."
+    ),
+    "forward, saturated": Tolerance(
+        4e-5, 2e-13, "SATURATED, sums 30 times larger round 30 times more coarsely: a chain is off by 1.5e-5, 7.3e-14."
+    ),
+    "regrouped": Tolerance(
+        2.5e-7, 5e-16, "The same step in another batch: BLAS may add in another order: measured 9.5e-8 and 2.1e-16."
+    ),
+    "torch": Tolerance(
+        2e-6, 4e-15, "CELLS and LAYERS, two results that each round on their own: measured 9.0e-7 and 1.7e-15."
+    ),
+    "torch, saturated": Tolerance(
+        3e-5, 1e-13, "SATURATED, two results that each round large sums on their own: measured 1.1e-5 and 3.5e-14."
+    ),
+    "golden": Tolerance(
+        2.2e-7, 4e-16, "Stored torch results of at most 8 inputs and 4 units: measured 8.7e-8 and 1.4e-16."
+    ),
+}
+
+
+def assert_close(actual: ArrayLike, expected: ArrayLike, tolerance: str) -> None:
+    """Raise AssertionError unless `actual` is `expected` within ``TOLERANCES[tolerance]``; NaN equals NaN.
+
+    Parameters
+    ----------
+    actual : array_like of float32 or float64, any shape
+        Its dtype chooses the column of the table.
+    expected : array_like, shape of `actual`
+        May be of the wider dtype.
+    tolerance : str
+        Key of `TOLERANCES`.
+    """
+    actual, expected = np.asarray(actual), np.asarray(expected)
+    assert actual.shape == expected.shape, f"expected shape {expected.shape}, got {actual.shape}"
+    entry = TOLERANCES[tolerance]
+    bound = {"float32": entry.float32, "float64": entry.float64}[actual.dtype.name]
+    np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound, err_msg=f"{tolerance}: {entry.reason}")
