@@ -1,0 +1,19 @@
+/* What C11 leaves to the compiler. GCC and Clang (clang-cl on Windows) are supported.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_COMPILER_H
+#define FASTLSTM_COMPILER_H
+
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE __attribute__((noinline))
+
+#if defined(__clang__)
+#define UNROLL _Pragma("unroll")
+#else
+#define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* into L2: the weights that the next tiles will read */
+#define PREFETCH_L2(p) __builtin_prefetch((p), 0, 2)
+
+#endif

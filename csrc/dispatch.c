@@ -1,0 +1,142 @@
+/* The only file that knows CPUs: one row per instruction set, best first.
+ *
+ * To add one: a header in simd/, a line in CMakeLists.txt, a row here.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <string.h>
+#include "fpenv.h"
+#include "plan.h"
+
+/* ---- what this CPU, and the system under it, can run ------------------------------------------------------------ */
+
+static int always(void) {
+  return 1;
+}
+
+#if defined(__x86_64__) || defined(_M_X64)
+#include <cpuid.h>
+
+/* the register state that the system saves on a context switch: a CPU's AVX is of no use to a kernel that loses it */
+static uint64_t saved_state(void) {
+  uint32_t a, d;
+  __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
+  return ((uint64_t)d << 32) | a;
+}
+
+enum { XMM_YMM = 0x6, OPMASK_ZMM = 0xe0 };
+
+/* x86-64-v3 */
+static int has_avx2(void) {
+  uint32_t a, b, c, d;
+  const uint32_t leaf1 = bit_FMA | bit_MOVBE | bit_F16C | bit_AVX | bit_OSXSAVE;
+  const uint32_t leaf7 = bit_AVX2 | bit_BMI | bit_BMI2;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf1) != leaf1) return 0;
+  if ((saved_state() & XMM_YMM) != XMM_YMM) return 0;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & leaf7) != leaf7) return 0;
+  return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
+}
+#endif
+
+/* ---- the table -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  const char *name, *description;
+  int (*supported)(void);
+  const fl_kernels *f32, *f64;
+} fl_isa;
+
+#define FL_ISA(isa, description, supported) {#isa, description, supported, &fl_kernels_##isa##_f32, &fl_kernels_##isa##_f64},
+#define FL_TABLES(isa) extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;
+
+/* FASTLSTM_HAVE_*: set by CMake for the objects that it built */
+#ifdef FASTLSTM_HAVE_AVX2
+FL_TABLES(avx2)
+#endif
+FL_TABLES(scalar)
+
+static const fl_isa table[] = {
+#ifdef FASTLSTM_HAVE_AVX2
+    FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
+#endif
+    FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)
+};
+
+enum { ROWS = sizeof table / sizeof table[0] };
+
+/* CPUID costs microseconds under a hypervisor, so each answer is kept: 0 not asked yet, 1 no, 2 yes. A fact about the
+ * machine, not a choice: racing threads write the same value. */
+static int supported(size_t row) {
+  static _Atomic signed char known[ROWS];
+  if (!known[row]) known[row] = table[row].supported() ? 2 : 1;
+  return known[row] == 2;
+}
+
+static const fl_isa *find(const char *name) {
+  for (size_t j = 0; j < ROWS; j++)
+    if ((!name || !strcmp(name, table[j].name)) && supported(j)) return &table[j];
+  return NULL;
+}
+
+const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found) {
+  const fl_isa *const row = find(isa);
+  if (!row) return NULL;
+  *found = row->name;
+  return dtype == FL_FLOAT32 ? row->f32 : row->f64;
+}
+
+const char *fl_isa_name(size_t index) {
+  for (size_t j = 0; j < ROWS; j++)
+    if (supported(j) && index-- == 0) return table[j].name;
+  return NULL;
+}
+
+const char *fl_isa_description(const char *name) {
+  const fl_isa *const row = name ? find(name) : NULL;
+  return row ? row->description : NULL;
+}
+
+/* ---- kernels that are public by themselves ---------------------------------------------------------------------- */
+
+static const fl_kernels *checked(const char *isa, fl_dtype dtype, fl_status *status) {
+  const char *found;
+  *status = FL_ERROR_ARGUMENT;
+  if (dtype != FL_FLOAT32 && dtype != FL_FLOAT64) return NULL;
+  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
+  *status = kernels ? FL_OK : FL_ERROR_ISA;
+  return kernels;
+}
+
+fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+  fl_status status;
+  const fl_kernels *const kernels = checked(isa, dtype, &status);
+  if (kernels) {
+    const fl_fpenv caller = fl_fpenv_enter();
+    kernels->sigmoid(x, y, n);
+    fl_fpenv_leave(caller);
+  }
+  return status;
+}
+
+fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+  fl_status status;
+  const fl_kernels *const kernels = checked(isa, dtype, &status);
+  if (kernels) {
+    const fl_fpenv caller = fl_fpenv_enter();
+    kernels->tanh(x, y, n);
+    fl_fpenv_leave(caller);
+  }
+  return status;
+}
+
+fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                           void *c_next, void *h) {
+  fl_status status;
+  const fl_kernels *const kernels = checked(isa, dtype, &status);
+  if (kernels) {
+    const fl_gates gates = {rows, units, z, c, c_next, h};
+    const fl_fpenv caller = fl_fpenv_enter();
+    kernels->gates_forward(&gates);
+    fl_fpenv_leave(caller);
+  }
+  return status;
+}

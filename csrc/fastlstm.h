@@ -1,0 +1,172 @@
+/* fastlstm: LSTM forward passes for CPUs, the same bits for every batch size, thread count, chunking and instruction set.
+ *
+ * A plan holds packed weights and is immutable: any number of threads may use one plan at once. Nothing here allocates
+ * except fl_plan_create, fl_pool_create and what they say; nothing prints, aborts or keeps global state. Every pointer below
+ * has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I input, H hidden, P projection,
+ * R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer and D*R for the others. "real" is
+ * float or double, by the plan's type. Gate order is i, f, g, o.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_H
+#define FASTLSTM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum fl_status {
+  FL_OK = 0,
+  FL_ERROR_ARGUMENT = 1, /* a size, type or pointer that cannot be */
+  FL_ERROR_OVERFLOW = 2, /* sizes whose product does not fit in memory's address range */
+  FL_ERROR_MEMORY = 3,   /* malloc said no */
+  FL_ERROR_ISA = 4,      /* unknown instruction set name, or one that this CPU lacks */
+  FL_ERROR_THREADS = 5,  /* the system would not start a thread */
+} fl_status;
+
+/* What the status means, in a few words. Static string. */
+const char *fl_status_text(fl_status status);
+
+typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
+
+/* ---- instruction sets ------------------------------------------------------------------------------------------- */
+
+/* Name of the index-th instruction set that is built in and that this CPU has, best first; NULL past the last.
+ * Static string. "scalar" is always the last. */
+const char *fl_isa_name(size_t index);
+
+/* One line about it ("256-bit vectors with FMA: ..."). NULL for an unknown name. Static string. */
+const char *fl_isa_description(const char *name);
+
+/* The activations and the gates alone.
+ *   isa     name, or NULL for the best; FL_ERROR_ISA if unknown
+ *   x, y    [n] reals; x read, y written; y may be x
+ *   z       [rows, 4*units] reals, gates i f g o; read
+ *   c       [rows, units] reals; read; may be c_next
+ *   c_next  [rows, units] reals; written
+ *   h       [rows, units] reals; written; no alias */
+fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                           void *c_next, void *h);
+
+/* ---- plan ------------------------------------------------------------------------------------------------------- */
+
+typedef struct fl_plan fl_plan;
+
+typedef struct fl_config {
+  fl_dtype dtype;
+  size_t input_size;  /* I > 0 */
+  size_t hidden_size; /* H > 0 */
+  size_t proj_size;   /* P < H, 0 for none */
+  size_t num_layers;  /* L > 0 */
+  size_t directions;  /* D: 1, or 2 for bidirectional */
+} fl_config;
+
+/* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create only. */
+typedef struct fl_weights {
+  const void *weight_ih; /* [4H, I_l] reals, contiguous */
+  const void *weight_hh; /* [4H, R] reals, contiguous */
+  const void *bias_ih;   /* [4H] reals, or NULL for zeros */
+  const void *bias_hh;   /* [4H] reals, or NULL for zeros */
+  const void *weight_hr; /* [P, H] reals, contiguous; NULL if and only if P = 0 */
+} fl_weights;
+
+/* Pack weights into a new plan.
+ *   plan     written: the new plan, owned by the caller (fl_plan_destroy), or NULL on error
+ *   weights  [L*D], index layer*D + direction; read
+ *   isa      name of an instruction set, or NULL for the best one; read */
+fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
+
+/* Frees it. NULL is fine. No call may be using the plan. */
+void fl_plan_destroy(fl_plan *plan);
+
+/* The instruction set that the plan runs on: the name its kernels were built with. Static string. */
+const char *fl_plan_isa(const fl_plan *plan);
+
+/* bytes of packed weights */
+size_t fl_plan_size(const fl_plan *plan);
+
+/* ---- threads ---------------------------------------------------------------------------------------------------- */
+
+/* A pool of worker threads, owned by the caller. Workers sleep between calls: no spinning when idle. One call uses a pool
+ * at a time; a second one that arrives meanwhile runs on its own thread instead, as does every call in a process that was
+ * forked after the pool was made. The bits are the same in every case. */
+typedef struct fl_pool fl_pool;
+
+/* threads: how many share the work, the caller's included; threads - 1 are started. */
+fl_status fl_pool_create(fl_pool **pool, size_t threads);
+
+/* Joins and frees. NULL is fine. No call may be using the pool. */
+void fl_pool_destroy(fl_pool *pool);
+
+/* ---- whole sequences -------------------------------------------------------------------------------------------- */
+
+/* Strides are in bytes and may be negative; the innermost axis is always contiguous. Outputs may not alias anything. */
+typedef struct fl_sequence {
+  size_t T, B;
+  const void *input; /* [T, B, I] reals; read */
+  ptrdiff_t input_t, input_b;
+  void *output; /* [T, B, D*R] reals; written; 0 past a row's length */
+  ptrdiff_t output_t, output_b;
+  const void *h_0;        /* [L*D, B, R] reals, contiguous; read; NULL for zeros */
+  const void *c_0;        /* [L*D, B, H] reals, contiguous; read; NULL for zeros */
+  void *h_n;              /* [L*D, B, R] reals, contiguous; written */
+  void *c_n;              /* [L*D, B, H] reals, contiguous; written */
+  const int64_t *lengths; /* [B], each 0..T; read; NULL if all are T */
+  const uint8_t *resets;  /* [T, B], not 0 where the row's state is zero before the step; read; NULL for none; D = 1 */
+  ptrdiff_t resets_t, resets_b;
+} fl_sequence;
+
+/* bytes of workspace that fl_forward needs for these sizes (any lengths) and this many threads; SIZE_MAX on overflow */
+size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads);
+
+/* The whole sequence through all layers. Allocates nothing.
+ *   pool       NULL to stay on the caller's thread
+ *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller; scratch */
+fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
+
+/* ---- step by step ----------------------------------------------------------------------------------------------- */
+
+/* A stream keeps h and c of B rows and the scratch of a step in memory that the caller gives it. D = 1. One thread at a
+ * time. The plan must outlive it. */
+typedef struct fl_stream fl_stream;
+
+/* bytes that a stream takes; SIZE_MAX on overflow */
+size_t fl_stream_size(const fl_plan *plan, size_t B);
+
+/* Build a stream with zero state.
+ *   memory   fl_stream_size bytes, 64-byte aligned, owned by the caller; the result points into it
+ * NULL if the plan is bidirectional. */
+fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
+
+/* One step of all rows and layers. Allocates nothing.
+ *   x  [B, I] reals, contiguous; read
+ *   y  [B, R] reals, contiguous; written; may be x */
+void fl_stream_step(fl_stream *stream, const void *x, void *y);
+
+/* Copy the state out or in.
+ *   h  [L, B, R] reals, contiguous
+ *   c  [L, B, H] reals, contiguous; in fl_stream_set either may be NULL for zeros */
+void fl_stream_get(const fl_stream *stream, void *h, void *c);
+void fl_stream_set(fl_stream *stream, const void *h, const void *c);
+
+/* bytes of workspace that fl_cell needs; SIZE_MAX on overflow */
+size_t fl_cell_size(const fl_plan *plan, size_t B);
+
+/* One step without a stream: state in, state out. L = 1, D = 1, P = 0. Allocates nothing.
+ *   x         [B, I] reals, contiguous; read
+ *   h, c      [B, H] reals, contiguous; read; NULL for zeros
+ *   h_next    [B, H] reals, contiguous; written; may not alias x or h
+ *   c_next    [B, H] reals, contiguous; written; may be c
+ *   workspace fl_cell_size bytes, 64-byte aligned, owned by the caller; scratch */
+void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,
+             void *workspace);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,73 @@
+/* The kernels: one list declares them, fills the tables, and is what the checks and the benchmarks walk.
+ *
+ * A kernel is compiled once per instruction set and per real type (kernels_tmpl.c); all of them give the same bits.
+ * Kernels trust their arguments: the callers in plan.c, forward.c and stream.c have checked them.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_KERNELS_H
+#define FASTLSTM_KERNELS_H
+
+#include <stddef.h>
+
+enum {
+  FL_UNITS = 8,  /* hidden units in a panel: the granule of packing and of thread splits */
+  FL_PANEL = 32, /* reals of a panel per k: 4 gates of 8 units, [i 8][f 8][g 8][o 8] */
+};
+
+/* Rows of a left operand. `rows[r]` points to `k` contiguous reals; rows may be anywhere, so batches, time strides,
+ * directions, sorted lengths and resets are all a matter of pointers. Read only. */
+typedef struct {
+  const void *const *rows; /* [m] pointers to [k] reals, owned by the caller */
+  size_t k;                /* reals in a row */
+} fl_operand;
+
+/* z[p][r][j] = start[p][j] + sum_k a[r][k] * weights[p][k][j], one chain of fused multiply-adds per output, k ascending,
+ * first through operand[0], then through operand[1]. */
+typedef struct {
+  size_t m;              /* rows */
+  size_t first, last;    /* panels first <= p < last */
+  fl_operand operand[2]; /* operand[1].k = 0 where there is only one */
+  const void *weights;   /* [panel][k][FL_PANEL] reals, 64-byte aligned: both operands' k one after the other; read */
+  size_t weights_panel;  /* reals from a panel of `weights` to the next */
+  const void *start;     /* [panel][FL_PANEL] reals, or NULL: z already holds the start of each chain; read */
+  void *z;               /* [panel][row][FL_PANEL] reals; written, and read when start is NULL; no alias */
+  size_t z_panel;        /* reals from a panel of `z` to the next */
+} fl_product;
+
+/* A product followed by the gates of the same rows and panels:
+ * c[r] = f * c[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
+typedef struct {
+  fl_product product; /* with `start` given, z is scratch of FL_STEP_SCRATCH(m) reals */
+  size_t units;       /* H: units past it in the last panel are neither read nor written */
+  void *const *c;     /* [m] pointers to [H] reals: read and written in place */
+  void *const *h;     /* [m] pointers to [H] reals: written; must not alias the operands' rows */
+} fl_step;
+
+/* reals of scratch that a fused step of m rows needs: a group of panels (gates.h) of m rows */
+enum { FL_GROUP_ROWS = 16 };
+#define FL_STEP_SCRATCH(m) ((size_t)FL_PANEL * ((size_t)(m) > FL_GROUP_ROWS ? (size_t)(m) : FL_GROUP_ROWS))
+
+/* The gates alone, on pre-activations in the natural order: z[r] = [i units][f units][g units][o units]. */
+typedef struct {
+  size_t rows, units;
+  const void *z; /* [rows][4*units] reals, contiguous; read */
+  const void *c; /* [rows][units] reals, contiguous; read; may be c_next */
+  void *c_next;  /* [rows][units] reals, contiguous; written */
+  void *h;       /* [rows][units] reals, contiguous; written; no alias with the others */
+} fl_gates;
+
+/* X(name, argument list) */
+#define FL_KERNEL_LIST(X)                                                                                             \
+  X(sigmoid, (const void *x, void *y, size_t n)) /* y[n] = 1 / (1 + e^-x[n]); y may be x */                           \
+  X(tanh, (const void *x, void *y, size_t n))    /* y[n] = tanh x[n]; y may be x */                                   \
+  X(gates_forward, (const fl_gates *g))          /* activations and their Hadamard combination */                     \
+  X(product, (const fl_product *a))              /* packed matrix product, from one row (GEMV) to many (GEMM) */      \
+  X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */
+
+typedef struct {
+#define FL_DECLARE(name, arguments) void(*name) arguments;
+  FL_KERNEL_LIST(FL_DECLARE)
+#undef FL_DECLARE
+} fl_kernels;
+
+#endif

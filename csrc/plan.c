@@ -1,0 +1,177 @@
+/* Sizes and weight packing. The plan is immutable once made: threads share it.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "plan.h"
+
+#include "arena.h"
+
+const char *fl_status_text(fl_status status) {
+  switch (status) {
+    case FL_OK: return "ok";
+    case FL_ERROR_ARGUMENT: return "an argument that cannot be";
+    case FL_ERROR_OVERFLOW: return "sizes whose product overflows";
+    case FL_ERROR_MEMORY: return "out of memory";
+    case FL_ERROR_ISA: return "unknown or unsupported instruction set";
+    case FL_ERROR_THREADS: return "a thread could not be started";
+  }
+  return "unknown status";
+}
+
+/* ---- packing ---------------------------------------------------------------------------------------------------- */
+
+/* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. */
+#define PACK(type)                                                                                  \
+  for (size_t j = 0; j < k; j++)                                                                    \
+    for (size_t lane = 0; lane < FL_PANEL; lane++)                                                  \
+      if (row[lane]) ((type *)to)[j * FL_PANEL + lane] = ((const type *)row[lane])[j];
+
+static void pack_panel(char *to, const char *const *row, size_t k, size_t real) {
+  if (real == sizeof(float)) {
+    PACK(float)
+  } else {
+    PACK(double)
+  }
+}
+
+#define ADD(type)                                                                                   \
+  ((type *)bias)[at] = (w->bias_ih ? ((const type *)w->bias_ih)[row] : (type)0) +                   \
+                       (w->bias_hh ? ((const type *)w->bias_hh)[row] : (type)0);
+
+static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias, char *weights) {
+  const size_t real = plan->real, I = layer->input_size, R = plan->R, H = plan->H;
+  for (size_t p = 0; p < plan->panels; p++) {
+    const char *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
+    for (size_t lane = 0; lane < FL_PANEL; lane++) {
+      const size_t unit = p * FL_UNITS + lane % FL_UNITS;
+      if (unit >= H) continue;
+      const size_t row = lane / FL_UNITS * H + unit, at = p * FL_PANEL + lane;
+      ih[lane] = (const char *)w->weight_ih + row * I * real;
+      hh[lane] = (const char *)w->weight_hh + row * R * real;
+      if (real == sizeof(float)) {
+        ADD(float)
+      } else {
+        ADD(double)
+      }
+    }
+    char *const panel = weights + p * (I + R) * FL_PANEL * real;
+    pack_panel(panel, ih, I, real);
+    pack_panel(panel + I * FL_PANEL * real, hh, R, real);
+  }
+}
+
+static void pack_projection(const fl_plan *plan, const fl_weights *w, char *project) {
+  const size_t row_bytes = plan->H * plan->real;
+  for (size_t p = 0; p < plan->project_panels; p++) {
+    const char *row[FL_PANEL] = {0};
+    for (size_t lane = 0; lane < FL_PANEL && p * FL_PANEL + lane < plan->P; lane++)
+      row[lane] = (const char *)w->weight_hr + (p * FL_PANEL + lane) * row_bytes;
+    pack_panel(project + p * FL_PANEL * row_bytes, row, plan->H, plan->real);
+  }
+}
+
+/* ---- create ----------------------------------------------------------------------------------------------------- */
+
+static fl_status check(const fl_config *config, const fl_weights *weights) {
+  if (!config || !weights) return FL_ERROR_ARGUMENT;
+  if (config->dtype != FL_FLOAT32 && config->dtype != FL_FLOAT64) return FL_ERROR_ARGUMENT;
+  if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
+  if (config->directions != 1 && config->directions != 2) return FL_ERROR_ARGUMENT;
+  if (config->proj_size >= config->hidden_size) return FL_ERROR_ARGUMENT;
+  for (size_t j = 0; j < config->num_layers * config->directions; j++) {
+    if (!weights[j].weight_ih || !weights[j].weight_hh) return FL_ERROR_ARGUMENT;
+    if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
+  }
+  return FL_OK;
+}
+
+/* bytes of one layer's parts; 0 on overflow */
+static int layer_bytes(const fl_plan *plan, size_t input_size, size_t *bias, size_t *weights, size_t *project) {
+  const size_t panel = FL_PANEL * plan->real;
+  size_t k;
+  if (input_size > (size_t)PTRDIFF_MAX - plan->R) return 0;
+  if (!fl_multiply(plan->panels, panel, bias)) return 0;
+  if (!fl_multiply(plan->panels, input_size + plan->R, &k) || !fl_multiply(k, panel, weights)) return 0;
+  if (!fl_multiply(plan->project_panels, plan->H, &k) || !fl_multiply(k, panel, project)) return 0;
+  *bias = fl_align(*bias);
+  *weights = fl_align(*weights);
+  *project = fl_align(*project);
+  return *bias <= PTRDIFF_MAX / 4 && *weights <= PTRDIFF_MAX / 4 && *project <= PTRDIFF_MAX / 4;
+}
+
+fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weights *weights, const char *isa) {
+  if (!out) return FL_ERROR_ARGUMENT;
+  *out = NULL;
+  const fl_status status = check(config, weights);
+  if (status != FL_OK) return status;
+
+  fl_plan plan = {.real = config->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double)};
+  plan.kernels = fl_kernels_of(isa, config->dtype, &plan.isa);
+  if (!plan.kernels) return FL_ERROR_ISA;
+  plan.I = config->input_size;
+  plan.H = config->hidden_size;
+  plan.P = config->proj_size;
+  plan.R = plan.P ? plan.P : plan.H;
+  plan.L = config->num_layers;
+  plan.D = config->directions;
+  if (plan.H > (size_t)PTRDIFF_MAX / 8 || plan.L > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
+  plan.panels = (plan.H + FL_UNITS - 1) / FL_UNITS;
+  plan.project_panels = (plan.P + FL_PANEL - 1) / FL_PANEL;
+
+  size_t first[3], deeper[3], total = 0;
+  if (!layer_bytes(&plan, plan.I, &first[0], &first[1], &first[2])) return FL_ERROR_OVERFLOW;
+  if (!layer_bytes(&plan, plan.D * plan.R, &deeper[0], &deeper[1], &deeper[2])) return FL_ERROR_OVERFLOW;
+  for (size_t l = 0; l < plan.L; l++) {
+    const size_t *const b = l ? deeper : first;
+    for (size_t d = 0; d < plan.D; d++) {
+      if (total > (size_t)PTRDIFF_MAX / 4) return FL_ERROR_OVERFLOW;
+      total += b[0] + b[1] + b[2];
+    }
+  }
+  const size_t zeros = fl_align(plan.project_panels * FL_PANEL * plan.real);
+  plan.bytes = total + zeros;
+
+  fl_plan *const made = malloc(sizeof *made);
+  fl_layer *const layers = calloc(plan.L * plan.D, sizeof *layers);
+  char *at = fl_allocate(plan.bytes); /* zeroed: so are the lanes past the last unit */
+  if (!made || !layers || !at) {
+    free(made);
+    free(layers);
+    fl_free(at);
+    return FL_ERROR_MEMORY;
+  }
+  plan.layers = layers;
+  plan.block = at;
+  plan.zeros = at;
+  at += zeros;
+  for (size_t j = 0; j < plan.L * plan.D; j++) {
+    const size_t *const b = j / plan.D ? deeper : first;
+    fl_layer *const layer = &layers[j];
+    layer->input_size = j / plan.D ? plan.D * plan.R : plan.I;
+    pack_gates(&plan, layer, &weights[j], at, at + b[0]);
+    layer->bias = at;
+    layer->weights = at + b[0];
+    if (plan.P) {
+      pack_projection(&plan, &weights[j], at + b[0] + b[1]);
+      layer->project = at + b[0] + b[1];
+    }
+    at += b[0] + b[1] + b[2];
+  }
+  *made = plan;
+  *out = made;
+  return FL_OK;
+}
+
+void fl_plan_destroy(fl_plan *plan) {
+  if (!plan) return;
+  fl_free(plan->block);
+  free(plan->layers);
+  free(plan);
+}
+
+const char *fl_plan_isa(const fl_plan *plan) {
+  return plan->isa;
+}
+
+size_t fl_plan_size(const fl_plan *plan) {
+  return plan->bytes;
+}

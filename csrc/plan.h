@@ -1,0 +1,34 @@
+/* Inside of a plan.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_PLAN_H
+#define FASTLSTM_PLAN_H
+
+#include "fastlstm.h"
+#include "kernels.h"
+
+/* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
+typedef struct {
+  size_t input_size;
+  const char *bias;    /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
+  const char *weights; /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
+  const char *project; /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
+} fl_layer;
+
+struct fl_plan {
+  const fl_kernels *kernels;
+  const char *isa;
+  size_t real;   /* bytes of one */
+  size_t I, H, P, R, L, D;
+  size_t panels;         /* of H units */
+  size_t project_panels; /* of P outputs */
+  size_t bytes;          /* of the block */
+  void *block;           /* the packed weights */
+  const char *zeros;     /* [FL_PANEL * project_panels] zeros, where a projection's chains start */
+  fl_layer *layers;      /* [L*D] */
+};
+
+/* dispatch.c: the kernels of a name (NULL: the best); *found gets the name. NULL if there are none. */
+const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found);
+
+#endif

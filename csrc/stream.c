@@ -1,0 +1,190 @@
+/* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <string.h>
+#include "arena.h"
+#include "fpenv.h"
+#include "plan.h"
+
+/* h lives twice: a step reads one copy and writes the other, since every unit reads all of the old h. */
+struct fl_stream {
+  const fl_plan *plan;
+  size_t B;
+  int turn;            /* which copy holds the state */
+  const void **x;      /* [B] rows of the caller's input */
+  char *h[2];          /* [L, B, R] */
+  char *c;             /* [L, B, H] */
+  char *p;             /* [project panels][B][FL_PANEL] */
+  fl_step *steps[2];   /* [L], for each turn */
+  fl_product *project; /* [L] */
+};
+
+/* [n] pointers to rows of `bytes` each */
+static void *carve_rows(fl_arena *a, char *rows, size_t n, size_t bytes) {
+  void **const pointers = fl_carve(a, n, sizeof *pointers);
+  if (a->at)
+    for (size_t r = 0; r < n; r++) pointers[r] = rows + r * bytes;
+  return pointers;
+}
+
+static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
+  const size_t L = plan->L, h_row = plan->R * plan->real, c_row = plan->H * plan->real;
+  size_t LB;
+  if (!fl_multiply(L, B, &LB)) {
+    a->overflow = 1;
+    return NULL;
+  }
+  fl_stream s = {.plan = plan, .B = B};
+  fl_stream *const stream = fl_carve(a, 1, sizeof s);
+  s.x = fl_carve(a, B, sizeof *s.x);
+  for (int turn = 0; turn < 2; turn++) s.h[turn] = fl_carve(a, LB, h_row);
+  s.c = fl_carve(a, LB, c_row);
+  char *const m = fl_carve(a, plan->P ? B : 0, c_row);
+  s.p = fl_carve(a, plan->project_panels * B, FL_PANEL * plan->real);
+  char *const z = fl_carve(a, FL_STEP_SCRATCH(B), plan->real);
+  for (int turn = 0; turn < 2; turn++) s.steps[turn] = fl_carve(a, L, sizeof *s.steps[turn]);
+  s.project = fl_carve(a, L, sizeof *s.project);
+  void *const h0 = carve_rows(a, s.h[0], LB, h_row), *const h1 = carve_rows(a, s.h[1], LB, h_row);
+  void **const h[2] = {h0, h1}, **const c = carve_rows(a, s.c, LB, c_row);
+  void **const mm = carve_rows(a, m, plan->P ? B : 0, c_row);
+  if (!a->at) return NULL;
+
+  for (size_t l = 0; l < L; l++) {
+    const fl_layer *const layer = &plan->layers[l];
+    for (int turn = 0; turn < 2; turn++) {
+      void **const fresh = h[!turn] + l * B;
+      s.steps[turn][l] = (fl_step){
+          .product = {.m = B,
+                      .last = plan->panels,
+                      .operand = {{l ? (const void *const *)(fresh - B) : s.x, layer->input_size},
+                                  {(const void *const *)h[turn] + l * B, plan->R}},
+                      .weights = layer->weights,
+                      .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
+                      .start = layer->bias,
+                      .z = z,
+                      .z_panel = B * FL_PANEL},
+          .units = plan->H,
+          .c = c + l * B,
+          .h = plan->P ? mm : fresh,
+      };
+    }
+    s.project[l] = (fl_product){.m = B,
+                                .last = plan->project_panels,
+                                .operand = {{(const void *const *)mm, plan->H}},
+                                .weights = layer->project,
+                                .weights_panel = plan->H * FL_PANEL,
+                                .start = plan->zeros,
+                                .z = s.p,
+                                .z_panel = B * FL_PANEL};
+  }
+  *stream = s;
+  return stream;
+}
+
+size_t fl_stream_size(const fl_plan *plan, size_t B) {
+  fl_arena a = {0};
+  lay_out(plan, B, &a);
+  return a.overflow ? SIZE_MAX : a.used;
+}
+
+fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory) {
+  if (plan->D != 1) return NULL;
+  fl_arena a = {.at = memory};
+  fl_stream *const s = lay_out(plan, B, &a);
+  if (s) fl_stream_set(s, NULL, NULL);
+  return s;
+}
+
+/* [panel][row][32] to rows of R */
+static void unpack_projection(const fl_stream *s, char *h) {
+  const fl_plan *const plan = s->plan;
+  for (size_t p = 0; p < plan->project_panels; p++) {
+    const size_t from = p * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
+    for (size_t r = 0; r < s->B; r++)
+      memcpy(h + (r * plan->R + from) * plan->real, s->p + (p * s->B + r) * FL_PANEL * plan->real, n * plan->real);
+  }
+}
+
+void fl_stream_step(fl_stream *s, const void *x, void *y) {
+  const fl_plan *const plan = s->plan;
+  if (s->B == 0) return;
+  const size_t rows = s->B * plan->R * plan->real;
+  const fl_fpenv caller = fl_fpenv_enter();
+  for (size_t b = 0; b < s->B; b++) s->x[b] = (const char *)x + b * plan->I * plan->real;
+  char *const fresh = s->h[!s->turn];
+  for (size_t l = 0; l < plan->L; l++) {
+    plan->kernels->step(&s->steps[s->turn][l]);
+    if (plan->P) {
+      plan->kernels->product(&s->project[l]);
+      unpack_projection(s, fresh + l * rows);
+    }
+  }
+  s->turn = !s->turn;
+  memcpy(y, fresh + (plan->L - 1) * rows, rows);
+  fl_fpenv_leave(caller);
+}
+
+void fl_stream_get(const fl_stream *s, void *h, void *c) {
+  const fl_plan *const plan = s->plan;
+  memcpy(h, s->h[s->turn], plan->L * s->B * plan->R * plan->real);
+  memcpy(c, s->c, plan->L * s->B * plan->H * plan->real);
+}
+
+void fl_stream_set(fl_stream *s, const void *h, const void *c) {
+  const fl_plan *const plan = s->plan;
+  const size_t h_bytes = plan->L * s->B * plan->R * plan->real, c_bytes = plan->L * s->B * plan->H * plan->real;
+  if (h)
+    memcpy(s->h[s->turn], h, h_bytes);
+  else
+    memset(s->h[s->turn], 0, h_bytes);
+  if (c)
+    memcpy(s->c, c, c_bytes);
+  else
+    memset(s->c, 0, c_bytes);
+}
+
+/* ---- a step without a stream ------------------------------------------------------------------------------------ */
+
+size_t fl_cell_size(const fl_plan *plan, size_t B) {
+  fl_arena a = {0};
+  fl_carve(&a, B, 4 * sizeof(void *));
+  fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
+  fl_carve(&a, plan->H, plan->real);
+  return a.overflow ? SIZE_MAX : a.used;
+}
+
+void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,
+             void *workspace) {
+  const size_t row = plan->H * plan->real;
+  if (B == 0) return;
+  fl_arena a = {.at = workspace};
+  const void **const rows = fl_carve(&a, B, 4 * sizeof *rows);
+  void *const z = fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
+  void *const zeros = fl_carve(&a, plan->H, plan->real);
+  if (!h) memset(zeros, 0, row);
+  if (!c)
+    memset(c_next, 0, B * row);
+  else if (c != c_next)
+    memcpy(c_next, c, B * row);
+  for (size_t b = 0; b < B; b++) {
+    rows[b] = (const char *)x + b * plan->I * plan->real;
+    rows[B + b] = h ? (const char *)h + b * row : zeros;
+    rows[2 * B + b] = (char *)c_next + b * row;
+    rows[3 * B + b] = (char *)h_next + b * row;
+  }
+  const fl_layer *const layer = plan->layers;
+  const fl_step step = {.product = {.m = B,
+                                    .last = plan->panels,
+                                    .operand = {{rows, plan->I}, {rows + B, plan->H}},
+                                    .weights = layer->weights,
+                                    .weights_panel = (plan->I + plan->H) * FL_PANEL,
+                                    .start = layer->bias,
+                                    .z = z,
+                                    .z_panel = B * FL_PANEL},
+                        .units = plan->H,
+                        .c = (void *const *)(rows + 2 * B),
+                        .h = (void *const *)(rows + 3 * B)};
+  const fl_fpenv caller = fl_fpenv_enter();
+  plan->kernels->step(&step);
+  fl_fpenv_leave(caller);
+}

@@ -1,0 +1,36 @@
+/* Sharing a piece of work among the members of a team.
+ *
+ * Work is a fixed list of phases, each a number of blocks; every member walks the same list. A member takes blocks from its
+ * own part of a phase first (so the same core sees the same weights at every time step), then from the others'; the phase
+ * ends when all its blocks are done. Nobody waits for a member that is not there: one that starts late finds phases done
+ * and walks past them, and one that the system has put aside delays the others by the one block that it holds.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_THREADS_H
+#define FASTLSTM_THREADS_H
+
+#include <stdint.h>
+#include "fastlstm.h"
+
+typedef struct fl_team fl_team;
+
+typedef struct {
+  fl_team *team; /* NULL: alone */
+  size_t slot;   /* 0 .. threads-1; 0 is the caller */
+  uint64_t phase;
+  size_t done; /* blocks finished in this phase and not yet reported */
+  size_t next; /* alone: the next block */
+} fl_member;
+
+/* The loop over the blocks of a phase: for (size_t b; fl_next(member, blocks, &b);) ... Returns 0 when all blocks of the
+ * phase are done, by whomever; what they wrote is then visible. blocks > 0, the same for every member. */
+int fl_next(fl_member *member, size_t blocks, size_t *block);
+
+/* members that fl_pool_run may call; 1 for NULL */
+size_t fl_pool_threads(const fl_pool *pool);
+
+/* run(argument, member) on every thread of the pool, or on the caller's alone if the pool is NULL, busy, or of another
+ * process. Returns when the caller's run has returned and no other is running. */
+void fl_pool_run(fl_pool *pool, void (*run)(void *argument, fl_member *member), void *argument);
+
+#endif
