@@ -1,0 +1,66 @@
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+States = tuple[Array, Array]
+
+def isa_names() -> list[str]: ...
+def isa_description(name: str) -> str: ...
+def activation(is_tanh: bool, x: object, out: object, isa: bytes) -> Array | None: ...
+def run_gates_forward(
+    z: Array, c: Array, c_next: Array, h: Array, rows: int, units: int, isa: bytes
+) -> None: ...
+
+class Pool:
+    threads: int
+    def __init__(self, threads: int) -> None: ...
+
+class Plan:
+    input_size: int
+    hidden_size: int
+    proj_size: int
+    num_layers: int
+    directions: int
+    def __init__(
+        self,
+        bits: int,
+        input_size: int,
+        hidden_size: int,
+        proj_size: int,
+        num_layers: int,
+        directions: int,
+        parameters: list[tuple[Array | None, ...]],
+        isa: bytes,
+    ) -> None: ...
+    @property
+    def isa(self) -> str: ...
+    @property
+    def nbytes(self) -> int: ...
+    def run(
+        self,
+        x: Array,
+        y: Array,
+        h_0: Array | None,
+        c_0: Array | None,
+        h_n: Array,
+        c_n: Array,
+        lengths: NDArray[np.int64] | None,
+        resets: NDArray[np.bool_] | None,
+        pool: Pool | None,
+    ) -> None: ...
+    def workspace_size(self, T: int, B: int, threads: int) -> int: ...
+
+class CellCore:
+    def __init__(self, plan: Plan) -> None: ...
+    def step(self, x: object, hx: object, out: object) -> States | None: ...
+
+class StreamCore:
+    batch_size: int
+    def __init__(self, plan: Plan, batch_size: int, *args: Any, **kwargs: Any) -> None: ...
+    def step(self, x: object, out: Array | None = None) -> Array: ...
+    def run_feed(self, x: Array, y: Array, h_0: Array, c_0: Array, h_n: Array, c_n: Array) -> None: ...
+    def run_get(self, h: Array, c: Array) -> None: ...
+    def run_set(self, h: Array | None, c: Array | None) -> None: ...
+    def _repeat(self, x: Array, y: Array, n: int) -> None: ...

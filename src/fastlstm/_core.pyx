@@ -1,0 +1,513 @@
+# cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
+"""The bridge: arrays to pointers, status to exceptions. No maths, and no checks but those that choose the fast path.
+
+What comes in through a method named with a leading ``run`` has been checked by the Python that calls it. The step path
+(``StreamCore.step``, ``CellCore.step``, ``activation``) looks at its arrays itself with NumPy's C macros, 25-30 ns where a
+typed memoryview takes 160, and hands anything that is not exactly as expected to the Python that checks and explains.
+
+SPDX-License-Identifier: BSD-3-Clause
+"""
+cimport cython
+cimport numpy as cnp
+from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from libc.stdlib cimport free, malloc
+
+cnp.import_array()
+
+
+cdef extern from "fastlstm.h" nogil:
+    ctypedef int fl_status
+    int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_ISA, FL_ERROR_THREADS
+    ctypedef int fl_dtype
+    int FL_FLOAT32, FL_FLOAT64
+    ctypedef struct fl_plan
+    ctypedef struct fl_pool
+    ctypedef struct fl_stream
+    ctypedef struct fl_config:
+        fl_dtype dtype
+        size_t input_size, hidden_size, proj_size, num_layers, directions
+    ctypedef struct fl_weights:
+        const void *weight_ih
+        const void *weight_hh
+        const void *bias_ih
+        const void *bias_hh
+        const void *weight_hr
+    ctypedef struct fl_sequence:
+        size_t T, B
+        const void *input
+        ptrdiff_t input_t, input_b
+        void *output
+        ptrdiff_t output_t, output_b
+        const void *h_0
+        const void *c_0
+        void *h_n
+        void *c_n
+        const int64_t *lengths
+        const uint8_t *resets
+        ptrdiff_t resets_t, resets_b
+    const char *fl_status_text(fl_status)
+    const char *fl_isa_name(size_t)
+    const char *fl_isa_description(const char *)
+    fl_status fl_sigmoid(const char *, fl_dtype, const void *, void *, size_t)
+    fl_status fl_tanh(const char *, fl_dtype, const void *, void *, size_t)
+    fl_status fl_gates_forward(const char *, fl_dtype, size_t, size_t, const void *, const void *, void *, void *)
+    fl_status fl_plan_create(fl_plan **, const fl_config *, const fl_weights *, const char *)
+    void fl_plan_destroy(fl_plan *)
+    const char *fl_plan_isa(const fl_plan *)
+    size_t fl_plan_size(const fl_plan *)
+    fl_status fl_pool_create(fl_pool **, size_t)
+    void fl_pool_destroy(fl_pool *)
+    size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
+    fl_status fl_forward(const fl_plan *, const fl_sequence *, fl_pool *, void *)
+    size_t fl_stream_size(const fl_plan *, size_t)
+    fl_stream *fl_stream_init(const fl_plan *, size_t, void *)
+    void fl_stream_step(fl_stream *, const void *, void *)
+    void fl_stream_get(const fl_stream *, void *, void *)
+    void fl_stream_set(fl_stream *, const void *, const void *)
+    size_t fl_cell_size(const fl_plan *, size_t)
+    void fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
+
+cdef extern from "_workspace.h" nogil:
+    ctypedef struct workspace:
+        size_t bytes
+        char *data
+    ctypedef struct workspace_slot:
+        pass
+    workspace *workspace_take(workspace_slot *, size_t)
+    void workspace_give(workspace_slot *, workspace *)
+    ctypedef struct single_user:
+        pass
+    int single_user_enter(single_user *)
+    void single_user_leave(single_user *)
+
+# Releasing and taking the GIL costs 40 ns: not worth it below about 5 us of work, which is this many weights times rows.
+cdef enum:
+    NOGIL_BYTES = 256 * 1024
+
+
+cdef object raise_for(fl_status status):
+    text = fl_status_text(status).decode()
+    if status == FL_ERROR_MEMORY:
+        raise MemoryError(text)
+    if status == FL_ERROR_OVERFLOW:
+        raise OverflowError(text)
+    if status == FL_ERROR_THREADS:
+        raise RuntimeError(text)
+    raise ValueError(text)
+
+
+# ---- instruction sets ------------------------------------------------------------------------------------------------
+
+def isa_names():
+    """Names of the instruction sets that are built in and that this CPU has, best first."""
+    names = []
+    while fl_isa_name(len(names)) is not NULL:
+        names.append(fl_isa_name(len(names)).decode())
+    return names
+
+
+def isa_description(str name):
+    """One line about an instruction set."""
+    cdef bytes key = name.encode()
+    cdef const char *text = fl_isa_description(key)
+    if text is NULL:
+        raise ValueError(f"unknown instruction set {name!r}")
+    return text.decode()
+
+
+# ---- activations and gates -------------------------------------------------------------------------------------------
+
+cdef inline int bits_of(int typenum) noexcept:
+    """FL_FLOAT32, FL_FLOAT64, or 0 for a dtype that is neither."""
+    if typenum == cnp.NPY_FLOAT32:
+        return FL_FLOAT32
+    if typenum == cnp.NPY_FLOAT64:
+        return FL_FLOAT64
+    return 0
+
+
+cdef fl_status activate(bint is_tanh, const char *isa, int bits, const void *x, void *y, size_t n) noexcept nogil:
+    return fl_tanh(isa, bits, x, y, n) if is_tanh else fl_sigmoid(isa, bits, x, y, n)
+
+
+def activation(bint is_tanh, x, out, bytes isa):
+    """The activation of a contiguous float array, or None where `x` or `out` is not that."""
+    cdef cnp.ndarray a, y
+    cdef int bits
+    cdef const char *name = isa
+    cdef const void *from_
+    cdef void *to
+    cdef size_t n
+    if not cnp.PyArray_CheckExact(x) or (out is not None and not cnp.PyArray_CheckExact(out)):
+        return None
+    a = x
+    bits = bits_of(cnp.PyArray_TYPE(a))
+    if not bits or not cnp.PyArray_ISCARRAY_RO(a):
+        return None
+    if out is None:
+        y = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+    else:
+        y = out
+        if cnp.PyArray_TYPE(y) != cnp.PyArray_TYPE(a) or not cnp.PyArray_ISCARRAY(y) or not cnp.PyArray_SAMESHAPE(a, y):
+            return None
+        if y is not a and overlap(a, y):
+            return None
+    n = cnp.PyArray_SIZE(a)
+    from_ = cnp.PyArray_DATA(a)
+    to = cnp.PyArray_DATA(y)
+    if n < 16384:
+        activate(is_tanh, name, bits, from_, to, n)
+    else:
+        with nogil:
+            activate(is_tanh, name, bits, from_, to, n)
+    return y
+
+
+cdef inline bint overlap(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Do two contiguous arrays share bytes?"""
+    cdef uintptr_t a0 = <uintptr_t>cnp.PyArray_DATA(a), b0 = <uintptr_t>cnp.PyArray_DATA(b)
+    return a0 < b0 + <uintptr_t>cnp.PyArray_NBYTES(b) and b0 < a0 + <uintptr_t>cnp.PyArray_NBYTES(a)
+
+
+cdef inline cnp.ndarray fresh(int ndim, cnp.npy_intp rows, cnp.npy_intp width, int typenum):
+    """A new array [rows, width], or [width] where ndim is 1."""
+    cdef cnp.npy_intp[2] dims = [rows, width]
+    return cnp.PyArray_SimpleNew(ndim, &dims[2 - ndim], typenum)
+
+
+def run_gates_forward(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, size_t rows, size_t units, bytes isa):
+    """``c_next``, ``h`` from pre-activations [rows, 4*units] and ``c`` [rows, units], all contiguous and of one dtype."""
+    cdef const char *name = isa
+    cdef int bits = bits_of(cnp.PyArray_TYPE(z))
+    cdef fl_status status
+    cdef void *zp = cnp.PyArray_DATA(z)
+    cdef void *cp = cnp.PyArray_DATA(c)
+    cdef void *np = cnp.PyArray_DATA(c_next)
+    cdef void *hp = cnp.PyArray_DATA(h)
+    with nogil:
+        status = fl_gates_forward(name, bits, rows, units, zp, cp, np, hp)
+    if status != FL_OK:
+        raise_for(status)
+
+
+# ---- pool ------------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Pool:
+    """Worker threads, started here and joined when this is freed."""
+
+    cdef fl_pool *pool
+    cdef readonly Py_ssize_t threads
+
+    def __cinit__(self, Py_ssize_t threads):
+        self.threads = threads
+        cdef fl_status status = fl_pool_create(&self.pool, threads)
+        if status != FL_OK:
+            raise_for(status)
+
+    def __dealloc__(self):
+        fl_pool_destroy(self.pool)
+
+
+# ---- plan ------------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Plan:
+    """Packed weights: immutable, so that any number of threads may use one."""
+
+    cdef fl_plan *plan
+    cdef workspace_slot slot
+    cdef readonly Py_ssize_t input_size, hidden_size, proj_size, num_layers, directions
+    cdef int typenum
+
+    def __cinit__(self, int bits, Py_ssize_t input_size, Py_ssize_t hidden_size, Py_ssize_t proj_size,
+                  Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa):
+        cdef fl_config config
+        cdef fl_weights *weights
+        cdef fl_status status
+        cdef const char *name = isa
+        cdef Py_ssize_t j
+        self.input_size = input_size
+        self.hidden_size = hidden_size
+        self.proj_size = proj_size
+        self.num_layers = num_layers
+        self.directions = directions
+        self.typenum = cnp.NPY_FLOAT32 if bits == 32 else cnp.NPY_FLOAT64
+        config.dtype = bits
+        config.input_size = input_size
+        config.hidden_size = hidden_size
+        config.proj_size = proj_size
+        config.num_layers = num_layers
+        config.directions = directions
+        weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
+        if weights is NULL:
+            raise MemoryError()
+        for j in range(len(parameters)):
+            ih, hh, bias_ih, bias_hh, hr = parameters[j]
+            weights[j].weight_ih = address(ih)
+            weights[j].weight_hh = address(hh)
+            weights[j].bias_ih = address(bias_ih)
+            weights[j].bias_hh = address(bias_hh)
+            weights[j].weight_hr = address(hr)
+        with nogil:
+            status = fl_plan_create(&self.plan, &config, weights, name)
+        free(weights)
+        if status != FL_OK:
+            raise_for(status)
+
+    def __dealloc__(self):
+        cdef workspace *kept = workspace_take(&self.slot, 0)
+        free(kept)
+        fl_plan_destroy(self.plan)
+
+    @property
+    def isa(self):
+        """Name of the instruction set that the kernels of this plan were built with."""
+        return fl_plan_isa(self.plan).decode()
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights."""
+        return fl_plan_size(self.plan)
+
+    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets, Pool pool):
+        """Forward over x [T, B, I] into y [T, B, D*R], h_n, c_n.
+
+        The last axis of x and y is contiguous; h_0, c_0 (or None), h_n, c_n and lengths (int64 [B] or None) are contiguous;
+        resets is bool [T, B] or None.
+        """
+        cdef fl_sequence s
+        cdef fl_status status
+        cdef fl_pool *workers = pool.pool if pool is not None else NULL
+        cdef size_t threads = pool.threads if pool is not None else 1
+        cdef workspace *w
+        s.T = cnp.PyArray_DIM(x, 0)
+        s.B = cnp.PyArray_DIM(x, 1)
+        s.input = cnp.PyArray_DATA(x)
+        s.input_t = cnp.PyArray_STRIDE(x, 0)
+        s.input_b = cnp.PyArray_STRIDE(x, 1)
+        s.output = cnp.PyArray_DATA(y)
+        s.output_t = cnp.PyArray_STRIDE(y, 0)
+        s.output_b = cnp.PyArray_STRIDE(y, 1)
+        s.h_0 = address(h_0)
+        s.c_0 = address(c_0)
+        s.h_n = cnp.PyArray_DATA(h_n)
+        s.c_n = cnp.PyArray_DATA(c_n)
+        s.lengths = <const int64_t *>address(lengths)
+        s.resets = <const uint8_t *>address(resets)
+        s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
+        s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        with nogil:
+            w = workspace_take(&self.slot, fl_workspace_size(self.plan, s.T, s.B, threads))
+            status = fl_forward(self.plan, &s, workers, w.data) if w is not NULL else FL_ERROR_MEMORY
+            workspace_give(&self.slot, w)
+        if status != FL_OK:
+            raise_for(status)
+
+    def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
+        """Bytes of scratch that a call of these sizes takes."""
+        return fl_workspace_size(self.plan, T, B, threads)
+
+
+cdef inline const void *address(array) noexcept:
+    return NULL if array is None else cnp.PyArray_DATA(<cnp.ndarray>array)
+
+
+# ---- cell ------------------------------------------------------------------------------------------------------------
+
+@cython.final
+cdef class CellCore:
+    """The fast path of ``LSTMCell``: arrays that are exactly right go straight to C."""
+
+    cdef Plan plan
+
+    def __cinit__(self, Plan plan):
+        self.plan = plan
+
+    cdef inline bint fits(self, array, int ndim, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
+        return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(array) == self.plan.typenum
+                and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_ISCARRAY_RO(array)
+                and cnp.PyArray_DIM(array, ndim - 1) == width and (ndim == 1 or cnp.PyArray_DIM(array, 0) == rows))
+
+    def step(self, x, hx, out):
+        """(h', c'), or None where the arrays are not exactly right."""
+        cdef Plan plan = self.plan
+        cdef int ndim
+        cdef cnp.npy_intp rows
+        cdef cnp.ndarray h_next, c_next
+        cdef const void *xp
+        cdef const void *hp = NULL
+        cdef const void *cp = NULL
+        cdef void *hn
+        cdef void *cn
+        cdef workspace *w
+        if not cnp.PyArray_CheckExact(x):
+            return None
+        ndim = cnp.PyArray_NDIM(x)
+        if ndim != 1 and ndim != 2:
+            return None
+        rows = cnp.PyArray_DIM(x, 0) if ndim == 2 else 1
+        if not self.fits(x, ndim, rows, plan.input_size):
+            return None
+        xp = cnp.PyArray_DATA(x)
+        if hx is not None:
+            if type(hx) is not tuple or len(<tuple>hx) != 2:
+                return None
+            h, c = <tuple>hx
+            if not self.fits(h, ndim, rows, plan.hidden_size) or not self.fits(c, ndim, rows, plan.hidden_size):
+                return None
+            hp = cnp.PyArray_DATA(h)
+            cp = cnp.PyArray_DATA(c)
+        if out is None:
+            h_next = fresh(ndim, rows, plan.hidden_size, plan.typenum)
+            c_next = fresh(ndim, rows, plan.hidden_size, plan.typenum)
+        else:
+            if type(out) is not tuple or len(<tuple>out) != 2:
+                return None
+            o0, o1 = <tuple>out
+            if not self.fits(o0, ndim, rows, plan.hidden_size) or not self.fits(o1, ndim, rows, plan.hidden_size):
+                return None
+            h_next = o0
+            c_next = o1
+            if not cnp.PyArray_ISWRITEABLE(h_next) or not cnp.PyArray_ISWRITEABLE(c_next):
+                return None
+            if overlap(x, h_next) or overlap(x, c_next) or overlap(h_next, c_next):
+                return None
+            if hp is not NULL and (overlap(h, h_next) or overlap(h, c_next) or overlap(c, h_next)
+                                   or (overlap(c, c_next) and c is not c_next)):
+                return None
+        hn = cnp.PyArray_DATA(h_next)
+        cn = cnp.PyArray_DATA(c_next)
+        w = workspace_take(&plan.slot, fl_cell_size(plan.plan, rows))
+        if w is NULL:
+            raise MemoryError()
+        if fl_plan_size(plan.plan) * rows < NOGIL_BYTES:
+            fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
+        else:
+            with nogil:
+                fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
+        workspace_give(&plan.slot, w)
+        return (h_next, c_next) if out is None else out
+
+
+# ---- stream ----------------------------------------------------------------------------------------------------------
+
+cdef class StreamCore:
+    """The fast path of ``Stream``: state and scratch in one block; a right array goes straight to C, others to ``_checked``."""
+
+    cdef Plan plan
+    cdef fl_stream *stream
+    cdef char *memory
+    cdef single_user user
+    cdef readonly Py_ssize_t batch_size
+    cdef Py_ssize_t width
+    cdef bint release
+
+    def __cinit__(self, Plan plan, Py_ssize_t batch_size, *args, **kwargs):
+        cdef size_t bytes = fl_stream_size(plan.plan, batch_size)
+        self.plan = plan
+        self.batch_size = batch_size
+        self.width = plan.proj_size if plan.proj_size else plan.hidden_size
+        self.release = fl_plan_size(plan.plan) * batch_size >= NOGIL_BYTES
+        if bytes > <size_t>(-1) // 2 - 64:
+            raise OverflowError("batch_size is too large")
+        self.memory = <char *>malloc(bytes + 64)
+        if self.memory is NULL:
+            raise MemoryError(f"a stream of batch_size {batch_size} takes {bytes} bytes")
+        self.stream = fl_stream_init(plan.plan, batch_size,
+                                     <void *>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63))
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef inline bint fits(self, cnp.ndarray array, int ndim, cnp.npy_intp width) noexcept:
+        return (cnp.PyArray_TYPE(array) == self.plan.typenum and cnp.PyArray_ISCARRAY_RO(array)
+                and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_DIM(array, ndim - 1) == width
+                and (cnp.PyArray_DIM(array, 0) == self.batch_size if ndim == 2 else self.batch_size == 1))
+
+    def step(self, x, out=None):
+        """One step of every row.
+
+        Parameters
+        ----------
+        x : array [I], or [B, I]
+            The next input of every row, of the layer's dtype.
+        out : array [R], or [B, R], optional
+            Where to write the result; a contiguous array that does not overlap `x`.
+
+        Returns
+        -------
+        array [R], or [B, R]
+            The last layer's output: `out` if it was given. With `out` nothing is allocated.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or an `out` that overlaps `x` or cannot be written.
+        TypeError
+            For a wrong dtype.
+        RuntimeError
+            When another thread is inside this stream.
+        """
+        cdef cnp.ndarray a, y
+        cdef int ndim
+        if not cnp.PyArray_CheckExact(x):
+            return self._checked(x, out)
+        a = x
+        ndim = cnp.PyArray_NDIM(a)
+        if (ndim != 1 and ndim != 2) or not self.fits(a, ndim, self.plan.input_size):
+            return self._checked(x, out)
+        if out is None:
+            y = fresh(ndim, self.batch_size, self.width, self.plan.typenum)
+        else:
+            if not cnp.PyArray_CheckExact(out):
+                return self._checked(x, out)
+            y = out
+            if not self.fits(y, ndim, self.width) or not cnp.PyArray_ISWRITEABLE(y) or overlap(a, y):
+                return self._checked(x, out)
+        self.enter()
+        if self.release:
+            with nogil:
+                fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        else:
+            fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        single_user_leave(&self.user)
+        return y
+
+    cdef inline int enter(self) except -1:
+        if not single_user_enter(&self.user):
+            raise RuntimeError("another thread is inside this stream; a stream serves one thread at a time")
+        return 0
+
+    def run_feed(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray h_0, cnp.ndarray c_0, cnp.ndarray h_n, cnp.ndarray c_n):
+        """The whole of x [T, B, I] into y [T, B, R]; h_0, h_n [L, B, R] and c_0, c_n [L, B, H] are scratch."""
+        self.enter()
+        try:
+            fl_stream_get(self.stream, cnp.PyArray_DATA(h_0), cnp.PyArray_DATA(c_0))
+            self.plan.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
+            fl_stream_set(self.stream, address(h_n), address(c_n))
+        finally:
+            single_user_leave(&self.user)
+
+    def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
+        """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
+        cdef Py_ssize_t j
+        cdef void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        self.enter()
+        with nogil:
+            for j in range(n):
+                fl_stream_step(self.stream, from_, to)
+        single_user_leave(&self.user)
+
+    def run_get(self, cnp.ndarray h, cnp.ndarray c):
+        """State out: h [L, B, R], c [L, B, H], contiguous."""
+        self.enter()
+        fl_stream_get(self.stream, cnp.PyArray_DATA(h), cnp.PyArray_DATA(c))
+        single_user_leave(&self.user)
+
+    def run_set(self, h, c):
+        """State in, or zeros for None."""
+        self.enter()
+        fl_stream_set(self.stream, address(h), address(c))
+        single_user_leave(&self.user)

@@ -1,0 +1,87 @@
+"""Which instruction set runs: named, listed, forced."""
+
+from __future__ import annotations
+
+import functools
+import os
+
+from . import _core
+
+
+def isas() -> list[str]:
+    """List the instruction sets that are built in and that this CPU has, best first.
+
+    Returns
+    -------
+    list of str
+        The last is always ``"scalar"``. All of them give the same bits.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> fastlstm.isas()[-1]
+    'scalar'
+    """
+    return _core.isa_names()
+
+
+def isa() -> str:
+    """Name the instruction set that new objects use: the best one, or what ``FASTLSTM_ISA`` names.
+
+    ``FASTLSTM_ISA`` is read once, when an instruction set is first needed. A layer made with ``isa=`` goes its own way; its
+    ``isa`` attribute tells what it runs on.
+
+    Returns
+    -------
+    str
+        One of `isas`.
+
+    Raises
+    ------
+    ValueError
+        When ``FASTLSTM_ISA`` names an instruction set that is unknown or that this CPU lacks.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> fastlstm.isa() in fastlstm.isas()
+    True
+    """
+    return _default()
+
+
+def resolve(name: str | None) -> bytes:
+    """Turn an ``isa=`` argument into a name for C: the default for None, an error for one that cannot run here."""
+    return (_default() if name is None else _checked(name, "isa")).encode()
+
+
+@functools.cache
+def _default() -> str:
+    forced = os.environ.get("FASTLSTM_ISA")
+    return _checked(forced, "FASTLSTM_ISA") if forced else isas()[0]
+
+
+def _checked(name: object, argument: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"{argument} should be the name of an instruction set, got: {type(name).__name__}")
+    if name not in isas():
+        raise ValueError(f"{argument}={name!r} is unknown or not supported by this CPU; supported: {', '.join(isas())}")
+    return name
+
+
+def show_config() -> None:
+    """Print the version, the instruction sets and which of them is in use.
+
+    Examples
+    --------
+    >>> import fastlstm
+    >>> fastlstm.show_config()  # doctest: +ELLIPSIS
+    fastlstm ...
+    """
+    import numpy as np
+
+    from . import __version__
+
+    print(f"fastlstm {__version__}, numpy {np.__version__}")
+    for name in isas():
+        print(f"  {'*' if name == isa() else ' '} {name:8} {_core.isa_description(name)}")

@@ -1,0 +1,633 @@
+"""LSTM and LSTMCell: torch's names, shapes and defaults over NumPy arrays."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _checks, _core, _isa, _parameters
+from ._streams import Stream
+
+Array = NDArray[Any]
+States = tuple[Array, Array]
+
+
+class _Settings(NamedTuple):
+    """What a layer was made with; fixed, since the packed weights have these sizes."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+    dtype: np.dtype[Any]
+    threads: int
+    isa: str | None
+
+
+class _Weights:
+    """What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
+
+    _settings: _Settings
+    _parameters: dict[str, Array]
+    _plan: _core.Plan
+
+    def _shapes(self) -> _parameters.Shapes:
+        raise NotImplementedError
+
+    def _suffixes(self) -> list[str]:
+        raise NotImplementedError
+
+    def _use(self, parameters: dict[str, Array]) -> None:
+        """Pack first, then swap: calls that are under way finish with the old weights, an error leaves them in place."""
+        s = self._settings
+        rows = [
+            tuple(
+                parameters.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+            )
+            for suffix in self._suffixes()
+        ]
+        directions = 2 if s.bidirectional else 1
+        name = _isa.resolve(s.isa)
+        bits = s.dtype.itemsize * 8
+        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name)
+        self._plan, self._parameters = plan, parameters
+
+    @property
+    def input_size(self) -> int:
+        """I: features of an input."""
+        return self._settings.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """H: hidden units."""
+        return self._settings.hidden_size
+
+    @property
+    def bias(self) -> bool:
+        """Whether there are bias parameters."""
+        return self._settings.bias
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: of parameters, inputs, states and outputs."""
+        return self._settings.dtype
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that this object runs on."""
+        return self._plan.isa
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the parameters under torch's names, gates in the order i, f, g, o.
+
+        Returns
+        -------
+        dict of str to array
+            Read-only arrays, not copies. New weights come in through `load_state_dict`.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> {name: array.shape for name, array in fastlstm.LSTM(4, 3).state_dict().items()}
+        {'weight_ih_l0': (12, 4), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
+        """
+        return dict(self._parameters)
+
+    def load_state_dict(self, state_dict: object) -> None:
+        """Take all parameters from a mapping with torch's names; anything that `numpy.asarray` reads will do.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Exactly the names of `state_dict`, each of its shape and of the layer's dtype. The values are copied.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a mapping, or a wrong dtype.
+        ValueError
+            For missing or unexpected names, or a wrong shape. The layer keeps its weights then.
+
+        Notes
+        -----
+        Calls that are under way in other threads finish with the old weights; streams keep theirs.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> a, b = fastlstm.LSTM(4, 3), fastlstm.LSTM(4, 3)
+        >>> a.load_state_dict(b.state_dict())
+        """
+        self._use(_parameters.loaded(state_dict, self._shapes(), self._settings.dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        parameters = self.__dict__.get("_parameters", {})
+        if name in parameters:
+            return parameters[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._settings = _Settings(*state["settings"])
+        self._use({name: _parameters.frozen(array) for name, array in state["parameters"].items()})
+
+    def _repr(self, names: tuple[str, ...]) -> str:
+        """Write as torch writes: sizes, then what is not the default."""
+        s = self._settings
+        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
+        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None}
+        told = [str(s.input_size), str(s.hidden_size)]
+        for name in names:
+            value = getattr(s, name)
+            if value != defaults[name]:
+                told.append(f"{name}={str(value)!r}" if name == "dtype" else f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(told)})"
+
+
+class LSTM(_Weights):
+    """A stack of LSTM layers with torch's arguments, shapes and defaults.
+
+    Each layer computes, for every step of every row::
+
+        i = sigmoid(W_i x + U_i h + b_i)   input gate:  how much of the candidate is written
+        f = sigmoid(W_f x + U_f h + b_f)   forget gate: how much of the cell is kept
+        g = tanh   (W_g x + U_g h + b_g)   candidate:   a signed update
+        o = sigmoid(W_o x + U_o h + b_o)   output gate: how much of the cell is shown
+        c' = f * c + i * g                 the cell recurrence
+        h' = o * tanh(c')                  (then W_hr h' with a projection)
+
+    Letters in shapes: T time, B batch, I input, H hidden, P projection, R = P or H, L layers, D directions.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    num_layers : int
+        L; each layer reads the one before it.
+    bias : bool
+        Whether there are bias parameters, two per layer and direction.
+    batch_first : bool
+        Input and output are [B, T, ...] instead of [T, B, ...]; states never are.
+    dropout : float
+        Share of elements zeroed between layers in training. Inference does not use it.
+    bidirectional : bool
+        A second direction reads the sequence from its end; outputs are forward half, then reverse half.
+    proj_size : int
+        P > 0: h is projected to P values by weight_hr.
+    dtype : dtype_like
+        ``"float32"`` or ``"float64"``; inputs must have it.
+    threads : int
+        How many threads share a call, the caller's included. More than 1 starts workers at the first call that can use
+        them; they sleep between calls. The bits do not depend on it.
+    seed : int, optional
+        For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
+    isa : str, optional
+        Force an instruction set; one of `isas`. The bits do not depend on it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes, types or names that cannot be; the message tells which argument, what was expected and what came.
+
+    Warns
+    -----
+    UserWarning
+        For dropout with a single layer, which has nothing between layers.
+
+    Notes
+    -----
+    An output depends on the weights, the state and the inputs of its own row and time: never on the batch it travels in, on
+    threads, on how a sequence is cut into calls, or on the CPU. Many threads may call one object at once.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, num_layers=2, bidirectional=True, seed=0)
+    >>> lstm
+    LSTM(4, 3, num_layers=2, bidirectional=True)
+    >>> output, (h_n, c_n) = lstm(np.zeros((7, 5, 4), np.float32))
+    >>> output.shape, h_n.shape
+    ((7, 5, 6), (4, 5, 3))
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: DTypeLike = "float32",
+        threads: int = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+    ) -> None:
+        self._settings = _Settings(
+            input_size=_checks.size(input_size, "input_size"),
+            hidden_size=_checks.size(hidden_size, "hidden_size"),
+            num_layers=_checks.size(num_layers, "num_layers"),
+            bias=_checks.flag(bias, "bias"),
+            batch_first=_checks.flag(batch_first, "batch_first"),
+            dropout=_probability(dropout),
+            bidirectional=_checks.flag(bidirectional, "bidirectional"),
+            proj_size=_checks.integer(proj_size, "proj_size"),
+            dtype=_checks.float_dtype(dtype),
+            threads=_thread_count(threads),
+            isa=isa,
+        )
+        s = self._settings
+        if s.proj_size < 0:
+            raise ValueError(f"proj_size should be a positive integer or zero to disable projections, got: {s.proj_size}")
+        if s.proj_size >= s.hidden_size:
+            raise ValueError(f"proj_size has to be smaller than hidden_size, got: {s.proj_size} and {s.hidden_size}")
+        if s.dropout > 0 and s.num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
+                f"greater than 1, but got dropout={s.dropout} and num_layers=1",
+                stacklevel=2,
+            )
+        _isa.resolve(isa)
+        self._use(_parameters.initial(self._shapes(), s.hidden_size, s.dtype, seed))
+
+    @property
+    def num_layers(self) -> int:
+        """L: layers."""
+        return self._settings.num_layers
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether input and output are [B, T, ...]."""
+        return self._settings.batch_first
+
+    @property
+    def dropout(self) -> float:
+        """Share of elements zeroed between layers in training."""
+        return self._settings.dropout
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a second direction reads from the end."""
+        return self._settings.bidirectional
+
+    @property
+    def proj_size(self) -> int:
+        """P: size of the projection, 0 for none."""
+        return self._settings.proj_size
+
+    @property
+    def threads(self) -> int:
+        """How many threads share a call."""
+        return self._settings.threads
+
+    def _suffixes(self) -> list[str]:
+        return _parameters.suffixes(self._settings.num_layers, 2 if self._settings.bidirectional else 1)
+
+    def _shapes(self) -> _parameters.Shapes:
+        s = self._settings
+        deeper = (s.proj_size or s.hidden_size) * (2 if s.bidirectional else 1)
+        shapes: _parameters.Shapes = {}
+        for suffix in self._suffixes():
+            size = s.input_size if suffix.startswith("_l0") else deeper
+            shapes |= _parameters.layer_shapes(suffix, size, s.hidden_size, s.proj_size, s.bias)
+        return shapes
+
+    def _pool(self) -> _core.Pool | None:
+        """The worker threads, started when first needed. Two threads that come first at once: one pool stays."""
+        if self._settings.threads == 1:
+            return None
+        pool = self.__dict__.get("_workers")
+        if pool is None:
+            pool = self.__dict__.setdefault("_workers", _core.Pool(self._settings.threads))
+        return pool  # type: ignore[no-any-return]
+
+    def __call__(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        out: Array | None = None,
+    ) -> tuple[Array, States]:
+        """Run whole sequences, keeping nothing for a backward pass.
+
+        Parameters
+        ----------
+        input : array [T, B, I], [B, T, I] with batch_first, or [T, I] unbatched
+            Of the layer's dtype; any strides; T and B may be 0. Lists of numbers are converted.
+        hx : pair of arrays (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
+            The initial state, zeros if not given; [L*D, R] and [L*D, H] for unbatched input.
+        lengths : array of int [B], optional
+            How many steps each row has, 0..T in any order. Outputs past a row's length are 0; h_n and c_n are those of its
+            last step (its first in time, for the reverse direction); a row of length 0 passes its state through. Steps past
+            the lengths cost nothing. One integer for unbatched input.
+        resets : array of bool [T, B], [B, T] with batch_first, or [T] unbatched; optional
+            Where a row's state is set to zero before a step; the same as running the pieces one by one. Unidirectional only.
+        out : array, optional
+            Where to write the output: its shape, the layer's dtype, any strides, overlapping no input.
+
+        Returns
+        -------
+        output : array [T, B, D*R], [B, T, D*R] or [T, D*R]
+            h of the last layer at every step; `out` if it was given.
+        (h_n, c_n) : pair of arrays [L*D, B, R] and [L*D, B, H], or [L*D, R] and [L*D, H]
+            The state after the last step, index layer * D + direction.
+
+        Raises
+        ------
+        ValueError
+            For ranks, sizes, lengths or an `out` that cannot be.
+        TypeError
+            For a dtype that is not the layer's: nothing is cast silently.
+
+        Notes
+        -----
+        float32 outputs are within about 1e-6 of the exact result for H up to 1024 and weights of the usual size.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> x = np.ones((7, 2, 4), np.float32)
+        >>> output, (h_n, c_n) = lstm(x, lengths=[7, 3])
+        >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
+        (True, 0.0)
+        """
+        s = self._settings
+        given = _checks.floats(input, "input", s.dtype)
+        if given.ndim not in (2, 3):
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {given.ndim}D instead")
+        if given.shape[-1] != s.input_size:
+            raise ValueError(
+                f"input.size(-1) must be equal to input_size. Expected {s.input_size}, got {given.shape[-1]}"
+            )
+        batched = given.ndim == 3
+        x = given if batched else given[:, None]
+        if batched and s.batch_first:
+            x = x.transpose(1, 0, 2)
+        T, B, _ = x.shape
+        D = 2 if s.bidirectional else 1
+        LD, R = s.num_layers * D, s.proj_size or s.hidden_size
+
+        inputs = {"input": given}
+        h_0 = c_0 = None
+        if hx is not None:
+            h_0, c_0 = self._initial_state(hx, (LD, B, R), (LD, B, s.hidden_size), batched)
+            inputs |= {"hx[0]": h_0, "hx[1]": c_0}
+        steps = None if lengths is None else _checks.lengths(lengths, T, B if batched else None)
+        starts = None
+        if resets is not None:
+            if s.bidirectional:
+                raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
+            wanted, letters = ((T,), "(T,)") if not batched else ((B, T), "(B, T)") if s.batch_first else ((T, B), "(T, B)")
+            starts = _checks.resets(resets, wanted, letters)
+            starts = starts[:, None] if not batched else starts.T if s.batch_first else starts
+
+        full = (*given.shape[:-1], D * R)
+        if out is None:
+            result = np.empty(full, s.dtype)
+        else:
+            result = _checks.output(out, full, s.dtype, "the output's", inputs)
+        direct = result if result.flags.aligned and result.flags.c_contiguous else np.empty(full, s.dtype)
+        y = direct if batched else direct[:, None]
+        if batched and s.batch_first:
+            y = y.transpose(1, 0, 2)
+        h_n, c_n = np.empty((LD, B, R), s.dtype), np.empty((LD, B, s.hidden_size), s.dtype)
+        self._plan.run(
+            _checks.readable(x),
+            y,
+            None if h_0 is None else np.require(h_0, requirements="CA"),
+            None if c_0 is None else np.require(c_0, requirements="CA"),
+            h_n,
+            c_n,
+            steps,
+            starts,
+            self._pool(),
+        )
+        if direct is not result:
+            result[...] = direct
+        return result, (h_n, c_n) if batched else (h_n[:, 0], c_n[:, 0])
+
+    def _initial_state(
+        self, hx: object, h_shape: tuple[int, int, int], c_shape: tuple[int, int, int], batched: bool
+    ) -> States:
+        """Check hx = (h_0, c_0) and return both with a batch axis."""
+        if not isinstance(hx, tuple | list) or len(hx) != 2:
+            told = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+            raise TypeError(f"hx should be a pair (h_0, c_0), got: {told}")
+        h, c = (_checks.floats(state, f"hx[{k}]", self._settings.dtype) for k, state in enumerate(hx))
+        rank = 3 if batched else 2
+        if h.ndim != rank or c.ndim != rank:
+            kind = "batched 3-D" if batched else "unbatched 2-D"
+            raise ValueError(f"For {kind} input, hx should also be {rank}-D but got ({h.ndim}-D, {c.ndim}-D) arrays")
+        if not batched:
+            h, c = h[:, None], c[:, None]
+        _checks.shape(h, "hx[0]", h_shape, "(L*D, B, R)")
+        _checks.shape(c, "hx[1]", c_shape, "(L*D, B, H)")
+        return h, c
+
+    def stream(self, batch_size: int = 1) -> Stream:
+        """Open sequences that arrive step by step, with zero state and the present weights.
+
+        Parameters
+        ----------
+        batch_size : int
+            B: how many sequences advance together.
+
+        Returns
+        -------
+        Stream
+            Its `step` allocates nothing when given `out`, and gives the bits of the whole sequence.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs the end before the beginning; for a batch size that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> stream = fastlstm.LSTM(4, 3, seed=0).stream()
+        >>> stream.step(np.ones(4, np.float32)).shape
+        (3,)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
+        return Stream(self._plan, _checks.size(batch_size, "batch_size"), self._settings.dtype)
+
+    def __repr__(self) -> str:
+        names = ("proj_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "dtype", "threads", "isa")
+        return self._repr(names)
+
+
+class LSTMCell(_Weights):
+    """One step of one LSTM layer, state in and state out, with torch's arguments and shapes.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    bias : bool
+        Whether there are bias parameters.
+    dtype, seed, isa
+        As for `LSTM`.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes, types or names that cannot be.
+
+    Notes
+    -----
+    The bits of an `LSTM` with the same weights. For a long run of steps `LSTM.stream` is faster still: it owns its state.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> cell = fastlstm.LSTMCell(4, 3, seed=0)
+    >>> h, c = cell(np.ones((2, 4), np.float32))
+    >>> h, c = cell(np.ones((2, 4), np.float32), (h, c))
+    >>> h.shape, c.shape
+    ((2, 3), (2, 3))
+    """
+
+    _core: _core.CellCore
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: DTypeLike = "float32",
+        seed: int | None = None,
+        isa: str | None = None,
+    ) -> None:
+        self._settings = _Settings(
+            input_size=_checks.size(input_size, "input_size"),
+            hidden_size=_checks.size(hidden_size, "hidden_size"),
+            num_layers=1,
+            bias=_checks.flag(bias, "bias"),
+            batch_first=False,
+            dropout=0.0,
+            bidirectional=False,
+            proj_size=0,
+            dtype=_checks.float_dtype(dtype),
+            threads=1,
+            isa=isa,
+        )
+        _isa.resolve(isa)
+        self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, seed))
+
+    def _suffixes(self) -> list[str]:
+        return [""]
+
+    def _shapes(self) -> _parameters.Shapes:
+        s = self._settings
+        return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias)
+
+    def _use(self, parameters: dict[str, Array]) -> None:
+        super()._use(parameters)
+        self._core = _core.CellCore(self._plan)
+
+    def __call__(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        out: States | None = None,
+    ) -> States:
+        """One step.
+
+        Parameters
+        ----------
+        input : array [B, I] or [I]
+            Of the cell's dtype.
+        hx : pair of arrays (h, c), each [B, H] or [H], optional
+            The state; zeros if not given.
+        out : pair of arrays (h', c'), each [B, H] or [H], optional
+            Where to write the new state: contiguous, overlapping no input, except that c' may be the very array c. Nothing is
+            allocated then.
+
+        Returns
+        -------
+        (h', c') : pair of arrays [B, H] or [H]
+            The new state; `out` if it was given.
+
+        Raises
+        ------
+        ValueError
+            For ranks, sizes or an `out` that cannot be.
+        TypeError
+            For a dtype that is not the cell's.
+        """
+        done = self._core.step(input, hx, out)
+        return self._checked(input, hx, out) if done is None else done
+
+    def _checked(self, input: object, hx: object, out: object) -> States:
+        """Do a step whose arrays are not exactly what the fast path takes: explain, convert, step."""
+        s = self._settings
+        x = _checks.floats(input, "input", s.dtype)
+        if x.ndim not in (1, 2):
+            raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {x.ndim}D instead")
+        if x.shape[-1] != s.input_size:
+            raise ValueError(f"input has inconsistent input_size: got {x.shape[-1]} expected {s.input_size}")
+        wanted = (*x.shape[:-1], s.hidden_size)
+        letters = "(B, H)" if x.ndim == 2 else "(H,)"
+        inputs = {"input": x}
+        state = None
+        if hx is not None:
+            if not isinstance(hx, tuple | list) or len(hx) != 2:
+                raise TypeError(f"hx should be a pair (h, c), got: {type(hx).__name__}")
+            for k, given in enumerate(hx):
+                array = _checks.floats(given, f"hx[{k}]", s.dtype)
+                inputs[f"hx[{k}]"] = _checks.shape(array, f"hx[{k}]", wanted, letters)
+            state = (np.require(inputs["hx[0]"], requirements="CA"), np.require(inputs["hx[1]"], requirements="CA"))
+        if out is not None:
+            if not isinstance(out, tuple | list) or len(out) != 2:
+                raise TypeError(f"out should be a pair (h', c'), got: {type(out).__name__}")
+            for k, array in enumerate(out):
+                _checks.output(array, wanted, s.dtype, letters, inputs if k == 0 or hx is None or array is not hx[1] else {})
+            if _checks.overlap(out[0], out[1]):
+                raise ValueError("out[0] overlaps out[1]")
+        done = self._core.step(np.require(x, requirements="CA"), state, None)
+        assert done is not None
+        if out is None:
+            return done
+        out[0][...], out[1][...] = done
+        return out[0], out[1]
+
+    def __repr__(self) -> str:
+        return self._repr(("bias", "dtype", "isa"))
+
+
+def _probability(dropout: object) -> float:
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.floating) or not 0 <= dropout <= 1:
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed, "
+            f"got: {dropout!r}"
+        )
+    return float(dropout)
+
+
+def _thread_count(threads: object) -> int:
+    number = _checks.size(threads, "threads")
+    if number > 4096:
+        raise ValueError(f"threads should be at most 4096, got: {number}")
+    return number

@@ -1,0 +1,66 @@
+"""Parameters by torch's names: which there are, how they start, how they load."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _checks
+
+Array = NDArray[Any]
+Shapes = dict[str, tuple[int, ...]]
+
+
+def layer_shapes(suffix: str, input_size: int, hidden_size: int, proj_size: int, bias: bool) -> Shapes:
+    """Names and shapes of one layer in one direction, gates i, f, g, o one below the other."""
+    shapes: Shapes = {
+        f"weight_ih{suffix}": (4 * hidden_size, input_size),
+        f"weight_hh{suffix}": (4 * hidden_size, proj_size or hidden_size),
+    }
+    if bias:
+        shapes |= {f"bias_ih{suffix}": (4 * hidden_size,), f"bias_hh{suffix}": (4 * hidden_size,)}
+    if proj_size:
+        shapes[f"weight_hr{suffix}"] = (proj_size, hidden_size)
+    return shapes
+
+
+def suffixes(num_layers: int, directions: int) -> list[str]:
+    """Endings of the parameter names: layer by layer, the reverse direction after the forward one."""
+    return [f"_l{layer}{reverse}" for layer in range(num_layers) for reverse in ("", "_reverse")[:directions]]
+
+
+def initial(shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], seed: object) -> dict[str, Array]:
+    """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), as torch does. One seed: the same numbers in every dtype."""
+    total = sum(math.prod(shape) for shape in shapes.values()) * np.dtype(np.float64).itemsize
+    if total > sys.maxsize // 4:
+        raise ValueError(f"the sizes ask for {total:.3g} bytes of weights, more than can be addressed")
+    rng = np.random.default_rng(seed)  # type: ignore[arg-type]
+    bound = 1 / math.sqrt(hidden_size)
+    return {name: frozen(rng.uniform(-bound, bound, shape).astype(dtype)) for name, shape in shapes.items()}
+
+
+def frozen(array: Array) -> Array:
+    """Make an array read-only: a packed copy of it can then never be stale."""
+    array.setflags(write=False)
+    return array
+
+
+def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str, Array]:
+    """Copy parameters out of a mapping: all of them, no others, of the right shape and dtype."""
+    if not isinstance(state_dict, Mapping):
+        raise TypeError(f"state_dict should be a mapping of names to arrays, got: {type(state_dict).__name__}")
+    missing = [name for name in shapes if name not in state_dict]
+    unexpected = [str(name) for name in state_dict if name not in shapes]
+    if missing or unexpected:
+        told = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        raise ValueError(f"state_dict does not fit; {'; '.join(told)}")
+    made = {}
+    for name, expected in shapes.items():
+        array = _checks.floats(state_dict[name], f"state_dict[{name!r}]", dtype)
+        made[name] = frozen(np.array(_checks.shape(array, f"state_dict[{name!r}]", expected, "the parameter's"), order="C"))
+    return made

@@ -1,0 +1,119 @@
+"""Step by step: sequences that arrive one input at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks, _core
+
+Array = NDArray[Any]
+
+
+class Stream(_core.StreamCore):
+    """Live sequences, one step at a time; made by `LSTM.stream`.
+
+    A stream owns its state and its scratch. It runs with the weights that the layer had when it was made. One thread at a time
+    may be inside; a second one gets a RuntimeError and changes nothing.
+
+    Attributes
+    ----------
+    batch_size : int
+        B: how many sequences advance together.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+    >>> x = np.ones((5, 4), np.float32)
+    >>> stream = lstm.stream()
+    >>> steps = np.stack([stream.step(row) for row in x])
+    >>> whole, (h_n, c_n) = lstm(x)
+    >>> bool((steps == whole).all())  # not close: equal
+    True
+    """
+
+    def __init__(self, plan: _core.Plan, batch_size: int, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._sizes = plan.input_size, plan.proj_size or plan.hidden_size
+        self._state_shapes = (
+            (plan.num_layers, batch_size, plan.proj_size or plan.hidden_size),
+            (plan.num_layers, batch_size, plan.hidden_size),
+        )
+
+    def _checked(self, x: ArrayLike, out: Array | None) -> Array:
+        """Do a step whose arrays are not exactly what the fast path takes: explain, convert, step."""
+        I, R = self._sizes
+        B = self.batch_size
+        array = _checks.floats(x, "x", self._dtype)
+        if array.ndim not in (1, 2) or (array.ndim == 1 and B != 1):
+            raise ValueError(f"Expected x to be {'1D [I] or ' if B == 1 else ''}2D [B, I], got {array.ndim}D instead")
+        lead = () if array.ndim == 1 else (B,)
+        _checks.shape(array, "x", (*lead, I), "(I,)" if array.ndim == 1 else "(B, I)")
+        if out is not None:
+            _checks.output(out, (*lead, R), self._dtype, "(R,)" if array.ndim == 1 else "(B, R)", {"x": array})
+        y = super().step(np.array(array, order="C"))
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+    def feed(self, x: ArrayLike) -> Array:
+        """Many steps in one call: the same bits as `step` by `step`, faster.
+
+        Parameters
+        ----------
+        x : array [T, B, I], or [T, I] where the batch size is 1
+            The next T inputs of every row.
+
+        Returns
+        -------
+        array [T, B, R], or [T, R]
+            The outputs.
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            As for `step`.
+        """
+        I, R = self._sizes
+        B = self.batch_size
+        array = _checks.floats(x, "x", self._dtype)
+        if array.ndim not in (2, 3) or (array.ndim == 2 and B != 1):
+            raise ValueError(f"Expected x to be {'2D [T, I] or ' if B == 1 else ''}3D [T, B, I], got {array.ndim}D instead")
+        lead = array.shape[:1] if array.ndim == 2 else (array.shape[0], B)
+        _checks.shape(array, "x", (*lead, I), "(T, I)" if array.ndim == 2 else "(T, B, I)")
+        T = array.shape[0]
+        y = np.empty((T, B, R), self._dtype)
+        h_0, c_0, h_n, c_n = (np.empty(shape, self._dtype) for shape in self._state_shapes * 2)
+        self.run_feed(_checks.readable(array.reshape(T, B, I)), y, h_0, c_0, h_n, c_n)
+        return y.reshape(*lead, R)
+
+    @property
+    def state(self) -> tuple[Array, Array]:
+        """(h_n [L, B, R], c_n [L, B, H]): copies; assign a pair of such arrays to go on from there."""
+        h, c = (np.empty(shape, self._dtype) for shape in self._state_shapes)
+        self.run_get(h, c)
+        return h, c
+
+    @state.setter
+    def state(self, value: tuple[ArrayLike, ArrayLike]) -> None:
+        if not isinstance(value, tuple | list) or len(value) != 2:
+            raise TypeError("state should be a pair (h_n, c_n)")
+        made = []
+        for array, name, shape in zip(value, ("h_n", "c_n"), self._state_shapes, strict=True):
+            checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
+            made.append(np.ascontiguousarray(checked))
+        self.run_set(made[0], made[1])
+
+    def reset(self) -> None:
+        """Set the state of all rows to zero."""
+        self.run_set(None, None)
+
+    def __repr__(self) -> str:
+        return f"Stream({self._sizes[0]} -> {self._sizes[1]}, batch_size={self.batch_size})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a Stream cannot be pickled or copied: pickle its state, and the LSTM it came from")

@@ -1,0 +1,53 @@
+/* Scratch that outlives a call: one block, kept in a slot by whoever comes back first. No lock and no growth beyond
+ * KEEP_BYTES: many threads may take and give back at once; who finds the slot empty allocates, who finds it full frees.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_WORKSPACE_H
+#define FASTLSTM_WORKSPACE_H
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+
+typedef struct {
+  size_t bytes;
+  char *data; /* [bytes], 64-byte aligned */
+} workspace;
+
+typedef struct {
+  _Atomic(workspace *) kept;
+} workspace_slot;
+
+enum { KEEP_BYTES = 16 << 20 };
+
+/* at least `bytes`; NULL when memory is out */
+static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
+  workspace *w = atomic_exchange_explicit(&slot->kept, NULL, memory_order_acquire);
+  if (w && w->bytes >= bytes) return w;
+  free(w);
+  if (bytes > (size_t)PTRDIFF_MAX - 128) return NULL;
+  w = malloc(sizeof *w + 64 + bytes);
+  if (!w) return NULL;
+  w->bytes = bytes;
+  w->data = (char *)(((uintptr_t)(w + 1) + 63) & ~(uintptr_t)63);
+  return w;
+}
+
+static inline void workspace_give(workspace_slot *slot, workspace *w) {
+  if (w && w->bytes <= KEEP_BYTES) w = atomic_exchange_explicit(&slot->kept, w, memory_order_release);
+  free(w);
+}
+
+/* one user at a time: 0 if another thread has it */
+typedef struct {
+  atomic_flag taken;
+} single_user;
+
+static inline int single_user_enter(single_user *s) {
+  return !atomic_flag_test_and_set_explicit(&s->taken, memory_order_acquire);
+}
+static inline void single_user_leave(single_user *s) {
+  atomic_flag_clear_explicit(&s->taken, memory_order_release);
+}
+
+#endif
