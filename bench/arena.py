@@ -1,0 +1,224 @@
+"""The arena: contenders take turns, each in a process of its own, after each has given the right answer.
+
+Speeds of a shared machine drift within seconds, so what is compared must be measured side by side: one round of each,
+then the next round, in an order that rotates, and only medians are compared.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import product
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from bench.truth import complaint, expected
+from bench.worker import Round
+from bench.works import Work
+
+Entry = tuple[str, Work]
+"""A contender's name, and what it shall run."""
+
+LIMITS = "limits"
+# Fewer rounds than this are not thinned out, and no slow row gets fewer unless fewer were asked for.
+ENOUGH = 5
+
+
+class ContenderError(Exception):
+    """A contender is not here, or failed, or gave a wrong answer; the message says which."""
+
+
+@dataclass
+class Result:
+    """What an entry gave.
+
+    Attributes
+    ----------
+    rounds : list of Round
+        One for each turn it had.
+    error : str or None
+        Why it had none.
+    """
+
+    rounds: list[Round] = field(default_factory=list)
+    error: str | None = None
+
+    @property
+    def times(self) -> list[float]:
+        """Seconds per call of the rounds in which no other process took a CPU away, if enough were clean."""
+        clean = [turn.seconds for turn in self.rounds if not turn.disturbed]
+        return clean if len(clean) >= ENOUGH else [turn.seconds for turn in self.rounds]
+
+    @property
+    def seconds(self) -> float | None:
+        """Median seconds per call."""
+        return median(self.times) if self.rounds else None
+
+
+class Arena:
+    """Workers, started when they are first needed, and the rounds that they play.
+
+    Parameters
+    ----------
+    rounds : int
+        How many turns everyone gets.
+    seconds : float
+        How long one turn takes, unless a single call takes longer.
+    patience : float
+        After so many seconds a row ends, with `ENOUGH` rounds at least.
+
+    Attributes
+    ----------
+    played, disturbed : int
+        How many rounds there were, and in how many of them another process took a CPU away.
+    """
+
+    def __init__(self, rounds: int = 15, seconds: float = 0.02, patience: float = 12.0) -> None:
+        self._rounds, self._seconds, self._patience = rounds, seconds, patience
+        self._workers: dict[str, _Process] = {}
+        self.played = self.disturbed = 0
+
+    @property
+    def versions(self) -> list[str]:
+        """What was measured: one line for each contender that took part."""
+        return [worker.version for worker in self._workers.values() if worker.version]
+
+    def prepare(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
+        """Let every entry prepare itself and check its answer.
+
+        Parameters
+        ----------
+        entries : mapping of str to Entry
+            Under the names that the results shall have.
+
+        Returns
+        -------
+        dict of str to Result
+            Without rounds so far; with the error of those who cannot take part.
+        """
+        for worker in self._workers.values():
+            worker.forget()
+        results = {}
+        right = {}
+        for label, (name, work) in entries.items():
+            results[label] = Result()
+            try:
+                answer = self._worker(name).ask("answer", work)
+                if name != LIMITS:
+                    question = Work(work.kind, work.case)  # the answer does not depend on the threads
+                    if question not in right:
+                        right[question] = expected(question)
+                    if (wrong := complaint(question, answer, right[question])) is not None:
+                        raise ContenderError(wrong)
+            except ContenderError as error:
+                results[label].error = f"{name}: {error}"
+        return results
+
+    def play(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
+        """Check every entry's answer, then time those that were right, in turn.
+
+        Parameters
+        ----------
+        entries : mapping of str to Entry
+            Under the names that the results shall have.
+
+        Returns
+        -------
+        dict of str to Result
+            The rounds of each.
+        """
+        results = self.prepare(entries)
+        ready = [(label, *entries[label]) for label, result in results.items() if result.error is None]
+        calls = {label: self._worker(name).ask("calls", work, self._seconds) for label, name, work in ready}
+        start = time.perf_counter()
+        for turn in range(self._rounds):
+            if turn >= ENOUGH and time.perf_counter() - start > self._patience:
+                break
+            first = turn % len(ready) if ready else 0
+            for label, name, work in ready[first:] + ready[:first]:
+                result: Round = self._worker(name).ask("round", work, calls[label])
+                results[label].rounds.append(result)
+                self.played += 1
+                self.disturbed += result.disturbed
+        return results
+
+    def play_single(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
+        """Check every entry's answer, then time its calls one by one, to see the worst of them, too.
+
+        Parameters
+        ----------
+        entries : mapping of str to Entry
+            Under the names that the results shall have.
+        seconds : float
+            How long each entry is watched, in several turns.
+
+        Returns
+        -------
+        dict of str to Result
+            A round for each call.
+        """
+        results = self.prepare(entries)
+        ready = [label for label, result in results.items() if result.error is None]
+        for _, label in product(range(ENOUGH), ready):
+            name, work = entries[label]
+            results[label].rounds += self._worker(name).ask("single", work, seconds / ENOUGH)
+        return results
+
+    def close(self) -> None:
+        """End all workers."""
+        for worker in self._workers.values():
+            worker.close()
+        self._workers.clear()
+
+    def _worker(self, name: str) -> "_Process":
+        if name not in self._workers:
+            self._workers[name] = _Process(name)
+        return self._workers[name]
+
+
+class _Process:
+    """Our end of a worker."""
+
+    def __init__(self, name: str) -> None:
+        self._connection: Connection
+        self._connection, theirs = Pipe()
+        # NumPy's own BLAS threads have no part in this; everyone's thread count is set by its contender.
+        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", "from bench.worker import main; main()", name, str(theirs.fileno())]
+        root = Path(__file__).parents[1]
+        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, cwd=root)
+        theirs.close()
+        self.version, self._problem = "", ""
+        try:
+            self.version = self._receive()
+        except ContenderError as error:
+            self._problem = str(error)
+
+    def ask(self, command: str, *arguments: object) -> Any:
+        if self._problem:
+            raise ContenderError(self._problem)
+        self._connection.send((command, *arguments))
+        return self._receive()
+
+    def forget(self) -> None:
+        if not self._problem:
+            self.ask("clear")
+
+    def close(self) -> None:
+        self._connection.close()
+        self._process.wait()
+
+    def _receive(self) -> Any:
+        try:
+            fine, result = self._connection.recv()
+        except EOFError:
+            self._problem = f"the process ended with status {self._process.wait()}"
+            raise ContenderError(self._problem) from None
+        if not fine:
+            raise ContenderError(result)
+        return result

@@ -1,0 +1,18 @@
+"""The contenders, one file each (file = competitor).
+
+Every file offers the same three names, and nothing else is asked of it:
+
+- ``label``: its name in the tables;
+- ``version()``: what was measured;
+- ``prepare(work, data) -> (loop, answer)``: everything that may be done once is done here, outside the timer.
+  ``answer()`` computes the work from its beginning and returns an array; ``loop(n)`` runs it `n` times and returns
+  nothing. The loop is the contender's own, so that no wrapper is timed along with a call that takes 300 ns.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Loop = Callable[[int], None]
+Answer = Callable[[], NDArray[np.float32]]

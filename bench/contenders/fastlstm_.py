@@ -1,0 +1,133 @@
+"""fastlstm: ours."""
+
+from itertools import repeat
+
+import numpy as np
+
+import fastlstm
+from bench.contenders import Answer, Loop
+from bench.works import Array, Data, Work
+
+label = "fastlstm"
+
+
+def version() -> str:
+    """Say what is measured.
+
+    Returns
+    -------
+    str
+        Version and instruction set.
+    """
+    return f"{fastlstm.__version__} ({fastlstm.isa()})"
+
+
+def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
+    """Prepare a work.
+
+    Parameters
+    ----------
+    work : Work
+        What to run.
+    data : Data
+        Its arrays.
+
+    Returns
+    -------
+    (loop, answer)
+        As `bench.contenders` describes.
+    """
+    if work.kind in {"sigmoid", "tanh"}:
+        return _activation(work, data)
+    if work.kind == "step_cell":
+        return _cell(work, data)
+    if work.kind.startswith("step"):
+        return _step(work, data)
+    return _sequence(work, data)
+
+
+def _lstm(work: Work, data: Data) -> fastlstm.LSTM:
+    lstm = fastlstm.LSTM(work.case.I, work.case.H, threads=work.threads)
+    lstm.load_state_dict(data.weights)
+    return lstm
+
+
+def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
+    lstm, x = _lstm(work, data), data.x
+    lengths = data.lengths if work.kind == "lengths" else None
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            lstm(x, lengths=lengths)
+
+    def answer() -> Array:
+        output, _ = lstm(x, lengths=lengths)
+        return output
+
+    return loop, answer
+
+
+def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
+    stream = _lstm(work, data).stream()
+    inputs = data.x[:, 0]
+    step, steps_in_c, x, out = stream.step, stream._repeat, inputs[0], np.empty(work.case.H, np.float32)
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            step(x)
+
+    def loop_c(n: int) -> None:
+        steps_in_c(x, out, n)
+
+    def loop_out(n: int) -> None:
+        for _ in repeat(None, n):
+            step(x, out=out)
+
+    def answer() -> Array:
+        stream.reset()
+        return np.stack([step(x) for x in inputs])[:, None]
+
+    def answer_out() -> Array:
+        stream.reset()
+        return np.stack([step(x, out=out).copy() for x in inputs])[:, None]
+
+    def answer_c() -> Array:
+        stream.reset()
+        outputs = []
+        for x in inputs:
+            steps_in_c(x, out, 1)
+            outputs.append(out.copy())
+        return np.stack(outputs)[:, None]
+
+    return {"step": (loop, answer), "step_out": (loop_out, answer_out), "step_c": (loop_c, answer_c)}[work.kind]
+
+
+def _cell(work: Work, data: Data) -> tuple[Loop, Answer]:
+    cell = fastlstm.LSTMCell(work.case.I, work.case.H)
+    cell.load_state_dict({name.removesuffix("_l0"): array for name, array in data.weights.items()})
+    x, zero = data.x[0], np.zeros((1, work.case.H), np.float32)
+
+    def loop(n: int) -> None:
+        state = zero, zero
+        for _ in repeat(None, n):
+            state = cell(x, state)
+
+    def answer() -> Array:
+        state, outputs = (zero, zero), []
+        for x in data.x:
+            state = cell(x, state)
+            outputs.append(state[0])
+        return np.stack(outputs)
+
+    return loop, answer
+
+
+def _activation(work: Work, data: Data) -> tuple[Loop, Answer]:
+    function = fastlstm.sigmoid if work.kind == "sigmoid" else fastlstm.tanh
+    x, out = data.x, np.empty_like(data.x)
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            function(x, out=out)
+
+    return loop, lambda: function(x)

@@ -1,0 +1,108 @@
+"""PyTorch, under inference_mode: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step."""
+
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import torch
+
+from bench.contenders import Answer, Loop
+from bench.works import Array, Data, Work
+
+label = "torch"
+
+
+def version() -> str:
+    """Say what is measured.
+
+    Returns
+    -------
+    str
+        The version.
+    """
+    return str(torch.__version__)
+
+
+def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
+    """Prepare a work.
+
+    Parameters
+    ----------
+    work : Work
+        What to run.
+    data : Data
+        Its arrays.
+
+    Returns
+    -------
+    (loop, answer)
+        As `bench.contenders` describes.
+    """
+    if work.kind in {"sigmoid", "tanh"}:
+        return _activation(work, data)
+    if work.kind == "step_cell":
+        return _step(work, data)
+    return _sequence(work, data)
+
+
+def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
+    lstm = torch.nn.LSTM(work.case.I, work.case.H).eval()
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
+    x: Any = torch.from_numpy(data.x)
+    if work.kind == "lengths":
+        x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.from_numpy(data.lengths), enforce_sorted=False)
+
+    def loop(n: int) -> None:
+        torch.set_num_threads(work.threads)  # of the whole process, where other works may be prepared
+        with torch.inference_mode():
+            for _ in repeat(None, n):
+                lstm(x)
+
+    def answer() -> Array:
+        torch.set_num_threads(work.threads)
+        with torch.inference_mode():
+            output, _ = lstm(x)
+            if work.kind == "lengths":
+                output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, total_length=work.case.T)
+            result: Array = output.numpy()
+            return result
+
+    return loop, answer
+
+
+def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
+    cell = torch.nn.LSTMCell(work.case.I, work.case.H).eval()
+    cell.load_state_dict({name.removesuffix("_l0"): torch.from_numpy(array) for name, array in data.weights.items()})
+    inputs = torch.from_numpy(data.x)
+    x, zero = inputs[0], torch.zeros(1, work.case.H)
+
+    def loop(n: int) -> None:
+        torch.set_num_threads(work.threads)
+        with torch.inference_mode():
+            state = zero, zero
+            for _ in repeat(None, n):
+                state = cell(x, state)
+
+    def answer() -> Array:
+        with torch.inference_mode():
+            state, outputs = (zero, zero), []
+            for x in inputs:
+                state = cell(x, state)
+                outputs.append(state[0].numpy())
+            return np.stack(outputs)
+
+    return loop, answer
+
+
+def _activation(work: Work, data: Data) -> tuple[Loop, Answer]:
+    function = torch.sigmoid if work.kind == "sigmoid" else torch.tanh
+    x = torch.from_numpy(data.x)
+    out = torch.empty_like(x)
+
+    def loop(n: int) -> None:
+        torch.set_num_threads(work.threads)
+        with torch.inference_mode():
+            for _ in repeat(None, n):
+                function(x, out=out)
+
+    return loop, lambda: function(x).numpy()

@@ -1,0 +1,39 @@
+"""A batch of sequences: enough rows to be limited by arithmetic."""
+
+from operator import attrgetter
+
+import pytest
+
+from bench.arena import Arena
+from bench.clock import now
+from bench.conftest import Record
+from bench.report import Row
+from bench.rows import limits, peak, race, rivals
+from bench.works import BATCHES, Case, Work
+
+pytestmark = pytest.mark.benchmark(timer=now)
+
+# How many times faster than the better rival, and which share of the limit, for each size.
+GOALS = {1: (1.1, 1.05, 1.05, 1.03, 1.05), 2: (1.5, 1.25, 1.15, 1.15, 1.15)}
+SHARES = {1: (0.75, 0.84, 0.88, 0.88, 0.85)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("case", BATCHES, ids=attrgetter("name"))
+def test_batch(arena: Arena, record: Record, case: Case, threads: int) -> None:
+    """Race: the limit is all products at the FMA peak that as many threads reach."""
+    size = BATCHES.index(case)
+    work = Work("sequence", case, threads)
+    results = arena.play({"fastlstm": ("fastlstm", work)} | rivals(work) | limits(case, threads))
+    flops = 2 * case.T * case.B * 4 * case.H * (case.I + case.H)
+    most = peak(results, threads)
+    cells: Row = {"H": str(case.H), "threads": str(threads), "peak GFLOP/s": most * 1e-9}
+    row = race(
+        cells,
+        results,
+        "fastlstm",
+        flops / most,
+        goal=GOALS[threads][size],
+        share=SHARES[threads][size] if threads in SHARES else None,
+    )
+    record("A batch: T=50, B=32, I=H", row, results)

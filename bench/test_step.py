@@ -1,0 +1,54 @@
+"""One step of one row, from Python: what a service that streams waits for, and how much of it is Python."""
+
+from operator import attrgetter
+
+import pytest
+
+from bench.arena import Arena
+from bench.clock import now
+from bench.conftest import Record
+from bench.report import Row
+from bench.rows import limits, micro, race, rivals, seconds
+from bench.works import STEPS, TINY_STEPS, Case, Work
+
+pytestmark = pytest.mark.benchmark(timer=now)
+
+GOALS = (12.0, 4.0, 2.5, 1.6, 1.4)
+
+
+@pytest.mark.parametrize("case", STEPS, ids=attrgetter("name"))
+def test_step(arena: Arena, record: Record, case: Case) -> None:
+    """Race: `Stream.step` with a new output, against the better of LSTMCell and a session of one step.
+
+    The limit is to read W and U once.
+    """
+    entries = {"step": ("fastlstm", Work("step", case))}
+    others = {kind: ("fastlstm", Work(kind, case)) for kind in ("step_out", "step_cell")}
+    results = arena.play(entries | others | rivals(Work("step_cell", case)) | limits(case, 1))
+    cells: Row = {
+        "H": str(case.H),
+        "step(out=) us": micro(results["step_out"]),
+        "LSTMCell us": micro(results["step_cell"]),
+    }
+    row = race(cells, results, "step", seconds(results["read"]), goal=GOALS[STEPS.index(case)])
+    record("One step from Python: B=1, I=H, 1 thread", row, results)
+
+
+@pytest.mark.parametrize("case", TINY_STEPS, ids=attrgetter("name"))
+def test_python_cost(arena: Arena, record: Record, case: Case) -> None:
+    """Python's own cost: a step called from Python, minus the same step repeated in C."""
+    kinds = "step", "step_out", "step_c"
+    results = arena.play({kind: ("fastlstm", Work(kind, case)) for kind in kinds})
+    step, step_out, step_c = (1e9 * seconds(results[kind]) for kind in kinds)
+    row: Row = {
+        "H": str(case.H),
+        "in C ns": step_c,
+        "step ns": step,
+        "Python's ns": step - step_c,
+        "goal": "150",
+        "step(out=) ns": step_out,
+        "Python's own ns": step_out - step_c,
+        "its goal": "60",
+        "met": step - step_c <= 150 and step_out - step_c <= 60,
+    }
+    record("Python's own cost of a step: B=1, I=H, 1 thread", row, results)

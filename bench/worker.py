@@ -1,0 +1,190 @@
+"""The process of one contender: it prepares works, answers them, and runs timed rounds when it is told to.
+
+`bench.arena` starts it with the contender's name and a descriptor, over which it speaks in pickled tuples: in goes
+``(command, *arguments)``, a method of `Worker`; out comes ``(True, result)`` or ``(False, message)``.
+"""
+
+import gc
+import importlib
+import resource
+import sys
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from bench.contenders import Answer, Loop
+from bench.works import Array, Work, make
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one timed round gave.
+
+    Attributes
+    ----------
+    seconds : float
+        Per call.
+    disturbed : bool
+        Whether another process took a CPU away meanwhile.
+    """
+
+    seconds: float
+    disturbed: bool
+
+
+class Worker:
+    """One contender and what it has prepared.
+
+    Parameters
+    ----------
+    name : str
+        The contender's file, without its underscore.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._contender = importlib.import_module(f"bench.contenders.{name}_")
+        self._prepared: dict[Work, tuple[Loop, Answer]] = {}
+
+    def version(self) -> str:
+        """Say what is measured.
+
+        Returns
+        -------
+        str
+            As the contender puts it.
+        """
+        return f"{self._contender.label} {self._contender.version()}"
+
+    def answer(self, work: Work) -> Array:
+        """Prepare a work and compute it once.
+
+        Parameters
+        ----------
+        work : Work
+            What to run.
+
+        Returns
+        -------
+        ndarray
+            What must be checked before anything is timed.
+        """
+        _, answer = self._prepared[work] = self._contender.prepare(work, make(work))
+        result: Array = answer()
+        return result
+
+    def calls(self, work: Work, seconds: float) -> int:
+        """Find out how many calls fill a round.
+
+        Parameters
+        ----------
+        work : Work
+            A prepared one.
+        seconds : float
+            How long the round should take.
+
+        Returns
+        -------
+        int
+            At least 1.
+        """
+        loop, _ = self._prepared[work]
+        loop(1)
+        n = 1
+        while (took := _timed(loop, n)) < seconds / 2:
+            n = max(2 * n, int(n * min(seconds / took, 100)))
+        _settle()
+        return n
+
+    def round(self, work: Work, n: int) -> Round:
+        """Time `n` calls, and return when all threads of the process sleep again.
+
+        Parameters
+        ----------
+        work : Work
+            A prepared one.
+        n : int
+            How many calls.
+
+        Returns
+        -------
+        Round
+            Seconds per call.
+        """
+        loop, _ = self._prepared[work]
+        # The contenders before have left the caches to themselves; our threads may be asleep.
+        loop(n // 8)
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+        seconds = _timed(loop, n) / n
+        disturbed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw != before
+        _settle()
+        return Round(seconds, disturbed)
+
+    def single(self, work: Work, seconds: float) -> list[Round]:
+        """Time calls one by one, for a while.
+
+        Parameters
+        ----------
+        work : Work
+            A prepared one.
+        seconds : float
+            How long.
+
+        Returns
+        -------
+        list of Round
+            One for each call; whether it was disturbed is not asked, as this is what is measured.
+        """
+        loop, _ = self._prepared[work]
+        end = time.perf_counter() + seconds
+        rounds = []
+        while time.perf_counter() < end:
+            rounds.append(Round(_timed(loop, 1), disturbed=False))
+        _settle()
+        return rounds
+
+    def clear(self) -> None:
+        """Forget all that was prepared, its memory and its threads."""
+        self._prepared.clear()
+        gc.collect()
+
+
+def _timed(loop: Loop, n: int) -> float:
+    start = time.perf_counter_ns()
+    loop(n)
+    return (time.perf_counter_ns() - start) * 1e-9
+
+
+def _settle() -> None:
+    """Wait, at most 0.4 s, until no thread of this process spins any more: it would run into the next one's round."""
+    for _ in range(100):
+        before = time.process_time()
+        time.sleep(0.004)
+        if time.process_time() - before < 0.0004:
+            return
+
+
+def main() -> None:
+    """Serve commands until the other end hangs up."""
+    name, descriptor = sys.argv[1:]
+    connection = Connection(int(descriptor))
+
+    def reply(command: str, *arguments: Any) -> tuple[bool, Any]:
+        try:
+            return True, getattr(worker, command)(*arguments)
+        except Exception as error:  # the table shows it in place of a time
+            return False, f"{type(error).__name__}: {error}"
+
+    try:
+        worker = Worker(name)
+    except ImportError as error:
+        connection.send((False, f"not here: {error}"))
+        return
+    connection.send((True, worker.version()))
+    gc.disable()
+    while True:
+        try:
+            message = connection.recv()
+        except EOFError:
+            return
+        connection.send(reply(*message))
