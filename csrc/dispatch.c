@@ -35,6 +35,14 @@ static int has_avx2(void) {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & leaf7) != leaf7) return 0;
   return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
 }
+
+/* x86-64-v4 */
+static int has_avx512(void) {
+  uint32_t a, b, c, d;
+  const uint32_t leaf7 = bit_AVX512F | bit_AVX512DQ | bit_AVX512CD | bit_AVX512BW | bit_AVX512VL;
+  if (!has_avx2() || (saved_state() & OPMASK_ZMM) != OPMASK_ZMM) return 0;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & leaf7) == leaf7;
+}
 #endif
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -49,12 +57,18 @@ typedef struct {
 #define FL_TABLES(isa) extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;
 
 /* FASTLSTM_HAVE_*: set by CMake for the objects that it built */
+#ifdef FASTLSTM_HAVE_AVX512
+FL_TABLES(avx512)
+#endif
 #ifdef FASTLSTM_HAVE_AVX2
 FL_TABLES(avx2)
 #endif
 FL_TABLES(scalar)
 
 static const fl_isa table[] = {
+#ifdef FASTLSTM_HAVE_AVX512
+    FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
+#endif
 #ifdef FASTLSTM_HAVE_AVX2
     FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif

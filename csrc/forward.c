@@ -356,6 +356,7 @@ static void run_group(const group *g) {
       }
       if (j->sequence->resets) reset_h(g, s, active);
       step.product.m = active;
+      step.product.down = s & 1;
       if (chunk)
         step.product.z = g->own->z + row * FL_PANEL * plan->real;
       else

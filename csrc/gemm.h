@@ -3,11 +3,13 @@
  * Every output is one chain of fused multiply-adds, k ascending; lanes run over outputs, never over k. Tiles, row splits, K
  * blocks (partial sums stored and reloaded, which is exact) and threads therefore cannot change a bit.
  *
- *   one row        all 4 gates of a panel at once; two panels when the tile has registers for 8 chains. No prefetch: it
- *                  cost up to 40 %, the hardware follows the single stream by itself.
- *   a few rows     whole panels, so that the weights stream once
+ *   a few rows     whole panels, several side by side, so that there are enough chains to cover the latency and enough
+ *                  streams for the hardware's prefetchers. Software prefetch cost up to 40 % here.
  *   many rows      TILE_ROWS x TILE_VECTORS tiles over part of a panel, K_BLOCK deep: 16 KiB of weights stay in L1 while
  *                  the rows pass; the first row tile prefetches the next 16 KiB to L2 (57 -> 85 % of peak at H=1024).
+ *
+ * Time steps may take the panels up and down in turn: what the end of one step left in a cache, the next begins with. That
+ * is 8-25 % of a batch-1 step where the weights are up to twice a cache (H=64, H=256).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_GEMM_H
@@ -15,10 +17,11 @@
 
 enum {
   PANEL_VECTORS = FL_PANEL / VL,
-  K_BLOCK = 256, /* 128 loses 3-10 %, 512 overflows L1 */
+  ACCUMULATORS = TILE_ROWS * TILE_VECTORS,
+  K_BLOCK = 16384 / (TILE_VECTORS * VL * (int)sizeof(real)), /* half of it loses 3-10 %, twice overflows L1 */
 };
 
-/* rows x vectors of z, k steps. `next`, if given, is prefetched a panel row per k. All sizes but k are constants. */
+/* rows x vectors of z, k steps. `next`, if given, is prefetched: as many bytes per k as are used. All sizes but k are constants. */
 INLINE void tile(const size_t rows, const size_t vectors, const void *const *row, size_t k0, size_t k, const real *w,
                  const real *start, size_t start_row, real *z, const real *next) {
   V acc[TILE_ROWS][PANEL_VECTORS];
@@ -31,7 +34,10 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
   }
   for (size_t kk = 0; kk < k; kk++) {
     V b[PANEL_VECTORS];
-    if (next) PREFETCH_L2(next + kk * FL_PANEL);
+    if (next) {
+      UNROLL
+      for (size_t v = 0; v < vectors * VL * sizeof(real); v += 64) PREFETCH_L2((const char *)(next + kk * FL_PANEL) + v);
+    }
     UNROLL
     for (size_t v = 0; v < vectors; v++) b[v] = v_load(w + kk * FL_PANEL + v * VL);
     UNROLL
@@ -48,29 +54,41 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
   }
 }
 
-/* one row, `panels` panels side by side */
-INLINE void tile_row(const size_t panels, const real *a, size_t k, const real *w, size_t w_panel, const real *start,
-                     size_t start_panel, real *z, size_t z_panel) {
-  V acc[GEMV_PANELS][PANEL_VECTORS];
+/* rows x panels whole panels side by side, k steps; rows and panels are constants */
+INLINE void tile_panels(const size_t rows, const size_t panels, const void *const *row, size_t k, const real *w,
+                        size_t w_panel, const real *start, size_t start_panel, size_t start_row, real *z, size_t z_panel) {
+  V acc[ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS]; /* constant sizes, so registers */
+  const real *a[TILE_ROWS];
+#define ACC(r, p, v) acc[((r) * panels + (p)) * PANEL_VECTORS + (v)]
   UNROLL
-  for (size_t p = 0; p < panels; p++) {
-    UNROLL
-    for (size_t v = 0; v < PANEL_VECTORS; v++) acc[p][v] = v_load(start + p * start_panel + v * VL);
-  }
-  for (size_t kk = 0; kk < k; kk++) {
-    const V x = v_set1(a[kk]);
+  for (size_t r = 0; r < rows; r++) {
+    a[r] = row[r];
     UNROLL
     for (size_t p = 0; p < panels; p++) {
       UNROLL
-      for (size_t v = 0; v < PANEL_VECTORS; v++)
-        acc[p][v] = v_fma(x, v_load(w + p * w_panel + kk * FL_PANEL + v * VL), acc[p][v]);
+      for (size_t v = 0; v < PANEL_VECTORS; v++) ACC(r, p, v) = v_load(start + p * start_panel + r * start_row + v * VL);
+    }
+  }
+  for (size_t kk = 0; kk < k; kk++) {
+    UNROLL
+    for (size_t p = 0; p < panels; p++) {
+      UNROLL
+      for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        const V b = v_load(w + p * w_panel + kk * FL_PANEL + v * VL);
+        UNROLL
+        for (size_t r = 0; r < rows; r++) ACC(r, p, v) = v_fma(v_set1(a[r][kk]), b, ACC(r, p, v));
+      }
     }
   }
   UNROLL
-  for (size_t p = 0; p < panels; p++) {
+  for (size_t r = 0; r < rows; r++) {
     UNROLL
-    for (size_t v = 0; v < PANEL_VECTORS; v++) v_store(z + p * z_panel + v * VL, acc[p][v]);
+    for (size_t p = 0; p < panels; p++) {
+      UNROLL
+      for (size_t v = 0; v < PANEL_VECTORS; v++) v_store(z + p * z_panel + r * FL_PANEL + v * VL, ACC(r, p, v));
+    }
   }
+#undef ACC
 }
 
 #endif

@@ -9,10 +9,8 @@
 
 #include <stddef.h>
 
-enum {
-  FL_UNITS = 8,  /* hidden units in a panel: the granule of packing and of thread splits */
-  FL_PANEL = 32, /* reals of a panel per k: 4 gates of 8 units, [i 8][f 8][g 8][o 8] */
-};
+#define FL_UNITS 8  /* hidden units in a panel: the granule of packing and of thread splits */
+#define FL_PANEL 32 /* reals of a panel per k: 4 gates of 8 units, [i 8][f 8][g 8][o 8] */
 
 /* Rows of a left operand. `rows[r]` points to `k` contiguous reals; rows may be anywhere, so batches, time strides,
  * directions, sorted lengths and resets are all a matter of pointers. Read only. */
@@ -26,6 +24,7 @@ typedef struct {
 typedef struct {
   size_t m;              /* rows */
   size_t first, last;    /* panels first <= p < last */
+  int down;              /* take them from the last to the first: the same bits, other caches */
   fl_operand operand[2]; /* operand[1].k = 0 where there is only one */
   const void *weights;   /* [panel][k][FL_PANEL] reals, 64-byte aligned: both operands' k one after the other; read */
   size_t weights_panel;  /* reals from a panel of `weights` to the next */

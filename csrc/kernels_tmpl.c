@@ -20,6 +20,7 @@ enum { MANTISSA_BITS = 52 };
 #define STRINGIZE(x) STRINGIZE_(x)
 #include STRINGIZE(simd/FASTLSTM_ISA.h)
 
+#define VL_WIDE (VL > FL_UNITS)
 #include "activations.h"
 #include "gemm.h"
 #include "gates.h"
@@ -60,9 +61,10 @@ static void kernel_gates_forward(const fl_gates *g) {
       real *const h = (real *)g->h + r * units + u0;
       for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)g->z + (4 * r + j) * units + u0, n);
       size_t u = 0;
-      for (; u + VL <= n; u += VL) cell_pass(z + u, BLOCK, c + u, c_next + u);
+      for (; u + VL <= n; u += VL) cell_pass(z + u, z + u + HALF, BLOCK, c + u, c + u + HALF, c_next + u, c_next + u + HALF);
       if (u < n) cell_pass_tail(z + u, BLOCK, c + u, c_next + u, n - u);
-      for (u = 0; u + VL <= n; u += VL) output_pass(z + u, BLOCK, c_next + u, h + u);
+      for (u = 0; u + VL <= n; u += VL)
+        output_pass(z + u, z + u + HALF, BLOCK, c_next + u, c_next + u + HALF, h + u, h + u + HALF);
       if (u < n) output_pass_tail(z + u, BLOCK, c_next + u, h + u, n - u);
     }
   }
@@ -70,36 +72,51 @@ static void kernel_gates_forward(const fl_gates *g) {
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
-/* one row against panels first..last of one operand */
-static void row_product(const void *row, size_t k, const real *w, size_t w_panel, size_t panels, const real *start,
-                        size_t start_panel, real *z, size_t z_panel) {
-  const real *const a = row;
-  size_t p = 0;
-  /* two streams only while they fit in L1: beyond, a single stream is 0-15 % faster */
-  if (GEMV_PANELS > 1 && k * panels * FL_PANEL * sizeof(real) <= 32768) {
-    for (; p + GEMV_PANELS <= panels; p += GEMV_PANELS)
-      tile_row(GEMV_PANELS, a, k, w + p * w_panel, w_panel, start + p * start_panel, start_panel, z + p * z_panel, z_panel);
+/* panels that `rows` rows take side by side */
+#define SIDE_BY_SIDE(rows) \
+  ((rows) * 4 * PANEL_VECTORS <= ACCUMULATORS ? 4 : (rows) * 2 * PANEL_VECTORS <= ACCUMULATORS ? 2 : 1)
+
+/* rows that are few: those of whom a whole panel fits in the registers, and one in any case */
+#define FEW(rows) ((rows) == 1 || (rows) * PANEL_VECTORS <= ACCUMULATORS)
+enum { MOST_FEW = 4 };
+
+/* a few rows against `panels` panels of one operand, from the first up or from the last down */
+INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel, size_t panels,
+                             int down, const real *start, size_t start_panel, size_t start_row, real *z, size_t z_panel) {
+  /* four streams while they fit in half of L1 or there are rows to share them; else two */
+  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(real) <= 16384);
+  for (size_t done = 0; done < panels;) {
+    size_t n = panels - done;
+    n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
+    const size_t p = down ? panels - done - n : done;
+#define PANELS(count) \
+  tile_panels(rows, count, row, k, w + p * w_panel, w_panel, start + p * start_panel, start_panel, start_row, z + p * z_panel, z_panel)
+    if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
+      PANELS(4);
+    else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
+      PANELS(2);
+    else
+      PANELS(1);
+#undef PANELS
+    done += n;
   }
-  for (; p < panels; p++) tile_row(1, a, k, w + p * w_panel, w_panel, start + p * start_panel, start_panel, z + p * z_panel, z_panel);
 }
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
-INLINE void rows_product(const size_t tile_rows, const size_t vectors, const void *const *row, size_t m, size_t k0, size_t k,
-                         const real *w, const real *start, size_t start_row, real *z, const real *next) {
-  const size_t tiles = (m + tile_rows - 1) / tile_rows;
+static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, const real *w, const real *start,
+                         size_t start_row, real *z, const real *next) {
+  const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                                                                                                   \
-  case count:                                                                                                         \
-    if (count <= tile_rows) {                                                                                         \
-      if (next)                                                                                                       \
-        tile(count, vectors, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, next);            \
-      else                                                                                                            \
-        tile(count, vectors, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, NULL);            \
-    }                                                                                                                 \
+#define TILE(count)                                                                                            \
+  case count:                                                                                                  \
+    if (next)                                                                                                  \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, next);  \
+    else                                                                                                       \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, NULL);  \
     break;
     switch (n) {
       TILE(1)
@@ -127,48 +144,55 @@ INLINE void rows_product(const size_t tile_rows, const size_t vectors, const voi
   }
 }
 
-/* panels first..last into z (panel `first` at z) */
-static void panels_product(const fl_product *a, size_t first, size_t last, real *z) {
+/* Panels first..last into z (panel `first` at z), up or down; `after` is where the weights go on when this is done. */
+static void panels_product(const fl_product *a, size_t first, size_t last, real *z, const real *after) {
+  const size_t panels = last - first, m = a->m;
   const real *start = a->start ? (const real *)a->start + first * FL_PANEL : z;
   size_t start_panel = a->start ? FL_PANEL : a->z_panel;
   size_t start_row = a->start ? 0 : FL_PANEL;
   const real *w = (const real *)a->weights + first * a->weights_panel;
-  for (size_t j = 0; j < 2; j++) {
-    const fl_operand *const operand = &a->operand[j];
-    if (!operand->k) break;
-    if (a->m == 1) {
-      row_product(operand->rows[0], operand->k, w, a->weights_panel, last - first, start, start_panel, z, a->z_panel);
-    } else {
-      for (size_t p = 0; p < last - first; p++) {
-        const real *from = start + p * start_panel;
-        size_t from_row = start_row;
-        real *const zp = z + p * a->z_panel;
-        for (size_t k0 = 0; k0 < operand->k; k0 += K_BLOCK) {
-          const size_t k = operand->k - k0 < K_BLOCK ? operand->k - k0 : K_BLOCK;
-          const real *const wk = w + p * a->weights_panel + k0 * FL_PANEL;
-          if (2 * a->m <= TILE_ROWS && 2 * TILE_VECTORS <= PANEL_VECTORS) {
-            for (size_t v = 0; v < PANEL_VECTORS; v += 2 * TILE_VECTORS)
-              rows_product(TILE_ROWS / 2, 2 * TILE_VECTORS, operand->rows, a->m, k0, k, wk + v * VL, from + v * VL, from_row, zp + v * VL, NULL);
-          } else {
-            for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
-              const real *const next = v + TILE_VECTORS < PANEL_VECTORS ? NULL : wk + K_BLOCK * FL_PANEL;
-              rows_product(TILE_ROWS, TILE_VECTORS, operand->rows, a->m, k0, k, wk + v * VL, from + v * VL, from_row, zp + v * VL, next);
-            }
+  for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
+    const void *const *const row = a->operand[j].rows;
+    const size_t k = a->operand[j].k;
+#define ROWS(count)                                                                                                          \
+  case count:                                                                                                                \
+    if (FEW(count))                                                                                                          \
+      few_rows_product(count, row, k, w, a->weights_panel, panels, a->down, start, start_panel, start_row, z, a->z_panel);   \
+    break;
+    switch (m <= MOST_FEW && FEW(m) ? m : 0) {
+      ROWS(1)
+      ROWS(2)
+      ROWS(3)
+      ROWS(4)
+      default:
+        for (size_t done = 0; done < panels; done++) {
+          const size_t p = a->down ? panels - 1 - done : done;
+          const real *const wp = w + p * a->weights_panel;
+          const real *const next_panel = done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
+          real *const zp = z + p * a->z_panel;
+          const real *from = start + p * start_panel;
+          size_t from_row = start_row;
+          for (size_t k0 = 0; k0 < k; k0 += K_BLOCK) {
+            const size_t n = k - k0 < K_BLOCK ? k - k0 : K_BLOCK;
+            const real *const next = k0 + K_BLOCK < k ? wp + (k0 + K_BLOCK) * FL_PANEL : next_panel;
+            for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
+              rows_product(row, m, k0, n, wp + k0 * FL_PANEL + v * VL, from + v * VL, from_row, zp + v * VL,
+                           next ? next + v * VL : NULL);
+            from = zp;
+            from_row = FL_PANEL;
           }
-          from = zp;
-          from_row = FL_PANEL;
         }
-      }
     }
+#undef ROWS
     start = z;
     start_panel = a->z_panel;
     start_row = FL_PANEL;
-    w += operand->k * FL_PANEL;
+    w += k * FL_PANEL;
   }
 }
 
 static void kernel_product(const fl_product *a) {
-  panels_product(a, a->first, a->last, (real *)a->z + a->first * a->z_panel);
+  panels_product(a, a->first, a->last, (real *)a->z + a->first * a->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
@@ -177,11 +201,15 @@ static void kernel_step(const fl_step *s) {
   const fl_product *const a = &s->product;
   /* as many panels at once as make the two passes of the gates worth while */
   const size_t group = a->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / a->m : 1;
-  for (size_t p = a->first; p < a->last; p += group) {
-    const size_t end = a->last - p < group ? a->last : p + group;
+  const size_t panels = a->last - a->first;
+  for (size_t done = 0; done < panels; done += group) {
+    const size_t n = panels - done < group ? panels - done : group;
+    const size_t p = a->down ? a->last - done - n : a->first + done;
+    const real *const w = a->weights;
+    const real *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
     real *const z = a->start ? (real *)a->z : (real *)a->z + p * a->z_panel;
-    panels_product(a, p, end, z);
-    gates_of_panels(s, p, end - p, z, a->z_panel);
+    panels_product(a, p, p + n, z, after);
+    gates_of_panels(s, p, n, z, a->z_panel);
   }
 }
 

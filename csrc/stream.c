@@ -56,6 +56,7 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
       s.steps[turn][l] = (fl_step){
           .product = {.m = B,
                       .last = plan->panels,
+                      .down = turn,
                       .operand = {{l ? (const void *const *)(fresh - B) : s.x, layer->input_size},
                                   {(const void *const *)h[turn] + l * B, plan->R}},
                       .weights = layer->weights,

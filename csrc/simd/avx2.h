@@ -8,11 +8,12 @@
 
 #include <immintrin.h>
 
-#define TILE_ROWS 6
-
 #if REAL_BITS == 32
 
-enum { VL = 8, TILE_VECTORS = 2, GEMV_PANELS = 2 };
+#define VL 8
+#define TILE_ROWS 6
+#define TILE_VECTORS 2
+#define GEMV_PANELS 2
 typedef __m256 V;
 #define v_load(p) _mm256_loadu_ps(p)
 #define v_store(p, a) _mm256_storeu_ps(p, a)
@@ -34,7 +35,10 @@ typedef __m256 V;
 
 #else
 
-enum { VL = 4, TILE_VECTORS = 2, GEMV_PANELS = 1 };
+#define VL 4
+#define TILE_ROWS 6
+#define TILE_VECTORS 2
+#define GEMV_PANELS 1
 typedef __m256d V;
 #define v_load(p) _mm256_loadu_pd(p)
 #define v_store(p, a) _mm256_storeu_pd(p, a)

@@ -8,8 +8,10 @@
 #include <stdint.h>
 #include <string.h>
 
+#define VL 1
 #define TILE_ROWS 2
-enum { VL = 1, TILE_VECTORS = 4, GEMV_PANELS = 1 };
+#define TILE_VECTORS 4
+#define GEMV_PANELS 1
 
 typedef real V;
 
