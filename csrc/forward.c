@@ -18,6 +18,7 @@
 enum {
   CHUNK_BYTES = 512 * 1024, /* of pre-activations: half of an L2 */
   ROWS_A_THREAD = 4,        /* fewer rows than this are not worth a thread: 6 fill a tile */
+  AHEAD_BYTES = 32 * 1024,       /* recurrent weights that fit in L1 leave no time to fill */
   UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
 };
 
@@ -28,6 +29,7 @@ typedef struct {
   size_t groups; /* of rows, per direction */
   size_t rows;   /* most rows in a group */
   size_t chunk;  /* steps per input product; 0: each step takes input and state in one product */
+  int ahead;     /* input products of later chunks are done in the shadow of the steps (ahead.h) */
 } cut;
 
 static cut decide(const fl_plan *plan, size_t T, size_t B, size_t threads) {
@@ -47,6 +49,11 @@ static cut decide(const fl_plan *plan, size_t T, size_t B, size_t threads) {
   c.chunk = step > CHUNK_BYTES ? 1 : CHUNK_BYTES / step;
   if (c.chunk > T) c.chunk = T;
   if (c.chunk <= 1) c.chunk = 0;
+  const size_t ahead = plan->kernels->ahead_rows;
+  if (ahead && c.rows == 1 && !c.by_units && T > ahead && recurrent >= AHEAD_BYTES) {
+    c.chunk = ahead;
+    c.ahead = 1;
+  }
   return c;
 }
 
@@ -64,6 +71,8 @@ typedef struct {
 /* what a group of rows needs once */
 typedef struct {
   char *z; /* [panels][chunk rows][FL_PANEL], or scratch of a step per member */
+  char *z_ahead; /* as z: that of the next chunk */
+  char *x_ahead; /* [I][ahead rows]: the inputs of the next chunk, side by side */
   char *m; /* [rows][H] with a projection */
   char *p; /* [project panels][rows][FL_PANEL] */
 } arrays;
@@ -111,6 +120,11 @@ static void lay_out(job *j, fl_arena *a) {
       s.z = fl_carve(a, FL_STEP_SCRATCH(rows), plan->real);
     else if (!shared)
       s.z = fl_carve(a, plan->panels * z_rows(j), FL_PANEL * plan->real);
+    if (j->cut.ahead) {
+      const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
+      s.z_ahead = fl_carve(a, plan->panels * z_rows(j), FL_PANEL * plan->real);
+      s.x_ahead = fl_carve(a, widest, plan->kernels->ahead_rows * plan->real);
+    }
     if (plan->P && !shared) {
       s.m = fl_carve(a, rows, plan->H * plan->real);
       s.p = fl_carve(a, rows * plan->project_panels, FL_PANEL * plan->real);
@@ -297,68 +311,110 @@ static void project(const group *g, size_t active) {
   }
 }
 
+/* the inputs of steps s0.. of the group's only row, side by side, zero past the last step */
+static void pack_ahead(const group *g, size_t s0, size_t steps) {
+  const pass *const p = g->pass;
+  const size_t real = p->job->plan->real, rows = p->job->plan->kernels->ahead_rows, I = p->layer->input_size;
+  const size_t n = steps - s0 < rows ? steps - s0 : rows;
+  if (n < rows) memset(g->own->x_ahead, 0, I * rows * real);
+  for (size_t r = 0; r < n; r++) {
+    const char *const x = p->x + (ptrdiff_t)row_of(g, 0) * p->x_b + time_of(g, 0, s0 + r) * p->x_t;
+    if (real == sizeof(float))
+      for (size_t k = 0; k < I; k++) ((float *)g->own->x_ahead)[k * rows + r] = ((const float *)x)[k];
+    else
+      for (size_t k = 0; k < I; k++) ((double *)g->own->x_ahead)[k * rows + r] = ((const double *)x)[k];
+  }
+}
+
+/* x rows of steps s0..s1, step by step, and how many there are */
+static size_t point_at_inputs(const group *g, size_t s0, size_t s1, size_t alive) {
+  const pass *const p = g->pass;
+  size_t rows = 0;
+  for (size_t s = s0; s < s1; s++) {
+    while (length_at(g, alive - 1) <= s) alive--;
+    for (size_t r = 0; r < alive; r++)
+      g->at->x[rows++] = p->x + (ptrdiff_t)row_of(g, r) * p->x_b + time_of(g, r, s) * p->x_t;
+  }
+  return rows;
+}
+
+/* h rows that step s reads, y rows that it writes */
+static void point_at_states(const group *g, size_t s, size_t active) {
+  const pass *const p = g->pass;
+  const ptrdiff_t step = p->reverse ? -p->y_t : p->y_t;
+  for (size_t r = 0; r < active; r++) {
+    if (s == 0) {
+      g->at->y[r] = p->y + (ptrdiff_t)row_of(g, r) * p->y_b + time_of(g, r, 0) * p->y_t;
+    } else {
+      g->at->h[r] = g->at->y[r];
+      g->at->y[r] = (char *)g->at->y[r] + step;
+    }
+  }
+  if (p->job->sequence->resets) reset_h(g, s, active);
+}
+
 static void run_group(const group *g) {
   const pass *const p = g->pass;
   const job *const j = p->job;
   const fl_plan *const plan = j->plan;
-  const size_t I = p->layer->input_size, chunk = j->cut.chunk;
-  const ptrdiff_t x_step = p->reverse ? -p->x_t : p->x_t, y_step = p->reverse ? -p->y_t : p->y_t;
+  const size_t I = p->layer->input_size, weights_panel = (I + plan->R) * FL_PANEL, z_panel = z_rows(j) * FL_PANEL;
+  const size_t steps = g->n ? length_at(g, 0) : 0, chunk = j->cut.chunk;
+  char *z = g->own->z, *z_next = g->own->z_ahead;
   begin_rows(g);
-  size_t active = g->n; /* rows that are not over yet */
-  const size_t steps = g->n ? length_at(g, 0) : 0;
 
+  /* without chunks: input and state in one product, scratch packed by rows; with them, the steps go on from z */
   fl_step step = {.product = {.operand = {{g->at->x, I}, {g->at->h, plan->R}},
                               .weights = p->layer->weights,
-                              .weights_panel = (I + plan->R) * FL_PANEL,
+                              .weights_panel = weights_panel,
                               .start = p->layer->bias,
-                              .z = g->own->z},
+                              .z = z},
                   .units = plan->H,
                   .c = g->at->c,
                   .h = plan->P ? g->at->m : g->at->y};
   fl_product input = step.product;
   input.operand[1].k = 0;
-  input.z_panel = z_rows(j) * FL_PANEL;
-  if (chunk) { /* the steps go on from the input product's z */
+  input.z_panel = z_panel;
+  if (chunk) {
     step.product.operand[0] = step.product.operand[1];
     step.product.operand[1].k = 0;
     step.product.weights = p->layer->weights + I * FL_PANEL * plan->real;
     step.product.start = NULL;
-    step.product.z_panel = input.z_panel;
-  } else {
-    step.product.z_panel = 0; /* set per step: scratch is packed by rows */
+    step.product.z_panel = z_panel;
   }
+  fl_ahead ahead = {.k = I,
+                    .panels = plan->panels,
+                    .a = g->own->x_ahead,
+                    .weights = p->layer->weights,
+                    .weights_panel = weights_panel,
+                    .start = p->layer->bias,
+                    .z_panel = z_panel};
 
+  size_t active = g->n; /* rows that are not over yet */
   for (size_t s0 = 0; s0 < steps; s0 += chunk ? chunk : 1) {
     const size_t s1 = !chunk ? s0 + 1 : steps - s0 < chunk ? steps : s0 + chunk;
-    size_t rows = 0, alive = active;
-    for (size_t s = s0; s < s1; s++) {
-      while (length_at(g, alive - 1) <= s) alive--;
-      for (size_t r = 0; r < alive; r++)
-        g->at->x[rows++] = p->x + (ptrdiff_t)row_of(g, r) * p->x_b + time_of(g, r, s0) * p->x_t + (ptrdiff_t)(s - s0) * x_step;
-    }
-    if (chunk) {
-      input.m = rows;
-      SHARE(g, plan->panels, first, end) {
-        input.first = first;
-        input.last = end;
-        plan->kernels->product(&input);
+    if (s0 == 0 || !j->cut.ahead) {
+      input.m = point_at_inputs(g, s0, s1, active);
+      if (chunk) {
+        SHARE(g, plan->panels, first, end) {
+          input.first = first;
+          input.last = end;
+          plan->kernels->product(&input);
+        }
       }
+    }
+    step.ahead = j->cut.ahead && s1 < steps ? &ahead : NULL;
+    if (step.ahead) {
+      pack_ahead(g, s1, steps);
+      ahead.tile = ahead.at = 0;
+      ahead.z = z_next;
     }
     for (size_t s = s0, row = 0; s < s1; s++) {
       while (length_at(g, active - 1) <= s) active--;
-      for (size_t r = 0; r < active; r++) {
-        if (s == 0) {
-          g->at->y[r] = p->y + (ptrdiff_t)row_of(g, r) * p->y_b + time_of(g, r, 0) * p->y_t;
-        } else {
-          g->at->h[r] = g->at->y[r];
-          g->at->y[r] = (char *)g->at->y[r] + y_step;
-        }
-      }
-      if (j->sequence->resets) reset_h(g, s, active);
+      point_at_states(g, s, active);
       step.product.m = active;
       step.product.down = s & 1;
       if (chunk)
-        step.product.z = g->own->z + row * FL_PANEL * plan->real;
+        step.product.z = z + row * FL_PANEL * plan->real;
       else
         step.product.z_panel = active * FL_PANEL;
       SHARE(g, plan->panels, first, end) {
@@ -369,6 +425,12 @@ static void run_group(const group *g) {
       }
       if (plan->P) project(g, active);
       row += active;
+    }
+    if (step.ahead) {
+      plan->kernels->finish_ahead(&ahead);
+      char *const done = z;
+      z = z_next;
+      z_next = done;
     }
   }
   for (size_t r = 0; r < g->n && length_at(g, r) > 0; r++) g->at->h[r] = g->at->y[r];

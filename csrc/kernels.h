@@ -33,10 +33,23 @@ typedef struct {
   size_t z_panel;        /* reals from a panel of `z` to the next */
 } fl_product;
 
+/* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
+typedef struct {
+  size_t tile, at;      /* where the work stands; start with 0, 0 */
+  size_t k, panels;     /* I, and all panels of the layer */
+  const void *a;        /* [k][fl_kernels.ahead_rows] reals: the rows, side by side; zero where there are fewer; read */
+  const void *weights;  /* as in fl_product */
+  size_t weights_panel;
+  const void *start;    /* [panel][FL_PANEL] reals; read */
+  void *z;              /* [panel][ahead_rows or more][FL_PANEL] reals; written; no alias with the step's */
+  size_t z_panel;
+} fl_ahead;
+
 /* A product followed by the gates of the same rows and panels:
  * c[r] = f * c[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
   fl_product product; /* with `start` given, z is scratch of FL_STEP_SCRATCH(m) reals */
+  fl_ahead *ahead;    /* with m = 1 and start = NULL: work for idle multipliers, or NULL; updated */
   size_t units;       /* H: units past it in the last panel are neither read nor written */
   void *const *c;     /* [m] pointers to [H] reals: read and written in place */
   void *const *h;     /* [m] pointers to [H] reals: written; must not alias the operands' rows */
@@ -61,12 +74,14 @@ typedef struct {
   X(tanh, (const void *x, void *y, size_t n))    /* y[n] = tanh x[n]; y may be x */                                   \
   X(gates_forward, (const fl_gates *g))          /* activations and their Hadamard combination */                     \
   X(product, (const fl_product *a))              /* packed matrix product, from one row (GEMV) to many (GEMM) */      \
-  X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */
+  X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */                  \
+  X(finish_ahead, (fl_ahead *work))              /* what the steps have left undone of it */
 
 typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;
   FL_KERNEL_LIST(FL_DECLARE)
 #undef FL_DECLARE
+  size_t ahead_rows; /* steps in a piece of work ahead; 0: this instruction set has no registers for it */
 } fl_kernels;
 
 #endif

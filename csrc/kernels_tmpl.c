@@ -23,6 +23,7 @@ enum { MANTISSA_BITS = 52 };
 #define VL_WIDE (VL > FL_UNITS)
 #include "activations.h"
 #include "gemm.h"
+#include "ahead.h"
 #include "gates.h"
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
@@ -197,6 +198,33 @@ static void kernel_product(const fl_product *a) {
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
 
+/* panels first.. of the recurrent product of one row, with work ahead in its shadow */
+INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, real *z) {
+#if AHEAD_ROWS
+  const fl_product *const a = &s->product;
+  const real *const row = a->operand[0].rows[0], *const w = (const real *)a->weights + first * a->weights_panel;
+  const size_t k = a->operand[0].k;
+  for (size_t done = 0, n; done < panels; done += n) {
+    n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;
+    const size_t p = a->down ? panels - done - n : done;
+    if (n == AHEAD_PANELS)
+      tile_panels_ahead(row, k, w + p * a->weights_panel, a->weights_panel, z + p * a->z_panel, a->z_panel, s->ahead);
+    else
+      tile_panels(1, 1, a->operand[0].rows, k, w + p * a->weights_panel, 0, z + p * a->z_panel, 0, 0, z + p * a->z_panel, 0);
+  }
+#else
+  (void)s, (void)first, (void)panels, (void)z;
+#endif
+}
+
+static void kernel_finish_ahead(fl_ahead *work) {
+#if AHEAD_ROWS
+  for (size_t n; (n = ahead_left(work, work->k)) > 0;) AHEAD_TILE(work, n, (void)0);
+#else
+  (void)work;
+#endif
+}
+
 static void kernel_step(const fl_step *s) {
   const fl_product *const a = &s->product;
   /* as many panels at once as make the two passes of the gates worth while */
@@ -208,7 +236,10 @@ static void kernel_step(const fl_step *s) {
     const real *const w = a->weights;
     const real *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
     real *const z = a->start ? (real *)a->z : (real *)a->z + p * a->z_panel;
-    panels_product(a, p, p + n, z, after);
+    if (s->ahead)
+      row_product_ahead(s, p, n, z);
+    else
+      panels_product(a, p, p + n, z, after);
     gates_of_panels(s, p, n, z, a->z_panel);
   }
 }
@@ -221,4 +252,5 @@ const fl_kernels TABLE = {
 #define FL_ENTRY(name, arguments) .name = kernel_##name,
     FL_KERNEL_LIST(FL_ENTRY)
 #undef FL_ENTRY
+    .ahead_rows = AHEAD_ROWS,
 };

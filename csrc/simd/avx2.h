@@ -13,7 +13,8 @@
 #define VL 8
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#define GEMV_PANELS 2
+#define AHEAD_ROWS 8
+#define AHEAD_PANELS 1
 typedef __m256 V;
 #define v_load(p) _mm256_loadu_ps(p)
 #define v_store(p, a) _mm256_storeu_ps(p, a)
@@ -38,7 +39,8 @@ typedef __m256 V;
 #define VL 4
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#define GEMV_PANELS 1
+#define AHEAD_ROWS 0
+#define AHEAD_PANELS 1
 typedef __m256d V;
 #define v_load(p) _mm256_loadu_pd(p)
 #define v_store(p, a) _mm256_storeu_pd(p, a)

@@ -14,7 +14,8 @@
 #define VL 16
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
-#define GEMV_PANELS 4
+#define AHEAD_ROWS 24
+#define AHEAD_PANELS 2
 typedef __m512 V;
 #define v_load(p) _mm512_loadu_ps(p)
 #define v_store(p, a) _mm512_storeu_ps(p, a)
@@ -43,7 +44,8 @@ static inline void v_store2(float *p, float *q, V a) {
 #define VL 8
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
-#define GEMV_PANELS 2
+#define AHEAD_ROWS 24
+#define AHEAD_PANELS 1
 typedef __m512d V;
 #define v_load(p) _mm512_loadu_pd(p)
 #define v_store(p, a) _mm512_storeu_pd(p, a)

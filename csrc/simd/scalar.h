@@ -11,7 +11,8 @@
 #define VL 1
 #define TILE_ROWS 2
 #define TILE_VECTORS 4
-#define GEMV_PANELS 1
+#define AHEAD_ROWS 0
+#define AHEAD_PANELS 1
 
 typedef real V;
 
