@@ -18,7 +18,7 @@ enum { AHEAD_EVERY = AHEAD_ROWS / (AHEAD_PANELS * PANEL_VECTORS) };
 /* `n` steps of k of the tile at hand; `between(j)` is what the caller does before the j-th. Moves on when a tile is full. */
 #define AHEAD_TILE(work, n, between)                                                                              \
   do {                                                                                                            \
-    const size_t panel_ = (work)->tile / PANEL_VECTORS, column_ = (work)->tile % PANEL_VECTORS * VL;              \
+    const size_t panel_ = (work)->first + (work)->done / PANEL_VECTORS, column_ = (work)->done % PANEL_VECTORS * VL;           \
     const real *const b_ = (const real *)(work)->weights + panel_ * (work)->weights_panel + column_;              \
     const real *const a_ = (const real *)(work)->a;                                                               \
     real *const z_ = (real *)(work)->z + panel_ * (work)->z_panel + column_;                                      \
@@ -42,12 +42,12 @@ enum { AHEAD_EVERY = AHEAD_ROWS / (AHEAD_PANELS * PANEL_VECTORS) };
     (work)->at += (n);                                                                                            \
     if ((work)->at == (work)->k) {                                                                                \
       (work)->at = 0;                                                                                             \
-      (work)->tile++;                                                                                             \
+      (work)->done++;                                                                                             \
     }                                                                                                             \
   } while (0)
 
 INLINE size_t ahead_left(const fl_ahead *work, size_t most) {
-  if (work->tile == work->panels * PANEL_VECTORS) return 0;
+  if (work->done == (work->last - work->first) * PANEL_VECTORS) return 0;
   return work->k - work->at < most ? work->k - work->at : most;
 }
 

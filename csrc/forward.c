@@ -50,7 +50,7 @@ static cut decide(const fl_plan *plan, size_t T, size_t B, size_t threads) {
   if (c.chunk > T) c.chunk = T;
   if (c.chunk <= 1) c.chunk = 0;
   const size_t ahead = plan->kernels->ahead_rows;
-  if (ahead && c.rows == 1 && !c.by_units && T > ahead && recurrent >= AHEAD_BYTES) {
+  if (ahead && c.rows == 1 && T > ahead && recurrent >= AHEAD_BYTES) {
     c.chunk = ahead;
     c.ahead = 1;
   }
@@ -73,6 +73,7 @@ typedef struct {
   char *z; /* [panels][chunk rows][FL_PANEL], or scratch of a step per member */
   char *z_ahead; /* as z: that of the next chunk */
   char *x_ahead; /* [I][ahead rows]: the inputs of the next chunk, side by side */
+  fl_ahead *ahead; /* [members that share the panels]: each its part, whoever may end it */
   char *m; /* [rows][H] with a projection */
   char *p; /* [project panels][rows][FL_PANEL] */
 } arrays;
@@ -120,10 +121,11 @@ static void lay_out(job *j, fl_arena *a) {
       s.z = fl_carve(a, FL_STEP_SCRATCH(rows), plan->real);
     else if (!shared)
       s.z = fl_carve(a, plan->panels * z_rows(j), FL_PANEL * plan->real);
-    if (j->cut.ahead) {
+    if (j->cut.ahead && !shared) {
       const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
       s.z_ahead = fl_carve(a, plan->panels * z_rows(j), FL_PANEL * plan->real);
       s.x_ahead = fl_carve(a, widest, plan->kernels->ahead_rows * plan->real);
+      s.ahead = fl_carve(a, j->cut.by_units ? j->members : 1, sizeof *s.ahead);
     }
     if (plan->P && !shared) {
       s.m = fl_carve(a, rows, plan->H * plan->real);
@@ -131,9 +133,9 @@ static void lay_out(job *j, fl_arena *a) {
     }
     if (a->at) {
       if (shared) {
-        if (j->cut.chunk) s.z = j->arrays[0].z;
-        s.m = j->arrays[0].m;
-        s.p = j->arrays[0].p;
+        char *const own = s.z;
+        s = j->arrays[0];
+        if (!j->cut.chunk) s.z = own;
       }
       j->pointers[k] = p;
       j->arrays[k] = s;
@@ -311,19 +313,39 @@ static void project(const group *g, size_t active) {
   }
 }
 
-/* the inputs of steps s0.. of the group's only row, side by side, zero past the last step */
-static void pack_ahead(const group *g, size_t s0, size_t steps) {
+/* Work ahead for the chunk of steps s0..: the inputs of the group's only row side by side, zero past the last step, and each
+ * member's part of the panels. */
+static void begin_ahead(const group *g, size_t s0, size_t steps, char *z) {
   const pass *const p = g->pass;
-  const size_t real = p->job->plan->real, rows = p->job->plan->kernels->ahead_rows, I = p->layer->input_size;
-  const size_t n = steps - s0 < rows ? steps - s0 : rows;
-  if (n < rows) memset(g->own->x_ahead, 0, I * rows * real);
-  for (size_t r = 0; r < n; r++) {
-    const char *const x = p->x + (ptrdiff_t)row_of(g, 0) * p->x_b + time_of(g, 0, s0 + r) * p->x_t;
-    if (real == sizeof(float))
-      for (size_t k = 0; k < I; k++) ((float *)g->own->x_ahead)[k * rows + r] = ((const float *)x)[k];
-    else
-      for (size_t k = 0; k < I; k++) ((double *)g->own->x_ahead)[k * rows + r] = ((const double *)x)[k];
+  const fl_plan *const plan = p->job->plan;
+  const size_t rows = plan->kernels->ahead_rows, I = p->layer->input_size;
+  const size_t n = steps - s0 < rows ? steps - s0 : rows, members = g->member->team ? p->job->members : 1;
+  for (size_t one; fl_next(g->member, 1, &one);) {
+    if (n < rows) memset(g->own->x_ahead, 0, I * rows * plan->real);
+    for (size_t r = 0; r < n; r++) {
+      const char *const x = p->x + (ptrdiff_t)row_of(g, 0) * p->x_b + time_of(g, 0, s0 + r) * p->x_t;
+      if (plan->real == sizeof(float))
+        for (size_t k = 0; k < I; k++) ((float *)g->own->x_ahead)[k * rows + r] = ((const float *)x)[k];
+      else
+        for (size_t k = 0; k < I; k++) ((double *)g->own->x_ahead)[k * rows + r] = ((const double *)x)[k];
+    }
+    for (size_t m = 0; m < members; m++)
+      g->own->ahead[m] = (fl_ahead){.first = plan->panels * m / members,
+                                    .last = plan->panels * (m + 1) / members,
+                                    .k = I,
+                                    .a = g->own->x_ahead,
+                                    .weights = p->layer->weights,
+                                    .weights_panel = (I + plan->R) * FL_PANEL,
+                                    .start = p->layer->bias,
+                                    .z = z,
+                                    .z_panel = z_rows(p->job) * FL_PANEL};
   }
+}
+
+/* What the steps have left undone. They are over, so that nobody is at work on any part. */
+static void end_ahead(const group *g) {
+  const size_t members = g->member->team ? g->pass->job->members : 1;
+  for (size_t m; fl_next(g->member, members, &m);) g->pass->job->plan->kernels->finish_ahead(&g->own->ahead[m]);
 }
 
 /* x rows of steps s0..s1, step by step, and how many there are */
@@ -381,14 +403,6 @@ static void run_group(const group *g) {
     step.product.start = NULL;
     step.product.z_panel = z_panel;
   }
-  fl_ahead ahead = {.k = I,
-                    .panels = plan->panels,
-                    .a = g->own->x_ahead,
-                    .weights = p->layer->weights,
-                    .weights_panel = weights_panel,
-                    .start = p->layer->bias,
-                    .z_panel = z_panel};
-
   size_t active = g->n; /* rows that are not over yet */
   for (size_t s0 = 0; s0 < steps; s0 += chunk ? chunk : 1) {
     const size_t s1 = !chunk ? s0 + 1 : steps - s0 < chunk ? steps : s0 + chunk;
@@ -402,12 +416,9 @@ static void run_group(const group *g) {
         }
       }
     }
-    step.ahead = j->cut.ahead && s1 < steps ? &ahead : NULL;
-    if (step.ahead) {
-      pack_ahead(g, s1, steps);
-      ahead.tile = ahead.at = 0;
-      ahead.z = z_next;
-    }
+    const int ahead = j->cut.ahead && s1 < steps;
+    if (ahead) begin_ahead(g, s1, steps, z_next);
+    step.ahead = ahead ? &g->own->ahead[g->member->slot] : NULL;
     for (size_t s = s0, row = 0; s < s1; s++) {
       while (length_at(g, active - 1) <= s) active--;
       point_at_states(g, s, active);
@@ -426,8 +437,8 @@ static void run_group(const group *g) {
       if (plan->P) project(g, active);
       row += active;
     }
-    if (step.ahead) {
-      plan->kernels->finish_ahead(&ahead);
+    if (ahead) {
+      end_ahead(g);
       char *const done = z;
       z = z_next;
       z_next = done;
@@ -507,6 +518,7 @@ fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *
   if (a.overflow || !workspace) return FL_ERROR_OVERFLOW;
   memset((void *)j.zeros, 0, plan->H * plan->real);
   sort_rows(sequence, j.order);
-  fl_pool_run(pool, run_member, &j);
+  const int shared = j.cut.by_units || plan->D * j.cut.groups > 1;
+  fl_pool_run(shared ? pool : NULL, run_member, &j);
   return FL_OK;
 }

@@ -35,8 +35,9 @@ typedef struct {
 
 /* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
 typedef struct {
-  size_t tile, at;      /* where the work stands; start with 0, 0 */
-  size_t k, panels;     /* I, and all panels of the layer */
+  size_t first, last;   /* panels first <= p < last */
+  size_t done, at;      /* how far it is: full tiles, and k of the one at hand; start with 0, 0 */
+  size_t k;             /* I */
   const void *a;        /* [k][fl_kernels.ahead_rows] reals: the rows, side by side; zero where there are fewer; read */
   const void *weights;  /* as in fl_product */
   size_t weights_panel;
