@@ -77,8 +77,8 @@ cdef extern from "_workspace.h" nogil:
     void workspace_give(workspace_slot *, workspace *)
     ctypedef struct single_user:
         pass
-    int single_user_enter(single_user *)
-    void single_user_leave(single_user *)
+    int single_user_enter(single_user *, bint brief)
+    void single_user_leave(single_user *, bint brief)
 
 # Releasing and taking the GIL costs 40 ns: not worth it below about 5 us of work, which is this many weights times rows.
 cdef enum:
@@ -400,15 +400,18 @@ cdef class StreamCore:
     cdef char *memory
     cdef single_user user
     cdef readonly Py_ssize_t batch_size
-    cdef Py_ssize_t width
-    cdef bint release
+    cdef Py_ssize_t input_size, width
+    cdef int typenum
+    cdef bint brief
 
     def __cinit__(self, Plan plan, Py_ssize_t batch_size, *args, **kwargs):
         cdef size_t bytes = fl_stream_size(plan.plan, batch_size)
         self.plan = plan
         self.batch_size = batch_size
+        self.typenum = plan.typenum
+        self.input_size = plan.input_size
         self.width = plan.proj_size if plan.proj_size else plan.hidden_size
-        self.release = fl_plan_size(plan.plan) * batch_size >= NOGIL_BYTES
+        self.brief = fl_plan_size(plan.plan) * batch_size < NOGIL_BYTES
         if bytes > <size_t>(-1) // 2 - 64:
             raise OverflowError("batch_size is too large")
         self.memory = <char *>malloc(bytes + 64)
@@ -421,7 +424,7 @@ cdef class StreamCore:
         free(self.memory)
 
     cdef inline bint fits(self, cnp.ndarray array, int ndim, cnp.npy_intp width) noexcept:
-        return (cnp.PyArray_TYPE(array) == self.plan.typenum and cnp.PyArray_ISCARRAY_RO(array)
+        return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY_RO(array)
                 and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_DIM(array, ndim - 1) == width
                 and (cnp.PyArray_DIM(array, 0) == self.batch_size if ndim == 2 else self.batch_size == 1))
 
@@ -455,59 +458,59 @@ cdef class StreamCore:
             return self._checked(x, out)
         a = x
         ndim = cnp.PyArray_NDIM(a)
-        if (ndim != 1 and ndim != 2) or not self.fits(a, ndim, self.plan.input_size):
+        if (ndim != 1 and ndim != 2) or not self.fits(a, ndim, self.input_size):
             return self._checked(x, out)
         if out is None:
-            y = fresh(ndim, self.batch_size, self.width, self.plan.typenum)
+            y = fresh(ndim, self.batch_size, self.width, self.typenum)
         else:
             if not cnp.PyArray_CheckExact(out):
                 return self._checked(x, out)
             y = out
             if not self.fits(y, ndim, self.width) or not cnp.PyArray_ISWRITEABLE(y) or overlap(a, y):
                 return self._checked(x, out)
-        self.enter()
-        if self.release:
+        self.enter(self.brief)
+        if self.brief:
+            fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+        else:
             with nogil:
                 fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
-        else:
-            fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
-        single_user_leave(&self.user)
+        single_user_leave(&self.user, self.brief)
         return y
 
-    cdef inline int enter(self) except -1:
-        if not single_user_enter(&self.user):
+    cdef inline int enter(self, bint brief) except -1:
+        if not single_user_enter(&self.user, brief):
             raise RuntimeError("another thread is inside this stream; a stream serves one thread at a time")
         return 0
 
     def run_feed(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray h_0, cnp.ndarray c_0, cnp.ndarray h_n, cnp.ndarray c_n):
         """The whole of x [T, B, I] into y [T, B, R]; h_0, h_n [L, B, R] and c_0, c_n [L, B, H] are scratch."""
-        self.enter()
+        self.enter(False)
         try:
             fl_stream_get(self.stream, cnp.PyArray_DATA(h_0), cnp.PyArray_DATA(c_0))
             self.plan.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
             fl_stream_set(self.stream, address(h_n), address(c_n))
         finally:
-            single_user_leave(&self.user)
+            single_user_leave(&self.user, False)
 
     def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
         """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
         cdef Py_ssize_t j
         cdef void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
-        self.enter()
+        self.enter(False)
         with nogil:
             for j in range(n):
                 fl_stream_step(self.stream, from_, to)
-        single_user_leave(&self.user)
+        single_user_leave(&self.user, False)
 
     def run_get(self, cnp.ndarray h, cnp.ndarray c):
         """State out: h [L, B, R], c [L, B, H], contiguous."""
-        self.enter()
+        self.enter(False)
         fl_stream_get(self.stream, cnp.PyArray_DATA(h), cnp.PyArray_DATA(c))
-        single_user_leave(&self.user)
+        single_user_leave(&self.user, False)
 
     def run_set(self, h, c):
         """State in, or zeros for None."""
-        self.enter()
+        self.enter(False)
         fl_stream_set(self.stream, address(h), address(c))
-        single_user_leave(&self.user)
+        single_user_leave(&self.user, False)

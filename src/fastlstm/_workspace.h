@@ -5,6 +5,7 @@
 #ifndef FASTLSTM_WORKSPACE_H
 #define FASTLSTM_WORKSPACE_H
 
+#include <Python.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -38,16 +39,23 @@ static inline void workspace_give(workspace_slot *slot, workspace *w) {
   free(w);
 }
 
-/* one user at a time: 0 if another thread has it */
+/* One user at a time. Entering returns 0 if another thread is inside. A user who keeps the GIL all the way through
+ * (brief) cannot be met by another, so it only looks: the locked instruction would cost 10 % of the smallest step. */
 typedef struct {
-  atomic_flag taken;
+  atomic_int taken;
 } single_user;
 
-static inline int single_user_enter(single_user *s) {
-  return !atomic_flag_test_and_set_explicit(&s->taken, memory_order_acquire);
+static inline int single_user_enter(single_user *s, int brief) {
+#ifndef Py_GIL_DISABLED
+  if (brief) return !atomic_load_explicit(&s->taken, memory_order_acquire);
+#endif
+  return !atomic_exchange_explicit(&s->taken, 1, memory_order_acquire);
 }
-static inline void single_user_leave(single_user *s) {
-  atomic_flag_clear_explicit(&s->taken, memory_order_release);
+static inline void single_user_leave(single_user *s, int brief) {
+#ifndef Py_GIL_DISABLED
+  if (brief) return;
+#endif
+  atomic_store_explicit(&s->taken, 0, memory_order_release);
 }
 
 #endif
