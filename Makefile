@@ -1,0 +1,109 @@
+# Every target sets up what it needs in a virtual environment of its own, .venv/NAME, and renews it when the sources change.
+# What has to be there: Python 3.11 or later and GCC or Clang. CMake and Ninja come with the build if they are missing.
+#
+#   make TARGET [PYTHON=python3.13] [CC=clang] [ARGS="for the tool that runs"]
+
+PYTHON ?= python3
+ARGS ?=
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+export PYTHONUNBUFFERED = 1
+
+SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
+  $(shell find csrc src -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name py.typed \))
+C_FILES = $(shell find csrc src bench tests -type f -name '*.[ch]')
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test bench check c sanitize sanitize-thread prove-activations sdist clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+	  printf '  make %-18s %s\n' "$$name" "$$text"; done
+
+demo: .venv/demo/ready ## a published character model scores and writes text (ARGS="--length 1000")
+	.venv/demo/bin/python examples/textgen $(ARGS)
+
+test: .venv/test/ready ## the tests (ARGS="-k stream")
+	.venv/test/bin/python -m pytest tests $(ARGS)
+
+bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch and onnxruntime where they can be had
+	.venv/bench/bin/python -m pytest bench $(ARGS)
+
+check: .venv/check/ready ## lint, formatting, types, stubs
+	.venv/check/bin/ruff check .
+	.venv/check/bin/ruff format --check .
+	.venv/check/bin/clang-format --dry-run --Werror $(C_FILES)
+	.venv/check/bin/mypy
+	cd .venv/check && bin/python -m mypy.stubtest fastlstm._core --mypy-config-file ../../pyproject.toml
+
+c: .venv/c/ready ## csrc/ alone: build the library, run its C test
+	$(call ctest,build/c,)
+
+sanitize: .venv/c/ready .venv/sanitize/ready ## address and undefined-behaviour sanitizers: C test, then Python tests
+	$(call ctest,build/c-sanitize,-DFASTLSTM_SANITIZE=$(SANITIZE_sanitize))
+	$(call preloaded,libasan.so) PYTHONMALLOC=malloc UBSAN_OPTIONS=print_stacktrace=1 \
+	  ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 \
+	  .venv/sanitize/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) $(ARGS)
+
+sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: C test, then Python tests with threads
+	$(call ctest,build/c-sanitize-thread,-DFASTLSTM_SANITIZE=$(SANITIZE_sanitize-thread))
+	$(call preloaded,libtsan.so) TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
+	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) -k thread $(ARGS)
+
+prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
+	.venv/test/bin/python tests/proofs/activations.py $(ARGS)
+
+sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
+	.venv/sdist/bin/python -m build --outdir dist $(ARGS)
+
+clean: ## remove what these targets made (but not .cache/, where the demo keeps the model)
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find src tests bench examples -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- environments ----------------------------------------------------------------------------------------------------
+
+# .venv/NAME gets the dependency groups of the same name, and the package unless it says otherwise.
+GROUPS_sanitize = sanitize
+GROUPS_sanitize-thread = sanitize
+PACKAGE = .
+PACKAGE_c =
+PACKAGE_sdist =
+
+# Sanitizers: compiled in here, their run-time library preloaded above, since Python itself is not built with it. Python leaks
+# on purpose when it ends, so leaks are looked for in the C test alone. Capturing by file would swallow the last words.
+# Not run: what measures memory, which the sanitizers use their own way, and what the C test has shown already.
+SANITIZE_sanitize = address,undefined
+SANITIZE_sanitize-thread = thread
+SANITIZE_TESTS = tests --ignore=tests/test_demo.py --ignore=tests/test_reference.py $(addprefix --deselect=tests/,\
+  test_package.py::test_installed_size_is_below_2_mb \
+  test_package.py::test_c_core_builds_alone_and_passes_its_own_test \
+  test_bad_input.py::test_too_many_layers_are_refused_before_memory_is_full \
+  test_threads.py::test_memory_does_not_grow_with_the_number_of_calls \
+  test_threads.py::test_a_step_never_calls_malloc)
+CONFIG_sanitize = $(call sanitized,sanitize)
+CONFIG_sanitize-thread = $(call sanitized,sanitize-thread)
+sanitized = -C build-dir=build/$(1) -C install.strip=false -C cmake.define.FASTLSTM_SANITIZE=$(SANITIZE_$(1))
+preloaded = LD_PRELOAD="$$($(CC) -print-file-name=$(1)) $$($(CC) -print-file-name=libstdc++.so.6)"
+
+define ctest
+	.venv/c/bin/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/c/bin/ninja -S . -B $(1) -DFASTLSTM_TESTS=ON $(2)
+	.venv/c/bin/cmake --build $(1)
+	.venv/c/bin/ctest --test-dir $(1) --output-on-failure
+endef
+
+or_default = $(if $(filter undefined,$(origin $(1)_$(2))),$(3),$($(1)_$(2)))
+
+.venv/%/ready: $(SOURCES)
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
+	test -x .venv/$*/bin/pip || $(PYTHON) -m venv --clear .venv/$*
+	.venv/$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
+	.venv/$*/bin/python -m pip install --quiet $(CONFIG_$*) --group $(call or_default,GROUPS,$*,$*) $(call or_default,PACKAGE,$*,$(PACKAGE))
+	@touch $@
+
+# The rivals are optional: a row without one says so.
+.venv/bench/rivals: .venv/bench/ready
+	@for group in torch onnxruntime; do \
+	  .venv/bench/bin/python -m pip install --quiet --group $$group || \
+	    echo "bench: $$group cannot be installed here; the benchmarks go on without it" >&2; done
+	@touch $@

@@ -1,0 +1,319 @@
+/* The C core by itself, as a service that embeds it sees it: fastlstm.h and nothing else.
+ *
+ * Every way of cutting the work gives the same bits: instruction sets, threads, rows one by one, steps one by one, streams,
+ * and several callers at once on one plan and one pool. Small sizes, so that the sanitizers get through it quickly. The last
+ * line has a hash of all outputs: it must be the same on every machine.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fastlstm.h"
+#include "os_threads.h"
+
+#define CHECK(what)                                                 \
+  do {                                                              \
+    if (!(what)) {                                                  \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
+      exit(1);                                                      \
+    }                                                               \
+  } while (0)
+
+enum { CALLERS = 4, CALLS = 12, POOL_THREADS = 3 };
+
+/* ---- memory and numbers ----------------------------------------------------------------------------------------- */
+
+/* exactly `bytes` long, so that a sanitizer sees the first byte past the end; the caller frees *raw */
+static void *aligned(size_t bytes, void **raw) {
+  CHECK(bytes < SIZE_MAX - 64);
+  *raw = malloc(bytes + 63);
+  CHECK(*raw);
+  return (void *)(((uintptr_t)*raw + 63) & ~(uintptr_t)63);
+}
+
+static void *numbers(size_t n, fl_dtype dtype) {
+  static uint64_t state = 1;
+  void *const made = malloc((n ? n : 1) * dtype / 8);
+  CHECK(made);
+  for (size_t j = 0; j < n; j++) {
+    state = state * 6364136223846793005u + 1442695040888963407u;
+    const double value = (double)(int64_t)(state >> 40) / (1 << 24) - 0.5; /* 24 bits: exact as a float */
+    if (dtype == FL_FLOAT32)
+      ((float *)made)[j] = (float)value;
+    else
+      ((double *)made)[j] = value;
+  }
+  return made;
+}
+
+static uint64_t hash = 14695981039346656037u;
+static size_t compared;
+
+static void remember(const void *data, size_t bytes) {
+  for (size_t j = 0; j < bytes; j++) hash = (hash ^ ((const unsigned char *)data)[j]) * 1099511628211u;
+}
+
+static size_t shape_at;   /* which of main's shapes is running, */
+static const char *isa_at; /* on which instruction set */
+
+static void same(const char *how, const char *what, const void *a, const void *b, size_t bytes) {
+  size_t at = 0;
+  while (at < bytes && ((const char *)a)[at] == ((const char *)b)[at]) at++;
+  if (at < bytes) {
+    fprintf(stderr, "shape %zu on %s, %s: %s differs at byte %zu of %zu\n", shape_at, isa_at, how, what, at, bytes);
+    exit(1);
+  }
+  compared += bytes;
+}
+
+/* ---- one set of sizes ------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  fl_config config;
+  size_t T, B;
+  int with_lengths, with_resets;
+} sizes;
+
+typedef struct {
+  const sizes *size;
+  size_t real, R, D, out; /* bytes of a real; R; D; D*R */
+  void *input, *h_0, *c_0;
+  int64_t *lengths;
+  uint8_t *resets;
+  fl_weights weights[8];
+  fl_plan *plan;
+  fl_pool *pool;
+  void *y, *h_n, *c_n; /* the answer that all others must equal */
+} job;
+
+typedef struct {
+  void *y, *h_n, *c_n;
+} results;
+
+static size_t y_bytes(const job *j) {
+  return j->size->T * j->size->B * j->out * j->real;
+}
+static size_t h_bytes(const job *j, size_t B) {
+  return j->size->config.num_layers * j->D * B * j->R * j->real;
+}
+static size_t c_bytes(const job *j, size_t B) {
+  return j->size->config.num_layers * j->D * B * j->size->config.hidden_size * j->real;
+}
+
+static results allocate(const job *j) {
+  const results r = {malloc(y_bytes(j)), malloc(h_bytes(j, j->size->B)), malloc(c_bytes(j, j->size->B))};
+  CHECK(r.y && r.h_n && r.c_n);
+  memset(r.y, 0x88, y_bytes(j));
+  return r;
+}
+
+static void release(results r) {
+  free(r.y);
+  free(r.h_n);
+  free(r.c_n);
+}
+
+static void forward(const fl_plan *plan, const fl_sequence *s, fl_pool *pool, size_t threads) {
+  void *raw;
+  void *const workspace = aligned(fl_workspace_size(plan, s->T, s->B, threads), &raw);
+  CHECK(fl_forward(plan, s, pool, workspace) == FL_OK);
+  free(raw);
+}
+
+static fl_sequence whole(const job *j, results r) {
+  const size_t B = j->size->B, row = j->size->config.input_size * j->real;
+  return (fl_sequence){
+      .T = j->size->T,
+      .B = B,
+      .input = j->input,
+      .input_t = (ptrdiff_t)(B * row),
+      .input_b = (ptrdiff_t)row,
+      .output = r.y,
+      .output_t = (ptrdiff_t)(B * j->out * j->real),
+      .output_b = (ptrdiff_t)(j->out * j->real),
+      .h_0 = j->h_0,
+      .c_0 = j->c_0,
+      .h_n = r.h_n,
+      .c_n = r.c_n,
+      .lengths = j->lengths,
+      .resets = j->resets,
+      .resets_t = (ptrdiff_t)B,
+      .resets_b = 1,
+  };
+}
+
+static void expect(const job *j, const char *how, results r) {
+  same(how, "output", r.y, j->y, y_bytes(j));
+  same(how, "h_n", r.h_n, j->h_n, h_bytes(j, j->size->B));
+  same(how, "c_n", r.c_n, j->c_n, c_bytes(j, j->size->B));
+}
+
+static void run_whole(const job *j, const char *how, fl_pool *pool, size_t threads) {
+  const results r = allocate(j);
+  const fl_sequence s = whole(j, r);
+  forward(j->plan, &s, pool, threads);
+  expect(j, how, r);
+  release(r);
+}
+
+/* row b alone, from a zero state, against row b of the batch: only where the batch started from zeros */
+static void run_row(const job *j, size_t b) {
+  const results r = allocate(j), all = allocate(j);
+  fl_sequence s = whole(j, all);
+  s.h_0 = s.c_0 = NULL;
+  forward(j->plan, &s, NULL, 1);
+  s.B = 1;
+  s.input = (const char *)s.input + (ptrdiff_t)b * s.input_b;
+  s.output = r.y;
+  s.h_n = r.h_n;
+  s.c_n = r.c_n;
+  if (s.lengths) s.lengths += b;
+  if (s.resets) s.resets += b;
+  forward(j->plan, &s, NULL, 1);
+  for (size_t t = 0; t < j->size->T; t++)
+    same("one row", "output", (char *)r.y + (ptrdiff_t)t * s.output_t,
+         (char *)all.y + (ptrdiff_t)t * s.output_t + (ptrdiff_t)b * s.output_b, j->out * j->real);
+  release(r);
+  release(all);
+}
+
+/* the batch as a stream, step by step: one direction, no lengths, no resets */
+static void run_stream(const job *j) {
+  const size_t B = j->size->B, step = B * j->size->config.input_size * j->real, out = B * j->R * j->real;
+  const results r = allocate(j);
+  void *raw;
+  fl_stream *const stream = fl_stream_init(j->plan, B, aligned(fl_stream_size(j->plan, B), &raw));
+  CHECK(stream);
+  fl_stream_set(stream, j->h_0, j->c_0);
+  for (size_t t = 0; t < j->size->T; t++)
+    fl_stream_step(stream, (const char *)j->input + t * step, (char *)r.y + t * out);
+  fl_stream_get(stream, r.h_n, r.c_n);
+  expect(j, "stream", r);
+  free(raw);
+  release(r);
+}
+
+static OS_THREAD(caller, argument) {
+  const job *const j = argument;
+  for (int k = 0; k < CALLS; k++) {
+    const results r = allocate(j);
+    const fl_sequence s = whole(j, r);
+    forward(j->plan, &s, j->pool, POOL_THREADS);
+    CHECK(!memcmp(r.y, j->y, y_bytes(j)) && !memcmp(r.h_n, j->h_n, h_bytes(j, j->size->B))); /* `compared` is main's */
+    release(r);
+  }
+  OS_THREAD_RETURN;
+}
+
+static void run(const sizes *size) {
+  const fl_config *const c = &size->config;
+  const fl_dtype dtype = c->dtype;
+  const size_t H = c->hidden_size, D = c->directions, B = size->B, L = c->num_layers;
+  job j = {.size = size, .real = dtype / 8, .R = c->proj_size ? c->proj_size : H, .D = D};
+  j.out = D * j.R;
+  j.input = numbers(size->T * B * c->input_size, dtype);
+  j.h_0 = numbers(L * D * B * j.R, dtype);
+  j.c_0 = numbers(L * D * B * H, dtype);
+  CHECK(L * D <= sizeof j.weights / sizeof j.weights[0]);
+  for (size_t k = 0; k < L * D; k++) {
+    const size_t I = k < D ? c->input_size : j.out;
+    j.weights[k] = (fl_weights){numbers(4 * H * I, dtype), numbers(4 * H * j.R, dtype), numbers(4 * H, dtype),
+                                numbers(4 * H, dtype), c->proj_size ? numbers(c->proj_size * H, dtype) : NULL};
+  }
+  if (size->with_lengths) {
+    j.lengths = malloc(B * sizeof *j.lengths);
+    CHECK(j.lengths);
+    for (size_t b = 0; b < B; b++) j.lengths[b] = (int64_t)(b * 5 % (size->T + 1));
+  }
+  if (size->with_resets) {
+    j.resets = malloc(size->T * B);
+    CHECK(j.resets);
+    for (size_t k = 0; k < size->T * B; k++) j.resets[k] = k % 7 == 3;
+  }
+
+  const results answer = allocate(&j);
+  j.y = answer.y;
+  j.h_n = answer.h_n;
+  j.c_n = answer.c_n;
+  CHECK(fl_plan_create(&j.plan, c, j.weights, "scalar") == FL_OK);
+  const fl_sequence s = whole(&j, answer);
+  forward(j.plan, &s, NULL, 1);
+  fl_plan_destroy(j.plan);
+  remember(j.y, y_bytes(&j));
+  remember(j.h_n, h_bytes(&j, B));
+  remember(j.c_n, c_bytes(&j, B));
+
+  for (size_t k = 0; fl_isa_name(k); k++) {
+    CHECK(fl_plan_create(&j.plan, c, j.weights, fl_isa_name(k)) == FL_OK);
+    CHECK(!strcmp(fl_plan_isa(j.plan), fl_isa_name(k)));
+    isa_at = fl_isa_name(k);
+    run_whole(&j, "no pool", NULL, 1);
+    for (size_t b = 0; b < B; b++) run_row(&j, b);
+    if (D == 1 && !j.lengths && !j.resets) run_stream(&j);
+    for (size_t threads = 1; threads <= POOL_THREADS; threads++) {
+      CHECK(fl_pool_create(&j.pool, threads) == FL_OK);
+      for (int again = 0; again < 3; again++) run_whole(&j, "pool", j.pool, threads);
+      if (threads == POOL_THREADS) {
+        os_thread callers[CALLERS];
+        for (int n = 0; n < CALLERS; n++) CHECK(os_start(&callers[n], caller, &j));
+        for (int n = 0; n < CALLERS; n++) os_join(callers[n]);
+      }
+      fl_pool_destroy(j.pool);
+    }
+    fl_plan_destroy(j.plan);
+  }
+
+  for (size_t k = 0; k < L * D; k++) {
+    free((void *)j.weights[k].weight_ih);
+    free((void *)j.weights[k].weight_hh);
+    free((void *)j.weights[k].bias_ih);
+    free((void *)j.weights[k].bias_hh);
+    free((void *)j.weights[k].weight_hr);
+  }
+  free(j.input);
+  free(j.h_0);
+  free(j.c_0);
+  free(j.lengths);
+  free(j.resets);
+  release(answer);
+}
+
+/* ---- what cannot be --------------------------------------------------------------------------------------------- */
+
+static void refusals(void) {
+  const float one[4] = {0};
+  const fl_weights weights = {.weight_ih = one, .weight_hh = one};
+  fl_config config = {.dtype = FL_FLOAT32, .input_size = 1, .hidden_size = 1, .num_layers = 1, .directions = 1};
+  fl_plan *plan;
+  fl_pool *pool;
+  CHECK(fl_plan_create(&plan, &config, &weights, "abacus") == FL_ERROR_ISA && !plan);
+  config.hidden_size = SIZE_MAX / 2;
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) != FL_OK && !plan);
+  config.hidden_size = 0;
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT && !plan);
+  CHECK(fl_pool_create(&pool, 0) == FL_ERROR_ARGUMENT && !pool);
+  CHECK(fl_isa_name(1000) == NULL && fl_isa_description("abacus") == NULL);
+  config.hidden_size = 1;
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_OK);
+  CHECK(fl_workspace_size(plan, SIZE_MAX / 4, SIZE_MAX / 4, 1) == SIZE_MAX);
+  CHECK(fl_stream_size(plan, SIZE_MAX / 2) == SIZE_MAX);
+  fl_plan_destroy(plan);
+  fl_plan_destroy(NULL);
+  fl_pool_destroy(NULL);
+}
+
+int main(void) {
+  static const sizes shapes[] = {
+      /* dtype, I, H, P, L, D; T, B; lengths, resets */
+      {{FL_FLOAT32, 1, 1, 0, 1, 1}, 3, 1, 0, 0},    {{FL_FLOAT32, 17, 25, 0, 2, 1}, 7, 5, 0, 0},
+      {{FL_FLOAT32, 9, 33, 7, 2, 2}, 6, 13, 1, 0},  {{FL_FLOAT32, 7, 24, 0, 1, 1}, 9, 3, 0, 1},
+      {{FL_FLOAT32, 8, 100, 0, 1, 1}, 11, 1, 0, 0}, {{FL_FLOAT32, 3, 100, 0, 2, 1}, 5, 18, 1, 0},
+      {{FL_FLOAT64, 17, 25, 0, 2, 1}, 7, 5, 0, 0},  {{FL_FLOAT64, 9, 33, 7, 1, 2}, 6, 3, 1, 0},
+  };
+  refusals();
+  for (; shape_at < sizeof shapes / sizeof shapes[0]; shape_at++) run(&shapes[shape_at]);
+  printf("fastlstm core:");
+  for (size_t k = 0; fl_isa_name(k); k++) printf(" %s", fl_isa_name(k));
+  printf("; %zu bytes compared, all the same; hash %016llx\n", compared, (unsigned long long)hash);
+  return 0;
+}
