@@ -29,7 +29,7 @@ enum { AHEAD_EVERY = AHEAD_ROWS / (AHEAD_PANELS * PANEL_VECTORS) };
         side_[r] = v_load((const real *)(work)->start + panel_ * FL_PANEL + column_);                             \
     } else {                                                                                                      \
       UNROLL                                                                                                      \
-      for (size_t r = 0; r < AHEAD_ROWS; r++) side_[r] = v_load(z_ + r * FL_PANEL);                               \
+      for (size_t r = 0; r < AHEAD_ROWS; r++) side_[r] = v_load(z_ + r * (work)->z_row);                               \
     }                                                                                                             \
     for (size_t k_ = (work)->at, end_ = k_ + (n); k_ < end_; k_++) {                                              \
       between;                                                                                                    \
@@ -38,7 +38,7 @@ enum { AHEAD_EVERY = AHEAD_ROWS / (AHEAD_PANELS * PANEL_VECTORS) };
       for (size_t r = 0; r < AHEAD_ROWS; r++) side_[r] = v_fma(v_set1(a_[k_ * AHEAD_ROWS + r]), w_, side_[r]);    \
     }                                                                                                             \
     UNROLL                                                                                                        \
-    for (size_t r = 0; r < AHEAD_ROWS; r++) v_store(z_ + r * FL_PANEL, side_[r]);                                 \
+    for (size_t r = 0; r < AHEAD_ROWS; r++) v_store(z_ + r * (work)->z_row, side_[r]);                                 \
     (work)->at += (n);                                                                                            \
     if ((work)->at == (work)->k) {                                                                                \
       (work)->at = 0;                                                                                             \

@@ -154,3 +154,29 @@ fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t 
   }
   return status;
 }
+
+fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                         void *c_next, void *h, void *gates) {
+  fl_status status;
+  const fl_kernels *const kernels = checked(isa, dtype, &status);
+  if (kernels) {
+    const fl_gates g = {rows, units, z, c, c_next, h};
+    const fl_fpenv caller = fl_fpenv_enter();
+    kernels->gates_train(&g, gates);
+    fl_fpenv_leave(caller);
+  }
+  return status;
+}
+
+fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates, const void *c_prev,
+                            const void *c, const void *dh, void *dz, void *dc) {
+  fl_status status;
+  const fl_kernels *const kernels = checked(isa, dtype, &status);
+  if (kernels) {
+    const fl_gates_gradient g = {rows, units, gates, c_prev, c, dh, dz, dc};
+    const fl_fpenv caller = fl_fpenv_enter();
+    kernels->gates_backward(&g);
+    fl_fpenv_leave(caller);
+  }
+  return status;
+}

@@ -128,6 +128,60 @@ size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads
  *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller; scratch */
 fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
+/* ---- training --------------------------------------------------------------------------------------------------- */
+
+/* What a training forward keeps: copies of its input and state, the outputs of every layer, and i, f, g, o, c of every step, in
+ * memory that the caller gives. It serves one backward pass, which overwrites the gates. */
+typedef struct fl_tape fl_tape;
+
+/* bytes of a tape for these sizes, `steps` steps of all rows together (T*B without lengths); SIZE_MAX on overflow */
+size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets);
+
+/* Lay out a tape and copy what the sequence reads.
+ *   dropout    share of the elements between layers that are zeroed, 0..1, by a mask that only depends on the seed
+ *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
+ * NULL for arguments that cannot be. */
+fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, void *memory);
+
+/* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
+fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
+
+/* the gradients of one layer in one direction, torch's layout; owned by the caller, written */
+typedef struct fl_weight_gradients {
+  void *weight_ih; /* [4H, I_l] */
+  void *weight_hh; /* [4H, R] */
+  void *bias;      /* [4H], of b_ih and of b_hh alike; NULL if not wanted */
+  void *weight_hr; /* [P, H]; NULL without projection */
+} fl_weight_gradients;
+
+typedef struct fl_gradients {
+  const void *output; /* [T, B, D*R] reals, contiguous; read; NULL for zeros; ignored past a row's length */
+  const void *h_n;    /* [L*D, B, R] reals, contiguous; read; NULL for zeros */
+  const void *c_n;    /* [L*D, B, H] reals, contiguous; read; NULL for zeros */
+  void *input;        /* [T, B, I] reals, contiguous; written */
+  void *h_0;          /* [L*D, B, R] reals, contiguous; written */
+  void *c_0;          /* [L*D, B, H] reals, contiguous; written */
+  const fl_weight_gradients *weights; /* [L*D], index layer*D + direction */
+} fl_gradients;
+
+/* bytes of workspace that fl_backward needs */
+size_t fl_backward_size(const fl_tape *tape, size_t threads);
+
+/* The backward pass, once per tape: the gates become their gradients. Allocates nothing.
+ *   workspace  fl_backward_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
+fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
+
+/* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */
+fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                         void *c_next, void *h, void *gates);
+/* Their gradient.
+ *   gates, c_prev, c  of the step; read
+ *   dh      [rows, units] the gradient of h; read
+ *   dz      [rows, 4*units] the gradient of the pre-activations; written; may be gates
+ *   dc      [rows, units] the gradient of c from later steps; read; then that of c_prev; written */
+fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates, const void *c_prev,
+                            const void *c, const void *dh, void *dz, void *dc);
+
 /* ---- step by step ----------------------------------------------------------------------------------------------- */
 
 /* A stream keeps h and c of B rows and the scratch of a step in memory that the caller gives it. D = 1. One thread at a

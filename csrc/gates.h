@@ -71,50 +71,84 @@ INLINE void output_pass_tail(const real *z, size_t gate, const real *c, real *h,
   copy_lanes(h, lanes + 3 * VL, n);
 }
 
-/* One pass over the units of one cell, or of two whole ones where vectors are wide: z and z2, rows r and r2, unit u0 on. */
-INLINE void pass_over(const int output, const fl_step *s, real *z, real *z2, size_t r, size_t r2, size_t u0, size_t u02, size_t n) {
-  real *const c = (real *)s->c[r] + u0, *const c2 = (real *)s->c[r2] + u02;
-  real *const h = (real *)s->h[r] + u0, *const h2 = (real *)s->h[r2] + u02;
+/* For the backward pass: leaves i, f, g, o in z. One pass, since z has no room to park the ratio of o. */
+INLINE void train_pass(real *z, real *z2, size_t gate, const real *c, const real *c2, real *c_next, real *c_next2, real *h,
+                       real *h2) {
+  const ratio i = sigmoid_ratio(load_units(z, z2));
+  const ratio f = sigmoid_ratio(load_units(z + gate, z2 + gate));
+  const ratio g = tanh_ratio(load_units(z + 2 * gate, z2 + 2 * gate));
+  const ratio o = sigmoid_ratio(load_units(z + 3 * gate, z2 + 3 * gate));
+  const V update = v_div(v_mul(i.num, g.num), v_mul(i.den, g.den)), keep = v_div(f.num, f.den);
+  const V cell = v_fma(keep, load_units(c, c2), update);
+  const ratio y = tanh_ratio(cell);
+  store_units(c_next, c_next2, cell);
+  store_units(h, h2, v_div(v_mul(o.num, y.num), v_mul(o.den, y.den)));
+  store_units(z, z2, v_div(i.num, i.den));
+  store_units(z + gate, z2 + gate, keep);
+  store_units(z + 2 * gate, z2 + 2 * gate, v_div(g.num, g.den));
+  store_units(z + 3 * gate, z2 + 3 * gate, v_div(o.num, o.den));
+}
+
+INLINE void train_pass_tail(real *z, size_t gate, const real *c, real *c_next, real *h, size_t n) {
+  real lanes[6 * VL] = {0};
+  real *const cell = lanes + 4 * VL, *const out = lanes + 5 * VL;
+  for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, z + j * gate, n);
+  copy_lanes(cell, c, n);
+  train_pass(lanes, lanes + HALF, VL, cell, cell + HALF, cell, cell + HALF, out, out + HALF);
+  for (size_t j = 0; j < 4; j++) copy_lanes(z + j * gate, lanes + j * VL, n);
+  copy_lanes(c_next, cell, n);
+  copy_lanes(h, out, n);
+}
+
+enum { CELL_PASS, OUTPUT_PASS, TRAIN_PASS };
+
+/* One pass over the units of one cell, or of two whole ones where vectors are wide: rows r and r2, panels p and p2. */
+INLINE void pass_over(const int kind, const fl_step *s, size_t z_at, size_t r, size_t r2, size_t p, size_t p2, size_t first, size_t n) {
+  const size_t u1 = (first + p) * FL_UNITS, u2 = (first + p2) * FL_UNITS, z_panel = s->product.z_panel;
+  real *const z = (real *)s->product.z[r] + z_at + p * z_panel, *const z2 = (real *)s->product.z[r2] + z_at + p2 * z_panel;
+  const real *const old = (const real *)s->c_prev[r] + u1, *const old2 = (const real *)s->c_prev[r2] + u2;
+  real *const c = (real *)s->c[r] + u1, *const c2 = (real *)s->c[r2] + u2;
+  real *const h = (real *)s->h[r] + u1, *const h2 = (real *)s->h[r2] + u2;
   size_t u = 0;
   for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) {
-    if (output)
-      output_pass(z + u, z2 + u, FL_UNITS, c + u, c2 + u, h + u, h2 + u);
-    else
-      cell_pass(z + u, z2 + u, FL_UNITS, c + u, c2 + u, c + u, c2 + u);
+    if (kind == CELL_PASS) cell_pass(z + u, z2 + u, FL_UNITS, old + u, old2 + u, c + u, c2 + u);
+    if (kind == OUTPUT_PASS) output_pass(z + u, z2 + u, FL_UNITS, c + u, c2 + u, h + u, h2 + u);
+    if (kind == TRAIN_PASS) train_pass(z + u, z2 + u, FL_UNITS, old + u, old2 + u, c + u, c2 + u, h + u, h2 + u);
   }
   if (u < n) {
-    if (output)
-      output_pass_tail(z + u, FL_UNITS, c + u, h + u, n - u);
-    else
-      cell_pass_tail(z + u, FL_UNITS, c + u, c + u, n - u);
+    if (kind == CELL_PASS) cell_pass_tail(z + u, FL_UNITS, old + u, c + u, n - u);
+    if (kind == OUTPUT_PASS) output_pass_tail(z + u, FL_UNITS, c + u, h + u, n - u);
+    if (kind == TRAIN_PASS) train_pass_tail(z + u, FL_UNITS, old + u, c + u, h + u, n - u);
   }
 }
 
-INLINE void pass_over_panels(const int output, const fl_step *s, size_t first, size_t count, real *z, size_t z_panel) {
+INLINE void pass_over_panels(const int kind, const fl_step *s, size_t first, size_t count, size_t z_at) {
   const size_t m = s->product.m;
   const int pair_panels = VL_WIDE && m == 1, pair_rows = VL_WIDE && m > 1;
   for (size_t p = 0; p < count; p++) {
-    const size_t u0 = (first + p) * FL_UNITS;
-    const size_t n = s->units - u0 < FL_UNITS ? s->units - u0 : FL_UNITS;
-    real *const zp = z + p * z_panel;
-    if (pair_panels && p + 1 < count && s->units - u0 >= 2 * FL_UNITS) {
-      pass_over(output, s, zp, zp + z_panel, 0, 0, u0, u0 + FL_UNITS, FL_UNITS);
+    const size_t left = s->units - (first + p) * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
+    if (pair_panels && p + 1 < count && left >= 2 * FL_UNITS) {
+      pass_over(kind, s, z_at, 0, 0, p, p + 1, first, FL_UNITS);
       p++;
     } else {
       for (size_t r = 0; r < m; r++) {
         /* an odd row out pairs with itself: both halves compute and store the same */
         const size_t r2 = pair_rows && n == FL_UNITS && r + 1 < m ? r + 1 : r;
-        pass_over(output, s, zp + r * FL_PANEL, zp + r2 * FL_PANEL, r, r2, u0, u0, n);
+        pass_over(kind, s, z_at, r, r2, p, p, first, n);
         r = r2;
       }
     }
   }
 }
 
-/* Both passes over `count` panels starting at `first`, all rows. z is [panel][row][FL_PANEL], panel `first` at z. */
-INLINE void gates_of_panels(const fl_step *s, size_t first, size_t count, real *z, size_t z_panel) {
-  pass_over_panels(0, s, first, count, z, z_panel);
-  pass_over_panels(1, s, first, count, z, z_panel);
+/* The gates of `count` panels from `first` on, all rows; panel `first` is z_at reals into z's rows. */
+INLINE void gates_of_panels(const fl_step *s, size_t first, size_t count, size_t z_at) {
+  if (s->train) {
+    pass_over_panels(TRAIN_PASS, s, first, count, z_at);
+  } else {
+    pass_over_panels(CELL_PASS, s, first, count, z_at);
+    pass_over_panels(OUTPUT_PASS, s, first, count, z_at);
+  }
 }
 
 #endif

@@ -19,7 +19,7 @@ typedef struct {
   size_t k;                /* reals in a row */
 } fl_operand;
 
-/* z[p][r][j] = start[p][j] + sum_k a[r][k] * weights[p][k][j], one chain of fused multiply-adds per output, k ascending,
+/* z[r][p][j] = start[p][j] + sum_k a[r][k] * weights[p][k][j], one chain of fused multiply-adds per output, k ascending,
  * first through operand[0], then through operand[1]. */
 typedef struct {
   size_t m;              /* rows */
@@ -29,8 +29,8 @@ typedef struct {
   const void *weights;   /* [panel][k][FL_PANEL] reals, 64-byte aligned: both operands' k one after the other; read */
   size_t weights_panel;  /* reals from a panel of `weights` to the next */
   const void *start;     /* [panel][FL_PANEL] reals, or NULL: z already holds the start of each chain; read */
-  void *z;               /* [panel][row][FL_PANEL] reals; written, and read when start is NULL; no alias */
-  size_t z_panel;        /* reals from a panel of `z` to the next */
+  void *const *z;        /* [m] pointers to rows of panels of FL_PANEL reals; written, and read when start is NULL; no alias */
+  size_t z_panel;        /* reals from a panel of a row to the next */
 } fl_product;
 
 /* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
@@ -42,18 +42,20 @@ typedef struct {
   const void *weights;  /* as in fl_product */
   size_t weights_panel;
   const void *start;    /* [panel][FL_PANEL] reals; read */
-  void *z;              /* [panel][ahead_rows or more][FL_PANEL] reals; written; no alias with the step's */
-  size_t z_panel;
+  void *z;              /* the first of ahead_rows rows of panels; written; no alias with the step's */
+  size_t z_row, z_panel; /* reals from a row, a panel to the next */
 } fl_ahead;
 
 /* A product followed by the gates of the same rows and panels:
- * c[r] = f * c[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
+ * c[r] = f * c_prev[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
-  fl_product product; /* with `start` given, z is scratch of FL_STEP_SCRATCH(m) reals */
+  fl_product product; /* with `start` given, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals, panel `first` of a group first */
   fl_ahead *ahead;    /* with m = 1 and start = NULL: work for idle multipliers, or NULL; updated */
   size_t units;       /* H: units past it in the last panel are neither read nor written */
-  void *const *c;     /* [m] pointers to [H] reals: read and written in place */
+  const void *const *c_prev; /* [m] pointers to [H] reals: read; may be c */
+  void *const *c;     /* [m] pointers to [H] reals: written */
   void *const *h;     /* [m] pointers to [H] reals: written; must not alias the operands' rows */
+  int train;          /* leave i, f, g, o in z, for the backward pass */
 } fl_step;
 
 /* reals of scratch that a fused step of m rows needs: a group of panels (gates.h) of m rows */
@@ -69,6 +71,43 @@ typedef struct {
   void *h;       /* [rows][units] reals, contiguous; written; no alias with the others */
 } fl_gates;
 
+/* The gates of one time step, backwards; panels first <= p < last. */
+typedef struct {
+  size_t m, units;
+  size_t first, last;
+  void *const *z;            /* [m] pointers to rows of panels, FL_PANEL apart: i, f, g, o in, their gradients out */
+  const void *const *c_prev; /* [m] pointers to [H] reals: read */
+  const void *const *c;      /* [m] pointers to [H] reals: read */
+  const void *const *dh;     /* [m] pointers to [H] reals: the whole gradient of h; read */
+  void *const *dc;           /* [m] pointers to [H] reals: the gradient of c from later steps in, of c_prev out */
+  void *const *hidden;       /* [m] pointers to [H] reals, or NULL: o tanh(c), written, for a projection's gradient */
+} fl_gradient_step;
+
+/* The gates alone, backwards, natural order. */
+typedef struct {
+  size_t rows, units;
+  const void *gates;  /* [rows][4*units] reals: i, f, g, o; read */
+  const void *c_prev; /* [rows][units] reals; read */
+  const void *c;      /* [rows][units] reals; read */
+  const void *dh;     /* [rows][units] reals; read */
+  void *dz;           /* [rows][4*units] reals; written; may be gates */
+  void *dc;           /* [rows][units] reals: the gradient of c from later steps in, of c_prev out */
+} fl_gates_gradient;
+
+/* out[j - first] [i] += sum_n a[n][j] * b[n][i], first <= j < last, in blocks of FL_SUM_BLOCK rows */
+enum { FL_SUM_BLOCK = 192 };
+typedef struct {
+  size_t n;              /* rows */
+  const void *a;         /* [n][a_row] reals; read */
+  size_t a_row;
+  size_t first, last;    /* columns of a: rows of out */
+  const void *const *b;  /* [n] pointers to [columns] reals; read */
+  size_t columns;
+  void *out;             /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
+  size_t out_row;        /* at least columns, rounded up to FL_PANEL */
+  void *scratch;         /* [FL_SUM_BLOCK][FL_PANEL] reals */
+} fl_outer;
+
 /* X(name, argument list) */
 #define FL_KERNEL_LIST(X)                                                                                             \
   X(sigmoid, (const void *x, void *y, size_t n)) /* y[n] = 1 / (1 + e^-x[n]); y may be x */                           \
@@ -76,7 +115,12 @@ typedef struct {
   X(gates_forward, (const fl_gates *g))          /* activations and their Hadamard combination */                     \
   X(product, (const fl_product *a))              /* packed matrix product, from one row (GEMV) to many (GEMM) */      \
   X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */                  \
-  X(finish_ahead, (fl_ahead *work))              /* what the steps have left undone of it */
+  X(finish_ahead, (fl_ahead *work))              /* what the steps have left undone of it */                          \
+  X(gates_train, (const fl_gates *g, void *out)) /* gates_forward, and out[rows][4*units] = i, f, g, o */             \
+  X(gates_backward, (const fl_gates_gradient *g)) /* its gradient */                                                  \
+  X(gradient_step, (const fl_gradient_step *s))  /* the gates of one time step, backwards */                          \
+  X(outer, (const fl_outer *a))                  /* sums of outer products */                                         \
+  X(sum_rows, (const fl_outer *a))               /* out[j - first] += sum_n a[n][j], in the same blocks */
 
 typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;

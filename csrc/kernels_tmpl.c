@@ -25,6 +25,8 @@ enum { MANTISSA_BITS = 52 };
 #include "gemm.h"
 #include "ahead.h"
 #include "gates.h"
+#include "gates_gradient.h"
+#include "outer.h"
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
@@ -71,6 +73,31 @@ static void kernel_gates_forward(const fl_gates *g) {
   }
 }
 
+static void kernel_gates_train(const fl_gates *g, void *out) {
+  const size_t units = g->units;
+  for (size_t r = 0; r < g->rows; r++) {
+    const real *const c = (const real *)g->c + r * units;
+    real *const z = (real *)out + 4 * r * units, *const c_next = (real *)g->c_next + r * units, *const h = (real *)g->h + r * units;
+    copy_lanes(z, (const real *)g->z + 4 * r * units, 4 * units);
+    size_t u = 0;
+    for (; u + VL <= units; u += VL)
+      train_pass(z + u, z + u + HALF, units, c + u, c + u + HALF, c_next + u, c_next + u + HALF, h + u, h + u + HALF);
+    if (u < units) train_pass_tail(z + u, units, c + u, c_next + u, h + u, units - u);
+  }
+}
+
+static void kernel_gates_backward(const fl_gates_gradient *g) {
+  const size_t units = g->units;
+  for (size_t r = 0; r < g->rows; r++) {
+    const real *const z = (const real *)g->gates + 4 * r * units, *const dh = (const real *)g->dh + r * units;
+    const real *const c_prev = (const real *)g->c_prev + r * units, *const c = (const real *)g->c + r * units;
+    real *const dz = (real *)g->dz + 4 * r * units, *const dc = (real *)g->dc + r * units;
+    size_t u = 0;
+    for (; u + VL <= units; u += VL) gradient_pass(z + u, dz + u, units, c_prev + u, c + u, dh + u, dc + u, NULL);
+    if (u < units) gradient_pass_tail(z + u, dz + u, units, c_prev + u, c + u, dh + u, dc + u, NULL, units - u);
+  }
+}
+
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
 /* panels that `rows` rows take side by side */
@@ -81,17 +108,17 @@ static void kernel_gates_forward(const fl_gates *g) {
 #define FEW(rows) ((rows) == 1 || (rows) * PANEL_VECTORS <= ACCUMULATORS)
 enum { MOST_FEW = 4 };
 
-/* a few rows against `panels` panels of one operand, from the first up or from the last down */
+/* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
 INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel, size_t panels,
-                             int down, const real *start, size_t start_panel, size_t start_row, real *z, size_t z_panel) {
+                             int down, const real *start, void *const *z, size_t z_at, size_t z_panel) {
   /* four streams while they fit in half of L1 or there are rows to share them; else two */
   const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(real) <= 16384);
   for (size_t done = 0; done < panels;) {
     size_t n = panels - done;
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
     const size_t p = down ? panels - done - n : done;
-#define PANELS(count) \
-  tile_panels(rows, count, row, k, w + p * w_panel, w_panel, start + p * start_panel, start_panel, start_row, z + p * z_panel, z_panel)
+    const real *const from = start ? start + p * FL_PANEL : NULL;
+#define PANELS(count) tile_panels(rows, count, row, k, w + p * w_panel, w_panel, from, z, z_at + p * z_panel, z_panel)
     if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
       PANELS(4);
     else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
@@ -105,19 +132,19 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
 static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, const real *w, const real *start,
-                         size_t start_row, real *z, const real *next) {
+                         void *const *z, size_t z_at, const real *next) {
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                                                                                            \
-  case count:                                                                                                  \
-    if (next)                                                                                                  \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, next);  \
-    else                                                                                                       \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start + r * start_row, start_row, z + r * FL_PANEL, NULL);  \
+#define TILE(count)                                                                            \
+  case count:                                                                                  \
+    if (next)                                                                                  \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, next);                  \
+    else                                                                                       \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, NULL);                  \
     break;
     switch (n) {
       TILE(1)
@@ -145,20 +172,19 @@ static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, 
   }
 }
 
-/* Panels first..last into z (panel `first` at z), up or down; `after` is where the weights go on when this is done. */
-static void panels_product(const fl_product *a, size_t first, size_t last, real *z, const real *after) {
+/* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on when this
+ * is done. */
+static void panels_product(const fl_product *a, size_t first, size_t last, size_t z_at, const real *after) {
   const size_t panels = last - first, m = a->m;
-  const real *start = a->start ? (const real *)a->start + first * FL_PANEL : z;
-  size_t start_panel = a->start ? FL_PANEL : a->z_panel;
-  size_t start_row = a->start ? 0 : FL_PANEL;
+  const real *start = a->start ? (const real *)a->start + first * FL_PANEL : NULL;
   const real *w = (const real *)a->weights + first * a->weights_panel;
   for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
     const void *const *const row = a->operand[j].rows;
     const size_t k = a->operand[j].k;
-#define ROWS(count)                                                                                                          \
-  case count:                                                                                                                \
-    if (FEW(count))                                                                                                          \
-      few_rows_product(count, row, k, w, a->weights_panel, panels, a->down, start, start_panel, start_row, z, a->z_panel);   \
+#define ROWS(count)                                                                                                   \
+  case count:                                                                                                         \
+    if (FEW(count))                                                                                                   \
+      few_rows_product(count, row, k, w, a->weights_panel, panels, a->down, start, a->z, z_at, a->z_panel);           \
     break;
     switch (m <= MOST_FEW && FEW(m) ? m : 0) {
       ROWS(1)
@@ -170,50 +196,45 @@ static void panels_product(const fl_product *a, size_t first, size_t last, real 
           const size_t p = a->down ? panels - 1 - done : done;
           const real *const wp = w + p * a->weights_panel;
           const real *const next_panel = done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
-          real *const zp = z + p * a->z_panel;
-          const real *from = start + p * start_panel;
-          size_t from_row = start_row;
+          const real *from = start ? start + p * FL_PANEL : NULL;
           for (size_t k0 = 0; k0 < k; k0 += K_BLOCK) {
             const size_t n = k - k0 < K_BLOCK ? k - k0 : K_BLOCK;
             const real *const next = k0 + K_BLOCK < k ? wp + (k0 + K_BLOCK) * FL_PANEL : next_panel;
             for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
-              rows_product(row, m, k0, n, wp + k0 * FL_PANEL + v * VL, from + v * VL, from_row, zp + v * VL,
-                           next ? next + v * VL : NULL);
-            from = zp;
-            from_row = FL_PANEL;
+              rows_product(row, m, k0, n, wp + k0 * FL_PANEL + v * VL, from ? from + v * VL : NULL, a->z,
+                           z_at + p * a->z_panel + v * VL, next ? next + v * VL : NULL);
+            from = NULL;
           }
         }
     }
 #undef ROWS
-    start = z;
-    start_panel = a->z_panel;
-    start_row = FL_PANEL;
+    start = NULL;
     w += k * FL_PANEL;
   }
 }
 
 static void kernel_product(const fl_product *a) {
-  panels_product(a, a->first, a->last, (real *)a->z + a->first * a->z_panel, NULL);
+  panels_product(a, a->first, a->last, a->first * a->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
 
 /* panels first.. of the recurrent product of one row, with work ahead in its shadow */
-INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, real *z) {
+INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, size_t z_at) {
 #if AHEAD_ROWS
   const fl_product *const a = &s->product;
-  const real *const row = a->operand[0].rows[0], *const w = (const real *)a->weights + first * a->weights_panel;
-  const size_t k = a->operand[0].k;
+  const real *const w = (const real *)a->weights + first * a->weights_panel;
+  const size_t k = a->operand[0].k, w_panel = a->weights_panel;
   for (size_t done = 0, n; done < panels; done += n) {
     n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;
-    const size_t p = a->down ? panels - done - n : done;
+    const size_t p = a->down ? panels - done - n : done, at = z_at + p * a->z_panel;
     if (n == AHEAD_PANELS)
-      tile_panels_ahead(row, k, w + p * a->weights_panel, a->weights_panel, z + p * a->z_panel, a->z_panel, s->ahead);
+      tile_panels_ahead(a->operand[0].rows[0], k, w + p * w_panel, w_panel, (real *)a->z[0] + at, a->z_panel, s->ahead);
     else
-      tile_panels(1, 1, a->operand[0].rows, k, w + p * a->weights_panel, 0, z + p * a->z_panel, 0, 0, z + p * a->z_panel, 0);
+      tile_panels(1, 1, a->operand[0].rows, k, w + p * w_panel, 0, NULL, a->z, at, 0);
   }
 #else
-  (void)s, (void)first, (void)panels, (void)z;
+  (void)s, (void)first, (void)panels, (void)z_at;
 #endif
 }
 
@@ -235,12 +256,94 @@ static void kernel_step(const fl_step *s) {
     const size_t p = a->down ? a->last - done - n : a->first + done;
     const real *const w = a->weights;
     const real *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
-    real *const z = a->start ? (real *)a->z : (real *)a->z + p * a->z_panel;
+    const size_t z_at = a->start ? 0 : p * a->z_panel;
     if (s->ahead)
-      row_product_ahead(s, p, n, z);
+      row_product_ahead(s, p, n, z_at);
     else
-      panels_product(a, p, p + n, z, after);
-    gates_of_panels(s, p, n, z, a->z_panel);
+      panels_product(a, p, p + n, z_at, after);
+    gates_of_panels(s, p, n, z_at);
+  }
+}
+
+/* ---- backward --------------------------------------------------------------------------------------------------- */
+
+static void kernel_gradient_step(const fl_gradient_step *s) {
+  for (size_t r = 0; r < s->m; r++)
+    for (size_t p = s->first; p < s->last; p++) gradient_of_panel(s, r, p);
+}
+
+/* `rows` rows of out in balanced tiles, over one block of rows and one panel of b */
+static void rows_outer(size_t rows, size_t n, const real *a, size_t a_row, const real *b, real *out, size_t out_row) {
+  const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, least = rows / tiles;
+  size_t longer = rows % tiles;
+  for (size_t r = 0; r < rows;) {
+    const size_t count = least + (longer > 0);
+    if (longer) longer--;
+    for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
+#define TILE(count)                                                                                               \
+  case count: tile_outer(count, TILE_VECTORS, n, a + r, a_row, b + v * VL, out + r * out_row + v * VL, out_row); break;
+      switch (count) {
+        TILE(1)
+        TILE(2)
+#if TILE_ROWS >= 6
+        TILE(3)
+        TILE(4)
+        TILE(5)
+        TILE(6)
+#endif
+#if TILE_ROWS >= 12
+        TILE(7)
+        TILE(8)
+        TILE(9)
+        TILE(10)
+        TILE(11)
+        TILE(12)
+#endif
+      }
+#undef TILE
+    }
+    r += count;
+  }
+}
+
+static void kernel_outer(const fl_outer *o) {
+  real *const packed = o->scratch;
+  for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
+    const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
+    const real *const a = (const real *)o->a + n0 * o->a_row + o->first;
+    for (size_t i = 0; i < o->columns; i += FL_PANEL) {
+      const size_t width = o->columns - i < FL_PANEL ? o->columns - i : FL_PANEL;
+      for (size_t k = 0; k < n; k++) {
+        const real *const b = (const real *)o->b[n0 + k] + i;
+        if (width == FL_PANEL) {
+          for (size_t v = 0; v < FL_PANEL; v += VL) v_store(packed + k * FL_PANEL + v, v_load(b + v));
+        } else {
+          for (size_t l = 0; l < FL_PANEL; l++) packed[k * FL_PANEL + l] = l < width ? b[l] : 0;
+        }
+      }
+      rows_outer(o->last - o->first, n, a, o->a_row, packed, (real *)o->out + i, o->out_row);
+    }
+  }
+}
+
+static void kernel_sum_rows(const fl_outer *o) {
+  real *const out = o->out;
+  for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
+    const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
+    for (size_t j = o->first; j < o->last; j += FL_PANEL) { /* a has whole panels of columns */
+      V acc[PANEL_VECTORS];
+      UNROLL
+      for (size_t v = 0; v < PANEL_VECTORS; v++) acc[v] = v_set1(0);
+      for (size_t k = 0; k < n; k++) {
+        const real *const a = (const real *)o->a + (n0 + k) * o->a_row + j;
+        UNROLL
+        for (size_t v = 0; v < PANEL_VECTORS; v++) acc[v] = v_add(acc[v], v_load(a + v * VL));
+      }
+      for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        real *const to = out + j - o->first + v * VL;
+        v_store(to, v_add(v_load(to), acc[v]));
+      }
+    }
   }
 }
 

@@ -41,12 +41,14 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
   s.c = fl_carve(a, LB, c_row);
   char *const m = fl_carve(a, plan->P ? B : 0, c_row);
   s.p = fl_carve(a, plan->project_panels * B, FL_PANEL * plan->real);
-  char *const z = fl_carve(a, FL_STEP_SCRATCH(B), plan->real);
+  const size_t line = FL_PANEL * plan->real;
+  char *const scratch = fl_carve(a, FL_STEP_SCRATCH(B), plan->real);
   for (int turn = 0; turn < 2; turn++) s.steps[turn] = fl_carve(a, L, sizeof *s.steps[turn]);
   s.project = fl_carve(a, L, sizeof *s.project);
   void *const h0 = carve_rows(a, s.h[0], LB, h_row), *const h1 = carve_rows(a, s.h[1], LB, h_row);
   void **const h[2] = {h0, h1}, **const c = carve_rows(a, s.c, LB, c_row);
-  void **const mm = carve_rows(a, m, plan->P ? B : 0, c_row);
+  void **const mm = carve_rows(a, m, plan->P ? B : 0, c_row), **const p = carve_rows(a, s.p, plan->P ? B : 0, line);
+  void **const z = carve_rows(a, scratch, B, line);
   if (!a->at) return NULL;
 
   for (size_t l = 0; l < L; l++) {
@@ -65,6 +67,7 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
                       .z = z,
                       .z_panel = B * FL_PANEL},
           .units = plan->H,
+          .c_prev = (const void *const *)c + l * B,
           .c = c + l * B,
           .h = plan->P ? mm : fresh,
       };
@@ -75,7 +78,7 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
                                 .weights = layer->project,
                                 .weights_panel = plan->H * FL_PANEL,
                                 .start = plan->zeros,
-                                .z = s.p,
+                                .z = p,
                                 .z_panel = B * FL_PANEL};
   }
   *stream = s;
@@ -148,7 +151,7 @@ void fl_stream_set(fl_stream *s, const void *h, const void *c) {
 
 size_t fl_cell_size(const fl_plan *plan, size_t B) {
   fl_arena a = {0};
-  fl_carve(&a, B, 4 * sizeof(void *));
+  fl_carve(&a, B, 6 * sizeof(void *));
   fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
   fl_carve(&a, plan->H, plan->real);
   return a.overflow ? SIZE_MAX : a.used;
@@ -159,20 +162,19 @@ void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const 
   const size_t row = plan->H * plan->real;
   if (B == 0) return;
   fl_arena a = {.at = workspace};
-  const void **const rows = fl_carve(&a, B, 4 * sizeof *rows);
-  void *const z = fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
+  const void **const rows = fl_carve(&a, B, 6 * sizeof *rows);
+  char *const scratch = fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
   void *const zeros = fl_carve(&a, plan->H, plan->real);
-  if (!h) memset(zeros, 0, row);
-  if (!c)
-    memset(c_next, 0, B * row);
-  else if (c != c_next)
-    memcpy(c_next, c, B * row);
+  if (!h || !c) memset(zeros, 0, row);
   for (size_t b = 0; b < B; b++) {
     rows[b] = (const char *)x + b * plan->I * plan->real;
     rows[B + b] = h ? (const char *)h + b * row : zeros;
-    rows[2 * B + b] = (char *)c_next + b * row;
-    rows[3 * B + b] = (char *)h_next + b * row;
+    rows[2 * B + b] = c ? (const char *)c + b * row : zeros;
+    rows[3 * B + b] = (char *)c_next + b * row;
+    rows[4 * B + b] = (char *)h_next + b * row;
+    rows[5 * B + b] = scratch + b * FL_PANEL * plan->real;
   }
+  void *const *const written = (void *const *)rows;
   const fl_layer *const layer = plan->layers;
   const fl_step step = {.product = {.m = B,
                                     .last = plan->panels,
@@ -180,11 +182,12 @@ void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const 
                                     .weights = layer->weights,
                                     .weights_panel = (plan->I + plan->H) * FL_PANEL,
                                     .start = layer->bias,
-                                    .z = z,
+                                    .z = written + 5 * B,
                                     .z_panel = B * FL_PANEL},
                         .units = plan->H,
-                        .c = (void *const *)(rows + 2 * B),
-                        .h = (void *const *)(rows + 3 * B)};
+                        .c_prev = rows + 2 * B,
+                        .c = written + 3 * B,
+                        .h = written + 4 * B};
   const fl_fpenv caller = fl_fpenv_enter();
   plan->kernels->step(&step);
   fl_fpenv_leave(caller);

@@ -1,0 +1,63 @@
+/* What a training forward keeps for the backward pass, laid out in the caller's memory.
+ *
+ * Rows of a layer are numbered n = offset[s] + r: step by step, and in a step the rows that are still running, longest first.
+ * So numbered, they are contiguous, and the order does not depend on threads.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_TAPE_H
+#define FASTLSTM_TAPE_H
+
+#include "plan.h"
+
+struct fl_tape {
+  const fl_plan *plan;
+  size_t T, B, N;        /* N: steps of all rows together */
+  size_t longest;        /* steps of the longest row */
+  size_t *order;         /* [B] */
+  size_t *length;        /* [B] */
+  size_t *offset;        /* [T + 1] */
+  uint32_t *step;        /* [N]: s of row n */
+  char *x;               /* [T, B, I] */
+  char *h_0, *c_0;       /* [L*D, B, R], [L*D, B, H] */
+  char *y;               /* [L][T, B, D*R]: outputs of every layer */
+  char *dropped;         /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
+  char *gates;           /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
+  char *c;               /* [L*D][N][cell_row] */
+  uint8_t *resets;       /* [T, B] or NULL */
+  size_t gate_row;       /* reals of a row of gates: all panels and a line, since powers of two share cache sets */
+  size_t cell_row;       /* reals of a row of c */
+  double dropout;
+  uint64_t seed;
+};
+
+/* reals from a layer and direction to the next */
+static inline size_t fl_tape_gates(const fl_tape *t) {
+  return (t->N + t->plan->kernels->ahead_rows) * t->gate_row;
+}
+static inline size_t fl_tape_cells(const fl_tape *t) {
+  return t->N * t->cell_row;
+}
+static inline size_t fl_tape_outputs(const fl_tape *t) {
+  return t->T * t->B * t->plan->D * t->plan->R;
+}
+
+
+/* rows still running at step s, which exists */
+static inline size_t fl_tape_running(const fl_tape *t, size_t s) {
+  return t->offset[s + 1] - t->offset[s];
+}
+
+/* where row n is in a [T, B] array, for a direction */
+static inline size_t fl_tape_place(const fl_tape *t, size_t n, int reverse) {
+  const size_t s = t->step[n], b = t->order[n - t->offset[s]];
+  return (reverse ? t->length[b] - 1 - s : s) * t->B + b;
+}
+
+static inline int fl_tape_reset(const fl_tape *t, size_t s, size_t b) {
+  return t->resets && t->resets[s * t->B + b];
+}
+
+/* forward.c: fl_forward, into a tape or without one */
+fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
+
+#endif
