@@ -13,6 +13,13 @@ def run_gates_forward(
     z: Array, c: Array, c_next: Array, h: Array, rows: int, units: int, isa: bytes
 ) -> None: ...
 
+def run_gates_train(
+    z: Array, c: Array, c_next: Array, h: Array, gates: Array, rows: int, units: int, isa: bytes
+) -> None: ...
+def run_gates_backward(
+    gates: Array, c_prev: Array, c: Array, dh: Array, dz: Array, dc: Array, rows: int, units: int, isa: bytes
+) -> None: ...
+
 class Pool:
     threads: int
     def __init__(self, threads: int) -> None: ...
@@ -49,8 +56,25 @@ class Plan:
         lengths: NDArray[np.int64] | None,
         resets: NDArray[np.bool_] | None,
         pool: Pool | None,
+        tape: Tape | None = None,
     ) -> None: ...
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
+
+class Tape:
+    nbytes: int
+    used: bool
+    def __init__(self, dropout: float, seed: int) -> None: ...
+    def run_backward(
+        self,
+        output: Array | None,
+        h_n: Array | None,
+        c_n: Array | None,
+        input: Array,
+        h_0: Array,
+        c_0: Array,
+        weights: list[tuple[Array | None, ...]],
+        pool: Pool | None,
+    ) -> None: ...
 
 class CellCore:
     def __init__(self, plan: Plan) -> None: ...

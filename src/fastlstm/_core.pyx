@@ -9,7 +9,7 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint8_t, uintptr_t
+from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
 cnp.import_array()
@@ -59,6 +59,27 @@ cdef extern from "fastlstm.h" nogil:
     void fl_pool_destroy(fl_pool *)
     size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
     fl_status fl_forward(const fl_plan *, const fl_sequence *, fl_pool *, void *)
+    ctypedef struct fl_tape
+    ctypedef struct fl_weight_gradients:
+        void *weight_ih
+        void *weight_hh
+        void *bias
+        void *weight_hr
+    ctypedef struct fl_gradients:
+        const void *output
+        const void *h_n
+        const void *c_n
+        void *input
+        void *h_0
+        void *c_0
+        const fl_weight_gradients *weights
+    size_t fl_tape_size(const fl_plan *, size_t, size_t, size_t, int, int)
+    fl_tape *fl_tape_init(const fl_plan *, const fl_sequence *, double, uint64_t, void *)
+    fl_status fl_forward_train(const fl_sequence *, fl_tape *, fl_pool *, void *)
+    size_t fl_backward_size(const fl_tape *, size_t)
+    fl_status fl_backward(fl_tape *, const fl_gradients *, fl_pool *, void *)
+    fl_status fl_gates_train(const char *, fl_dtype, size_t, size_t, const void *, const void *, void *, void *, void *)
+    fl_status fl_gates_backward(const char *, fl_dtype, size_t, size_t, const void *, const void *, const void *, const void *, void *, void *)
     size_t fl_stream_size(const fl_plan *, size_t)
     fl_stream *fl_stream_init(const fl_plan *, size_t, void *)
     void fl_stream_step(fl_stream *, const void *, void *)
@@ -190,6 +211,28 @@ def run_gates_forward(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndar
         raise_for(status)
 
 
+def run_gates_train(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, cnp.ndarray gates,
+                    size_t rows, size_t units, bytes isa):
+    """As ``run_gates_forward``, and i, f, g, o into ``gates`` [rows, 4*units]."""
+    cdef const char *name = isa
+    cdef fl_status status = fl_gates_train(name, bits_of(cnp.PyArray_TYPE(z)), rows, units, cnp.PyArray_DATA(z),
+                                           cnp.PyArray_DATA(c), cnp.PyArray_DATA(c_next), cnp.PyArray_DATA(h),
+                                           cnp.PyArray_DATA(gates))
+    if status != FL_OK:
+        raise_for(status)
+
+
+def run_gates_backward(cnp.ndarray gates, cnp.ndarray c_prev, cnp.ndarray c, cnp.ndarray dh, cnp.ndarray dz,
+                       cnp.ndarray dc, size_t rows, size_t units, bytes isa):
+    """``dz`` [rows, 4*units] from ``dh`` [rows, units]; ``dc`` goes from the gradient of c to that of c_prev."""
+    cdef const char *name = isa
+    cdef fl_status status = fl_gates_backward(name, bits_of(cnp.PyArray_TYPE(gates)), rows, units,
+                                              cnp.PyArray_DATA(gates), cnp.PyArray_DATA(c_prev), cnp.PyArray_DATA(c),
+                                              cnp.PyArray_DATA(dh), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(dc))
+    if status != FL_OK:
+        raise_for(status)
+
+
 # ---- pool ------------------------------------------------------------------------------------------------------------
 
 @cython.final
@@ -270,7 +313,8 @@ cdef class Plan:
         """Bytes of packed weights."""
         return fl_plan_size(self.plan)
 
-    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets, Pool pool):
+    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets, Pool pool,
+            Tape tape=None):
         """Forward over x [T, B, I] into y [T, B, D*R], h_n, c_n.
 
         The last axis of x and y is contiguous; h_0, c_0 (or None), h_n, c_n and lengths (int64 [B] or None) are contiguous;
@@ -281,6 +325,7 @@ cdef class Plan:
         cdef fl_pool *workers = pool.pool if pool is not None else NULL
         cdef size_t threads = pool.threads if pool is not None else 1
         cdef workspace *w
+        cdef fl_tape *kept = NULL
         s.T = cnp.PyArray_DIM(x, 0)
         s.B = cnp.PyArray_DIM(x, 1)
         s.input = cnp.PyArray_DATA(x)
@@ -297,9 +342,16 @@ cdef class Plan:
         s.resets = <const uint8_t *>address(resets)
         s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
         s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        if tape is not None:
+            kept = tape.begin(self, &s)
         with nogil:
             w = workspace_take(&self.slot, fl_workspace_size(self.plan, s.T, s.B, threads))
-            status = fl_forward(self.plan, &s, workers, w.data) if w is not NULL else FL_ERROR_MEMORY
+            if w is NULL:
+                status = FL_ERROR_MEMORY
+            elif kept is not NULL:
+                status = fl_forward_train(&s, kept, workers, w.data)
+            else:
+                status = fl_forward(self.plan, &s, workers, w.data)
             workspace_give(&self.slot, w)
         if status != FL_OK:
             raise_for(status)
@@ -307,6 +359,93 @@ cdef class Plan:
     def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
         """Bytes of scratch that a call of these sizes takes."""
         return fl_workspace_size(self.plan, T, B, threads)
+
+
+# ---- tape ------------------------------------------------------------------------------------------------------------
+
+cdef class Tape:
+    """What a training forward keeps, in one block of memory. Filled by ``Plan.run``, used up by ``run_backward``."""
+
+    cdef Plan plan
+    cdef fl_tape *tape
+    cdef char *memory
+    cdef single_user user
+    cdef double dropout
+    cdef uint64_t seed
+    cdef readonly size_t nbytes
+    cdef readonly bint used
+
+    def __cinit__(self, double dropout, uint64_t seed):
+        self.dropout = dropout
+        self.seed = seed
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef fl_tape *begin(self, Plan plan, fl_sequence *s) except NULL:
+        cdef size_t b, steps = s.T * s.B
+        if s.lengths is not NULL:
+            steps = 0
+            for b in range(s.B):
+                steps += s.lengths[b]
+        self.plan = plan
+        self.nbytes = fl_tape_size(plan.plan, s.T, s.B, steps, self.dropout > 0, s.resets is not NULL)
+        if self.nbytes > <size_t>(-1) // 2 - 64:
+            raise OverflowError("the tape's size overflows")
+        self.memory = <char *>malloc(self.nbytes + 64)
+        if self.memory is NULL:
+            raise MemoryError(f"the tape takes {self.nbytes} bytes")
+        self.tape = fl_tape_init(plan.plan, s, self.dropout, self.seed,
+                                 <void *>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63))
+        if self.tape is NULL:
+            raise ValueError(fl_status_text(FL_ERROR_ARGUMENT).decode())
+        return self.tape
+
+    def run_backward(self, output, h_n, c_n, cnp.ndarray input, cnp.ndarray h_0, cnp.ndarray c_0, list weights, Pool pool):
+        """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of (weight_ih, weight_hh, bias, weight_hr).
+
+        All arrays are contiguous; ``output`` [T, B, D*R], ``h_n`` and ``c_n`` may be None. Once only.
+        """
+        cdef fl_gradients g
+        cdef fl_weight_gradients *w = NULL
+        cdef fl_pool *workers = pool.pool if pool is not None else NULL
+        cdef size_t threads = pool.threads if pool is not None else 1
+        cdef workspace *scratch
+        cdef fl_status status
+        cdef Py_ssize_t j
+        if not single_user_enter(&self.user, False):
+            raise RuntimeError("another thread is using this tape")
+        try:
+            if self.used:
+                raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
+            w = <fl_weight_gradients *>malloc(len(weights) * sizeof(fl_weight_gradients))
+            if w is NULL:
+                raise MemoryError()
+            for j in range(len(weights)):
+                ih, hh, bias, hr = weights[j]
+                w[j].weight_ih = <void *>address(ih)
+                w[j].weight_hh = <void *>address(hh)
+                w[j].bias = <void *>address(bias)
+                w[j].weight_hr = <void *>address(hr)
+            g.output = address(output)
+            g.h_n = address(h_n)
+            g.c_n = address(c_n)
+            g.input = cnp.PyArray_DATA(input)
+            g.h_0 = cnp.PyArray_DATA(h_0)
+            g.c_0 = cnp.PyArray_DATA(c_0)
+            g.weights = w
+            with nogil:
+                scratch = workspace_take(&self.plan.slot, fl_backward_size(self.tape, threads))
+                status = FL_ERROR_MEMORY
+                if scratch is not NULL:
+                    self.used = True
+                    status = fl_backward(self.tape, &g, workers, scratch.data)
+                workspace_give(&self.plan.slot, scratch)
+            if status != FL_OK:
+                raise_for(status)
+        finally:
+            free(w)
+            single_user_leave(&self.user, False)
 
 
 cdef inline const void *address(array) noexcept:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _checks, _core, _isa, _parameters
 from ._streams import Stream
+from ._training import Gradients, Tape, run_backward
 
 Array = NDArray[Any]
 States = tuple[Array, Array]
@@ -369,7 +370,113 @@ class LSTM(_Weights):
         >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
         (True, 0.0)
         """
-        s = self._settings
+        return self._run(input, hx, lengths, resets, out, None)
+
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: bool = True,
+        seed: int | None = None,
+    ) -> tuple[Array, States, Tape | None]:
+        """Run whole sequences and keep what a backward pass needs.
+
+        Parameters
+        ----------
+        input, hx, lengths, resets
+            As for calling the layer.
+        train : bool
+            False: no dropout, and no tape.
+        seed : int, optional
+            For the dropout mask, which depends on it and on layer, time, row and unit, and on nothing else; 0..2^64-1. Fresh
+            from the operating system if not given; ``tape.seed`` tells.
+
+        Returns
+        -------
+        output, (h_n, c_n)
+            As for calling the layer; without dropout the same bits.
+        tape : Tape, or None
+            For one call of `backward`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for calling the layer.
+
+        Notes
+        -----
+        A tape takes about ``L * D * N * (5 H + 32) + T * B * (I + L * D * R)`` numbers, N being the steps of all rows together;
+        ``tape.nbytes`` tells exactly.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> output, states, tape = lstm.forward(np.ones((5, 2, 4), np.float32))
+        >>> gradients = lstm.backward(tape, np.ones_like(output))
+        >>> gradients.input.shape, sorted(gradients.parameters)
+        ((5, 2, 4), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
+        """
+        if not _checks.flag(train, "train"):
+            return (*self._run(input, hx, lengths, resets, None, None), None)
+        tape = Tape(self, seed)
+        output, states = self._run(input, hx, lengths, resets, None, tape)
+        tape.shape = output.shape
+        return output, states, tape
+
+    def backward(
+        self,
+        tape: Tape,
+        grad_output: ArrayLike | None = None,
+        grad_h_n: ArrayLike | None = None,
+        grad_c_n: ArrayLike | None = None,
+    ) -> Gradients:
+        """Compute the gradients of a scalar from its gradients with respect to what `forward` returned.
+
+        Parameters
+        ----------
+        tape : Tape
+            Of a `forward` of this layer with its present weights; it serves once.
+        grad_output, grad_h_n, grad_c_n : arrays of the shapes of output, h_n, c_n; optional
+            The incoming gradients, zeros if not given. Past a row's length grad_output is ignored.
+
+        Returns
+        -------
+        Gradients
+            Of input, h_0, c_0, and of every parameter under its name in `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            For a tape of another layer or of earlier weights, or a gradient of a wrong shape.
+        RuntimeError
+            For a tape that has served.
+        TypeError
+            For a wrong dtype, or something that is not a tape.
+
+        Notes
+        -----
+        Weight gradients are sums over all rows of all steps, in blocks of 192, in one order: the same bits for any number of
+        threads and on every CPU. The gradient of a row's input does not depend on the other rows. NaN stays in its row, and
+        reaches the weights' gradients.
+
+        Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives it.
+        """
+        return run_backward(self, tape, grad_output, grad_h_n, grad_c_n)
+
+    def _run(
+        self,
+        input: object,
+        hx: object,
+        lengths: ArrayLike | None,
+        resets: ArrayLike | None,
+        out: object,
+        tape: Tape | None,
+    ) -> tuple[Array, States]:
+        s, plan = self._settings, self._plan
         given = _checks.floats(input, "input", s.dtype)
         if given.ndim not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {given.ndim}D instead")
@@ -409,7 +516,7 @@ class LSTM(_Weights):
         if batched and s.batch_first:
             y = y.transpose(1, 0, 2)
         h_n, c_n = np.empty((LD, B, R), s.dtype), np.empty((LD, B, s.hidden_size), s.dtype)
-        self._plan.run(
+        plan.run(
             _checks.readable(x),
             y,
             None if h_0 is None else np.require(h_0, requirements="CA"),
@@ -419,6 +526,7 @@ class LSTM(_Weights):
             steps,
             starts,
             self._pool(),
+            tape,
         )
         if direct is not result:
             result[...] = direct
