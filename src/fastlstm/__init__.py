@@ -1,4 +1,4 @@
-"""LSTM forward passes on CPUs: fast, exact, and the same bits however the work is cut.
+"""LSTM forward and backward passes on CPUs: fast, exact, and the same bits however the work is cut.
 
 >>> import numpy as np, fastlstm
 >>> lstm = fastlstm.LSTM(input_size=16, hidden_size=32, num_layers=2, seed=0)
@@ -9,18 +9,22 @@
 """
 
 from . import reference
-from ._activations import gates_forward, sigmoid, tanh
+from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._isa import isa, isas, show_config
 from ._layers import LSTM, LSTMCell
 from ._streams import Stream
+from ._training import Gradients, Tape
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Gradients",
     "LSTM",
     "LSTMCell",
     "Stream",
+    "Tape",
     "__version__",
+    "gates_backward",
     "gates_forward",
     "isa",
     "isas",

@@ -92,7 +92,9 @@ def _float_array(x: object, name: str) -> Array:
     return array
 
 
-def gates_forward(z: ArrayLike, c: ArrayLike, *, isa: str | None = None) -> tuple[Array, Array]:
+def gates_forward(
+    z: ArrayLike, c: ArrayLike, *, gates: Array | None = None, isa: str | None = None
+) -> tuple[Array, Array]:
     """Apply the gates of an LSTM to given pre-activations: activations and Hadamard combination, fused.
 
     With ``i, f, g, o = sigmoid, sigmoid, tanh, sigmoid`` of the four quarters of `z`::
@@ -106,6 +108,8 @@ def gates_forward(z: ArrayLike, c: ArrayLike, *, isa: str | None = None) -> tupl
         Pre-activations, gate order i, f, g, o; float32 or float64.
     c : array_like [..., H]
         The cell state, of the same dtype and leading shape.
+    gates : array [..., 4H], optional
+        Where to write i, f, g, o, for `gates_backward` or to look at: contiguous, of the same dtype, overlapping no input.
     isa : str, optional
         Instruction set to run on; the bits do not depend on it.
 
@@ -138,11 +142,95 @@ def gates_forward(z: ArrayLike, c: ArrayLike, *, isa: str | None = None) -> tupl
     za, ca = _float_array(z, "z"), _float_array(c, "c")
     if za.dtype != ca.dtype:
         raise TypeError(f"z and c should have the same dtype, got: {za.dtype} and {ca.dtype}")
-    if ca.ndim == 0:
-        raise ValueError("Expected c to have at least one dimension, [..., H], got a scalar")
-    units = ca.shape[-1]
+    rows, units = _rows_and_units(ca, "c")
     _checks.shape(za, "z", (*ca.shape[:-1], 4 * units), "(..., 4H) for c of (..., H)")
+    if gates is not None:
+        _checks.output(gates, za.shape, za.dtype, "z's", {"z": za, "c": ca}, name="gates")
+        if not gates.flags.carray:
+            raise ValueError("gates should be contiguous")
     za, ca = np.ascontiguousarray(za), np.ascontiguousarray(ca)
     h, c_next = np.empty_like(ca), np.empty_like(ca)
-    _core.run_gates_forward(za, ca, c_next, h, ca.size // units if units else 0, units, name)
+    if gates is None:
+        _core.run_gates_forward(za, ca, c_next, h, rows, units, name)
+    else:
+        _core.run_gates_train(za, ca, c_next, h, gates, rows, units, name)
     return h, c_next
+
+
+def gates_backward(
+    gates: ArrayLike,
+    c_prev: ArrayLike,
+    c: ArrayLike,
+    grad_h: ArrayLike,
+    grad_c: ArrayLike | None = None,
+    *,
+    isa: str | None = None,
+) -> tuple[Array, Array]:
+    """Compute the gradient of `gates_forward`, fused.
+
+    ::
+
+        dc   = grad_c + grad_h * o * (1 - tanh(c)^2)
+        dz_i = dc * g * i (1 - i)          dz_f = dc * c_prev * f (1 - f)
+        dz_g = dc * i * (1 - g^2)          dz_o = grad_h * tanh(c) * o (1 - o)
+        dc_prev = dc * f                   the cell recurrence: multiplied by f alone
+
+    Parameters
+    ----------
+    gates : array_like [..., 4H]
+        i, f, g, o, as `gates_forward` wrote them.
+    c_prev, c : array_like [..., H]
+        The cell state before and after; of the same dtype, as are the gradients.
+    grad_h, grad_c : array_like [..., H]
+        Gradients of the new h and (zeros if not given) of the new c.
+    isa : str, optional
+        Instruction set to run on; the bits do not depend on it.
+
+    Returns
+    -------
+    grad_z : array [..., 4H]
+        Gradients of the pre-activations.
+    grad_c_prev : array [..., H]
+        Gradient of the cell state before.
+
+    Raises
+    ------
+    TypeError
+        For dtypes that are not float, or not the same.
+    ValueError
+        For shapes that do not fit; for an unknown `isa`.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> gates = np.array([0.5, 0.25, 0.0, 1.0])  # i, f, g, o
+    >>> grad_z, grad_c = fastlstm.gates_backward(gates, np.ones(1), np.zeros(1), np.ones(1))
+    >>> grad_c  # what reached the cell, times f
+    array([0.25])
+    """
+    name = _isa.resolve(isa)
+    base = _float_array(c, "c")
+    rows, units = _rows_and_units(base, "c")
+    arrays = []
+    for value, argument, width in (
+        (gates, "gates", 4),
+        (c_prev, "c_prev", 1),
+        (c, "c", 1),
+        (grad_h, "grad_h", 1),
+        (np.zeros_like(base) if grad_c is None else grad_c, "grad_c", 1),
+    ):
+        array = _float_array(value, argument)
+        if array.dtype != base.dtype:
+            raise TypeError(f"{argument} and c should have the same dtype, got: {array.dtype} and {base.dtype}")
+        _checks.shape(array, argument, (*base.shape[:-1], width * units), "(..., 4H)" if width == 4 else "(..., H)")
+        arrays.append(np.ascontiguousarray(array))
+    grad_z, grad_c_prev = np.empty_like(arrays[0]), np.array(arrays[4])
+    _core.run_gates_backward(*arrays[:4], grad_z, grad_c_prev, rows, units, name)
+    return grad_z, grad_c_prev
+
+
+def _rows_and_units(c: Array, name: str) -> tuple[int, int]:
+    if c.ndim == 0:
+        raise ValueError(f"Expected {name} to have at least one dimension, [..., H], got a scalar")
+    units = c.shape[-1]
+    return c.size // units if units else 0, units

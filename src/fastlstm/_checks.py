@@ -81,18 +81,25 @@ def readable(array: Array) -> Array:
     return np.ascontiguousarray(array)
 
 
-def output(out: object, expected: tuple[int, ...], dtype: np.dtype[Any], letters: str, inputs: dict[str, Array]) -> Array:
+def output(
+    out: object,
+    expected: tuple[int, ...],
+    dtype: np.dtype[Any],
+    letters: str,
+    inputs: dict[str, Array],
+    name: str = "out",
+) -> Array:
     """Check an ``out`` argument: right shape and dtype, writable, and sharing no memory with any input."""
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
-        raise TypeError(f"out should be a numpy.ndarray, got: {type(out).__name__}")
+        raise TypeError(f"{name} should be a numpy.ndarray, got: {type(out).__name__}")
     if out.dtype != dtype:
-        raise TypeError(f"out should have dtype {dtype}, the layer's, got: {out.dtype}")
-    shape(out, "out", expected, letters)
+        raise TypeError(f"{name} should have dtype {dtype}, that of the inputs, got: {out.dtype}")
+    shape(out, name, expected, letters)
     if not out.flags.writeable:
-        raise ValueError("out is read-only")
-    for name, array in inputs.items():
+        raise ValueError(f"{name} is read-only")
+    for other, array in inputs.items():
         if overlap(out, array):
-            raise ValueError(f"out overlaps {name}: the result would overwrite what is still to be read")
+            raise ValueError(f"{name} overlaps {other}: the result would overwrite what is still to be read")
     return out
 
 
