@@ -4,6 +4,8 @@
 #include "plan.h"
 
 #include "arena.h"
+#include "compiler.h"
+#include "fpenv.h"
 
 const char *fl_status_text(fl_status status) {
   switch (status) {
@@ -37,7 +39,8 @@ static void pack_panel(char *to, const char *const *row, size_t k, size_t real) 
   ((type *)bias)[at] = (w->bias_ih ? ((const type *)w->bias_ih)[row] : (type)0) +                   \
                        (w->bias_hh ? ((const type *)w->bias_hh)[row] : (type)0);
 
-static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias, char *weights) {
+/* not inlined: its additions must stay between the two writes of the floating-point environment */
+NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias, char *weights) {
   const size_t real = plan->real, I = layer->input_size, R = plan->R, H = plan->H;
   for (size_t p = 0; p < plan->panels; p++) {
     const char *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
@@ -143,6 +146,7 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
   plan.block = at;
   plan.zeros = at;
   at += zeros;
+  const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t j = 0; j < plan.L * plan.D; j++) {
     const size_t *const b = j / plan.D ? deeper : first;
     fl_layer *const layer = &layers[j];
@@ -156,6 +160,7 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
     }
     at += b[0] + b[1] + b[2];
   }
+  fl_fpenv_leave(caller);
   *made = plan;
   *out = made;
   return FL_OK;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
         made = np.dtype(dtype)
     except TypeError:
         made = None
-    if dtype is None or made not in FLOATS:
+    if dtype is None or made is None or made not in FLOATS:  # None == dtype('float64') in NumPy
         raise ValueError(f"dtype should be 'float32' or 'float64', got: {dtype!r}")
     return made
 
@@ -42,6 +43,16 @@ def integer(value: object, name: str) -> int:
         raise TypeError(f"{name} should be of type int, got: {type(value).__name__}") from None
 
 
+def seed(value: object) -> int | None:
+    """Check a seed: None, or an integer in 0..2^64-1."""
+    if value is None:
+        return None
+    number = integer(value, "seed")
+    if not 0 <= number < 2**64:
+        raise ValueError(f"seed should be in 0..2^64-1, got: {number}")
+    return number
+
+
 def flag(value: object, name: str) -> bool:
     """Check a bool."""
     if not isinstance(value, bool | np.bool_):
@@ -50,13 +61,13 @@ def flag(value: object, name: str) -> bool:
 
 
 def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
-    """View an argument as an array of exactly this dtype. Plain sequences, which have no dtype, are converted."""
+    """View an argument as an array of exactly this dtype. Sequences of plain numbers, which have no dtype, are converted."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
-    try:
-        array = np.asarray(value, dtype) if isinstance(value, list | tuple | int | float) else np.asarray(value)
-    except (ValueError, TypeError) as error:
-        raise type(error)(f"{name} could not be read as an array of {dtype}: {error}") from None
+    array = read(value, name, str(dtype))
+    if isinstance(value, list | tuple | int | float) and array.dtype.kind in "iuf":
+        inner = next((item.dtype for item in leaves(value) if isinstance(item, np.ndarray)), dtype)
+        array = array.astype(dtype if inner == dtype else inner, copy=False)
     if array.dtype != dtype:
         raise TypeError(
             f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}. "
@@ -65,6 +76,23 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
             else f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}"
         )
     return array
+
+
+def read(value: object, name: str, kind: str) -> Array:
+    """Call np.asarray, with the argument's name in the error."""
+    try:
+        return np.asarray(value)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(f"{name} could not be read as an array of {kind}: {error}") from None
+
+
+def leaves(value: object) -> Iterator[object]:
+    """Walk nested sequences."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
 
 
 def shape(array: Array, name: str, expected: tuple[int, ...], letters: str) -> Array:
@@ -78,7 +106,7 @@ def readable(array: Array) -> Array:
     """Return the array itself where C can read it: aligned, and its last axis contiguous; else a copy."""
     if array.flags.aligned and (array.shape[-1] < 2 or array.strides[-1] == array.itemsize):
         return array
-    return np.ascontiguousarray(array)
+    return np.require(array, requirements="CA")
 
 
 def output(
@@ -97,10 +125,22 @@ def output(
     shape(out, name, expected, letters)
     if not out.flags.writeable:
         raise ValueError(f"{name} is read-only")
+    if _overlaps_itself(out):
+        raise ValueError(f"{name} overlaps itself: some of its elements share memory")
     for other, array in inputs.items():
         if overlap(out, array):
             raise ValueError(f"{name} overlaps {other}: the result would overwrite what is still to be read")
     return out
+
+
+def _overlaps_itself(array: Array) -> bool:
+    """Do its strides, smallest first, step over less than what the smaller ones span?"""
+    span = array.itemsize
+    for stride, n in sorted((abs(stride), n) for stride, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if stride < span:
+            return array.size > 0
+        span += stride * (n - 1)
+    return False
 
 
 def overlap(a: Array, b: Array) -> bool:
@@ -113,7 +153,7 @@ def overlap(a: Array, b: Array) -> bool:
 
 def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
     """Check lengths: one integer in 0..T for each row (B = None: unbatched, a single one)."""
-    array = np.asarray(value)
+    array = read(value, "lengths", "integers")
     if array.dtype.kind not in "iu":
         if array.size:
             raise TypeError(f"lengths should be integers, got dtype: {array.dtype}")
@@ -125,12 +165,12 @@ def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
     wrong = np.flatnonzero((array < 0) | (array > T))
     if wrong.size:
         raise ValueError(f"lengths should be in 0..{T} (T), got {array[wrong[0]]} at row {wrong[0]}")
-    return np.ascontiguousarray(array, np.int64)
+    return np.array(array, np.int64)  # a copy: what was checked is what is used, whatever other threads do
 
 
 def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np.bool_]:
     """Check resets: bool, one for each step of each row."""
-    array = np.asarray(value)
+    array = read(value, "resets", "bool")
     if array.dtype != np.bool_:
         raise TypeError(f"resets should have dtype bool, got: {array.dtype}")
-    return shape(array, "resets", expected, letters)
+    return np.array(shape(array, "resets", expected, letters))

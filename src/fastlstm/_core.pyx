@@ -416,6 +416,8 @@ cdef class Tape:
         if not single_user_enter(&self.user, False):
             raise RuntimeError("another thread is using this tape")
         try:
+            if self.tape is NULL:
+                raise RuntimeError("this tape is empty: it comes from forward")
             if self.used:
                 raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
             w = <fl_weight_gradients *>malloc(len(weights) * sizeof(fl_weight_gradients))
@@ -460,7 +462,7 @@ cdef class CellCore:
 
     cdef Plan plan
 
-    def __cinit__(self, Plan plan):
+    def __cinit__(self, Plan plan not None):
         self.plan = plan
 
     cdef inline bint fits(self, array, int ndim, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
@@ -543,8 +545,11 @@ cdef class StreamCore:
     cdef int typenum
     cdef bint brief
 
-    def __cinit__(self, Plan plan, Py_ssize_t batch_size, *args, **kwargs):
-        cdef size_t bytes = fl_stream_size(plan.plan, batch_size)
+    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
+        cdef size_t bytes
+        if plan.directions != 1 or batch_size < 1:
+            raise ValueError("a stream needs a unidirectional layer and a batch_size of at least 1")
+        bytes = fl_stream_size(plan.plan, batch_size)
         self.plan = plan
         self.batch_size = batch_size
         self.typenum = plan.typenum

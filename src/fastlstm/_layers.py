@@ -134,6 +134,11 @@ class _Weights:
             return parameters[name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__.get("_parameters", ()):
+            raise AttributeError(f"{name} cannot be assigned: new weights come in through load_state_dict")
+        super().__setattr__(name, value)
+
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._parameters]
 
@@ -142,7 +147,7 @@ class _Weights:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._settings = _Settings(*state["settings"])
-        self._use({name: _parameters.frozen(array) for name, array in state["parameters"].items()})
+        self._use(_parameters.loaded(state["parameters"], self._shapes(), self._settings.dtype))
 
     def _repr(self, names: tuple[str, ...]) -> str:
         """Write as torch writes: sizes, then what is not the default."""
@@ -264,7 +269,8 @@ class LSTM(_Weights):
                 stacklevel=2,
             )
         _isa.resolve(isa)
-        self._use(_parameters.initial(self._shapes(), s.hidden_size, s.dtype, seed))
+        _parameters.check_memory(4 * s.num_layers * s.hidden_size)  # before there is a name for every layer
+        self._use(_parameters.initial(self._shapes(), s.hidden_size, s.dtype, _checks.seed(seed)))
 
     @property
     def num_layers(self) -> int:
@@ -641,7 +647,12 @@ class LSTMCell(_Weights):
             isa=isa,
         )
         _isa.resolve(isa)
-        self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, seed))
+        self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, _checks.seed(seed)))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("bias_ih", "bias_hh") and not self.bias:
+            return None  # as torch has it
+        return super().__getattr__(name)
 
     def _suffixes(self) -> list[str]:
         return [""]

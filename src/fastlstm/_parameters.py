@@ -34,12 +34,17 @@ def suffixes(num_layers: int, directions: int) -> list[str]:
     return [f"_l{layer}{reverse}" for layer in range(num_layers) for reverse in ("", "_reverse")[:directions]]
 
 
-def initial(shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], seed: object) -> dict[str, Array]:
+def check_memory(count: int) -> None:
+    """Refuse sizes whose weights cannot be addressed, or that this machine's memory could not hold once."""
+    total = count * np.dtype(np.float64).itemsize
+    if total > sys.maxsize // 4 or total > 2**44:
+        raise ValueError(f"the sizes ask for {total:.3g} bytes of weights: more than any machine holds")
+
+
+def initial(shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], seed: int | None) -> dict[str, Array]:
     """Draw every parameter from U(-1/sqrt(H), 1/sqrt(H)), as torch does. One seed: the same numbers in every dtype."""
-    total = sum(math.prod(shape) for shape in shapes.values()) * np.dtype(np.float64).itemsize
-    if total > sys.maxsize // 4:
-        raise ValueError(f"the sizes ask for {total:.3g} bytes of weights, more than can be addressed")
-    rng = np.random.default_rng(seed)  # type: ignore[arg-type]
+    check_memory(sum(math.prod(shape) for shape in shapes.values()))
+    rng = np.random.default_rng(seed)
     bound = 1 / math.sqrt(hidden_size)
     return {name: frozen(rng.uniform(-bound, bound, shape).astype(dtype)) for name, shape in shapes.items()}
 

@@ -41,9 +41,8 @@ class Tape(_core.Tape):
     shape: tuple[int, ...]  # of the output
 
     def __new__(cls, lstm: LSTM, seed: int | None) -> Tape:
-        number = secrets.randbits(64) if seed is None else _checks.integer(seed, "seed")
-        if not 0 <= number < 2**64:
-            raise ValueError(f"seed should be in 0..2^64-1, got: {number}")
+        checked = _checks.seed(seed)
+        number = secrets.randbits(64) if checked is None else checked
         dropout = lstm.dropout if lstm.num_layers > 1 else 0.0
         tape = super().__new__(cls, dropout, number)
         tape.seed = number
