@@ -493,7 +493,7 @@ static void input_gradient(const job *j, size_t l, size_t d, size_t n0, member_s
       ADD_ROW(double)
     }
     if (l && t->dropped && d + 1 == plan->D)
-      fl_drop_row(t->dropout, t->seed, l - 1, place / t->B, place % t->B, to, to, I, real);
+      fl_drop_row(t->dropout, t->seed, l - 1, place / t->B + t->time, place % t->B, to, to, I, real);
   }
 }
 

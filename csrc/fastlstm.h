@@ -138,10 +138,12 @@ typedef struct fl_tape fl_tape;
 size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets);
 
 /* Lay out a tape and copy what the sequence reads.
- *   dropout    share of the elements between layers that are zeroed, 0..1, by a mask that only depends on the seed
+ *   dropout    share of the elements between layers that are zeroed, 0..1
+ *   seed, time what its mask depends on, with layer, step + time, row and unit: a sequence in pieces gives each its time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
  * NULL for arguments that cannot be. */
-fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, void *memory);
+fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time,
+                      void *memory);
 
 /* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
 fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);

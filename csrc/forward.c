@@ -325,7 +325,7 @@ static void drop(const fl_tape *tape, size_t layer, size_t t) {
   const size_t row = tape->plan->D * tape->plan->R, real = tape->plan->real;
   for (size_t b = 0; b < tape->B; b++) {
     const size_t at = (layer * fl_tape_outputs(tape) + (t * tape->B + b) * row) * real;
-    if (t < tape->length[b]) fl_drop_row(tape->dropout, tape->seed, layer, t, b, tape->y + at, tape->dropped + at, row, real);
+    if (t < tape->length[b]) fl_drop_row(tape->dropout, tape->seed, layer, t + tape->time, b, tape->y + at, tape->dropped + at, row, real);
   }
 }
 

@@ -11,49 +11,79 @@
 #ifndef FASTLSTM_GATES_GRADIENT_H
 #define FASTLSTM_GATES_GRADIENT_H
 
-/* One vector of units. z holds i, f, g, o, `gate` reals apart, and gets their gradients; dc is updated; hidden gets
- * o tanh(c) if it is not NULL. */
-INLINE void gradient_pass(const real *z, real *dz, size_t gate, const real *c_prev, const real *c, const real *dh, real *dc,
-                          real *hidden) {
+/* Where one cell is: a panel of a row. */
+typedef struct {
+  const real *z, *c_prev, *c, *dh;
+  real *dz, *dc, *hidden; /* hidden: o tanh(c), or NULL */
+} gradient_cell;
+
+/* One vector of units of a cell, or of two whole cells where vectors are wide. z holds i, f, g, o, `gate` reals apart; dz
+ * gets their gradients; dc is updated. */
+INLINE void gradient_pass(const gradient_cell *a, const gradient_cell *b, size_t gate, size_t u) {
+#define LOAD(what, at) load_units(a->what + (at) + u, b->what + (at) + u)
+#define STORE(what, at, value) store_units(a->what + (at) + u, b->what + (at) + u, value)
   const V one = v_set1(1);
-  const V i = v_load(z), f = v_load(z + gate), g = v_load(z + 2 * gate), o = v_load(z + 3 * gate);
-  const V y = v_tanh(v_load(c)), from_h = v_load(dh);
-  const V cell = v_fma(v_mul(from_h, o), v_fnma(y, y, one), v_load(dc));
-  if (hidden) v_store(hidden, v_mul(o, y));
-  v_store(dz, v_mul(v_mul(v_mul(cell, g), i), v_sub(one, i)));
-  v_store(dz + gate, v_mul(v_mul(v_mul(cell, v_load(c_prev)), f), v_sub(one, f)));
-  v_store(dz + 2 * gate, v_mul(v_mul(cell, i), v_fnma(g, g, one)));
-  v_store(dz + 3 * gate, v_mul(v_mul(v_mul(from_h, y), o), v_sub(one, o)));
-  v_store(dc, v_mul(cell, f));
+  const V i = LOAD(z, 0), f = LOAD(z, gate), g = LOAD(z, 2 * gate), o = LOAD(z, 3 * gate), dh = LOAD(dh, 0);
+  const V y = v_tanh(LOAD(c, 0));
+  const V dc = v_fma(v_mul(dh, o), v_fnma(y, y, one), LOAD(dc, 0));
+  const V dz_i = v_mul(v_mul(v_mul(dc, g), i), v_sub(one, i));
+  const V dz_f = v_mul(v_mul(v_mul(dc, LOAD(c_prev, 0)), f), v_sub(one, f));
+  const V dz_g = v_mul(v_mul(dc, i), v_fnma(g, g, one));
+  const V dz_o = v_mul(v_mul(v_mul(dh, y), o), v_sub(one, o));
+  const V dc_prev = v_mul(dc, f);
+  if (a->hidden) {
+    const V hidden = v_mul(o, y);
+    STORE(hidden, 0, hidden);
+  }
+  STORE(dz, 0, dz_i);
+  STORE(dz, gate, dz_f);
+  STORE(dz, 2 * gate, dz_g);
+  STORE(dz, 3 * gate, dz_o);
+  STORE(dc, 0, dc_prev);
+#undef LOAD
+#undef STORE
 }
 
 /* The same for `n` < VL units, through copies. */
-INLINE void gradient_pass_tail(const real *z, real *dz, size_t gate, const real *c_prev, const real *c, const real *dh, real *dc,
-                               real *hidden, size_t n) {
+INLINE void gradient_pass_tail(const gradient_cell *a, size_t gate, size_t u, size_t n) {
   real lanes[9 * VL] = {0};
-  for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, z + j * gate, n);
-  copy_lanes(lanes + 4 * VL, c_prev, n);
-  copy_lanes(lanes + 5 * VL, c, n);
-  copy_lanes(lanes + 6 * VL, dh, n);
-  copy_lanes(lanes + 7 * VL, dc, n);
-  gradient_pass(lanes, lanes, VL, lanes + 4 * VL, lanes + 5 * VL, lanes + 6 * VL, lanes + 7 * VL, lanes + 8 * VL);
-  for (size_t j = 0; j < 4; j++) copy_lanes(dz + j * gate, lanes + j * VL, n);
-  copy_lanes(dc, lanes + 7 * VL, n);
-  if (hidden) copy_lanes(hidden, lanes + 8 * VL, n);
+  const gradient_cell low = {lanes,          lanes + 4 * VL, lanes + 5 * VL, lanes + 6 * VL,
+                             lanes,          lanes + 7 * VL, lanes + 8 * VL};
+  const gradient_cell high = {low.z + HALF,  low.c_prev + HALF, low.c + HALF, low.dh + HALF,
+                              low.dz + HALF, low.dc + HALF,     low.hidden + HALF};
+  for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, a->z + j * gate + u, n);
+  copy_lanes(lanes + 4 * VL, a->c_prev + u, n);
+  copy_lanes(lanes + 5 * VL, a->c + u, n);
+  copy_lanes(lanes + 6 * VL, a->dh + u, n);
+  copy_lanes(lanes + 7 * VL, a->dc + u, n);
+  gradient_pass(&low, &high, VL, 0);
+  for (size_t j = 0; j < 4; j++) copy_lanes(a->dz + j * gate + u, lanes + j * VL, n);
+  copy_lanes(a->dc + u, lanes + 7 * VL, n);
+  if (a->hidden) copy_lanes(a->hidden + u, lanes + 8 * VL, n);
 }
 
-/* One panel of one row. Vectors wider than a panel go through copies: 8 units at a time. */
-INLINE void gradient_of_panel(const fl_gradient_step *s, size_t r, size_t p) {
-  const size_t u0 = p * FL_UNITS, n = s->units - u0 < FL_UNITS ? s->units - u0 : FL_UNITS;
+INLINE gradient_cell cell_at(const fl_gradient_step *s, size_t r, size_t p) {
   real *const z = (real *)s->z[r] + p * FL_PANEL;
-  const real *const c_prev = (const real *)s->c_prev[r] + u0, *const c = (const real *)s->c[r] + u0;
-  const real *const dh = (const real *)s->dh[r] + u0;
-  real *const dc = (real *)s->dc[r] + u0, *const hidden = s->hidden ? (real *)s->hidden[r] + u0 : NULL;
-  size_t u = 0;
-  for (; u + VL <= n; u += VL)
-    gradient_pass(z + u, z + u, FL_UNITS, c_prev + u, c + u, dh + u, dc + u, hidden ? hidden + u : NULL);
-  if (u < n)
-    gradient_pass_tail(z + u, z + u, FL_UNITS, c_prev + u, c + u, dh + u, dc + u, hidden ? hidden + u : NULL, n - u);
+  const size_t u = p * FL_UNITS;
+  return (gradient_cell){z, (const real *)s->c_prev[r] + u, (const real *)s->c[r] + u, (const real *)s->dh[r] + u,
+                         z, (real *)s->dc[r] + u,           s->hidden ? (real *)s->hidden[r] + u : NULL};
+}
+
+/* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. */
+INLINE void gradient_of_panels(const fl_gradient_step *s) {
+  for (size_t p = s->first; p < s->last; p++) {
+    const size_t left = s->units - p * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
+    const int pair_panels = VL_WIDE && s->m == 1 && p + 1 < s->last && left >= 2 * FL_UNITS;
+    for (size_t r = 0; r < s->m; r++) {
+      const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < s->m ? r + 1 : r;
+      const gradient_cell a = cell_at(s, r, p), b = cell_at(s, r2, p + pair_panels);
+      size_t u = 0;
+      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(&a, &b, FL_UNITS, u);
+      if (u < n) gradient_pass_tail(&a, FL_UNITS, u, n - u);
+      r = r2;
+    }
+    p += pair_panels;
+  }
 }
 
 #endif

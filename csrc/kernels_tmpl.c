@@ -89,12 +89,14 @@ static void kernel_gates_train(const fl_gates *g, void *out) {
 static void kernel_gates_backward(const fl_gates_gradient *g) {
   const size_t units = g->units;
   for (size_t r = 0; r < g->rows; r++) {
-    const real *const z = (const real *)g->gates + 4 * r * units, *const dh = (const real *)g->dh + r * units;
-    const real *const c_prev = (const real *)g->c_prev + r * units, *const c = (const real *)g->c + r * units;
-    real *const dz = (real *)g->dz + 4 * r * units, *const dc = (real *)g->dc + r * units;
+    const gradient_cell a = {(const real *)g->gates + 4 * r * units, (const real *)g->c_prev + r * units,
+                             (const real *)g->c + r * units,         (const real *)g->dh + r * units,
+                             (real *)g->dz + 4 * r * units,          (real *)g->dc + r * units,
+                             NULL};
+    const gradient_cell b = {a.z + HALF, a.c_prev + HALF, a.c + HALF, a.dh + HALF, a.dz + HALF, a.dc + HALF, NULL};
     size_t u = 0;
-    for (; u + VL <= units; u += VL) gradient_pass(z + u, dz + u, units, c_prev + u, c + u, dh + u, dc + u, NULL);
-    if (u < units) gradient_pass_tail(z + u, dz + u, units, c_prev + u, c + u, dh + u, dc + u, NULL, units - u);
+    for (; u + VL <= units; u += VL) gradient_pass(&a, &b, units, u);
+    if (u < units) gradient_pass_tail(&a, units, u, units - u);
   }
 }
 
@@ -268,8 +270,7 @@ static void kernel_step(const fl_step *s) {
 /* ---- backward --------------------------------------------------------------------------------------------------- */
 
 static void kernel_gradient_step(const fl_gradient_step *s) {
-  for (size_t r = 0; r < s->m; r++)
-    for (size_t p = s->first; p < s->last; p++) gradient_of_panel(s, r, p);
+  gradient_of_panels(s);
 }
 
 /* `rows` rows of out in balanced tiles, over one block of rows and one panel of b */

@@ -49,9 +49,9 @@ static void copy_or_zero(void *to, const void *from, size_t bytes) {
     memset(to, 0, bytes);
 }
 
-fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, void *memory) {
+fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time, void *memory) {
   if (!(dropout >= 0 && dropout <= 1)) return NULL;
-  fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed};
+  fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
   for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
   fl_arena a = {.at = memory};
   fl_tape *const t = lay_out(&made, &a, q->resets != NULL);

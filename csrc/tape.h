@@ -28,6 +28,7 @@ struct fl_tape {
   size_t cell_row;       /* reals of a row of c */
   double dropout;
   uint64_t seed;
+  size_t time;           /* steps before this sequence, as the mask counts */
 };
 
 /* reals from a layer and direction to the next */

@@ -13,7 +13,7 @@ from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._isa import isa, isas, show_config
 from ._layers import LSTM, LSTMCell
 from ._streams import Stream
-from ._training import Gradients, Tape
+from ._training import Gradients, SparseTape, Tape
 
 __version__ = "0.1.0"
 
@@ -21,6 +21,7 @@ __all__ = [
     "Gradients",
     "LSTM",
     "LSTMCell",
+    "SparseTape",
     "Stream",
     "Tape",
     "__version__",

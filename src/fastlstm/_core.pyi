@@ -24,6 +24,8 @@ class Pool:
     threads: int
     def __init__(self, threads: int) -> None: ...
 
+class Memory: ...
+
 class Plan:
     input_size: int
     hidden_size: int
@@ -40,6 +42,7 @@ class Plan:
         directions: int,
         parameters: list[tuple[Array | None, ...]],
         isa: bytes,
+        memory: Memory,
     ) -> None: ...
     @property
     def isa(self) -> str: ...
@@ -63,7 +66,8 @@ class Plan:
 class Tape:
     nbytes: int
     used: bool
-    def __init__(self, dropout: float, seed: int) -> None: ...
+    seed: int
+    def __init__(self, dropout: float, seed: int, time: int) -> None: ...
     def run_backward(
         self,
         output: Array | None,

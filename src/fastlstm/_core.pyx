@@ -74,7 +74,7 @@ cdef extern from "fastlstm.h" nogil:
         void *c_0
         const fl_weight_gradients *weights
     size_t fl_tape_size(const fl_plan *, size_t, size_t, size_t, int, int)
-    fl_tape *fl_tape_init(const fl_plan *, const fl_sequence *, double, uint64_t, void *)
+    fl_tape *fl_tape_init(const fl_plan *, const fl_sequence *, double, uint64_t, size_t, void *)
     fl_status fl_forward_train(const fl_sequence *, fl_tape *, fl_pool *, void *)
     size_t fl_backward_size(const fl_tape *, size_t)
     fl_status fl_backward(fl_tape *, const fl_gradients *, fl_pool *, void *)
@@ -95,7 +95,8 @@ cdef extern from "_workspace.h" nogil:
     ctypedef struct workspace_slot:
         pass
     workspace *workspace_take(workspace_slot *, size_t)
-    void workspace_give(workspace_slot *, workspace *)
+    void workspace_give(workspace_slot *, workspace *, size_t)
+    size_t SCRATCH_KEPT, TAPE_KEPT
     ctypedef struct single_user:
         pass
     int single_user_enter(single_user *, bint brief)
@@ -255,21 +256,34 @@ cdef class Pool:
 # ---- plan ------------------------------------------------------------------------------------------------------------
 
 @cython.final
+cdef class Memory:
+    """Blocks that outlive a call, kept by a layer for the next: one of scratch, one for a tape."""
+
+    cdef workspace_slot scratch, tape
+
+    def __dealloc__(self):
+        free(workspace_take(&self.scratch, 0))
+        free(workspace_take(&self.tape, 0))
+
+
+@cython.final
 cdef class Plan:
     """Packed weights: immutable, so that any number of threads may use one."""
 
     cdef fl_plan *plan
-    cdef workspace_slot slot
+    cdef Memory memory
     cdef readonly Py_ssize_t input_size, hidden_size, proj_size, num_layers, directions
     cdef int typenum
 
     def __cinit__(self, int bits, Py_ssize_t input_size, Py_ssize_t hidden_size, Py_ssize_t proj_size,
-                  Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa):
+                  Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa,
+                  Memory memory not None):
         cdef fl_config config
         cdef fl_weights *weights
         cdef fl_status status
         cdef const char *name = isa
         cdef Py_ssize_t j
+        self.memory = memory
         self.input_size = input_size
         self.hidden_size = hidden_size
         self.proj_size = proj_size
@@ -299,8 +313,6 @@ cdef class Plan:
             raise_for(status)
 
     def __dealloc__(self):
-        cdef workspace *kept = workspace_take(&self.slot, 0)
-        free(kept)
         fl_plan_destroy(self.plan)
 
     @property
@@ -345,14 +357,14 @@ cdef class Plan:
         if tape is not None:
             kept = tape.begin(self, &s)
         with nogil:
-            w = workspace_take(&self.slot, fl_workspace_size(self.plan, s.T, s.B, threads))
+            w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
             if w is NULL:
                 status = FL_ERROR_MEMORY
             elif kept is not NULL:
                 status = fl_forward_train(&s, kept, workers, w.data)
             else:
                 status = fl_forward(self.plan, &s, workers, w.data)
-            workspace_give(&self.slot, w)
+            workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if status != FL_OK:
             raise_for(status)
 
@@ -363,24 +375,29 @@ cdef class Plan:
 
 # ---- tape ------------------------------------------------------------------------------------------------------------
 
+@cython.final
+@cython.no_gc_clear
 cdef class Tape:
     """What a training forward keeps, in one block of memory. Filled by ``Plan.run``, used up by ``run_backward``."""
 
     cdef Plan plan
     cdef fl_tape *tape
-    cdef char *memory
+    cdef workspace *memory
     cdef single_user user
     cdef double dropout
-    cdef uint64_t seed
+    cdef readonly uint64_t seed
+    cdef size_t time
     cdef readonly size_t nbytes
     cdef readonly bint used
 
-    def __cinit__(self, double dropout, uint64_t seed):
+    def __cinit__(self, double dropout, uint64_t seed, size_t time):
         self.dropout = dropout
         self.seed = seed
+        self.time = time
 
     def __dealloc__(self):
-        free(self.memory)
+        if self.memory is not NULL:
+            workspace_give(&self.plan.memory.tape, self.memory, TAPE_KEPT)
 
     cdef fl_tape *begin(self, Plan plan, fl_sequence *s) except NULL:
         cdef size_t b, steps = s.T * s.B
@@ -390,13 +407,12 @@ cdef class Tape:
                 steps += s.lengths[b]
         self.plan = plan
         self.nbytes = fl_tape_size(plan.plan, s.T, s.B, steps, self.dropout > 0, s.resets is not NULL)
-        if self.nbytes > <size_t>(-1) // 2 - 64:
+        if self.nbytes > <size_t>(-1) // 2 - 128:
             raise OverflowError("the tape's size overflows")
-        self.memory = <char *>malloc(self.nbytes + 64)
+        self.memory = workspace_take(&plan.memory.tape, self.nbytes)
         if self.memory is NULL:
             raise MemoryError(f"the tape takes {self.nbytes} bytes")
-        self.tape = fl_tape_init(plan.plan, s, self.dropout, self.seed,
-                                 <void *>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63))
+        self.tape = fl_tape_init(plan.plan, s, self.dropout, self.seed, self.time, self.memory.data)
         if self.tape is NULL:
             raise ValueError(fl_status_text(FL_ERROR_ARGUMENT).decode())
         return self.tape
@@ -437,12 +453,12 @@ cdef class Tape:
             g.c_0 = cnp.PyArray_DATA(c_0)
             g.weights = w
             with nogil:
-                scratch = workspace_take(&self.plan.slot, fl_backward_size(self.tape, threads))
+                scratch = workspace_take(&self.plan.memory.scratch, fl_backward_size(self.tape, threads))
                 status = FL_ERROR_MEMORY
                 if scratch is not NULL:
                     self.used = True
                     status = fl_backward(self.tape, &g, workers, scratch.data)
-                workspace_give(&self.plan.slot, scratch)
+                workspace_give(&self.plan.memory.scratch, scratch, SCRATCH_KEPT)
             if status != FL_OK:
                 raise_for(status)
         finally:
@@ -519,7 +535,7 @@ cdef class CellCore:
                 return None
         hn = cnp.PyArray_DATA(h_next)
         cn = cnp.PyArray_DATA(c_next)
-        w = workspace_take(&plan.slot, fl_cell_size(plan.plan, rows))
+        w = workspace_take(&plan.memory.scratch, fl_cell_size(plan.plan, rows))
         if w is NULL:
             raise MemoryError()
         if fl_plan_size(plan.plan) * rows < NOGIL_BYTES:
@@ -527,7 +543,7 @@ cdef class CellCore:
         else:
             with nogil:
                 fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
-        workspace_give(&plan.slot, w)
+        workspace_give(&plan.memory.scratch, w, SCRATCH_KEPT)
         return (h_next, c_next) if out is None else out
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _core, _isa, _parameters
+from . import _checks, _core, _isa, _parameters, _training
 from ._streams import Stream
-from ._training import Gradients, Tape, run_backward
+from ._training import Gradients, SparseTape, Tape
 
 Array = NDArray[Any]
 States = tuple[Array, Array]
@@ -57,7 +59,8 @@ class _Weights:
         directions = 2 if s.bidirectional else 1
         name = _isa.resolve(s.isa)
         bits = s.dtype.itemsize * 8
-        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name)
+        memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
+        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name, memory)
         self._plan, self._parameters = plan, parameters
 
     @property
@@ -387,7 +390,8 @@ class LSTM(_Weights):
         resets: ArrayLike | None = None,
         train: bool = True,
         seed: int | None = None,
-    ) -> tuple[Array, States, Tape | None]:
+        keep_every: int | None = None,
+    ) -> tuple[Array, States, Tape | SparseTape | None]:
         """Run whole sequences and keep what a backward pass needs.
 
         Parameters
@@ -399,23 +403,27 @@ class LSTM(_Weights):
         seed : int, optional
             For the dropout mask, which depends on it and on layer, time, row and unit, and on nothing else; 0..2^64-1. Fresh
             from the operating system if not given; ``tape.seed`` tells.
+        keep_every : int, optional
+            k: keep the state every k steps only, and run each piece forward again in the backward pass: a third more
+            time for less memory on long sequences. Unidirectional only.
 
         Returns
         -------
         output, (h_n, c_n)
             As for calling the layer; without dropout the same bits.
-        tape : Tape, or None
+        tape : Tape, SparseTape, or None
             For one call of `backward`.
 
         Raises
         ------
         ValueError, TypeError
-            As for calling the layer.
+            As for calling the layer; ValueError for keep_every with a bidirectional layer.
 
         Notes
         -----
         A tape takes about ``L * D * N * (5 H + 32) + T * B * (I + L * D * R)`` numbers, N being the steps of all rows together;
-        ``tape.nbytes`` tells exactly.
+        ``tape.nbytes`` tells exactly. With `keep_every` it is ``T * B * I + ceil(T / k) * L * B * (R + H)`` numbers, and
+        the tape of k steps while backward runs.
 
         Examples
         --------
@@ -428,14 +436,30 @@ class LSTM(_Weights):
         """
         if not _checks.flag(train, "train"):
             return (*self._run(input, hx, lengths, resets, None, None), None)
-        tape = Tape(self, seed)
-        output, states = self._run(input, hx, lengths, resets, None, tape)
+        given = _checks.seed(seed)
+        number = secrets.randbits(64) if given is None else given
+        if keep_every is None:
+            tape = Tape(self, number)
+            return (*self._train(tape, input, hx, lengths, resets), tape)
+        every = _checks.size(keep_every, "keep_every")
+        if self._settings.bidirectional:
+            raise ValueError("keep_every needs a unidirectional layer: the reverse direction starts at the end")
+        sparse = SparseTape(self, number, every)
+        array = _checks.floats(input, "input", self._settings.dtype)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {array.ndim}D instead")
+        return (*sparse.forward(self, array, hx, lengths, resets), sparse)
+
+    def _train(
+        self, tape: Tape, input: object, hx: object, lengths: ArrayLike | None = None, resets: ArrayLike | None = None
+    ) -> tuple[Array, States]:
+        output, states = self._run(input, hx, lengths, resets, None, tape.core)
         tape.shape = output.shape
-        return output, states, tape
+        return output, states
 
     def backward(
         self,
-        tape: Tape,
+        tape: Tape | SparseTape,
         grad_output: ArrayLike | None = None,
         grad_h_n: ArrayLike | None = None,
         grad_c_n: ArrayLike | None = None,
@@ -444,7 +468,7 @@ class LSTM(_Weights):
 
         Parameters
         ----------
-        tape : Tape
+        tape : Tape or SparseTape
             Of a `forward` of this layer with its present weights; it serves once.
         grad_output, grad_h_n, grad_c_n : arrays of the shapes of output, h_n, c_n; optional
             The incoming gradients, zeros if not given. Past a row's length grad_output is ignored.
@@ -471,7 +495,65 @@ class LSTM(_Weights):
 
         Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives it.
         """
-        return run_backward(self, tape, grad_output, grad_h_n, grad_c_n)
+        grads = _training.checked(self, tape, (grad_output, grad_h_n, grad_c_n))
+        return tape.backward(self, *grads)
+
+    def backward_chunks(
+        self,
+        tapes: Sequence[Tape | SparseTape],
+        grad_outputs: Sequence[ArrayLike | None],
+        grad_h_n: ArrayLike | None = None,
+        grad_c_n: ArrayLike | None = None,
+    ) -> Gradients:
+        """Go back through consecutive chunks of a long sequence: truncated backpropagation across as many as are given.
+
+        Run the chunks forward one by one, each from the state that the one before returned, then hand over the last few tapes:
+        gradients flow from chunk to chunk through the state, and stop before the first. One tape is plain truncation.
+
+        Parameters
+        ----------
+        tapes : sequence of Tape or SparseTape
+            Of consecutive chunks, in the order of time; each serves once.
+        grad_outputs : sequence of arrays or None
+            The incoming gradient of each chunk's output.
+        grad_h_n, grad_c_n : arrays, optional
+            Incoming gradients of the last chunk's state.
+
+        Returns
+        -------
+        Gradients
+            `input` is a list, chunk by chunk; h_0 and c_0 are the first chunk's; parameters are summed over the chunks.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, no tapes, different numbers of tapes and gradients; otherwise as `backward`.
+        TypeError, RuntimeError
+            As `backward`, before anything has run.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm, state, tapes = fastlstm.LSTM(4, 3, seed=0), None, []
+        >>> for chunk in np.ones((2, 5, 4), np.float32):
+        ...     output, state, tape = lstm.forward(chunk, state)
+        ...     tapes.append(tape)
+        >>> gradients = lstm.backward_chunks(tapes, [None, np.ones_like(output)])
+        >>> bool(np.any(gradients.input[0]))  # the first chunk has learnt of the second's loss
+        True
+        """
+        if self._settings.bidirectional:
+            raise ValueError("backward_chunks needs a unidirectional layer: the reverse direction starts at the end")
+        tapes, grad_outputs = list(tapes), list(grad_outputs)
+        if not tapes or len(tapes) != len(grad_outputs):
+            raise ValueError(f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}")
+        if len({id(tape) for tape in tapes}) < len(tapes):
+            raise ValueError("tapes has one tape twice")
+        grads = [_training.checked(self, tape, (g, None, None))[0] for tape, g in zip(tapes, grad_outputs, strict=True)]
+        _, h_n, c_n = _training.checked(self, tapes[-1], (None, grad_h_n, grad_c_n))
+        if len({_training.rows(self, tape.shape) for tape in tapes}) > 1:
+            raise ValueError("tapes are of different batch sizes")
+        return _training.through(self, [lambda tape=tape: tape for tape in tapes], grads, h_n, c_n)
 
     def _run(
         self,
@@ -480,7 +562,7 @@ class LSTM(_Weights):
         lengths: ArrayLike | None,
         resets: ArrayLike | None,
         out: object,
-        tape: Tape | None,
+        tape: _core.Tape | None,
     ) -> tuple[Array, States]:
         s, plan = self._settings, self._plan
         given = _checks.floats(input, "input", s.dtype)

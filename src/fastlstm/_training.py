@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -19,13 +19,13 @@ Array = NDArray[Any]
 class Gradients(NamedTuple):
     """What `LSTM.backward` returns; each gradient has the shape and dtype of what it belongs to."""
 
-    input: Array  #: of the input
+    input: Array  #: of the input; from `backward_chunks` a list, chunk by chunk
     h_0: Array  #: of the initial hidden state, [L*D, B, R] or [L*D, R]
     c_0: Array  #: of the initial cell state, [L*D, B, H] or [L*D, H]
     parameters: dict[str, Array]  #: of every parameter, by its name in state_dict
 
 
-class Tape(_core.Tape):
+class Tape:
     """What `LSTM.forward` keeps for one `LSTM.backward`: copies, so that nothing done to the arrays meanwhile can spoil it.
 
     Attributes
@@ -38,63 +38,173 @@ class Tape(_core.Tape):
         Whether it has served.
     """
 
-    shape: tuple[int, ...]  # of the output
+    def __init__(self, lstm: LSTM, seed: int, time: int = 0) -> None:
+        self.plan = lstm._plan
+        self.core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
+        self.shape: tuple[int, ...] = ()  # of the output
 
-    def __new__(cls, lstm: LSTM, seed: int | None) -> Tape:
-        checked = _checks.seed(seed)
-        number = secrets.randbits(64) if checked is None else checked
-        dropout = lstm.dropout if lstm.num_layers > 1 else 0.0
-        tape = super().__new__(cls, dropout, number)
-        tape.seed = number
-        tape.plan_of = lstm._plan
-        return tape
+    @property
+    def seed(self) -> int:
+        """Seed of the dropout mask."""
+        return self.core.seed
 
-    def __init__(self, lstm: LSTM, seed: int | None) -> None:
-        self.seed: int
-        self.plan_of: _core.Plan
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        return self.core.nbytes
+
+    @property
+    def used(self) -> bool:
+        """Whether it has served."""
+        return self.core.used
+
+    def backward(self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None) -> Gradients:
+        """Run; the gradients have been checked."""
+        batched = len(self.shape) == 3
+        turned = batched and lstm.batch_first
+        LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, self.shape)
+        dtype = lstm.dtype
+        if grad_output is not None and turned:
+            grad_output = np.ascontiguousarray(grad_output.transpose(1, 0, 2))
+        lead = (self.shape[1], self.shape[0]) if turned else self.shape[:-1]
+        input = np.empty((*lead, lstm.input_size), dtype)
+        h_0 = np.empty((LD, *B, lstm.proj_size or lstm.hidden_size), dtype)
+        c_0 = np.empty((LD, *B, lstm.hidden_size), dtype)
+        made = {name: np.empty(shape, dtype) for name, shape in lstm._shapes().items()}
+        weights = [
+            tuple(made.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "weight_hr"))
+            for suffix in lstm._suffixes()
+        ]
+        self.core.run_backward(grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())
+        for suffix in lstm._suffixes() if lstm.bias else ():
+            made[f"bias_hh{suffix}"] = made[f"bias_ih{suffix}"].copy()  # z depends on their sum alone
+        return Gradients(input.transpose(1, 0, 2) if turned else input, h_0, c_0, made)
 
     def __reduce__(self) -> Any:
-        raise TypeError("a Tape cannot be pickled or copied")
+        raise TypeError("a tape cannot be pickled or copied")
 
     def __repr__(self) -> str:
-        return f"Tape({self.nbytes} bytes, {'used' if self.used else 'ready'})"
+        return f"{type(self).__name__}({self.nbytes} bytes, {'used' if self.used else 'ready'})"
 
 
-def run_backward(lstm: LSTM, tape: object, grad_output: object, grad_h_n: object, grad_c_n: object) -> Gradients:
-    """Check, allocate, run: see `LSTM.backward`."""
-    if not isinstance(tape, Tape):
+class SparseTape:
+    """A tape that keeps the state every k steps, and runs each piece forward again in the backward pass.
+
+    Attributes
+    ----------
+    nbytes, seed, used
+        As for `Tape`; the backward pass takes one piece's tape more at a time.
+    """
+
+    def __init__(self, lstm: LSTM, seed: int, every: int) -> None:
+        self.plan = lstm._plan
+        self.seed = seed
+        self.every = every
+        self.used = False
+        self.pieces: list[dict[str, Any]] = []  # arguments of forward, piece by piece
+        self.shape: tuple[int, ...] = ()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        arrays = [a for piece in self.pieces for a in (piece["input"], *(piece["hx"] or ()))]
+        return sum(array.nbytes for array in arrays)
+
+    def forward(self, lstm: LSTM, input: Array, hx: Any, lengths: Any, resets: Any) -> tuple[Array, tuple[Array, Array]]:
+        """Run piece by piece, the last state of one being the first of the next."""
+        axis = 1 if lstm.batch_first and input.ndim == 3 else 0
+        T = input.shape[axis]
+        B = input.shape[1 - axis] if input.ndim == 3 else None
+        steps = None if lengths is None else _checks.lengths(lengths, T, B)
+        flags = None if resets is None else _checks.resets(resets, input.shape[:-1], "one for every step of every row")
+        outputs = []
+        for t0 in range(0, max(T, 1), self.every):
+            part = (slice(None),) * axis + (slice(t0, t0 + self.every),)
+            piece = {"input": np.array(input[part]), "hx": None if hx is None else tuple(np.array(a) for a in hx)}
+            if steps is not None:
+                inside = np.clip(steps - t0, 0, piece["input"].shape[axis])
+                piece["lengths"] = inside if B is not None else int(inside[0])
+            if flags is not None:
+                piece["resets"] = flags[part]
+            self.pieces.append(piece | {"part": part, "time": t0})
+            output, hx = lstm._train(Tape(lstm, self.seed, t0), **piece)
+            outputs.append(output)
+        whole = np.concatenate(outputs, axis)
+        self.shape = whole.shape
+        return whole, hx
+
+    def backward(self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None) -> Gradients:
+        """Piece by piece from the last: forward again, then backward."""
+        if self.used:
+            raise RuntimeError("this tape has served: run forward again")
+        self.used = True
+
+        def again(piece: dict[str, Any]) -> Tape:
+            tape = Tape(lstm, self.seed, piece.pop("time"))
+            lstm._train(tape, **piece)
+            return tape
+
+        parts = [piece.pop("part") for piece in self.pieces]
+        grads = [None if grad_output is None else np.ascontiguousarray(grad_output[part]) for part in parts]
+        made = through(lstm, [lambda piece=piece: again(piece) for piece in self.pieces], grads, grad_h_n, grad_c_n)
+        self.pieces = []
+        axis = 1 if lstm.batch_first and len(self.shape) == 3 else 0
+        return made._replace(input=np.concatenate(made.input, axis))
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a tape cannot be pickled or copied")
+
+    __repr__ = Tape.__repr__
+
+
+def through(
+    lstm: LSTM,
+    tapes: Sequence[Callable[[], Tape | SparseTape]],
+    grad_outputs: Sequence[Array | None],
+    grad_h_n: Array | None,
+    grad_c_n: Array | None,
+) -> Gradients:
+    """Go back through consecutive pieces, the gradient of one's first state being that of the last state before it."""
+    inputs: list[Array] = []
+    total: dict[str, Array] = {}
+    for tape, grad_output in zip(reversed(tapes), reversed(grad_outputs), strict=True):
+        made = tape().backward(lstm, grad_output, grad_h_n, grad_c_n)
+        grad_h_n, grad_c_n = made.h_0, made.c_0
+        inputs.append(made.input)
+        for name, gradient in made.parameters.items():
+            if name in total:
+                total[name] += gradient
+            else:
+                total[name] = gradient
+    assert grad_h_n is not None
+    assert grad_c_n is not None
+    return Gradients(inputs[::-1], grad_h_n, grad_c_n, total)  # type: ignore[arg-type]
+
+
+def checked(lstm: LSTM, tape: object, grads: Sequence[object]) -> list[Array | None]:
+    """Check a tape, and gradients of output, h_n, c_n against it."""
+    if not isinstance(tape, Tape | SparseTape):
         raise TypeError(f"tape should be a Tape from forward, got: {type(tape).__name__}")
-    if tape.plan_of is not lstm._plan:
+    if tape.plan is not lstm._plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
-    D = 2 if lstm.bidirectional else 1
-    LD, R, H = lstm.num_layers * D, lstm.proj_size or lstm.hidden_size, lstm.hidden_size
-    dtype = lstm.dtype
-    batched = len(tape.shape) == 3
-    rows = tape.shape[1 - lstm.batch_first : 2 - lstm.batch_first] if batched else ()
-    turned = batched and lstm.batch_first
+    if tape.used:
+        raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
+    LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, tape.shape)
+    shapes = (tape.shape, (LD, *B, lstm.proj_size or lstm.hidden_size), (LD, *B, lstm.hidden_size))
+    names = ("grad_output", "grad_h_n", "grad_c_n")
+    return [_incoming(*each, lstm.dtype) for each in zip(grads, names, shapes, strict=True)]
 
-    output = _incoming(grad_output, "grad_output", tape.shape, dtype)
-    if output is not None:
-        output = np.ascontiguousarray(output.transpose(1, 0, 2) if turned else output)
-    h_n = _incoming(grad_h_n, "grad_h_n", (LD, *rows, R), dtype)
-    c_n = _incoming(grad_c_n, "grad_c_n", (LD, *rows, H), dtype)
 
-    lead = (tape.shape[1], tape.shape[0]) if turned else tape.shape[:-1]
-    input = np.empty((*lead, lstm.input_size), dtype)
-    h_0, c_0 = np.empty((LD, *rows, R), dtype), np.empty((LD, *rows, H), dtype)
-    made = {name: np.empty(shape, dtype) for name, shape in lstm._shapes().items()}
-    weights = [
-        tuple(made.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "weight_hr"))
-        for suffix in lstm._suffixes()
-    ]
-    tape.run_backward(output, h_n, c_n, input, h_0, c_0, weights, lstm._pool())
-    for suffix in lstm._suffixes() if lstm.bias else ():
-        made[f"bias_hh{suffix}"] = made[f"bias_ih{suffix}"].copy()  # z depends on their sum alone
-    return Gradients(input.transpose(1, 0, 2) if turned else input, h_0, c_0, made)
+def rows(lstm: LSTM, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(B,), or () where the output is unbatched."""
+    if len(shape) != 3:
+        return ()
+    return (shape[0] if lstm.batch_first else shape[1],)
 
 
 def _incoming(value: object, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
     if value is None:
         return None
     array = _checks.floats(value, name, dtype)
-    return np.ascontiguousarray(_checks.shape(array, name, shape, f"the shape of {name.removeprefix('grad_')}"))
+    checked = _checks.shape(array, name, shape, f"the shape of {name.removeprefix('grad_')}")
+    return np.require(checked, requirements="CA")

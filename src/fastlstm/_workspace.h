@@ -1,5 +1,5 @@
-/* Scratch that outlives a call: one block, kept in a slot by whoever comes back first. No lock and no growth beyond
- * KEEP_BYTES: many threads may take and give back at once; who finds the slot empty allocates, who finds it full frees.
+/* Memory that outlives a call: one block, kept in a slot by whoever comes back first, since fresh pages cost more than many
+ * a call's arithmetic. No lock and no growth beyond the bytes that may be kept: many threads may take and give back at once; who finds the slot empty allocates, who finds it full frees.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_WORKSPACE_H
@@ -19,7 +19,8 @@ typedef struct {
   _Atomic(workspace *) kept;
 } workspace_slot;
 
-enum { KEEP_BYTES = 16 << 20 };
+#define SCRATCH_KEPT ((size_t)64 << 20)
+#define TAPE_KEPT ((size_t)256 << 20)
 
 /* at least `bytes`; NULL when memory is out */
 static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
@@ -34,8 +35,8 @@ static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
   return w;
 }
 
-static inline void workspace_give(workspace_slot *slot, workspace *w) {
-  if (w && w->bytes <= KEEP_BYTES) w = atomic_exchange_explicit(&slot->kept, w, memory_order_release);
+static inline void workspace_give(workspace_slot *slot, workspace *w, size_t most) {
+  if (w && w->bytes <= most) w = atomic_exchange_explicit(&slot->kept, w, memory_order_release);
   free(w);
 }
 
