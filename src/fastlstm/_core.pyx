@@ -559,6 +559,7 @@ cdef class StreamCore:
     cdef readonly Py_ssize_t batch_size
     cdef Py_ssize_t input_size, width
     cdef int typenum
+    cdef size_t in_bytes, out_bytes
     cdef bint brief
 
     def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
@@ -571,6 +572,8 @@ cdef class StreamCore:
         self.typenum = plan.typenum
         self.input_size = plan.input_size
         self.width = plan.proj_size if plan.proj_size else plan.hidden_size
+        self.in_bytes = batch_size * plan.input_size * (4 if plan.typenum == cnp.NPY_FLOAT32 else 8)
+        self.out_bytes = batch_size * self.width * (4 if plan.typenum == cnp.NPY_FLOAT32 else 8)
         self.brief = fl_plan_size(plan.plan) * batch_size < NOGIL_BYTES
         if bytes > <size_t>(-1) // 2 - 64:
             raise OverflowError("batch_size is too large")
@@ -612,28 +615,31 @@ cdef class StreamCore:
         RuntimeError
             When another thread is inside this stream.
         """
-        cdef cnp.ndarray a, y
+        cdef cnp.ndarray y
         cdef int ndim
+        cdef uintptr_t from_, to
         if not cnp.PyArray_CheckExact(x):
             return self._checked(x, out)
-        a = x
-        ndim = cnp.PyArray_NDIM(a)
-        if (ndim != 1 and ndim != 2) or not self.fits(a, ndim, self.input_size):
+        ndim = cnp.PyArray_NDIM(<cnp.ndarray>x)
+        if (ndim != 1 and ndim != 2) or not self.fits(<cnp.ndarray>x, ndim, self.input_size):
             return self._checked(x, out)
+        from_ = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>x)
         if out is None:
             y = fresh(ndim, self.batch_size, self.width, self.typenum)
+            to = <uintptr_t>cnp.PyArray_DATA(y)
         else:
-            if not cnp.PyArray_CheckExact(out):
+            if not cnp.PyArray_CheckExact(out) or not self.fits(<cnp.ndarray>out, ndim, self.width):
                 return self._checked(x, out)
-            y = out
-            if not self.fits(y, ndim, self.width) or not cnp.PyArray_ISWRITEABLE(y) or overlap(a, y):
+            y = <cnp.ndarray>out
+            to = <uintptr_t>cnp.PyArray_DATA(y)
+            if not cnp.PyArray_ISWRITEABLE(y) or (from_ < to + self.out_bytes and to < from_ + self.in_bytes):
                 return self._checked(x, out)
         self.enter(self.brief)
         if self.brief:
-            fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+            fl_stream_step(self.stream, <void *>from_, <void *>to)
         else:
             with nogil:
-                fl_stream_step(self.stream, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y))
+                fl_stream_step(self.stream, <void *>from_, <void *>to)
         single_user_leave(&self.user, self.brief)
         return y
 
