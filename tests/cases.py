@@ -4,6 +4,7 @@ Letters as everywhere: T steps, B rows, I inputs, H hidden units, P projected un
 """
 
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,8 @@ class Case:
     """Rows of unequal lengths: 0, T and whatever falls between, unsorted."""
     resets: bool = False
     """About every fourth state is reset, among them those of row 0 at step 0 and half-way."""
+    dropout: float = 0.0
+    """Share of what goes up from each layer but the last that is zeroed, by masks that `Data` holds."""
     scale: float = 1.0
     """Multiplies torch's initial range of the weights; from about 10 on most gates are saturated."""
 
@@ -75,6 +78,7 @@ class Data:
     state_dict: dict[str, Array]
     lengths: Array | None
     resets: Array | None
+    dropout_masks: list[Array] | None = None
 
     @property
     def hx(self) -> tuple[Array, Array]:
@@ -85,7 +89,8 @@ class Data:
         """Return the same values in another dtype; to float64 this is exact."""
         weights = {name: array.astype(dtype) for name, array in self.state_dict.items()}
         states = self.h_0.astype(dtype), self.c_0.astype(dtype)
-        return Data(self.input.astype(dtype), *states, weights, self.lengths, self.resets)
+        masks = None if self.dropout_masks is None else [mask.astype(dtype) for mask in self.dropout_masks]
+        return Data(self.input.astype(dtype), *states, weights, self.lengths, self.resets, masks)
 
 
 def make_data(case: Case, dtype: DTypeLike) -> Data:
@@ -121,10 +126,29 @@ def make_data(case: Case, dtype: DTypeLike) -> Data:
     if case.resets:
         resets = rng.random((case.T, case.B)) < 0.25
         resets[[0, case.T // 2], 0] = True
+    masks = None
+    if case.dropout:
+        shape = (case.num_layers - 1, *output_shape(case))
+        masks = list((rng.random(shape) >= case.dropout) / (1 - case.dropout))
     if case.batch_first:
         x = np.ascontiguousarray(x.swapaxes(0, 1))
         resets = None if resets is None else np.ascontiguousarray(resets.T)
-    return Data(x, h_0, c_0, state_dict, lengths, resets).astype(dtype)
+    return Data(x, h_0, c_0, state_dict, lengths, resets, masks).astype(dtype)
+
+
+def output_shape(case: Case) -> tuple[int, int, int]:
+    """Return the shape of a case's output, and of its dropout masks."""
+    rows = (case.B, case.T) if case.batch_first else (case.T, case.B)
+    return (*rows, case.R * case.directions)
+
+
+def make_gradients(case: Case, dtype: DTypeLike) -> tuple[Array, Array, Array]:
+    """Draw the gradients that a backward pass starts from: of output, h_n and c_n, from N(0, 1), always the same."""
+    rng = np.random.default_rng(zlib.crc32(f"gradients of {case.name}".encode()))
+    n_states = case.num_layers * case.directions
+    shapes = output_shape(case), (n_states, case.B, case.R), (n_states, case.B, case.H)
+    grad_output, grad_h_n, grad_c_n = (rng.standard_normal(shape).astype(dtype) for shape in shapes)
+    return grad_output, grad_h_n, grad_c_n
 
 
 # 1 is the least; 7, 8, 9 and so on lie around the widths of SIMD registers and of packed blocks; 257 is past 256.
@@ -164,6 +188,15 @@ LAYERS = (
     Case("resets", T=12, B=3, I=5, H=9, resets=True),
     Case("resets-two-layers-projection", T=12, B=3, I=5, H=9, P=4, num_layers=2, resets=True),
     Case("resets-ragged-batch-first", T=12, B=6, I=5, H=9, num_layers=2, resets=True, ragged=True, batch_first=True),
+)
+
+# Dropout between the layers, in training only: the forward pass that keeps what the backward pass needs, and that one.
+DROPOUT = (
+    Case("dropout", T=7, B=3, I=5, H=9, num_layers=2, dropout=0.5),
+    Case("dropout-three-layers-batch-first", T=7, B=3, I=5, H=9, num_layers=3, dropout=0.2, batch_first=True),
+    Case("dropout-bidirectional-projection", T=7, B=3, I=5, H=9, P=4, num_layers=2, bidirectional=True, dropout=0.5),
+    Case("dropout-ragged", T=7, B=6, I=5, H=9, num_layers=2, bidirectional=True, ragged=True, dropout=0.5),
+    Case("dropout-resets-ragged", T=12, B=6, I=5, H=9, num_layers=3, resets=True, ragged=True, dropout=0.5),
 )
 
 # Few steps, no projection: with weights this large the recurrence is chaotic and would amplify every rounding, right or
@@ -225,6 +258,34 @@ TOLERANCES: dict[str, Tolerance] = {
     "gates": Tolerance(
         6e-7, 1.2e-15, "Pre-activations given, so no sums: three activations and their products, 2.3e-7 and 4.9e-16."
     ),
+    "gradients, hand-computed": Tolerance(
+        5e-8, 3.5e-16, "One unit, eight products to round for each dx: measured 2.1e-8 and 1.4e-16."
+    ),
+    "gradients, differences": Tolerance(
+        float("nan"), 3e-11, "Differences of float64 results over steps of 5e-4: measured 1.2e-11. Useless in float32."
+    ),
+    "gradients": Tolerance(
+        2e-6,
+        1e-14,
+        "CELLS, LAYERS, DROPOUT against the float64 reference: float32 NumPy is off by 8.4e-7, torch by 4.3e-15.",
+    ),
+    "gradients, saturated": Tolerance(
+        1.2e-4,
+        2.5e-13,
+        "SATURATED, weights 30 times larger on the way back too: NumPy is off by 5.0e-5, torch by 1.1e-13.",
+    ),
+    "gradients, regrouped": Tolerance(
+        6e-7, 1.7e-15, "The same gradients in another batch or in pieces, summed in another order: 2.5e-7 and 7.0e-16."
+    ),
+    "gradients, golden": Tolerance(
+        5e-7, 7e-16, "Stored torch gradients of at most 8 inputs and 4 units: measured 2.0e-7 and 2.7e-16."
+    ),
+    "gradients, torch": Tolerance(
+        2.5e-6, 1e-14, "CELLS, LAYERS, DROPOUT, two results that each round on their own: measured 1.1e-6 and 4.3e-15."
+    ),
+    "gradients, torch, saturated": Tolerance(
+        1.2e-4, 2.5e-13, "SATURATED, two results that each round large sums on their own: measured 4.6e-5 and 1.1e-13."
+    ),
 }
 
 # Bounds in ULP, a unit of the exact result's last place (of the smallest normal number for results below it). What the
@@ -252,3 +313,19 @@ def assert_close(actual: ArrayLike, expected: ArrayLike, tolerance: str) -> None
     entry = TOLERANCES[tolerance]
     bound = {"float32": entry.float32, "float64": entry.float64}[actual.dtype.name]
     np.testing.assert_allclose(actual, expected, rtol=bound, atol=bound, err_msg=f"{tolerance}: {entry.reason}")
+
+
+def assert_gradients_close(actual: Mapping[str, Array], expected: Mapping[str, Array], tolerance: str) -> None:
+    """Compare gradients name by name, as `assert_close`; those of weights and biases in units of the largest element.
+
+    They are sums over steps and rows: the rounding of a sum is that of its largest terms, also where they cancel.
+    """
+    assert set(actual) == set(expected)
+    for name, gradient in actual.items():
+        assert np.shape(gradient) == np.shape(expected[name]), name
+        is_sum = name.startswith(("weight", "bias"))
+        unit = max(1.0, float(np.max(np.abs(expected[name]), initial=0))) if is_sum else 1.0
+        try:
+            assert_close(gradient / unit, expected[name] / unit, tolerance)
+        except AssertionError as error:
+            raise AssertionError(f"gradient of {name}: {error}") from None

@@ -6,15 +6,20 @@ compositions of cells. 4. What torch computed, from a file. 5. What torch comput
 
 import ast
 import doctest
+import importlib
 import json
 import math
+import pkgutil
+import sys
 import warnings
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from cases import CELLS, LAYERS, SATURATED, Array, Case, Data, assert_close, make_data
+from support_torch import import_torch, run_torch, torch_lstm
 
 from fastlstm import reference
 
@@ -470,69 +475,8 @@ def test_cell_against_golden_torch(name: str) -> None:
 
 @pytest.fixture(name="torch")
 def load_torch() -> Any:
-    """Torch, on one thread; without it the test is skipped."""
-    torch = pytest.importorskip("torch")
-    torch.set_num_threads(1)
-    return torch
-
-
-def torch_lstm(torch: Any, case: Case, data: Data) -> Any:
-    """Return an nn.LSTM with the weights of the case."""
-    dtype = getattr(torch, data.input.dtype.name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        lstm = torch.nn.LSTM(case.I, case.H, bias=case.bias, proj_size=case.P, dtype=dtype, **case.config)
-    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.state_dict.items()})
-    return lstm
-
-
-def run_torch(torch: Any, case: Case, data: Data) -> tuple[Array, Array, Array]:
-    """Run torch on a case without lengths or resets, with its lengths as a packed sequence, or with both row by row."""
-    lstm = torch_lstm(torch, case, data)
-    with torch.no_grad():
-        if data.resets is not None:
-            return run_torch_steps(torch, lstm, case, data)
-        if data.lengths is not None:
-            return run_torch_packed(torch, lstm, case, data)
-        output, (h_n, c_n) = lstm(torch.from_numpy(data.input), tuple(map(torch.from_numpy, data.hx)))
-    return output.numpy(), h_n.numpy(), c_n.numpy()
-
-
-def run_torch_packed(torch: Any, lstm: Any, case: Case, data: Data) -> tuple[Array, Array, Array]:
-    """Run torch on the rows that have a step at all; the others, which torch refuses, keep their state."""
-    assert data.lengths is not None
-    rows = np.flatnonzero(data.lengths)
-    row_axis = 0 if case.batch_first else 1
-    x = torch.from_numpy(np.take(data.input, rows, axis=row_axis))
-    packed = torch.nn.utils.rnn.pack_padded_sequence(
-        x, torch.from_numpy(data.lengths[rows]), batch_first=case.batch_first, enforce_sorted=False
-    )
-    result, states = lstm(packed, tuple(torch.from_numpy(state[:, rows]) for state in data.hx))
-    padded, _ = torch.nn.utils.rnn.pad_packed_sequence(result, batch_first=case.batch_first, total_length=case.T)
-
-    output = np.zeros((*data.input.shape[:2], case.R * case.directions), data.input.dtype)
-    output[(rows,) if case.batch_first else (slice(None), rows)] = padded.numpy()
-    h_n, c_n = data.h_0.copy(), data.c_0.copy()
-    h_n[:, rows], c_n[:, rows] = states[0].numpy(), states[1].numpy()
-    return output, h_n, c_n
-
-
-def run_torch_steps(torch: Any, lstm: Any, case: Case, data: Data) -> tuple[Array, Array, Array]:
-    """Run torch one row and one step at a time, with the state zeroed in between where it is reset."""
-    assert data.resets is not None
-    lengths = np.full(case.B, case.T) if data.lengths is None else data.lengths
-    output = np.zeros((*data.input.shape[:2], case.R), data.input.dtype)
-    h_n, c_n = data.h_0.copy(), data.c_0.copy()
-    for row in range(case.B):
-        h, c = (torch.from_numpy(state[:, row].copy()) for state in data.hx)
-        for t in range(lengths[row]):
-            at = (row, t) if case.batch_first else (t, row)
-            if data.resets[at]:
-                h, c = torch.zeros_like(h), torch.zeros_like(c)
-            y, (h, c) = lstm(torch.from_numpy(data.input[at])[None], (h, c))
-            output[at] = y[0].numpy()
-        h_n[:, row], c_n[:, row] = h.numpy(), c.numpy()
-    return output, h_n, c_n
+    """Torch, or the test is skipped."""
+    return import_torch()
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
@@ -662,19 +606,34 @@ def test_cell_and_layer_name_bad_arguments() -> None:
         reference.sigmoid(0)
 
 
-def test_examples_in_docstrings() -> None:
-    result = doctest.testmod(reference)
-    assert result.attempted > 0
-    assert result.failed == 0
+def modules() -> list[ModuleType]:
+    """Return the package and all that is in it."""
+    names = [f"{reference.__name__}.{found.name}" for found in pkgutil.iter_modules(reference.__path__)]
+    return [reference, *(importlib.import_module(name) for name in names)]
 
 
-def test_needs_numpy_only() -> None:
-    assert reference.__file__ is not None
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
+
+
+def test_every_public_name_is_documented() -> None:
+    for name in reference.__all__:
+        documented = getattr(reference, name)
+        assert documented.__doc__, name
+        # what can be called has an example of a call; the records are what such calls return
+        assert isinstance(documented, type) or ">>> " in documented.__doc__, name
+
+
+@pytest.mark.parametrize("module", modules(), ids=lambda module: module.__name__)
+def test_needs_numpy_only(module: ModuleType) -> None:
+    assert module.__file__ is not None
     imported = set()
-    for node in ast.walk(ast.parse(Path(reference.__file__).read_text(encoding="utf-8"))):
+    for node in ast.walk(ast.parse(Path(module.__file__).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             imported |= {alias.name.split(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "a relative import would need the rest of the package"
-            imported.add(str(node.module).split(".")[0])
-    assert imported <= {"collections", "typing", "numpy"}
+            assert node.level <= 1, "an import from outside of reference/ would need the rest of the package"
+            if node.level == 0:
+                imported.add(str(node.module).split(".")[0])
+    assert imported <= {"numpy", *sys.stdlib_module_names}
