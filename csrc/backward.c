@@ -15,7 +15,7 @@
 
 enum {
   DX_ROWS = 96,      /* rows of dx that a thread does at a time */
-  OUTER_COLUMNS = 96 /* columns of dz, rows of dW, that a thread does at a time */
+  OUTER_COLUMNS = 192 /* columns of dz, rows of dW, that a thread does at a time */
 };
 
 static size_t panels_of(size_t n) {
@@ -40,7 +40,7 @@ typedef struct {
   const void **rows;                          /* [DX_ROWS] */
   void **dx;                                  /* [DX_ROWS] */
   char *dx_block;                             /* [DX_ROWS][rounded I] */
-  char *packed;                               /* [FL_SUM_BLOCK][FL_PANEL] */
+  char *packed;                               /* [FL_SUM_BLOCK][FL_PANEL + OUTER_COLUMNS] */
 } member_scratch;
 
 typedef struct {
@@ -98,7 +98,7 @@ static void lay_out(job *j, fl_arena *a) {
                               .rows = fl_carve(a, DX_ROWS, sizeof(void *)),
                               .dx = fl_carve(a, DX_ROWS, sizeof(void *)),
                               .dx_block = fl_carve(a, DX_ROWS, I * real),
-                              .packed = fl_carve(a, FL_SUM_BLOCK, FL_PANEL * real)};
+                              .packed = fl_carve(a, FL_SUM_BLOCK, (FL_PANEL + OUTER_COLUMNS) * real)};
     if (a->at) j->scratch[k] = m;
   }
 }
@@ -444,16 +444,15 @@ static void weight_gradients(const job *j, size_t l, size_t d, size_t first, siz
 }
 
 /* dW_hr of rows first..last */
-static void projection_gradient(const job *j, size_t l, size_t d, size_t first, size_t last, const void **rows, char *packed) {
+static void projection_gradient(const job *j, size_t l, size_t d, size_t first, size_t last, char *packed) {
   const fl_tape *const t = j->tape;
   const fl_plan *const plan = t->plan;
   const pass p = make_pass(j, l, d);
   const size_t real = plan->real, h_row = panels_of(plan->H) * FL_PANEL;
   char *const out = p.own->dhr + first * h_row * real;
   memset(out, 0, (last - first) * h_row * real);
-  for (size_t n = 0; n < t->N; n++) rows[n] = p.own->hidden + n * t->cell_row * real;
   const fl_outer o = {.n = t->N, .a = p.own->dh_all, .a_row = panels_of(plan->R) * FL_PANEL, .first = first, .last = last,
-                      .b = rows, .columns = plan->H, .out = out, .out_row = h_row, .scratch = packed};
+                      .b = p.own->x, .columns = plan->H, .out = out, .out_row = h_row, .scratch = packed};
   plan->kernels->outer(&o);
   for (size_t q = first; q < last; q++)
     memcpy((char *)j->g->weights[p.index].weight_hr + q * plan->H * real, out + (q - first) * h_row * real, plan->H * real);
@@ -524,8 +523,13 @@ static void run_layer(const job *j, size_t l, fl_member *member) {
     weight_gradients(j, l, b % D, first, last, m->packed);
   }
   if (plan->P) {
-    for (size_t b; fl_next(member, D, &b);) /* the direction's rows of x have served: their pointers are scratch now */
-      projection_gradient(j, l, b, 0, plan->P, j->directions[b].x, m->packed);
+    const size_t parts = (plan->P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+    for (size_t b; fl_next(member, D, &b);) /* the direction's rows of x have served: their pointers are those of hidden now */
+      for (size_t n = 0; n < N; n++) j->directions[b].x[n] = j->directions[b].hidden + n * j->tape->cell_row * plan->real;
+    for (size_t b; fl_next(member, D * parts, &b);) {
+      const size_t first = b / D * OUTER_COLUMNS, last = plan->P - first < OUTER_COLUMNS ? plan->P : first + OUTER_COLUMNS;
+      projection_gradient(j, l, b % D, first, last, m->packed);
+    }
   }
   for (size_t d = 0; d < D && N; d++)
     for (size_t b; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &b);) input_gradient(j, l, d, b * DX_ROWS, m);

@@ -105,7 +105,7 @@ typedef struct {
   size_t columns;
   void *out;             /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
   size_t out_row;        /* at least columns, rounded up to FL_PANEL */
-  void *scratch;         /* [FL_SUM_BLOCK][FL_PANEL] reals */
+  void *scratch;         /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
 } fl_outer;
 
 /* X(name, argument list) */

@@ -273,56 +273,59 @@ static void kernel_gradient_step(const fl_gradient_step *s) {
   gradient_of_panels(s);
 }
 
-/* `rows` rows of out in balanced tiles, over one block of rows and one panel of b */
-static void rows_outer(size_t rows, size_t n, const real *a, size_t a_row, const real *b, real *out, size_t out_row) {
-  const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS, least = rows / tiles;
-  size_t longer = rows % tiles;
-  for (size_t r = 0; r < rows;) {
-    const size_t count = least + (longer > 0);
-    if (longer) longer--;
-    for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
-#define TILE(count)                                                                                               \
-  case count: tile_outer(count, TILE_VECTORS, n, a + r, a_row, b + v * VL, out + r * out_row + v * VL, out_row); break;
-      switch (count) {
-        TILE(1)
-        TILE(2)
-#if TILE_ROWS >= 6
-        TILE(3)
-        TILE(4)
-        TILE(5)
-        TILE(6)
+/* SIZES(X): X(rows) for every number of rows that a tile may have */
+#if TILE_ROWS == 12
+#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#elif TILE_ROWS == 6
+#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define SIZES(X) X(1) X(2)
 #endif
-#if TILE_ROWS >= 12
-        TILE(7)
-        TILE(8)
-        TILE(9)
-        TILE(10)
-        TILE(11)
-        TILE(12)
-#endif
-      }
-#undef TILE
-    }
-    r += count;
+
+/* n rows of a, `rows` columns of each, side by side */
+INLINE void pack_columns(const size_t rows, size_t n, const real *a, size_t a_row, real *packed) {
+  for (size_t k = 0; k < n; k++) {
+    UNROLL
+    for (size_t r = 0; r < rows; r++) packed[k * rows + r] = a[k * a_row + r];
   }
 }
 
+/* Both operands are packed: rows of a are some kilobytes apart, and a tile of it would take a line, and a page, for every 12
+ * numbers, more than L1 has beside b. */
 static void kernel_outer(const fl_outer *o) {
-  real *const packed = o->scratch;
+  const size_t rows = o->last - o->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  const size_t least = rows / tiles, longer = rows % tiles; /* balanced tiles */
+  real *const b_packed = o->scratch, *const a_packed = b_packed + FL_SUM_BLOCK * FL_PANEL;
   for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
     const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
     const real *const a = (const real *)o->a + n0 * o->a_row + o->first;
+    for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
+      count = least + (t < longer);
+#define PACK(rows) \
+  case rows: pack_columns(rows, n, a + r, o->a_row, a_packed + r * n); break;
+      switch (count) { SIZES(PACK) }
+#undef PACK
+    }
     for (size_t i = 0; i < o->columns; i += FL_PANEL) {
       const size_t width = o->columns - i < FL_PANEL ? o->columns - i : FL_PANEL;
       for (size_t k = 0; k < n; k++) {
         const real *const b = (const real *)o->b[n0 + k] + i;
         if (width == FL_PANEL) {
-          for (size_t v = 0; v < FL_PANEL; v += VL) v_store(packed + k * FL_PANEL + v, v_load(b + v));
+          for (size_t v = 0; v < FL_PANEL; v += VL) v_store(b_packed + k * FL_PANEL + v, v_load(b + v));
         } else {
-          for (size_t l = 0; l < FL_PANEL; l++) packed[k * FL_PANEL + l] = l < width ? b[l] : 0;
+          for (size_t l = 0; l < FL_PANEL; l++) b_packed[k * FL_PANEL + l] = l < width ? b[l] : 0;
         }
       }
-      rows_outer(o->last - o->first, n, a, o->a_row, packed, (real *)o->out + i, o->out_row);
+      for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
+        real *const out = (real *)o->out + r * o->out_row + i;
+        count = least + (t < longer);
+        for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
+#define TILE(rows) \
+  case rows: tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, o->out_row); break;
+          switch (count) { SIZES(TILE) }
+#undef TILE
+        }
+      }
     }
   }
 }

@@ -7,14 +7,17 @@
 #ifndef FASTLSTM_OUTER_H
 #define FASTLSTM_OUTER_H
 
-/* rows of out x vectors, over n rows of a (a_row apart) and of b (packed, FL_PANEL apart) */
-INLINE void tile_outer(const size_t rows, const size_t vectors, size_t n, const real *a, size_t a_row, const real *b, real *out,
+/* rows of out x vectors, over n rows of a (packed, `rows` apart) and of b (packed, FL_PANEL apart) */
+INLINE void tile_outer(const size_t rows, const size_t vectors, size_t n, const real *a, const real *b, real *out,
                        size_t out_row) {
   V acc[TILE_ROWS][PANEL_VECTORS];
   UNROLL
   for (size_t r = 0; r < rows; r++) {
     UNROLL
-    for (size_t v = 0; v < vectors; v++) acc[r][v] = v_set1(0);
+    for (size_t v = 0; v < vectors; v++) {
+      acc[r][v] = v_set1(0);
+      PREFETCH_L2(out + r * out_row + v * VL); /* needed at the end: gradients are larger than L2, and come from afar */
+    }
   }
   for (size_t k = 0; k < n; k++) {
     V x[PANEL_VECTORS];
@@ -22,7 +25,7 @@ INLINE void tile_outer(const size_t rows, const size_t vectors, size_t n, const 
     for (size_t v = 0; v < vectors; v++) x[v] = v_load(b + k * FL_PANEL + v * VL);
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-      const V w = v_set1(a[k * a_row + r]);
+      const V w = v_set1(a[k * rows + r]);
       UNROLL
       for (size_t v = 0; v < vectors; v++) acc[r][v] = v_fma(w, x[v], acc[r][v]);
     }

@@ -47,16 +47,8 @@ static int take_from(fl_team *team, uint64_t phase, size_t slot, size_t blocks, 
   return 0;
 }
 
-int fl_next(fl_member *member, size_t blocks, size_t *block) {
+int fl_next_shared(fl_member *member, size_t blocks, size_t *block) {
   fl_team *const team = member->team;
-  if (!team) {
-    if (member->next < blocks) {
-      *block = member->next++;
-      return 1;
-    }
-    member->next = 0;
-    return 0;
-  }
   for (size_t j = 0; j < team->members; j++) {
     if (take_from(team, member->phase, (member->slot + j) % team->members, blocks, block)) {
       member->done++;

@@ -22,9 +22,20 @@ typedef struct {
   size_t next; /* alone: the next block */
 } fl_member;
 
+int fl_next_shared(fl_member *member, size_t blocks, size_t *block);
+
 /* The loop over the blocks of a phase: for (size_t b; fl_next(member, blocks, &b);) ... Returns 0 when all blocks of the
- * phase are done, by whomever; what they wrote is then visible. blocks > 0, the same for every member. */
-int fl_next(fl_member *member, size_t blocks, size_t *block);
+ * phase are done, by whomever; what they wrote is then visible. blocks > 0, the same for every member. Inline for one who is
+ * alone: a small layer's step is 150 ns. */
+static inline int fl_next(fl_member *member, size_t blocks, size_t *block) {
+  if (member->team) return fl_next_shared(member, blocks, block);
+  if (member->next < blocks) {
+    *block = member->next++;
+    return 1;
+  }
+  member->next = 0;
+  return 0;
+}
 
 /* members that fl_pool_run may call; 1 for NULL */
 size_t fl_pool_threads(const fl_pool *pool);

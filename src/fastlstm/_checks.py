@@ -66,8 +66,8 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
         raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
     array = read(value, name, str(dtype))
     if isinstance(value, list | tuple | int | float) and array.dtype.kind in "iuf":
-        inner = next((item.dtype for item in leaves(value) if isinstance(item, np.ndarray)), dtype)
-        array = array.astype(dtype if inner == dtype else inner, copy=False)
+        other = next((item.dtype for item in leaves(value) if isinstance(item, np.ndarray) and item.dtype != dtype), dtype)
+        array = array.astype(other, copy=False)
     if array.dtype != dtype:
         raise TypeError(
             f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}. "
