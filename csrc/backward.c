@@ -8,6 +8,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <string.h>
+#include "compiler.h"
 #include "dropout.h"
 #include "fpenv.h"
 #include "job.h"
@@ -554,4 +555,20 @@ fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *poo
   memset(j.zeros, 0, (plan->panels * FL_PANEL > panels_of(j.widest) * FL_PANEL ? plan->panels : panels_of(j.widest)) * FL_PANEL * plan->real);
   fl_pool_run(pool, run_member, &j);
   return FL_OK;
+}
+
+/* ---- sums over pieces ------------------------------------------------------------------------------------------- */
+
+/* not inlined: the additions must stay between the two writes of the floating-point environment */
+NOINLINE static void add(size_t real, void *total, const void *part, size_t n) {
+  if (real == sizeof(float))
+    for (size_t j = 0; j < n; j++) ((float *)total)[j] += ((const float *)part)[j];
+  else
+    for (size_t j = 0; j < n; j++) ((double *)total)[j] += ((const double *)part)[j];
+}
+
+void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
+  const fl_fpenv caller = fl_fpenv_enter();
+  add(dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double), total, part, n);
+  fl_fpenv_leave(caller);
 }

@@ -173,6 +173,9 @@ size_t fl_backward_size(const fl_tape *tape, size_t threads);
  *   workspace  fl_backward_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
 fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
 
+/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of everything else here. */
+void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
+
 /* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */
 fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
                          void *c_next, void *h, void *gates);

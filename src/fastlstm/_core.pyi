@@ -16,6 +16,7 @@ def run_gates_forward(
 def run_gates_train(
     z: Array, c: Array, c_next: Array, h: Array, gates: Array, rows: int, units: int, isa: bytes
 ) -> None: ...
+def accumulate(total: Array, part: Array) -> None: ...
 def run_gates_backward(
     gates: Array, c_prev: Array, c: Array, dh: Array, dz: Array, dc: Array, rows: int, units: int, isa: bytes
 ) -> None: ...
@@ -70,6 +71,7 @@ class Tape:
     def __init__(self, dropout: float, seed: int, time: int) -> None: ...
     def run_backward(
         self,
+        plan: Plan,
         output: Array | None,
         h_n: Array | None,
         c_n: Array | None,

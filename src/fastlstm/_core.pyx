@@ -78,6 +78,7 @@ cdef extern from "fastlstm.h" nogil:
     fl_status fl_forward_train(const fl_sequence *, fl_tape *, fl_pool *, void *)
     size_t fl_backward_size(const fl_tape *, size_t)
     fl_status fl_backward(fl_tape *, const fl_gradients *, fl_pool *, void *)
+    void fl_accumulate(fl_dtype, void *, const void *, size_t)
     fl_status fl_gates_train(const char *, fl_dtype, size_t, size_t, const void *, const void *, void *, void *, void *)
     fl_status fl_gates_backward(const char *, fl_dtype, size_t, size_t, const void *, const void *, const void *, const void *, void *, void *)
     size_t fl_stream_size(const fl_plan *, size_t)
@@ -234,6 +235,11 @@ def run_gates_backward(cnp.ndarray gates, cnp.ndarray c_prev, cnp.ndarray c, cnp
         raise_for(status)
 
 
+def accumulate(cnp.ndarray total, cnp.ndarray part):
+    """total += part, two contiguous arrays of one shape and dtype, rounded to nearest whatever the caller's mode is."""
+    fl_accumulate(bits_of(cnp.PyArray_TYPE(total)), cnp.PyArray_DATA(total), cnp.PyArray_DATA(part), cnp.PyArray_SIZE(part))
+
+
 # ---- pool ------------------------------------------------------------------------------------------------------------
 
 @cython.final
@@ -387,6 +393,7 @@ cdef class Tape:
     cdef double dropout
     cdef readonly uint64_t seed
     cdef size_t time
+    cdef size_t steps, rows
     cdef readonly size_t nbytes
     cdef readonly bint used
 
@@ -405,7 +412,11 @@ cdef class Tape:
             steps = 0
             for b in range(s.B):
                 steps += s.lengths[b]
+        if self.memory is not NULL:
+            raise RuntimeError("this tape is full")
         self.plan = plan
+        self.steps = s.T
+        self.rows = s.B
         self.nbytes = fl_tape_size(plan.plan, s.T, s.B, steps, self.dropout > 0, s.resets is not NULL)
         if self.nbytes > <size_t>(-1) // 2 - 128:
             raise OverflowError("the tape's size overflows")
@@ -417,7 +428,12 @@ cdef class Tape:
             raise ValueError(fl_status_text(FL_ERROR_ARGUMENT).decode())
         return self.tape
 
-    def run_backward(self, output, h_n, c_n, cnp.ndarray input, cnp.ndarray h_0, cnp.ndarray c_0, list weights, Pool pool):
+    cdef inline bint holds(self, array, Py_ssize_t rows, Py_ssize_t width):
+        return array is None or (cnp.PyArray_SIZE(<cnp.ndarray>array) == rows * width
+                                 and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum)
+
+    def run_backward(self, Plan plan, output, h_n, c_n, cnp.ndarray input, cnp.ndarray h_0, cnp.ndarray c_0,
+                     list weights, Pool pool):
         """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of (weight_ih, weight_hh, bias, weight_hr).
 
         All arrays are contiguous; ``output`` [T, B, D*R], ``h_n`` and ``c_n`` may be None. Once only.
@@ -428,12 +444,21 @@ cdef class Tape:
         cdef size_t threads = pool.threads if pool is not None else 1
         cdef workspace *scratch
         cdef fl_status status
-        cdef Py_ssize_t j
+        cdef Py_ssize_t j, R, LD
         if not single_user_enter(&self.user, False):
             raise RuntimeError("another thread is using this tape")
         try:
             if self.tape is NULL:
                 raise RuntimeError("this tape is empty: it comes from forward")
+            R = plan.proj_size if plan.proj_size else plan.hidden_size
+            LD = plan.num_layers * plan.directions
+            if not (plan is self.plan and len(weights) == LD
+                    and self.holds(output, self.steps * self.rows, plan.directions * R)
+                    and self.holds(input, self.steps * self.rows, plan.input_size)
+                    and self.holds(h_n, LD * self.rows, R) and self.holds(h_0, LD * self.rows, R)
+                    and self.holds(c_n, LD * self.rows, plan.hidden_size)
+                    and self.holds(c_0, LD * self.rows, plan.hidden_size)):
+                raise ValueError("this tape is of another call")
             if self.used:
                 raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
             w = <fl_weight_gradients *>malloc(len(weights) * sizeof(fl_weight_gradients))

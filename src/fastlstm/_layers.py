@@ -379,7 +379,7 @@ class LSTM(_Weights):
         >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
         (True, 0.0)
         """
-        return self._run(input, hx, lengths, resets, out, None)
+        return self._run(self._plan, input, hx, lengths, resets, out)
 
     def forward(
         self,
@@ -435,7 +435,7 @@ class LSTM(_Weights):
         ((5, 2, 4), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
         """
         if not _checks.flag(train, "train"):
-            return (*self._run(input, hx, lengths, resets, None, None), None)
+            return (*self._run(self._plan, input, hx, lengths, resets), None)
         given = _checks.seed(seed)
         number = secrets.randbits(64) if given is None else given
         if keep_every is None:
@@ -453,7 +453,7 @@ class LSTM(_Weights):
     def _train(
         self, tape: Tape, input: object, hx: object, lengths: ArrayLike | None = None, resets: ArrayLike | None = None
     ) -> tuple[Array, States]:
-        output, states = self._run(input, hx, lengths, resets, None, tape.core)
+        output, states = self._run(tape.plan, input, hx, lengths, resets, tape=tape.core)
         tape.shape = output.shape
         return output, states
 
@@ -557,14 +557,15 @@ class LSTM(_Weights):
 
     def _run(
         self,
+        plan: _core.Plan,
         input: object,
         hx: object,
         lengths: ArrayLike | None,
         resets: ArrayLike | None,
-        out: object,
-        tape: _core.Tape | None,
+        out: object = None,
+        tape: _core.Tape | None = None,
     ) -> tuple[Array, States]:
-        s, plan = self._settings, self._plan
+        s = self._settings
         given = _checks.floats(input, "input", s.dtype)
         if given.ndim not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {given.ndim}D instead")

@@ -38,8 +38,8 @@ class Tape:
         Whether it has served.
     """
 
-    def __init__(self, lstm: LSTM, seed: int, time: int = 0) -> None:
-        self.plan = lstm._plan
+    def __init__(self, lstm: LSTM, seed: int, time: int = 0, plan: _core.Plan | None = None) -> None:
+        self.plan = plan or lstm._plan  # the weights it was, and will be, run with
         self.core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
         self.shape: tuple[int, ...] = ()  # of the output
 
@@ -75,7 +75,7 @@ class Tape:
             tuple(made.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "weight_hr"))
             for suffix in lstm._suffixes()
         ]
-        self.core.run_backward(grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())
+        self.core.run_backward(self.plan, grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())
         for suffix in lstm._suffixes() if lstm.bias else ():
             made[f"bias_hh{suffix}"] = made[f"bias_ih{suffix}"].copy()  # z depends on their sum alone
         return Gradients(input.transpose(1, 0, 2) if turned else input, h_0, c_0, made)
@@ -117,21 +117,28 @@ class SparseTape:
         B = input.shape[1 - axis] if input.ndim == 3 else None
         steps = None if lengths is None else _checks.lengths(lengths, T, B)
         flags = None if resets is None else _checks.resets(resets, input.shape[:-1], "one for every step of every row")
+        state = None
+        if hx is not None:
+            L, rows, batched = lstm.num_layers, 1 if B is None else B, B is not None
+            h_shape, c_shape = (L, rows, lstm.proj_size or lstm.hidden_size), (L, rows, lstm.hidden_size)
+            checked = lstm._initial_state(hx, h_shape, c_shape, batched)
+            state = checked if batched else tuple(array[:, 0] for array in checked)
         outputs = []
         for t0 in range(0, max(T, 1), self.every):
             part = (slice(None),) * axis + (slice(t0, t0 + self.every),)
-            piece = {"input": np.array(input[part]), "hx": None if hx is None else tuple(np.array(a) for a in hx)}
+            piece = {"input": np.array(input[part]), "hx": state and tuple(np.array(array) for array in state)}
             if steps is not None:
                 inside = np.clip(steps - t0, 0, piece["input"].shape[axis])
                 piece["lengths"] = inside if B is not None else int(inside[0])
             if flags is not None:
                 piece["resets"] = flags[part]
             self.pieces.append(piece | {"part": part, "time": t0})
-            output, hx = lstm._train(Tape(lstm, self.seed, t0), **piece)
+            output, state = lstm._train(Tape(lstm, self.seed, t0, self.plan), **piece)
             outputs.append(output)
         whole = np.concatenate(outputs, axis)
         self.shape = whole.shape
-        return whole, hx
+        assert state is not None
+        return whole, state
 
     def backward(self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None) -> Gradients:
         """Piece by piece from the last: forward again, then backward."""
@@ -140,7 +147,7 @@ class SparseTape:
         self.used = True
 
         def again(piece: dict[str, Any]) -> Tape:
-            tape = Tape(lstm, self.seed, piece.pop("time"))
+            tape = Tape(lstm, self.seed, piece.pop("time"), self.plan)
             lstm._train(tape, **piece)
             return tape
 
@@ -173,7 +180,7 @@ def through(
         inputs.append(made.input)
         for name, gradient in made.parameters.items():
             if name in total:
-                total[name] += gradient
+                _core.accumulate(total[name], gradient)
             else:
                 total[name] = gradient
     assert grad_h_n is not None
@@ -185,6 +192,8 @@ def checked(lstm: LSTM, tape: object, grads: Sequence[object]) -> list[Array | N
     """Check a tape, and gradients of output, h_n, c_n against it."""
     if not isinstance(tape, Tape | SparseTape):
         raise TypeError(f"tape should be a Tape from forward, got: {type(tape).__name__}")
+    if not tape.shape:
+        raise RuntimeError("this tape is empty: it comes from forward")
     if tape.plan is not lstm._plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
     if tape.used:

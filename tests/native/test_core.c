@@ -53,7 +53,7 @@ static void remember(const void *data, size_t bytes) {
   for (size_t j = 0; j < bytes; j++) hash = (hash ^ ((const unsigned char *)data)[j]) * 1099511628211u;
 }
 
-static size_t shape_at;   /* which of main's shapes is running, */
+static size_t shape_at;    /* which of main's shapes is running, */
 static const char *isa_at; /* on which instruction set */
 
 static void same(const char *how, const char *what, const void *a, const void *b, size_t bytes) {
