@@ -252,6 +252,7 @@ static void dh_of_step(const group *g, ptrdiff_t s, size_t steps) {
                   .weights_panel = plan->panels * FL_PANEL * FL_PANEL,
                   .z = g->at->dh,
                   .z_panel = FL_PANEL,
+                  .pieces = 1,
                   .down = next & 1};
   const size_t panels = panels_of(plan->R);
   BLOCKS(g, panels, grain_of(g, panels), first, end) {
@@ -285,11 +286,13 @@ static void unproject(const group *g, size_t active) {
                   .operand = {{(const void *const *)g->at->dh, plan->P}},
                   .weights = g->pass->own->hr,
                   .weights_panel = plan->P * FL_PANEL,
-                  .start = g->pass->job->zeros,
                   .z = g->at->dm,
-                  .z_panel = FL_PANEL};
+                  .z_panel = FL_PANEL,
+                  .pieces = 1};
   const size_t panels = panels_of(plan->H);
   BLOCKS(g, panels, grain_of(g, panels), first, end) {
+    for (size_t r = 0; r < active; r++)
+      memset((char *)g->at->dm[r] + first * FL_PANEL * plan->real, 0, (end - first) * FL_PANEL * plan->real);
     a.first = first;
     a.last = end;
     plan->kernels->product(&a);
@@ -479,9 +482,10 @@ static void input_gradient(const job *j, size_t l, size_t d, size_t n0, member_s
                         .operand = {{m->rows, plan->panels * FL_PANEL}},
                         .weights = p.own->w,
                         .weights_panel = plan->panels * FL_PANEL * FL_PANEL,
-                        .start = j->zeros,
                         .z = m->dx,
-                        .z_panel = FL_PANEL};
+                        .z_panel = FL_PANEL,
+                        .pieces = 1};
+  memset(m->dx_block, 0, n * line);
   plan->kernels->product(&a);
   const int add = d > 0;
   for (size_t r = 0; r < n; r++) {

@@ -21,14 +21,18 @@ enum {
   K_BLOCK = 16384 / (TILE_VECTORS * VL * (int)sizeof(real)), /* half of it loses 3-10 %, twice overflows L1 */
 };
 
-/* rows x vectors of z, `z_at` reals into each row, k steps; from `start`, or where that is NULL on from z. `next`, if given, is prefetched: as many bytes per k as are used. All sizes but k are constants. */
+_Static_assert(K_BLOCK >= FL_PIECE, "a piece is a block");
+static const real NOTHING_YET[FL_PANEL] = {0}; /* where a piece starts */
+
+/* rows x vectors of z, `z_at` reals into each row, k steps; from `start`, or where that is NULL on from z; with `add`, from
+ * zero, added to z. `next`, if given, is prefetched: as many bytes per k as are used. All sizes but k are constants. */
 INLINE void tile(const size_t rows, const size_t vectors, const void *const *row, size_t k0, size_t k, const real *w,
-                 const real *start, void *const *z, size_t z_at, const real *next) {
+                 const real *start, void *const *z, size_t z_at, int add, const real *next) {
   V acc[TILE_ROWS][PANEL_VECTORS];
   const real *a[TILE_ROWS];
   UNROLL
   for (size_t r = 0; r < rows; r++) {
-    const real *const from = start ? start : (const real *)z[r] + z_at;
+    const real *const from = add ? NOTHING_YET : start ? start : (const real *)z[r] + z_at;
     a[r] = (const real *)row[r] + k0;
     UNROLL
     for (size_t v = 0; v < vectors; v++) acc[r][v] = v_load(from + v * VL);
@@ -51,22 +55,25 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
   UNROLL
   for (size_t r = 0; r < rows; r++) {
     UNROLL
-    for (size_t v = 0; v < vectors; v++) v_store((real *)z[r] + z_at + v * VL, acc[r][v]);
+    for (size_t v = 0; v < vectors; v++) {
+      real *const to = (real *)z[r] + z_at + v * VL;
+      v_store(to, add ? v_add(v_load(to), acc[r][v]) : acc[r][v]);
+    }
   }
 }
 
 /* rows x panels whole panels side by side, k steps; rows and panels are constants */
 INLINE void tile_panels(const size_t rows, const size_t panels, const void *const *row, size_t k, const real *w,
-                        size_t w_panel, const real *start, void *const *z, size_t z_at, size_t z_panel) {
+                        size_t w_panel, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0, int add) {
   V acc[ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS]; /* constant sizes, so registers */
   const real *a[TILE_ROWS];
 #define ACC(r, p, v) acc[((r) * panels + (p)) * PANEL_VECTORS + (v)]
   UNROLL
   for (size_t r = 0; r < rows; r++) {
-    a[r] = row[r];
+    a[r] = (const real *)row[r] + k0;
     UNROLL
     for (size_t p = 0; p < panels; p++) {
-      const real *const from = start ? start + p * FL_PANEL : (const real *)z[r] + z_at + p * z_panel;
+      const real *const from = add ? NOTHING_YET : start ? start + p * FL_PANEL : (const real *)z[r] + z_at + p * z_panel;
       UNROLL
       for (size_t v = 0; v < PANEL_VECTORS; v++) ACC(r, p, v) = v_load(from + v * VL);
     }
@@ -87,7 +94,10 @@ INLINE void tile_panels(const size_t rows, const size_t panels, const void *cons
     UNROLL
     for (size_t p = 0; p < panels; p++) {
       UNROLL
-      for (size_t v = 0; v < PANEL_VECTORS; v++) v_store((real *)z[r] + z_at + p * z_panel + v * VL, ACC(r, p, v));
+      for (size_t v = 0; v < PANEL_VECTORS; v++) {
+        real *const to = (real *)z[r] + z_at + p * z_panel + v * VL;
+        v_store(to, add ? v_add(v_load(to), ACC(r, p, v)) : ACC(r, p, v));
+      }
     }
   }
 #undef ACC

@@ -112,7 +112,7 @@ enum { MOST_FEW = 4 };
 
 /* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
 INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel, size_t panels,
-                             int down, const real *start, void *const *z, size_t z_at, size_t z_panel) {
+                             int down, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0, int add) {
   /* four streams while they fit in half of L1 or there are rows to share them; else two */
   const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(real) <= 16384);
   for (size_t done = 0; done < panels;) {
@@ -120,7 +120,7 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
     const size_t p = down ? panels - done - n : done;
     const real *const from = start ? start + p * FL_PANEL : NULL;
-#define PANELS(count) tile_panels(rows, count, row, k, w + p * w_panel, w_panel, from, z, z_at + p * z_panel, z_panel)
+#define PANELS(count) tile_panels(rows, count, row, k, w + p * w_panel, w_panel, from, z, z_at + p * z_panel, z_panel, k0, add)
     if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
       PANELS(4);
     else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
@@ -134,7 +134,7 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
 static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, const real *w, const real *start,
-                         void *const *z, size_t z_at, const real *next) {
+                         void *const *z, size_t z_at, int add, const real *next) {
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
@@ -144,9 +144,9 @@ static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, 
 #define TILE(count)                                                                            \
   case count:                                                                                  \
     if (next)                                                                                  \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, next);                  \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, next);                  \
     else                                                                                       \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, NULL);                  \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, NULL);                  \
     break;
     switch (n) {
       TILE(1)
@@ -182,11 +182,13 @@ static void panels_product(const fl_product *a, size_t first, size_t last, size_
   const real *w = (const real *)a->weights + first * a->weights_panel;
   for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
     const void *const *const row = a->operand[j].rows;
-    const size_t k = a->operand[j].k;
+    const size_t k = a->operand[j].k, piece = a->pieces ? FL_PIECE : k, block = a->pieces ? FL_PIECE : K_BLOCK;
 #define ROWS(count)                                                                                                   \
   case count:                                                                                                         \
     if (FEW(count))                                                                                                   \
-      few_rows_product(count, row, k, w, a->weights_panel, panels, a->down, start, a->z, z_at, a->z_panel);           \
+      for (size_t k0 = 0; k0 < k; k0 += piece)                                                                        \
+        few_rows_product(count, row, k - k0 < piece ? k - k0 : piece, w + k0 * FL_PANEL, a->weights_panel, panels,    \
+                         a->down, start, a->z, z_at, a->z_panel, k0, a->pieces);                                      \
     break;
     switch (m <= MOST_FEW && FEW(m) ? m : 0) {
       ROWS(1)
@@ -199,12 +201,12 @@ static void panels_product(const fl_product *a, size_t first, size_t last, size_
           const real *const wp = w + p * a->weights_panel;
           const real *const next_panel = done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
           const real *from = start ? start + p * FL_PANEL : NULL;
-          for (size_t k0 = 0; k0 < k; k0 += K_BLOCK) {
-            const size_t n = k - k0 < K_BLOCK ? k - k0 : K_BLOCK;
-            const real *const next = k0 + K_BLOCK < k ? wp + (k0 + K_BLOCK) * FL_PANEL : next_panel;
+          for (size_t k0 = 0; k0 < k; k0 += block) {
+            const size_t n = k - k0 < block ? k - k0 : block;
+            const real *const next = k0 + block < k ? wp + (k0 + block) * FL_PANEL : next_panel;
             for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
               rows_product(row, m, k0, n, wp + k0 * FL_PANEL + v * VL, from ? from + v * VL : NULL, a->z,
-                           z_at + p * a->z_panel + v * VL, next ? next + v * VL : NULL);
+                           z_at + p * a->z_panel + v * VL, a->pieces, next ? next + v * VL : NULL);
             from = NULL;
           }
         }
@@ -233,7 +235,7 @@ INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, siz
     if (n == AHEAD_PANELS)
       tile_panels_ahead(a->operand[0].rows[0], k, w + p * w_panel, w_panel, (real *)a->z[0] + at, a->z_panel, s->ahead);
     else
-      tile_panels(1, 1, a->operand[0].rows, k, w + p * w_panel, 0, NULL, a->z, at, 0);
+      tile_panels(1, 1, a->operand[0].rows, k, w + p * w_panel, 0, NULL, a->z, at, 0, 0, 0);
   }
 #else
   (void)s, (void)first, (void)panels, (void)z_at;

@@ -489,7 +489,7 @@ class LSTM(_Weights):
 
         Notes
         -----
-        Weight gradients are sums over all rows of all steps, in blocks of 192, in one order: the same bits for any number of
+        Weight gradients are sums over all rows of all steps, in blocks of 96, in one order: the same bits for any number of
         threads and on every CPU. The gradient of a row's input does not depend on the other rows. NaN stays in its row, and
         reaches the weights' gradients.
 
