@@ -15,7 +15,7 @@ C_FILES = $(shell find csrc src bench tests -type f -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test bench check c sanitize sanitize-thread prove-activations sdist clean
+.PHONY: help demo train test bench check c sanitize sanitize-thread prove-activations sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -24,10 +24,13 @@ help: ## list the targets
 demo: .venv/demo/ready ## a published character model scores and writes text (ARGS="--length 1000")
 	.venv/demo/bin/python examples/textgen $(ARGS)
 
+train: .venv/demo/ready ## train a character model from scratch on the standard library's sources (ARGS="--steps 300")
+	.venv/demo/bin/python examples/train_text $(ARGS)
+
 test: .venv/test/ready ## the tests (ARGS="-k stream")
 	.venv/test/bin/python -m pytest tests $(ARGS)
 
-bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch and onnxruntime where they can be had
+bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and jax where they can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
 
 check: .venv/check/ready ## lint, formatting, types, stubs
@@ -77,7 +80,7 @@ PACKAGE_sdist =
 # started in a forked child, which the thread sanitizer does not support.
 SANITIZE_sanitize = address,undefined
 SANITIZE_sanitize-thread = thread
-SANITIZE_TESTS = tests --ignore=tests/test_demo.py --ignore=tests/test_reference.py --ignore=tests/test_reference_backward.py $(addprefix --deselect=tests/,\
+SANITIZE_TESTS = tests --ignore=tests/test_demo.py --ignore=tests/test_reference.py --ignore=tests/test_reference_backward.py --ignore=tests/test_train_text.py $(addprefix --deselect=tests/,\
   test_package.py::test_installed_size_is_below_2_mb \
   test_package.py::test_c_core_builds_alone_and_passes_its_own_test \
   test_bad_input.py::test_too_many_layers_are_refused_before_memory_is_full \
@@ -105,7 +108,7 @@ or_default = $(if $(filter undefined,$(origin $(1)_$(2))),$(3),$($(1)_$(2)))
 
 # The rivals are optional: a row without one says so.
 .venv/bench/rivals: .venv/bench/ready
-	@for group in torch onnxruntime; do \
+	@for group in torch onnxruntime jax; do \
 	  .venv/bench/bin/python -m pip install --quiet --group $$group || \
 	    echo "bench: $$group cannot be installed here; the benchmarks go on without it" >&2; done
 	@touch $@

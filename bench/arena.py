@@ -80,13 +80,13 @@ class Arena:
 
     def __init__(self, rounds: int = 15, seconds: float = 0.02, patience: float = 12.0) -> None:
         self._rounds, self._seconds, self._patience = rounds, seconds, patience
-        self._workers: dict[str, _Process] = {}
+        self._workers: dict[tuple[str, int], _Process] = {}
         self.played = self.disturbed = 0
 
     @property
     def versions(self) -> list[str]:
         """What was measured: one line for each contender that took part."""
-        return [worker.version for worker in self._workers.values() if worker.version]
+        return list(dict.fromkeys(worker.version for worker in self._workers.values() if worker.version))
 
     def prepare(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
         """Let every entry prepare itself and check its answer.
@@ -108,7 +108,7 @@ class Arena:
         for label, (name, work) in entries.items():
             results[label] = Result()
             try:
-                answer = self._worker(name).ask("answer", work)
+                answer = self._worker(name, work).ask("answer", work)
                 if name != LIMITS:
                     question = Work(work.kind, work.case)  # the answer does not depend on the threads
                     if question not in right:
@@ -134,14 +134,14 @@ class Arena:
         """
         results = self.prepare(entries)
         ready = [(label, *entries[label]) for label, result in results.items() if result.error is None]
-        calls = {label: self._worker(name).ask("calls", work, self._seconds) for label, name, work in ready}
+        calls = {label: self._worker(name, work).ask("calls", work, self._seconds) for label, name, work in ready}
         start = time.perf_counter()
         for turn in range(self._rounds):
             if turn >= ENOUGH and time.perf_counter() - start > self._patience:
                 break
             first = turn % len(ready) if ready else 0
             for label, name, work in ready[first:] + ready[:first]:
-                result: Round = self._worker(name).ask("round", work, calls[label])
+                result: Round = self._worker(name, work).ask("round", work, calls[label])
                 results[label].rounds.append(result)
                 self.played += 1
                 self.disturbed += result.disturbed
@@ -166,7 +166,7 @@ class Arena:
         ready = [label for label, result in results.items() if result.error is None]
         for _, label in product(range(ENOUGH), ready):
             name, work = entries[label]
-            results[label].rounds += self._worker(name).ask("single", work, seconds / ENOUGH)
+            results[label].rounds += self._worker(name, work).ask("single", work, seconds / ENOUGH)
         return results
 
     def close(self) -> None:
@@ -175,10 +175,12 @@ class Arena:
             worker.close()
         self._workers.clear()
 
-    def _worker(self, name: str) -> "_Process":
-        if name not in self._workers:
-            self._workers[name] = _Process(name)
-        return self._workers[name]
+    def _worker(self, name: str, work: Work) -> "_Process":
+        # jax fixes its number of threads when it starts, so a contender has one process for each number.
+        key = name, work.threads
+        if key not in self._workers:
+            self._workers[key] = _Process(name)
+        return self._workers[key]
 
 
 class _Process:

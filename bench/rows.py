@@ -1,6 +1,6 @@
 """From results to rows: the physical limit, the ratio to the better rival, and whether the goal was met."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from bench.arena import LIMITS, Entry, Result
 from bench.contenders.limits_ import FLOPS, footprint
@@ -8,27 +8,31 @@ from bench.report import Cell, Row
 from bench.works import Case, Work
 
 RIVALS = ("torch", "onnxruntime")
+TRAINING_RIVALS = ("torch", "jax")  # ONNX Runtime's package has no backward pass
+_ALL = (*RIVALS, "jax")
 
 Results = Mapping[str, Result]
 
 
-def rivals(work: Work) -> dict[str, Entry]:
+def rivals(work: Work, names: Sequence[str] = RIVALS) -> dict[str, Entry]:
     """Enter all rivals for a work: with its threads, and also with one, which small sizes often prefer.
 
     Parameters
     ----------
     work : Work
         What they shall run.
+    names : sequence of str
+        Who can run it.
 
     Returns
     -------
     dict of str to Entry
         Under the names of their columns.
     """
-    entries: dict[str, Entry] = {name: (name, work) for name in RIVALS}
+    entries: dict[str, Entry] = {name: (name, work) for name in names}
     if work.threads > 1:
         alone = Work(work.kind, work.case)
-        entries |= {f"{name}, 1 thread": (name, alone) for name in RIVALS}
+        entries |= {f"{name}, 1 thread": (name, alone) for name in names}
     return entries
 
 
@@ -117,7 +121,7 @@ def better(results: Results) -> float | None:
     float or None
         Median seconds per call; None if no rival was there.
     """
-    times = [result.seconds for name, result in results.items() if name.startswith(RIVALS)]
+    times = [result.seconds for name, result in results.items() if name.startswith(_ALL)]
     return min((time for time in times if time is not None), default=None)
 
 
@@ -166,7 +170,7 @@ def race(row: Row, results: Results, ours: str, limit: float, *, goal: float, sh
     reached = limit / time
     met = ratio is not None and ratio >= goal and (share is None or reached >= share)
     columns: Row = {f"{ours} us": time * 1e6}
-    columns |= {f"{name} us": micro(result) for name, result in results.items() if name.startswith(RIVALS)}
+    columns |= {f"{name} us": micro(result) for name, result in results.items() if name.startswith(_ALL)}
     columns |= {
         "of limit": f"{reached:.0%}",
         "ratio": ratio,

@@ -39,8 +39,8 @@ static const real EXPM1[] = {0x1p-1f, 0x1.55548ep-3f, 0x1.5554d8p-5f, 0x1.123c06
 #define SIGMOID_LOW -709.0
 #define SIGMOID_HIGH 80.0
 #define TANH_LOW -40.0
-static const real EXPM1[] = {0x1.000000000000bp-1,  0x1.5555555555561p-3,  0x1.555555555022ap-5,  0x1.111111110d645p-7,
-                             0x1.6c16c1854fab1p-10, 0x1.a01a01baddc1cp-13, 0x1.a019975abf92p-16,  0x1.71dddfd6d5fd7p-19,
+static const real EXPM1[] = {0x1.000000000000bp-1,  0x1.5555555555561p-3,  0x1.555555555022ap-5, 0x1.111111110d645p-7,
+                             0x1.6c16c1854fab1p-10, 0x1.a01a01baddc1cp-13, 0x1.a019975abf92p-16, 0x1.71dddfd6d5fd7p-19,
                              0x1.28afa9b2cf47dp-22, 0x1.af85756412bc3p-26};
 #endif
 enum { EXPM1_TERMS = sizeof EXPM1 / sizeof EXPM1[0] };

@@ -52,7 +52,8 @@ INLINE size_t ahead_left(const fl_ahead *work, size_t most) {
 }
 
 /* tile_panels for one row and AHEAD_PANELS panels, z in place, with the work ahead in between */
-static void tile_panels_ahead(const real *a, size_t k, const real *w, size_t w_panel, real *z, size_t z_panel, fl_ahead *work) {
+static void tile_panels_ahead(const real *a, size_t k, const real *w, size_t w_panel, real *z, size_t z_panel,
+                              fl_ahead *work) {
   V acc[AHEAD_PANELS * PANEL_VECTORS];
   UNROLL
   for (size_t j = 0; j < AHEAD_PANELS * PANEL_VECTORS; j++)

@@ -15,7 +15,7 @@
 #include "tape.h"
 
 enum {
-  DX_ROWS = 96,      /* rows of dx that a thread does at a time */
+  DX_ROWS = 96,       /* rows of dx that a thread does at a time */
   OUTER_COLUMNS = 192 /* columns of dz, rows of dW, that a thread does at a time */
 };
 
@@ -27,21 +27,21 @@ static size_t panels_of(size_t n) {
 
 /* of one direction */
 typedef struct {
-  char *u, *w, *hr;          /* transposed weights: [R panels][4Hp][32], [I panels][4Hp][32], [H panels][P][32] */
-  char *dh, *dc, *dm;        /* [B][rounded R], [B][cell_row], with a projection [B][rounded H] */
-  char *dh_all, *hidden;     /* with a projection: [N][rounded R], [N][cell_row] */
-  char *dw, *du, *db, *dhr;  /* packed gradients: [4Hp][rounded I], [4Hp][rounded R], [4Hp], [rounded P][rounded H] */
-  const void **x, **h;       /* [N] what each row read: rows of the outer products */
+  char *u, *w, *hr;         /* transposed weights: [R panels][4Hp][32], [I panels][4Hp][32], [H panels][P][32] */
+  char *dh, *dc, *dm;       /* [B][rounded R], [B][cell_row], with a projection [B][rounded H] */
+  char *dh_all, *hidden;    /* with a projection: [N][rounded R], [N][cell_row] */
+  char *dw, *du, *db, *dhr; /* packed gradients: [4Hp][rounded I], [4Hp][rounded R], [4Hp], [rounded P][rounded H] */
+  const void **x, **h;      /* [N] what each row read: rows of the outer products */
 } direction;
 
 /* of one member */
 typedef struct {
   const void **dz, **c_prev, **c, **dh_read; /* [B] */
   void **dh, **dc, **z, **hidden, **dm;      /* [B] */
-  const void **rows;                          /* [DX_ROWS] */
-  void **dx;                                  /* [DX_ROWS] */
-  char *dx_block;                             /* [DX_ROWS][rounded I] */
-  char *packed;                               /* [FL_SUM_BLOCK][FL_PANEL + OUTER_COLUMNS] */
+  const void **rows;                         /* [DX_ROWS] */
+  void **dx;                                 /* [DX_ROWS] */
+  char *dx_block;                            /* [DX_ROWS][rounded I] */
+  char *packed;                              /* [FL_SUM_BLOCK][FL_PANEL + OUTER_COLUMNS] */
 } member_scratch;
 
 typedef struct {
@@ -59,11 +59,13 @@ static void lay_out(job *j, fl_arena *a) {
   const fl_tape *const t = j->tape;
   const fl_plan *const plan = t->plan;
   const size_t real = plan->real, D = plan->D, B = t->B, N = t->N, gates = plan->panels * FL_PANEL;
-  const size_t R = panels_of(plan->R) * FL_PANEL, H = panels_of(plan->H) * FL_PANEL, P = plan->project_panels * FL_PANEL;
+  const size_t R = panels_of(plan->R) * FL_PANEL, H = panels_of(plan->H) * FL_PANEL,
+               P = plan->project_panels * FL_PANEL;
   j->widest = plan->L > 1 && D * plan->R > plan->I ? D * plan->R : plan->I;
   const size_t I = panels_of(j->widest) * FL_PANEL, projected = plan->P ? 1 : 0;
   size_t TB, gates_I, gates_R;
-  if (!fl_multiply(t->T, B, &TB) || !fl_multiply(gates, I * real, &gates_I) || !fl_multiply(gates, R * real, &gates_R)) {
+  if (!fl_multiply(t->T, B, &TB) || !fl_multiply(gates, I * real, &gates_I) ||
+      !fl_multiply(gates, R * real, &gates_R)) {
     a->overflow = 1;
     return;
   }
@@ -125,7 +127,8 @@ size_t fl_backward_size(const fl_tape *tape, size_t threads) {
     for (size_t c = 0; c < FL_PANEL; c++)                                                             \
       ((type *)to)[lane * FL_PANEL + c] = c < width ? ((const type *)from)[c * FL_PANEL + lane] : 0;
 
-static void transpose(const char *packed, size_t panel, size_t panel_k, size_t k0, size_t k, char *out, size_t out_k, size_t real) {
+static void transpose(const char *packed, size_t panel, size_t panel_k, size_t k0, size_t k, char *out, size_t out_k,
+                      size_t real) {
   for (size_t q = 0; q < panels_of(k); q++) {
     const size_t width = k - q * FL_PANEL < FL_PANEL ? k - q * FL_PANEL : FL_PANEL;
     const char *const from = packed + (panel * panel_k + k0 + q * FL_PANEL) * FL_PANEL * real;
@@ -331,7 +334,8 @@ static void gates_of_step(const group *g, size_t s) {
       const size_t b = row_of(g, r);
       char *const dc = (char *)g->at->dc[r] + from * plan->real;
       if (t->length[b] == s + 1 && p->job->g->c_n)
-        memcpy(dc, (const char *)p->job->g->c_n + ((p->index * t->B + b) * plan->H + from) * plan->real, (to - from) * plan->real);
+        memcpy(dc, (const char *)p->job->g->c_n + ((p->index * t->B + b) * plan->H + from) * plan->real,
+               (to - from) * plan->real);
       else if (t->length[b] == s + 1 || fl_tape_reset(t, s + 1, b))
         memset(dc, 0, (to - from) * plan->real);
     }
@@ -353,7 +357,10 @@ static void end_rows(const group *g, size_t n) {
       const size_t b = row_of(g, r), at = p->index * t->B + b;
       const int ran = t->length[b] > 0, cut = ran && fl_tape_reset(t, 0, b);
       const void *const h = ran ? g->at->dh[r] : q->h_n ? (const char *)q->h_n + at * h_row : p->job->zeros;
-      const void *const c = cut ? p->job->zeros : ran ? g->at->dc[r] : q->c_n ? (const char *)q->c_n + at * c_row : p->job->zeros;
+      const void *const c = cut      ? p->job->zeros
+                            : ran    ? g->at->dc[r]
+                            : q->c_n ? (const char *)q->c_n + at * c_row
+                                     : p->job->zeros;
       memcpy((char *)q->h_0 + at * h_row, h, h_row);
       memcpy((char *)q->c_0 + at * c_row, c, c_row);
     }
@@ -406,11 +413,13 @@ static void prepare(const job *j, size_t l, size_t d, size_t panel) {
 }
 
 /* rows of a packed gradient, gates of 8 units by turns, into the natural order */
-static void unpack(const fl_plan *plan, const char *packed, size_t packed_row, size_t first, size_t last, size_t columns, char *out) {
+static void unpack(const fl_plan *plan, const char *packed, size_t packed_row, size_t first, size_t last,
+                   size_t columns, char *out) {
   for (size_t q = first; q < last; q++) {
     const size_t gate = q % FL_PANEL / FL_UNITS, unit = q / FL_PANEL * FL_UNITS + q % FL_UNITS;
     if (unit < plan->H)
-      memcpy(out + (gate * plan->H + unit) * columns * plan->real, packed + q * packed_row * plan->real, columns * plan->real);
+      memcpy(out + (gate * plan->H + unit) * columns * plan->real, packed + q * packed_row * plan->real,
+             columns * plan->real);
   }
 }
 
@@ -420,7 +429,8 @@ static void weight_gradients(const job *j, size_t l, size_t d, size_t first, siz
   const fl_plan *const plan = t->plan;
   const pass p = make_pass(j, l, d);
   const fl_weight_gradients *const out = &j->g->weights[p.index];
-  const size_t real = plan->real, I = p.layer->input_size, i_row = panels_of(I) * FL_PANEL, r_row = panels_of(plan->R) * FL_PANEL;
+  const size_t real = plan->real, I = p.layer->input_size, i_row = panels_of(I) * FL_PANEL,
+               r_row = panels_of(plan->R) * FL_PANEL;
   fl_outer o = {.n = t->N, .a = p.gates, .a_row = t->gate_row, .first = first, .last = last, .scratch = packed};
 
   memset(p.own->dw + first * i_row * real, 0, (last - first) * i_row * real);
@@ -455,11 +465,20 @@ static void projection_gradient(const job *j, size_t l, size_t d, size_t first, 
   const size_t real = plan->real, h_row = panels_of(plan->H) * FL_PANEL;
   char *const out = p.own->dhr + first * h_row * real;
   memset(out, 0, (last - first) * h_row * real);
-  const fl_outer o = {.n = t->N, .a = p.own->dh_all, .a_row = panels_of(plan->R) * FL_PANEL, .first = first, .last = last,
-                      .b = p.own->x, .columns = plan->H, .out = out, .out_row = h_row, .scratch = packed};
+  const fl_outer o = {.n = t->N,
+                      .a = p.own->dh_all,
+                      .a_row = panels_of(plan->R) * FL_PANEL,
+                      .first = first,
+                      .last = last,
+                      .b = p.own->x,
+                      .columns = plan->H,
+                      .out = out,
+                      .out_row = h_row,
+                      .scratch = packed};
   plan->kernels->outer(&o);
   for (size_t q = first; q < last; q++)
-    memcpy((char *)j->g->weights[p.index].weight_hr + q * plan->H * real, out + (q - first) * h_row * real, plan->H * real);
+    memcpy((char *)j->g->weights[p.index].weight_hr + q * plan->H * real, out + (q - first) * h_row * real,
+           plan->H * real);
 }
 
 #define ADD_ROW(type)                                                                       \
@@ -529,10 +548,13 @@ static void run_layer(const job *j, size_t l, fl_member *member) {
   }
   if (plan->P) {
     const size_t parts = (plan->P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
-    for (size_t b; fl_next(member, D, &b);) /* the direction's rows of x have served: their pointers are those of hidden now */
-      for (size_t n = 0; n < N; n++) j->directions[b].x[n] = j->directions[b].hidden + n * j->tape->cell_row * plan->real;
+    for (size_t b;
+         fl_next(member, D, &b);) /* the direction's rows of x have served: their pointers are those of hidden now */
+      for (size_t n = 0; n < N; n++)
+        j->directions[b].x[n] = j->directions[b].hidden + n * j->tape->cell_row * plan->real;
     for (size_t b; fl_next(member, D * parts, &b);) {
-      const size_t first = b / D * OUTER_COLUMNS, last = plan->P - first < OUTER_COLUMNS ? plan->P : first + OUTER_COLUMNS;
+      const size_t first = b / D * OUTER_COLUMNS,
+                   last = plan->P - first < OUTER_COLUMNS ? plan->P : first + OUTER_COLUMNS;
       projection_gradient(j, l, b % D, first, last, m->packed);
     }
   }
@@ -556,7 +578,9 @@ fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *poo
   lay_out(&j, &a);
   if (a.overflow) return FL_ERROR_OVERFLOW;
   const fl_plan *const plan = tape->plan;
-  memset(j.zeros, 0, (plan->panels * FL_PANEL > panels_of(j.widest) * FL_PANEL ? plan->panels : panels_of(j.widest)) * FL_PANEL * plan->real);
+  memset(j.zeros, 0,
+         (plan->panels * FL_PANEL > panels_of(j.widest) * FL_PANEL ? plan->panels : panels_of(j.widest)) * FL_PANEL *
+             plan->real);
   fl_pool_run(pool, run_member, &j);
   return FL_OK;
 }

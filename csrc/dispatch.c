@@ -70,10 +70,9 @@ static const fl_isa table[] = {
     FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
 #endif
 #ifdef FASTLSTM_HAVE_AVX2
-    FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
+        FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
-    FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)
-};
+            FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 
@@ -168,8 +167,8 @@ fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t un
   return status;
 }
 
-fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates, const void *c_prev,
-                            const void *c, const void *dh, void *dz, void *dc) {
+fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
+                            const void *c_prev, const void *c, const void *dh, void *dz, void *dc) {
   fl_status status;
   const fl_kernels *const kernels = checked(isa, dtype, &status);
   if (kernels) {

@@ -24,7 +24,8 @@ static const uint64_t GOLDEN = 0x9e3779b97f4a7c15u;
     }                                                                                                 \
   } while (0)
 
-void fl_drop_row(double p, uint64_t seed, size_t layer, size_t t, size_t b, const void *x, void *y, size_t n, size_t real) {
+void fl_drop_row(double p, uint64_t seed, size_t layer, size_t t, size_t b, const void *x, void *y, size_t n,
+                 size_t real) {
   const uint64_t below = (uint64_t)(p * 4294967296.0);
   const uint64_t row = mix(mix(mix(seed + GOLDEN * (layer + 1)) + GOLDEN * (t + 1)) + GOLDEN * (b + 1));
   if (real == sizeof(float))

@@ -184,8 +184,8 @@ fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t un
  *   dh      [rows, units] the gradient of h; read
  *   dz      [rows, 4*units] the gradient of the pre-activations; written; may be gates
  *   dc      [rows, units] the gradient of c from later steps; read; then that of c_prev; written */
-fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates, const void *c_prev,
-                            const void *c, const void *dh, void *dz, void *dc);
+fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
+                            const void *c_prev, const void *c, const void *dh, void *dz, void *dc);
 
 /* ---- step by step ----------------------------------------------------------------------------------------------- */
 

@@ -139,7 +139,8 @@ static void end_rows(const group *g) {
       const void *const c = length ? g->at->c[r] : p->c_0 ? p->c_0 + b * c_row : p->job->zeros;
       memcpy(p->h_n + b * h_row, h, h_row);
       if (c != p->c_n + b * c_row) memcpy(p->c_n + b * c_row, c, c_row);
-      for (size_t t = length; p->tail && t < T; t++) memset(p->tail + (ptrdiff_t)t * p->y_t + (ptrdiff_t)b * p->y_b, 0, h_row);
+      for (size_t t = length; p->tail && t < T; t++)
+        memset(p->tail + (ptrdiff_t)t * p->y_t + (ptrdiff_t)b * p->y_b, 0, h_row);
     }
   }
 }
@@ -286,7 +287,8 @@ static pass make_pass(const fl_job *j, size_t l, size_t d) {
   const fl_plan *const plan = j->plan;
   const fl_sequence *const q = j->sequence;
   fl_tape *const t = j->tape;
-  const size_t h_row = plan->R * plan->real, c_row = plan->H * plan->real, full = plan->D * h_row, index = l * plan->D + d;
+  const size_t h_row = plan->R * plan->real, c_row = plan->H * plan->real, full = plan->D * h_row,
+               index = l * plan->D + d;
   const int last = l + 1 == plan->L;
   pass p = {.job = j, .layer = &plan->layers[index], .reverse = d == 1};
   if (l == 0) {
@@ -326,7 +328,8 @@ static void drop(const fl_tape *tape, size_t layer, size_t t) {
   const size_t row = tape->plan->D * tape->plan->R, real = tape->plan->real;
   for (size_t b = 0; b < tape->B; b++) {
     const size_t at = (layer * fl_tape_outputs(tape) + (t * tape->B + b) * row) * real;
-    if (t < tape->length[b]) fl_drop_row(tape->dropout, tape->seed, layer, t + tape->time, b, tape->y + at, tape->dropped + at, row, real);
+    if (t < tape->length[b])
+      fl_drop_row(tape->dropout, tape->seed, layer, t + tape->time, b, tape->y + at, tape->dropped + at, row, real);
   }
 }
 
@@ -349,8 +352,13 @@ static void run_member(void *argument, fl_member *member) {
         const pass p = make_pass(j, l, task % plan->D);
         const size_t first = task / plan->D, stride = j->cut.groups;
         fl_member alone = {0};
-        const group g = {&p, first, stride, first < B ? (B - first + stride - 1) / stride : 0, &j->pointers[member->slot],
-                         &j->arrays[member->slot], &alone};
+        const group g = {&p,
+                         first,
+                         stride,
+                         first < B ? (B - first + stride - 1) / stride : 0,
+                         &j->pointers[member->slot],
+                         &j->arrays[member->slot],
+                         &alone};
         run_group(&g);
       }
     }
@@ -380,7 +388,8 @@ size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads
   return a.overflow || b.overflow ? SIZE_MAX : inference > b.used ? inference : b.used;
 }
 
-fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace) {
+fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
+                         void *workspace) {
   if (!plan || !sequence || (sequence->resets && plan->D > 1)) return FL_ERROR_ARGUMENT;
   if (sequence->B == 0) return FL_OK;
   for (size_t b = 0; sequence->lengths && b < sequence->B; b++)

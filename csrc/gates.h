@@ -72,8 +72,8 @@ INLINE void output_pass_tail(const real *z, size_t gate, const real *c, real *h,
 }
 
 /* For the backward pass: leaves i, f, g, o in z. One pass, since z has no room to park the ratio of o. */
-INLINE void train_pass(real *z, real *z2, size_t gate, const real *c, const real *c2, real *c_next, real *c_next2, real *h,
-                       real *h2) {
+INLINE void train_pass(real *z, real *z2, size_t gate, const real *c, const real *c2, real *c_next, real *c_next2,
+                       real *h, real *h2) {
   const ratio i = sigmoid_ratio(load_units(z, z2));
   const ratio f = sigmoid_ratio(load_units(z + gate, z2 + gate));
   const ratio g = tanh_ratio(load_units(z + 2 * gate, z2 + 2 * gate));
@@ -103,9 +103,11 @@ INLINE void train_pass_tail(real *z, size_t gate, const real *c, real *c_next, r
 enum { CELL_PASS, OUTPUT_PASS, TRAIN_PASS };
 
 /* One pass over the units of one cell, or of two whole ones where vectors are wide: rows r and r2, panels p and p2. */
-INLINE void pass_over(const int kind, const fl_step *s, size_t z_at, size_t r, size_t r2, size_t p, size_t p2, size_t first, size_t n) {
+INLINE void pass_over(const int kind, const fl_step *s, size_t z_at, size_t r, size_t r2, size_t p, size_t p2,
+                      size_t first, size_t n) {
   const size_t u1 = (first + p) * FL_UNITS, u2 = (first + p2) * FL_UNITS, z_panel = s->product.z_panel;
-  real *const z = (real *)s->product.z[r] + z_at + p * z_panel, *const z2 = (real *)s->product.z[r2] + z_at + p2 * z_panel;
+  real *const z = (real *)s->product.z[r] + z_at + p * z_panel, *const z2 =
+                                                                    (real *)s->product.z[r2] + z_at + p2 * z_panel;
   const real *const old = (const real *)s->c_prev[r] + u1, *const old2 = (const real *)s->c_prev[r2] + u2;
   real *const c = (real *)s->c[r] + u1, *const c2 = (real *)s->c[r2] + u2;
   real *const h = (real *)s->h[r] + u1, *const h2 = (real *)s->h[r2] + u2;

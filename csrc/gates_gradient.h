@@ -47,9 +47,9 @@ INLINE void gradient_pass(const gradient_cell *a, const gradient_cell *b, size_t
 /* The same for `n` < VL units, through copies. */
 INLINE void gradient_pass_tail(const gradient_cell *a, size_t gate, size_t u, size_t n) {
   real lanes[9 * VL] = {0};
-  const gradient_cell low = {lanes,          lanes + 4 * VL, lanes + 5 * VL, lanes + 6 * VL,
-                             lanes,          lanes + 7 * VL, lanes + 8 * VL};
-  const gradient_cell high = {low.z + HALF,  low.c_prev + HALF, low.c + HALF, low.dh + HALF,
+  const gradient_cell low = {lanes, lanes + 4 * VL, lanes + 5 * VL, lanes + 6 * VL,
+                             lanes, lanes + 7 * VL, lanes + 8 * VL};
+  const gradient_cell high = {low.z + HALF,  low.c_prev + HALF, low.c + HALF,     low.dh + HALF,
                               low.dz + HALF, low.dc + HALF,     low.hidden + HALF};
   for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, a->z + j * gate + u, n);
   copy_lanes(lanes + 4 * VL, a->c_prev + u, n);
@@ -65,8 +65,13 @@ INLINE void gradient_pass_tail(const gradient_cell *a, size_t gate, size_t u, si
 INLINE gradient_cell cell_at(const fl_gradient_step *s, size_t r, size_t p) {
   real *const z = (real *)s->z[r] + p * FL_PANEL;
   const size_t u = p * FL_UNITS;
-  return (gradient_cell){z, (const real *)s->c_prev[r] + u, (const real *)s->c[r] + u, (const real *)s->dh[r] + u,
-                         z, (real *)s->dc[r] + u,           s->hidden ? (real *)s->hidden[r] + u : NULL};
+  return (gradient_cell){z,
+                         (const real *)s->c_prev[r] + u,
+                         (const real *)s->c[r] + u,
+                         (const real *)s->dh[r] + u,
+                         z,
+                         (real *)s->dc[r] + u,
+                         s->hidden ? (real *)s->hidden[r] + u : NULL};
 }
 
 /* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. */

@@ -41,7 +41,8 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
     V b[PANEL_VECTORS];
     if (next) {
       UNROLL
-      for (size_t v = 0; v < vectors * VL * sizeof(real); v += 64) PREFETCH_L2((const char *)(next + kk * FL_PANEL) + v);
+      for (size_t v = 0; v < vectors * VL * sizeof(real); v += 64)
+        PREFETCH_L2((const char *)(next + kk * FL_PANEL) + v);
     }
     UNROLL
     for (size_t v = 0; v < vectors; v++) b[v] = v_load(w + kk * FL_PANEL + v * VL);
@@ -64,7 +65,8 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
 
 /* rows x panels whole panels side by side, k steps; rows and panels are constants */
 INLINE void tile_panels(const size_t rows, const size_t panels, const void *const *row, size_t k, const real *w,
-                        size_t w_panel, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0, int add) {
+                        size_t w_panel, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0,
+                        int add) {
   V acc[ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS]; /* constant sizes, so registers */
   const real *a[TILE_ROWS];
 #define ACC(r, p, v) acc[((r) * panels + (p)) * PANEL_VECTORS + (v)]
@@ -73,7 +75,9 @@ INLINE void tile_panels(const size_t rows, const size_t panels, const void *cons
     a[r] = (const real *)row[r] + k0;
     UNROLL
     for (size_t p = 0; p < panels; p++) {
-      const real *const from = add ? NOTHING_YET : start ? start + p * FL_PANEL : (const real *)z[r] + z_at + p * z_panel;
+      const real *const from = add     ? NOTHING_YET
+                               : start ? start + p * FL_PANEL
+                                       : (const real *)z[r] + z_at + p * z_panel;
       UNROLL
       for (size_t v = 0; v < PANEL_VECTORS; v++) ACC(r, p, v) = v_load(from + v * VL);
     }

@@ -54,9 +54,9 @@ typedef struct {
   fl_tape *tape; /* NULL: inference */
   fl_cut cut;
   size_t members;
-  size_t *order;     /* [B] rows, longest first; equal lengths in their order */
-  const char *zeros; /* [H] */
-  char *between[2];  /* [T, B, D*R] outputs of inner layers, in turn; inference only */
+  size_t *order;         /* [B] rows, longest first; equal lengths in their order */
+  const char *zeros;     /* [H] */
+  char *between[2];      /* [T, B, D*R] outputs of inner layers, in turn; inference only */
   fl_pointers *pointers; /* [members] */
   fl_arrays *arrays;     /* [members], by units: z for fused steps is per member, the rest is [0]'s */
 } fl_job;

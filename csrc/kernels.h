@@ -29,9 +29,9 @@ typedef struct {
   const void *weights;   /* [panel][k][FL_PANEL] reals, 64-byte aligned: both operands' k one after the other; read */
   size_t weights_panel;  /* reals from a panel of `weights` to the next */
   const void *start;     /* [panel][FL_PANEL] reals, or NULL: z already holds the start of each chain; read */
-  void *const *z;        /* [m] pointers to rows of panels of FL_PANEL reals; written, and read when start is NULL; no alias */
-  size_t z_panel;        /* reals from a panel of a row to the next */
-  int pieces;            /* with start = NULL, the backward pass's way: chains of FL_PIECE k from zero, added to z in order */
+  void *const *z; /* [m] pointers to rows of panels of FL_PANEL reals; written, and read when start is NULL; no alias */
+  size_t z_panel; /* reals from a panel of a row to the next */
+  int pieces;     /* with start = NULL, the backward pass's way: chains of FL_PIECE k from zero, added to z in order */
 } fl_product;
 
 /* A chain over 4H terms rounds more than torch's blocked sums; pieces of 128, each from zero, round less, at no cost in time. */
@@ -39,27 +39,28 @@ typedef struct {
 
 /* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
 typedef struct {
-  size_t first, last;   /* panels first <= p < last */
-  size_t done, at;      /* how far it is: full tiles, and k of the one at hand; start with 0, 0 */
-  size_t k;             /* I */
-  const void *a;        /* [k][fl_kernels.ahead_rows] reals: the rows, side by side; zero where there are fewer; read */
-  const void *weights;  /* as in fl_product */
+  size_t first, last;  /* panels first <= p < last */
+  size_t done, at;     /* how far it is: full tiles, and k of the one at hand; start with 0, 0 */
+  size_t k;            /* I */
+  const void *a;       /* [k][fl_kernels.ahead_rows] reals: the rows, side by side; zero where there are fewer; read */
+  const void *weights; /* as in fl_product */
   size_t weights_panel;
-  const void *start;    /* [panel][FL_PANEL] reals; read */
-  void *z;              /* the first of ahead_rows rows of panels; written; no alias with the step's */
+  const void *start;     /* [panel][FL_PANEL] reals; read */
+  void *z;               /* the first of ahead_rows rows of panels; written; no alias with the step's */
   size_t z_row, z_panel; /* reals from a row, a panel to the next */
 } fl_ahead;
 
 /* A product followed by the gates of the same rows and panels:
  * c[r] = f * c_prev[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
-  fl_product product; /* with `start` given, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals, panel `first` of a group first */
-  fl_ahead *ahead;    /* with m = 1 and start = NULL: work for idle multipliers, or NULL; updated */
-  size_t units;       /* H: units past it in the last panel are neither read nor written */
+  fl_product
+      product; /* with `start` given, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals, panel `first` of a group first */
+  fl_ahead *ahead;           /* with m = 1 and start = NULL: work for idle multipliers, or NULL; updated */
+  size_t units;              /* H: units past it in the last panel are neither read nor written */
   const void *const *c_prev; /* [m] pointers to [H] reals: read; may be c */
-  void *const *c;     /* [m] pointers to [H] reals: written */
-  void *const *h;     /* [m] pointers to [H] reals: written; must not alias the operands' rows */
-  int train;          /* leave i, f, g, o in z, for the backward pass */
+  void *const *c;            /* [m] pointers to [H] reals: written */
+  void *const *h;            /* [m] pointers to [H] reals: written; must not alias the operands' rows */
+  int train;                 /* leave i, f, g, o in z, for the backward pass */
 } fl_step;
 
 /* reals of scratch that a fused step of m rows needs: a group of panels (gates.h) of m rows */
@@ -101,15 +102,15 @@ typedef struct {
 /* out[j - first] [i] += sum_n a[n][j] * b[n][i], first <= j < last, in blocks of FL_SUM_BLOCK rows */
 enum { FL_SUM_BLOCK = 96 }; /* 192 is 1-2 % faster, and its rounding error above torch's */
 typedef struct {
-  size_t n;              /* rows */
-  const void *a;         /* [n][a_row] reals; read */
+  size_t n;      /* rows */
+  const void *a; /* [n][a_row] reals; read */
   size_t a_row;
-  size_t first, last;    /* columns of a: rows of out */
-  const void *const *b;  /* [n] pointers to [columns] reals; read */
+  size_t first, last;   /* columns of a: rows of out */
+  const void *const *b; /* [n] pointers to [columns] reals; read */
   size_t columns;
-  void *out;             /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
-  size_t out_row;        /* at least columns, rounded up to FL_PANEL */
-  void *scratch;         /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
+  void *out;      /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
+  size_t out_row; /* at least columns, rounded up to FL_PANEL */
+  void *scratch;  /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
 } fl_outer;
 
 /* X(name, argument list) */

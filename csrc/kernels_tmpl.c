@@ -64,7 +64,8 @@ static void kernel_gates_forward(const fl_gates *g) {
       real *const h = (real *)g->h + r * units + u0;
       for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)g->z + (4 * r + j) * units + u0, n);
       size_t u = 0;
-      for (; u + VL <= n; u += VL) cell_pass(z + u, z + u + HALF, BLOCK, c + u, c + u + HALF, c_next + u, c_next + u + HALF);
+      for (; u + VL <= n; u += VL)
+        cell_pass(z + u, z + u + HALF, BLOCK, c + u, c + u + HALF, c_next + u, c_next + u + HALF);
       if (u < n) cell_pass_tail(z + u, BLOCK, c + u, c_next + u, n - u);
       for (u = 0; u + VL <= n; u += VL)
         output_pass(z + u, z + u + HALF, BLOCK, c_next + u, c_next + u + HALF, h + u, h + u + HALF);
@@ -77,7 +78,8 @@ static void kernel_gates_train(const fl_gates *g, void *out) {
   const size_t units = g->units;
   for (size_t r = 0; r < g->rows; r++) {
     const real *const c = (const real *)g->c + r * units;
-    real *const z = (real *)out + 4 * r * units, *const c_next = (real *)g->c_next + r * units, *const h = (real *)g->h + r * units;
+    real *const z = (real *)out + 4 * r * units, *const c_next = (real *)g->c_next + r * units,
+                *const h = (real *)g->h + r * units;
     copy_lanes(z, (const real *)g->z + 4 * r * units, 4 * units);
     size_t u = 0;
     for (; u + VL <= units; u += VL)
@@ -89,9 +91,12 @@ static void kernel_gates_train(const fl_gates *g, void *out) {
 static void kernel_gates_backward(const fl_gates_gradient *g) {
   const size_t units = g->units;
   for (size_t r = 0; r < g->rows; r++) {
-    const gradient_cell a = {(const real *)g->gates + 4 * r * units, (const real *)g->c_prev + r * units,
-                             (const real *)g->c + r * units,         (const real *)g->dh + r * units,
-                             (real *)g->dz + 4 * r * units,          (real *)g->dc + r * units,
+    const gradient_cell a = {(const real *)g->gates + 4 * r * units,
+                             (const real *)g->c_prev + r * units,
+                             (const real *)g->c + r * units,
+                             (const real *)g->dh + r * units,
+                             (real *)g->dz + 4 * r * units,
+                             (real *)g->dc + r * units,
                              NULL};
     const gradient_cell b = {a.z + HALF, a.c_prev + HALF, a.c + HALF, a.dh + HALF, a.dz + HALF, a.dc + HALF, NULL};
     size_t u = 0;
@@ -111,8 +116,9 @@ static void kernel_gates_backward(const fl_gates_gradient *g) {
 enum { MOST_FEW = 4 };
 
 /* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
-INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel, size_t panels,
-                             int down, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0, int add) {
+INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel,
+                             size_t panels, int down, const real *start, void *const *z, size_t z_at, size_t z_panel,
+                             size_t k0, int add) {
   /* four streams while they fit in half of L1 or there are rows to share them; else two */
   const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(real) <= 16384);
   for (size_t done = 0; done < panels;) {
@@ -199,7 +205,8 @@ static void panels_product(const fl_product *a, size_t first, size_t last, size_
         for (size_t done = 0; done < panels; done++) {
           const size_t p = a->down ? panels - 1 - done : done;
           const real *const wp = w + p * a->weights_panel;
-          const real *const next_panel = done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
+          const real *const next_panel =
+              done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
           const real *from = start ? start + p * FL_PANEL : NULL;
           for (size_t k0 = 0; k0 < k; k0 += block) {
             const size_t n = k - k0 < block ? k - k0 : block;
@@ -361,5 +368,5 @@ const fl_kernels TABLE = {
 #define FL_ENTRY(name, arguments) .name = kernel_##name,
     FL_KERNEL_LIST(FL_ENTRY)
 #undef FL_ENTRY
-    .ahead_rows = AHEAD_ROWS,
+        .ahead_rows = AHEAD_ROWS,
 };

@@ -40,7 +40,8 @@ static void pack_panel(char *to, const char *const *row, size_t k, size_t real) 
                        (w->bias_hh ? ((const type *)w->bias_hh)[row] : (type)0);
 
 /* not inlined: its additions must stay between the two writes of the floating-point environment */
-NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias, char *weights) {
+NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias,
+                                char *weights) {
   const size_t real = plan->real, I = layer->input_size, R = plan->R, H = plan->H;
   for (size_t p = 0; p < plan->panels; p++) {
     const char *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};

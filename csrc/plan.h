@@ -18,7 +18,7 @@ typedef struct {
 struct fl_plan {
   const fl_kernels *kernels;
   const char *isa;
-  size_t real;   /* bytes of one */
+  size_t real; /* bytes of one */
   size_t I, H, P, R, L, D;
   size_t panels;         /* of H units */
   size_t project_panels; /* of P outputs */

@@ -49,7 +49,8 @@ static void copy_or_zero(void *to, const void *from, size_t bytes) {
     memset(to, 0, bytes);
 }
 
-fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time, void *memory) {
+fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time,
+                      void *memory) {
   if (!(dropout >= 0 && dropout <= 1)) return NULL;
   fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
   for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
@@ -69,7 +70,8 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout,
   const size_t row = plan->I * plan->real;
   for (size_t s = 0; s < q->T; s++) {
     for (size_t b = 0; b < q->B; b++) {
-      memcpy(t->x + (s * q->B + b) * row, (const char *)q->input + (ptrdiff_t)s * q->input_t + (ptrdiff_t)b * q->input_b, row);
+      memcpy(t->x + (s * q->B + b) * row,
+             (const char *)q->input + (ptrdiff_t)s * q->input_t + (ptrdiff_t)b * q->input_b, row);
       if (t->resets) t->resets[s * q->B + b] = q->resets[(ptrdiff_t)s * q->resets_t + (ptrdiff_t)b * q->resets_b];
     }
   }
@@ -86,6 +88,7 @@ fl_status fl_forward_train(const fl_sequence *q, fl_tape *t, fl_pool *pool, void
   const fl_status status = fl_run_forward(plan, q, t, pool, workspace);
   for (size_t s = 0; status == FL_OK && s < q->T; s++)
     for (size_t b = 0; b < q->B; b++)
-      memcpy((char *)q->output + (ptrdiff_t)s * q->output_t + (ptrdiff_t)b * q->output_b, y + (s * q->B + b) * row, row);
+      memcpy((char *)q->output + (ptrdiff_t)s * q->output_t + (ptrdiff_t)b * q->output_b, y + (s * q->B + b) * row,
+             row);
   return status;
 }

@@ -11,24 +11,24 @@
 
 struct fl_tape {
   const fl_plan *plan;
-  size_t T, B, N;        /* N: steps of all rows together */
-  size_t longest;        /* steps of the longest row */
-  size_t *order;         /* [B] */
-  size_t *length;        /* [B] */
-  size_t *offset;        /* [T + 1] */
-  uint32_t *step;        /* [N]: s of row n */
-  char *x;               /* [T, B, I] */
-  char *h_0, *c_0;       /* [L*D, B, R], [L*D, B, H] */
-  char *y;               /* [L][T, B, D*R]: outputs of every layer */
-  char *dropped;         /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
-  char *gates;           /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
-  char *c;               /* [L*D][N][cell_row] */
-  uint8_t *resets;       /* [T, B] or NULL */
-  size_t gate_row;       /* reals of a row of gates: all panels and a line, since powers of two share cache sets */
-  size_t cell_row;       /* reals of a row of c */
+  size_t T, B, N;  /* N: steps of all rows together */
+  size_t longest;  /* steps of the longest row */
+  size_t *order;   /* [B] */
+  size_t *length;  /* [B] */
+  size_t *offset;  /* [T + 1] */
+  uint32_t *step;  /* [N]: s of row n */
+  char *x;         /* [T, B, I] */
+  char *h_0, *c_0; /* [L*D, B, R], [L*D, B, H] */
+  char *y;         /* [L][T, B, D*R]: outputs of every layer */
+  char *dropped;   /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
+  char *gates;     /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
+  char *c;         /* [L*D][N][cell_row] */
+  uint8_t *resets; /* [T, B] or NULL */
+  size_t gate_row; /* reals of a row of gates: all panels and a line, since powers of two share cache sets */
+  size_t cell_row; /* reals of a row of c */
   double dropout;
   uint64_t seed;
-  size_t time;           /* steps before this sequence, as the mask counts */
+  size_t time; /* steps before this sequence, as the mask counts */
 };
 
 /* reals from a layer and direction to the next */
@@ -41,7 +41,6 @@ static inline size_t fl_tape_cells(const fl_tape *t) {
 static inline size_t fl_tape_outputs(const fl_tape *t) {
   return t->T * t->B * t->plan->D * t->plan->R;
 }
-
 
 /* rows still running at step s, which exists */
 static inline size_t fl_tape_running(const fl_tape *t, size_t s) {
@@ -59,6 +58,7 @@ static inline int fl_tape_reset(const fl_tape *t, size_t s, size_t b) {
 }
 
 /* forward.c: fl_forward, into a tape or without one */
-fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
+fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
+                         void *workspace);
 
 #endif

@@ -12,8 +12,8 @@
 #include "os_threads.h"
 
 enum {
-  SPINS = 400,      /* about 10 us of pauses: longer than a phase of a small layer */
-  INDEX_BITS = 24,  /* a claim is (phase << INDEX_BITS) | blocks taken */
+  SPINS = 400,     /* about 10 us of pauses: longer than a phase of a small layer */
+  INDEX_BITS = 24, /* a claim is (phase << INDEX_BITS) | blocks taken */
 };
 
 typedef struct {
@@ -129,7 +129,8 @@ fl_status fl_pool_create(fl_pool **out, size_t threads) {
   pool->team.members = threads;
   pool->team.claims = fl_allocate(threads * sizeof(claim));
   pool->workers = fl_allocate(threads * sizeof *pool->workers);
-  const int lock = os_lock_init(&pool->lock), work = os_condition_init(&pool->work), idle = os_condition_init(&pool->idle);
+  const int lock = os_lock_init(&pool->lock), work = os_condition_init(&pool->work),
+            idle = os_condition_init(&pool->idle);
   fl_status status = pool->team.claims && pool->workers && lock && work && idle ? FL_OK : FL_ERROR_MEMORY;
   pool->started = 1;
   while (status == FL_OK && pool->started < threads) {

@@ -21,7 +21,7 @@ class Case:
     name: str
     T: int
     B: int
-    I: int  # noqa: E741  the letter of the shapes
+    I: int
     H: int
     P: int = 0
     num_layers: int = 1
@@ -212,6 +212,12 @@ SPEED_STEP = tuple(Case(f"step-h{n}", T=1, B=1, I=n, H=n) for n in (32, 64, 128,
 SPEED_SEQUENCE = tuple(Case(f"sequence-h{n}", T=100, B=1, I=n, H=n) for n in (32, 64, 128, 256, 512, 1024))
 SPEED_BATCH = tuple(Case(f"batch-h{n}", T=50, B=32, I=n, H=n) for n in (64, 128, 256, 512, 1024))
 SPEED = SPEED_STEP + SPEED_SEQUENCE + SPEED_BATCH
+# And what they time forward and backward: batches, one sequence alone, a large batch.
+SPEED_TRAINING = (
+    *(Case(f"training-h{n}", T=50, B=32, I=n, H=n) for n in (64, 128, 256, 512)),
+    Case("training-alone-h128", T=100, B=1, I=128, H=128),
+    Case("training-b128-h256", T=50, B=128, I=256, H=256),
+)
 
 
 @dataclass(frozen=True)
@@ -254,6 +260,11 @@ TOLERANCES: dict[str, Tolerance] = {
     ),
     "golden": Tolerance(
         2.2e-7, 4e-16, "Stored torch results of at most 8 inputs and 4 units: measured 8.7e-8 and 1.4e-16."
+    ),
+    "gradients, wide": Tolerance(
+        3.5e-6,
+        6e-15,
+        "SPEED_TRAINING, sums over up to 6400 rows, parameters by their largest: 1.3e-6, torch 1.6e-6, 2.5e-15.",
     ),
     "gates": Tolerance(
         6e-7, 1.2e-15, "Pre-activations given, so no sums: three activations and their products, 2.3e-7 and 4.9e-16."

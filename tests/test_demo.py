@@ -60,7 +60,8 @@ def to_cudnn(state_dict: dict[str, Array]) -> tuple[Array, Array, Array]:
 
 def random_layer(rng: np.random.Generator, inputs: int) -> dict[str, Array]:
     shapes = {"weight_ih_l0": (4 * H, inputs), "weight_hh_l0": (4 * H, H)} | dict.fromkeys(
-        ("bias_ih_l0", "bias_hh_l0"), (4 * H,))
+        ("bias_ih_l0", "bias_hh_l0"), (4 * H,)
+    )
     return {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
 
 
@@ -75,8 +76,12 @@ def files(layers: tuple[dict[str, Array], dict[str, Array]]) -> tuple[bytes, byt
     """Make a small model's two files, as the package has them."""
     rng = np.random.default_rng(1)
     size = len(CHARACTERS) + 2  # the padding and the edge
-    shapes = {"embedding/embedding/embeddings:0": (size, E), "attention/attention/attention_W:0": (E + 2 * H, 1),
-              "output/output/kernel:0": (E + 2 * H, size), "output/output/bias:0": (size,)}
+    shapes = {
+        "embedding/embedding/embeddings:0": (size, E),
+        "attention/attention/attention_W:0": (E + 2 * H, 1),
+        "output/output/kernel:0": (E + 2 * H, size),
+        "output/output/bias:0": (size,),
+    }
     arrays = {name: rng.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
     for name, layer in zip(("rnn_1", "rnn_2"), layers, strict=True):
         for part, array in zip(("kernel", "recurrent_kernel", "bias"), to_cudnn(layer), strict=True):
@@ -187,7 +192,13 @@ def test_draw() -> None:
     log_probabilities = np.log(np.array([0.5, 0.125, 0.25, 0.125]))
     assert generate.draw(log_probabilities, 0, 0.9) == 2  # never the padding, however likely
     assert [generate.draw(log_probabilities, 1, u) for u in (0.0, 0.24, 0.26, 0.74, 0.76, np.nextafter(1, 0))] == [
-        1, 1, 2, 2, 3, 3]
+        1,
+        1,
+        2,
+        2,
+        3,
+        3,
+    ]
 
 
 # ------------------------------------------------------------------------------------------------------ fetching
@@ -226,8 +237,10 @@ def test_fetching_runs_no_code_of_the_package(monkeypatch: pytest.MonkeyPatch, t
     pytest.importorskip("pip", reason="the demo downloads with pip")
     mark, source = tmp_path / "mark", tmp_path / fetch.ARCHIVE
     with tarfile.open(source, "w:gz") as tar:
-        for name, text in (("setup.py", f"open({str(mark)!r}, 'w').close()\n"),
-                           ("PKG-INFO", f"Metadata-Version: 2.1\nName: {fetch.PACKAGE}\nVersion: {fetch.VERSION}\n")):
+        for name, text in (
+            ("setup.py", f"open({str(mark)!r}, 'w').close()\n"),
+            ("PKG-INFO", f"Metadata-Version: 2.1\nName: {fetch.PACKAGE}\nVersion: {fetch.VERSION}\n"),
+        ):
             member = tarfile.TarInfo(f"{fetch.PACKAGE}-{fetch.VERSION}/{name}")
             member.size = len(text.encode())
             tar.addfile(member, io.BytesIO(text.encode()))
@@ -251,8 +264,9 @@ def published() -> weights.Weights:
         archive = fetch.fetch()
     except fetch.FetchError as error:
         pytest.skip(f"the published model is not cached and cannot be fetched: {error}")
-    return weights.load_weights(*(fetch.read_member(archive, name) for name in
-                                  (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER)))
+    return weights.load_weights(
+        *(fetch.read_member(archive, name) for name in (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER))
+    )
 
 
 def loss(some_weights: weights.Weights, some_texts: list[str]) -> float:
@@ -309,5 +323,12 @@ def test_bad_texts(tmp_path: Path) -> None:
 
 def run_demo(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Run the demo as its users do."""
-    return subprocess.run([sys.executable, str(EXAMPLES / "textgen"), *arguments], capture_output=True, text=True,
-                          encoding="utf-8", env={**os.environ, "PYTHONIOENCODING": "utf-8"}, timeout=300, check=False)
+    return subprocess.run(
+        [sys.executable, str(EXAMPLES / "textgen"), *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        timeout=300,
+        check=False,
+    )

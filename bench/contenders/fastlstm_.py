@@ -6,7 +6,7 @@ import numpy as np
 
 import fastlstm
 from bench.contenders import Answer, Loop
-from bench.works import Array, Data, Work
+from bench.works import GRADIENTS, Array, Data, Work
 
 label = "fastlstm"
 
@@ -43,6 +43,8 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
         return _cell(work, data)
     if work.kind.startswith("step"):
         return _step(work, data)
+    if work.kind in {"training", "repack"}:
+        return _training(work, data)
     return _sequence(work, data)
 
 
@@ -65,6 +67,29 @@ def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
         return output
 
     return loop, answer
+
+
+def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
+    lstm, x, grad_output = _lstm(work, data), data.x, data.grad_output
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            _, _, tape = lstm.forward(x)
+            assert tape is not None
+            lstm.backward(tape, grad_output)
+
+    def loop_repack(n: int) -> None:
+        for _ in repeat(None, n):
+            lstm.load_state_dict(data.weights)
+
+    def answer() -> Array:
+        _, _, tape = lstm.forward(x)
+        assert tape is not None
+        gradients = lstm.backward(tape, grad_output)
+        named = {"input": gradients.input} | gradients.parameters
+        return np.concatenate([named[name].ravel() for name in GRADIENTS])
+
+    return loop if work.kind == "training" else loop_repack, answer
 
 
 def _step(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -1,4 +1,4 @@
-"""PyTorch, under inference_mode: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step."""
+"""PyTorch: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step, both under inference_mode; autograd for training."""
 
 from itertools import repeat
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from bench.contenders import Answer, Loop
-from bench.works import Array, Data, Work
+from bench.works import GRADIENTS, Array, Data, Work
 
 label = "torch"
 
@@ -42,6 +42,8 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
         return _activation(work, data)
     if work.kind == "step_cell":
         return _step(work, data)
+    if work.kind == "training":
+        return _training(work, data)
     return _sequence(work, data)
 
 
@@ -66,6 +68,29 @@ def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
                 output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, total_length=work.case.T)
             result: Array = output.numpy()
             return result
+
+    return loop, answer
+
+
+def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
+    lstm = torch.nn.LSTM(work.case.I, work.case.H).train()
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
+    x, grad_output = torch.from_numpy(data.x).requires_grad_(), torch.from_numpy(data.grad_output)
+    wanted = {"input": x} | dict(lstm.named_parameters())
+    inputs = [wanted[name] for name in GRADIENTS]
+
+    # autograd.grad and not backward(), which would also add to the gradients of the call before.
+    def loop(n: int) -> None:
+        torch.set_num_threads(work.threads)
+        for _ in repeat(None, n):
+            output, _ = lstm(x)
+            torch.autograd.grad(output, inputs, grad_output)
+
+    def answer() -> Array:
+        torch.set_num_threads(work.threads)
+        output, _ = lstm(x)
+        gradients = torch.autograd.grad(output, inputs, grad_output)
+        return np.concatenate([gradient.numpy().ravel() for gradient in gradients])
 
     return loop, answer
 

@@ -43,8 +43,9 @@ class Checker:
                 raise BreachError(f"{who}: {name} has shape {numbers.shape}, the float64 reference {wanted.shape}.")
             error = float(np.max(np.abs(numbers - wanted), initial=0.0))
             if not error <= BOUNDS[name]:  # so that NaN is a breach, too
-                raise BreachError(f"{who}: {name} is {error:.2e} away from the float64 reference; "
-                                  f"allowed {BOUNDS[name]:.1e}.")
+                raise BreachError(
+                    f"{who}: {name} is {error:.2e} away from the float64 reference; allowed {BOUNDS[name]:.1e}."
+                )
             self.worst[name] = max(self.worst[name], error)
             self.compared += numbers.size
         return exact

@@ -68,11 +68,20 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--length", type=_count, default=300, help="characters to write")
-    parser.add_argument("--temperature", type=_temperature, default=0.5,
-                        help="0 always takes the likeliest character, 1 draws as the model says, more is wilder")
+    parser.add_argument(
+        "--temperature",
+        type=_temperature,
+        default=0.5,
+        help="0 always takes the likeliest character, 1 draws as the model says, more is wilder",
+    )
     parser.add_argument("--seed", type=_seed, default=1, help="the same seed writes the same text")
-    parser.add_argument("--text", type=Path, metavar="FILE", default=argparse.SUPPRESS,
-                        help="UTF-8 English to score (default: the Zen of Python, which is in every Python)")
+    parser.add_argument(
+        "--text",
+        type=Path,
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help="UTF-8 English to score (default: the Zen of Python, which is in every Python)",
+    )
     return parser.parse_args(arguments)
 
 
@@ -100,9 +109,11 @@ def _run(options: argparse.Namespace) -> int:
     weights = _load()
     checker = Checker(weights)
     model = TextModel(weights, fastlstm_engine(weights))
-    print(f"fastlstm on {fastlstm.isa()}, one thread; model: {PACKAGE} {VERSION}, two LSTM layers "
-          f"{weights.embedding.shape[1]} -> {weights.lstm_1['weight_hh_l0'].shape[1]} -> "
-          f"{weights.lstm_2['weight_hh_l0'].shape[1]}\n")
+    print(
+        f"fastlstm on {fastlstm.isa()}, one thread; model: {PACKAGE} {VERSION}, two LSTM layers "
+        f"{weights.embedding.shape[1]} -> {weights.lstm_1['weight_hh_l0'].shape[1]} -> "
+        f"{weights.lstm_2['weight_hh_l0'].shape[1]}\n"
+    )
     _score(model, checker, name, texts)
     written = _write(model, checker, options)
     _report(checker)
@@ -133,8 +144,10 @@ def _load() -> Weights:
     try:
         importlib.import_module("h5py")  # before anything is downloaded: the model cannot be read without it
     except ImportError as error:
-        raise MissingError("The Python package 'h5py' is missing, which reads the model's file. "
-                      "`make demo` installs it, and so does `pip install h5py`.") from error
+        raise MissingError(
+            "The Python package 'h5py' is missing, which reads the model's file. "
+            "`make demo` installs it, and so does `pip install h5py`."
+        ) from error
     archive = fetch()
     return load_weights(read_member(archive, WEIGHTS_MEMBER), read_member(archive, VOCABULARY_MEMBER))
 
@@ -156,8 +169,10 @@ def _score(model: TextModel, checker: Checker, name: str, texts: Sequence[str]) 
         loss += _nats(used, wanted)
         exact_loss += _nats(exact, wanted)
     loss, exact_loss = loss / len(answers), exact_loss / len(answers)
-    print(f"Scored {name}: {len(answers)} characters, {loss:.4f} nats a character (float64: {exact_loss:.4f}); "
-          f"{len(answers) / seconds:,.0f} characters/s in batches of {BATCH}")
+    print(
+        f"Scored {name}: {len(answers)} characters, {loss:.4f} nats a character (float64: {exact_loss:.4f}); "
+        f"{len(answers) / seconds:,.0f} characters/s in batches of {BATCH}"
+    )
     if any(unknown):
         print(f"({sum(unknown)} characters that the model does not know were left out)")
     return loss
@@ -177,8 +192,10 @@ def _write(model: TextModel, checker: Checker, options: argparse.Namespace) -> W
         print(character if character == "\n" or character.isprintable() else "?", end="", flush=True)
 
     written = write(model, checker, options.length, options.temperature, options.seed, show)
-    print(f"\n\nWrote {options.length} characters at {options.length / written.seconds:,.0f} characters/s; "
-          f"float64 would have drawn the same character {written.same_draws} times of {options.length}")
+    print(
+        f"\n\nWrote {options.length} characters at {options.length / written.seconds:,.0f} characters/s; "
+        f"float64 would have drawn the same character {written.same_draws} times of {options.length}"
+    )
     return written
 
 

@@ -57,8 +57,10 @@ def _fastlstm_layer(state_dict: StateDict) -> fastlstm.LSTM:
 
 def numpy_engine(weights: Weights, dtype: type[np.floating[Any]] = np.float32) -> Engine:
     """Use the readable reference, in float32 as a baseline for time or in float64 as the judge of all others."""
-    first, second = ({name: array.astype(dtype) for name, array in state_dict.items()}
-                     for state_dict in (weights.lstm_1, weights.lstm_2))
+    first, second = (
+        {name: array.astype(dtype) for name, array in state_dict.items()}
+        for state_dict in (weights.lstm_1, weights.lstm_2)
+    )
 
     def run(x: Floats) -> tuple[Floats, Floats]:
         h1, _ = reference.lstm_forward(x.astype(dtype), None, first, num_layers=1)
@@ -94,19 +96,33 @@ def onnxruntime_engine(weights: Weights) -> Engine:
     make, from_array = onnx.helper, onnx.numpy_helper.from_array
     nodes, constants = [], []
     for number, state_dict in ((1, weights.lstm_1), (2, weights.lstm_2)):
-        w, u, b, c = (_onnx_gates(state_dict[name]) for name in
-                      ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
-        constants += [from_array(w[None], f"W{number}"), from_array(u[None], f"R{number}"),
-                      from_array(np.concatenate([b, c])[None], f"B{number}"),
-                      from_array(np.array([1], np.int64), f"axis{number}")]
-        nodes += [make.make_node("LSTM", [f"h{number - 1}", f"W{number}", f"R{number}", f"B{number}"], [f"Y{number}"],
-                                 hidden_size=u.shape[1]),
-                  # Y is [T, D, B, H]: the axis of the directions goes
-                  make.make_node("Squeeze", [f"Y{number}", f"axis{number}"], [f"h{number}"])]
+        w, u, b, c = (
+            _onnx_gates(state_dict[name]) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+        )
+        constants += [
+            from_array(w[None], f"W{number}"),
+            from_array(u[None], f"R{number}"),
+            from_array(np.concatenate([b, c])[None], f"B{number}"),
+            from_array(np.array([1], np.int64), f"axis{number}"),
+        ]
+        nodes += [
+            make.make_node(
+                "LSTM",
+                [f"h{number - 1}", f"W{number}", f"R{number}", f"B{number}"],
+                [f"Y{number}"],
+                hidden_size=u.shape[1],
+            ),
+            # Y is [T, D, B, H]: the axis of the directions goes
+            make.make_node("Squeeze", [f"Y{number}", f"axis{number}"], [f"h{number}"]),
+        ]
     single = onnx.TensorProto.FLOAT
-    graph = make.make_graph(nodes, "two_lstm_layers",
-                            [make.make_tensor_value_info("h0", single, ["T", "B", weights.embedding.shape[1]])],
-                            [make.make_tensor_value_info(name, single, None) for name in ("h1", "h2")], constants)
+    graph = make.make_graph(
+        nodes,
+        "two_lstm_layers",
+        [make.make_tensor_value_info("h0", single, ["T", "B", weights.embedding.shape[1]])],
+        [make.make_tensor_value_info(name, single, None) for name in ("h1", "h2")],
+        constants,
+    )
     model = make.make_model(graph, opset_imports=[make.make_opsetid("", 14)], ir_version=8)
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1

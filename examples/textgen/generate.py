@@ -39,8 +39,9 @@ def draw(log_probabilities: Floats, temperature: float, uniform: float) -> int:
     return min(int(np.searchsorted(line, uniform * line[-1], side="right")), scores.size - 1)
 
 
-def write(model: TextModel, checker: Checker, length: int, temperature: float, seed: int,
-          show: Callable[[str], None]) -> Written:
+def write(
+    model: TextModel, checker: Checker, length: int, temperature: float, seed: int, show: Callable[[str], None]
+) -> Written:
     """Write `length` characters, handing each to `show` as it is made; an ended text is followed by a new one.
 
     The clock runs for the model and the draw, not for the terminal and not for the check.
@@ -74,8 +75,10 @@ def _settle(pending: list[tuple[Numbers, Activations, float, int]], checker: Che
     windows = np.concatenate([shown for shown, _, _, _ in pending])
     parts = [answer.named() for _, answer, _, _ in pending]
     # The layers' outputs are [T, B, H], the rest begins with B: the axis of the batch differs.
-    used = Activations(**{name: np.concatenate([part[name] for part in parts], axis=parts[0][name].ndim - 2)
-                          for name in parts[0]})
+    used = Activations(
+        **{name: np.concatenate([part[name] for part in parts], axis=parts[0][name].ndim - 2) for name in parts[0]}
+    )
     exact = checker.check(windows, used, "writing").log_probabilities
-    return sum(draw(row, temperature, uniform) == number
-               for row, (_, _, uniform, number) in zip(exact, pending, strict=True))
+    return sum(
+        draw(row, temperature, uniform) == number for row, (_, _, uniform, number) in zip(exact, pending, strict=True)
+    )

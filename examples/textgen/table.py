@@ -25,8 +25,13 @@ def show(rows: Mapping[str, Timing | str]) -> None:
 
 
 def _cells(name: str, timing: Timing, baseline: Timing) -> tuple[str, ...]:
-    return (name, f"{timing.characters_per_second:,.0f}", f"{timing.seconds_per_step * 1e6:.2f}",
-            f"{baseline.seconds_per_step / timing.seconds_per_step:.1f}", f"{timing.error:.1e}")
+    return (
+        name,
+        f"{timing.characters_per_second:,.0f}",
+        f"{timing.seconds_per_step * 1e6:.2f}",
+        f"{baseline.seconds_per_step / timing.seconds_per_step:.1f}",
+        f"{timing.error:.1e}",
+    )
 
 
 def _rich(cells: Sequence[tuple[str, ...]]) -> bool:

@@ -50,5 +50,7 @@ def window(numbers: list[int]) -> Numbers:
 def questions(encoded: Iterable[list[int]]) -> tuple[Numbers, Numbers]:
     """Make each position of each text a question: windows [N, 40], and the character that did come next [N]."""
     asked = [(window(numbers[:end]), numbers[end]) for numbers in encoded for end in range(1, len(numbers))]
-    return (np.array([shown for shown, _ in asked], dtype=np.int64).reshape(-1, WINDOW),
-            np.array([answer for _, answer in asked], dtype=np.int64))
+    return (
+        np.array([shown for shown, _ in asked], dtype=np.int64).reshape(-1, WINDOW),
+        np.array([answer for _, answer in asked], dtype=np.int64),
+    )

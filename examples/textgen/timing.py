@@ -55,8 +55,9 @@ def measure(weights: Weights, windows: Numbers, rounds: int) -> dict[str, Timing
             whole[name].append(_clock(model, question))
             layers[name].append(_clock(model.engine, x))
     for name, (_, error_of_h) in ready.items():
-        rows[name] = Timing(1 / statistics.median(whole[name]),
-                            statistics.median(layers[name]) / (LAYERS * WINDOW), error_of_h)
+        rows[name] = Timing(
+            1 / statistics.median(whole[name]), statistics.median(layers[name]) / (LAYERS * WINDOW), error_of_h
+        )
     return {name: rows[name] for name in ENGINES}
 
 
@@ -80,6 +81,8 @@ def same_bits(weights: Weights, windows: Numbers) -> bool:
     together = ENGINES["fastlstm"](weights)(x)
     by_step = ENGINES["fastlstm.Stream"](weights)(x)
     alone = [ENGINES["fastlstm"](weights)(np.ascontiguousarray(x[:, row : row + 1])) for row in range(x.shape[1])]
-    return all(np.array_equal(together[layer], by_step[layer])
-               and np.array_equal(together[layer], np.concatenate([one[layer] for one in alone], axis=1))
-               for layer in range(LAYERS))
+    return all(
+        np.array_equal(together[layer], by_step[layer])
+        and np.array_equal(together[layer], np.concatenate([one[layer] for one in alone], axis=1))
+        for layer in range(LAYERS)
+    )

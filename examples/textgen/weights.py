@@ -57,8 +57,12 @@ def cudnn_to_torch(kernel: Singles, recurrent_kernel: Singles, bias: Singles) ->
     def gates(blocks: Singles) -> Singles:
         return np.concatenate([block.reshape(size, -1) for block in np.split(blocks, 4, axis=1)])
 
-    return {"weight_ih_l0": gates(kernel), "weight_hh_l0": gates(recurrent_kernel),
-            "bias_ih_l0": bias[: 4 * size].copy(), "bias_hh_l0": bias[4 * size :].copy()}
+    return {
+        "weight_ih_l0": gates(kernel),
+        "weight_hh_l0": gates(recurrent_kernel),
+        "bias_ih_l0": bias[: 4 * size].copy(),
+        "bias_hh_l0": bias[4 * size :].copy(),
+    }
 
 
 def load_weights(hdf5: bytes, vocabulary_json: bytes) -> Weights:

@@ -10,16 +10,17 @@
 
 from . import reference
 from ._activations import gates_backward, gates_forward, sigmoid, tanh
+from ._cell import LSTMCell
 from ._isa import isa, isas, show_config
-from ._layers import LSTM, LSTMCell
+from ._layers import LSTM
 from ._streams import Stream
 from ._training import Gradients, SparseTape, Tape
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "Gradients",
     "LSTM",
+    "Gradients",
     "LSTMCell",
     "SparseTape",
     "Stream",

@@ -38,8 +38,8 @@ def sigmoid(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -
 
     Notes
     -----
-    float32: at most 1.72 ULP over all inputs; 0 below -87.68, where the result is subnormal. float64: at most 2 ULP, sampled;
-    0 below -708.75. NaN stays NaN. Source: ``csrc/activations.h``.
+    float32: at most 1.72 ULP over all inputs; 0 below -87.68, where the result is subnormal. float64: at most 2 ULP,
+    sampled; 0 below -708.75. NaN stays NaN. Source: ``csrc/activations.h``.
 
     Examples
     --------
@@ -57,8 +57,8 @@ def tanh(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> A
 
     Notes
     -----
-    float32: at most 1.96 ULP over all inputs. float64: at most 2.25 ULP, sampled. Odd to the bit; keeps -0 and subnormals;
-    saturates to exactly -1 and 1. NaN stays NaN. Source: ``csrc/activations.h``.
+    float32: at most 1.96 ULP over all inputs. float64: at most 2.25 ULP, sampled. Odd to the bit; keeps -0 and
+    subnormals; saturates to exactly -1 and 1. NaN stays NaN. Source: ``csrc/activations.h``.
 
     Examples
     --------
@@ -109,7 +109,8 @@ def gates_forward(
     c : array_like [..., H]
         The cell state, of the same dtype and leading shape.
     gates : array [..., 4H], optional
-        Where to write i, f, g, o, for `gates_backward` or to look at: contiguous, of the same dtype, overlapping no input.
+        Where to write i, f, g, o, for `gates_backward` or to look at: contiguous, of the same dtype, overlapping no
+        input.
     isa : str, optional
         Instruction set to run on; the bits do not depend on it.
 
@@ -225,7 +226,8 @@ def gates_backward(
         _checks.shape(array, argument, (*base.shape[:-1], width * units), "(..., 4H)" if width == 4 else "(..., H)")
         arrays.append(np.ascontiguousarray(array))
     grad_z, grad_c_prev = np.empty_like(arrays[0]), np.array(arrays[4])
-    _core.run_gates_backward(*arrays[:4], grad_z, grad_c_prev, rows, units, name)
+    gates_, before, after, dh, _ = arrays
+    _core.run_gates_backward(gates_, before, after, dh, grad_z, grad_c_prev, rows, units, name)
     return grad_z, grad_c_prev
 
 

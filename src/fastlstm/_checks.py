@@ -1,4 +1,4 @@
-"""Arguments, checked: every error names the argument, what was expected and what came. Only here and in the layers is raised."""
+"""Arguments, checked: every error names the argument, what was expected and what came."""
 
 from __future__ import annotations
 
@@ -61,12 +61,14 @@ def flag(value: object, name: str) -> bool:
 
 
 def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
-    """View an argument as an array of exactly this dtype. Sequences of plain numbers, which have no dtype, are converted."""
+    """View an argument as an array of exactly this dtype. Sequences of numbers, which have no dtype, are converted."""
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
     array = read(value, name, str(dtype))
     if isinstance(value, list | tuple | int | float) and array.dtype.kind in "iuf":
-        other = next((item.dtype for item in leaves(value) if isinstance(item, np.ndarray) and item.dtype != dtype), dtype)
+        other = next(
+            (item.dtype for item in leaves(value) if isinstance(item, np.ndarray) and item.dtype != dtype), dtype
+        )
         array = array.astype(other, copy=False)
     if array.dtype != dtype:
         raise TypeError(
@@ -106,7 +108,7 @@ def readable(array: Array) -> Array:
     """Return the array itself where C can read it: aligned, and its last axis contiguous; else a copy."""
     if array.flags.aligned and (array.shape[-1] < 2 or array.strides[-1] == array.itemsize):
         return array
-    return np.require(array, requirements="CA")
+    return np.require(array, requirements=("C", "A"))
 
 
 def output(
@@ -134,7 +136,7 @@ def output(
 
 
 def _overlaps_itself(array: Array) -> bool:
-    """Do its strides, smallest first, step over less than what the smaller ones span?"""
+    """Tell whether elements share memory: a stride that is less than what the smaller strides span."""
     span = array.itemsize
     for stride, n in sorted((abs(stride), n) for stride, n in zip(array.strides, array.shape, strict=True) if n > 1):
         if stride < span:
@@ -146,7 +148,7 @@ def _overlaps_itself(array: Array) -> bool:
 def overlap(a: Array, b: Array) -> bool:
     """Do two arrays share an element? Where that is hard to tell, yes."""
     try:
-        return np.shares_memory(a, b, max_work=10_000)
+        return np.shares_memory(a, b, max_work=10_000)  # type: ignore[arg-type]  # any number, says NumPy's own text
     except np.exceptions.TooHardError:
         return True
 

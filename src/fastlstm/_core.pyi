@@ -1,18 +1,15 @@
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[Any]
-States = tuple[Array, Array]
+Array: TypeAlias = NDArray[Any]
+States: TypeAlias = tuple[Array, Array]
 
 def isa_names() -> list[str]: ...
 def isa_description(name: str) -> str: ...
 def activation(is_tanh: bool, x: object, out: object, isa: bytes) -> Array | None: ...
-def run_gates_forward(
-    z: Array, c: Array, c_next: Array, h: Array, rows: int, units: int, isa: bytes
-) -> None: ...
-
+def run_gates_forward(z: Array, c: Array, c_next: Array, h: Array, rows: int, units: int, isa: bytes) -> None: ...
 def run_gates_train(
     z: Array, c: Array, c_next: Array, h: Array, gates: Array, rows: int, units: int, isa: bytes
 ) -> None: ...

@@ -28,8 +28,8 @@ def isas() -> list[str]:
 def isa() -> str:
     """Name the instruction set that new objects use: the best one, or what ``FASTLSTM_ISA`` names.
 
-    ``FASTLSTM_ISA`` is read once, when an instruction set is first needed. A layer made with ``isa=`` goes its own way; its
-    ``isa`` attribute tells what it runs on.
+    ``FASTLSTM_ISA`` is read once, when an instruction set is first needed. A layer made with ``isa=`` goes its own
+    way; its ``isa`` attribute tells what it runs on.
 
     Returns
     -------

@@ -1,171 +1,21 @@
-"""LSTM and LSTMCell: torch's names, shapes and defaults over NumPy arrays."""
+"""LSTM: torch's names, shapes and defaults over NumPy arrays."""
 
 from __future__ import annotations
 
 import secrets
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from . import _checks, _core, _isa, _parameters, _training
 from ._streams import Stream
 from ._training import Gradients, SparseTape, Tape
-
-Array = NDArray[Any]
-States = tuple[Array, Array]
+from ._weights import Array, Settings, States, Weights
 
 
-class _Settings(NamedTuple):
-    """What a layer was made with; fixed, since the packed weights have these sizes."""
-
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bias: bool
-    batch_first: bool
-    dropout: float
-    bidirectional: bool
-    proj_size: int
-    dtype: np.dtype[Any]
-    threads: int
-    isa: str | None
-
-
-class _Weights:
-    """What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
-
-    _settings: _Settings
-    _parameters: dict[str, Array]
-    _plan: _core.Plan
-
-    def _shapes(self) -> _parameters.Shapes:
-        raise NotImplementedError
-
-    def _suffixes(self) -> list[str]:
-        raise NotImplementedError
-
-    def _use(self, parameters: dict[str, Array]) -> None:
-        """Pack first, then swap: calls that are under way finish with the old weights, an error leaves them in place."""
-        s = self._settings
-        rows = [
-            tuple(
-                parameters.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
-            )
-            for suffix in self._suffixes()
-        ]
-        directions = 2 if s.bidirectional else 1
-        name = _isa.resolve(s.isa)
-        bits = s.dtype.itemsize * 8
-        memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
-        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name, memory)
-        self._plan, self._parameters = plan, parameters
-
-    @property
-    def input_size(self) -> int:
-        """I: features of an input."""
-        return self._settings.input_size
-
-    @property
-    def hidden_size(self) -> int:
-        """H: hidden units."""
-        return self._settings.hidden_size
-
-    @property
-    def bias(self) -> bool:
-        """Whether there are bias parameters."""
-        return self._settings.bias
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """float32 or float64: of parameters, inputs, states and outputs."""
-        return self._settings.dtype
-
-    @property
-    def isa(self) -> str:
-        """The instruction set that this object runs on."""
-        return self._plan.isa
-
-    def state_dict(self) -> dict[str, Array]:
-        """Return the parameters under torch's names, gates in the order i, f, g, o.
-
-        Returns
-        -------
-        dict of str to array
-            Read-only arrays, not copies. New weights come in through `load_state_dict`.
-
-        Examples
-        --------
-        >>> import fastlstm
-        >>> {name: array.shape for name, array in fastlstm.LSTM(4, 3).state_dict().items()}
-        {'weight_ih_l0': (12, 4), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
-        """
-        return dict(self._parameters)
-
-    def load_state_dict(self, state_dict: object) -> None:
-        """Take all parameters from a mapping with torch's names; anything that `numpy.asarray` reads will do.
-
-        Parameters
-        ----------
-        state_dict : mapping of str to array_like
-            Exactly the names of `state_dict`, each of its shape and of the layer's dtype. The values are copied.
-
-        Raises
-        ------
-        TypeError
-            For something that is not a mapping, or a wrong dtype.
-        ValueError
-            For missing or unexpected names, or a wrong shape. The layer keeps its weights then.
-
-        Notes
-        -----
-        Calls that are under way in other threads finish with the old weights; streams keep theirs.
-
-        Examples
-        --------
-        >>> import fastlstm
-        >>> a, b = fastlstm.LSTM(4, 3), fastlstm.LSTM(4, 3)
-        >>> a.load_state_dict(b.state_dict())
-        """
-        self._use(_parameters.loaded(state_dict, self._shapes(), self._settings.dtype))
-
-    def __getattr__(self, name: str) -> Any:
-        parameters = self.__dict__.get("_parameters", {})
-        if name in parameters:
-            return parameters[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if name in self.__dict__.get("_parameters", ()):
-            raise AttributeError(f"{name} cannot be assigned: new weights come in through load_state_dict")
-        super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters]
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self._settings = _Settings(*state["settings"])
-        self._use(_parameters.loaded(state["parameters"], self._shapes(), self._settings.dtype))
-
-    def _repr(self, names: tuple[str, ...]) -> str:
-        """Write as torch writes: sizes, then what is not the default."""
-        s = self._settings
-        defaults = {"proj_size": 0, "num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0}
-        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None}
-        told = [str(s.input_size), str(s.hidden_size)]
-        for name in names:
-            value = getattr(s, name)
-            if value != defaults[name]:
-                told.append(f"{name}={str(value)!r}" if name == "dtype" else f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(told)})"
-
-
-class LSTM(_Weights):
+class LSTM(Weights):
     """A stack of LSTM layers with torch's arguments, shapes and defaults.
 
     Each layer computes, for every step of every row::
@@ -217,8 +67,8 @@ class LSTM(_Weights):
 
     Notes
     -----
-    An output depends on the weights, the state and the inputs of its own row and time: never on the batch it travels in, on
-    threads, on how a sequence is cut into calls, or on the CPU. Many threads may call one object at once.
+    An output depends on the weights, the state and the inputs of its own row and time: never on the batch it travels
+    in, on threads, on how a sequence is cut into calls, or on the CPU. Many threads may call one object at once.
 
     Examples
     --------
@@ -247,7 +97,7 @@ class LSTM(_Weights):
         seed: int | None = None,
         isa: str | None = None,
     ) -> None:
-        self._settings = _Settings(
+        self._settings = Settings(
             input_size=_checks.size(input_size, "input_size"),
             hidden_size=_checks.size(hidden_size, "hidden_size"),
             num_layers=_checks.size(num_layers, "num_layers"),
@@ -262,13 +112,15 @@ class LSTM(_Weights):
         )
         s = self._settings
         if s.proj_size < 0:
-            raise ValueError(f"proj_size should be a positive integer or zero to disable projections, got: {s.proj_size}")
+            raise ValueError(
+                f"proj_size should be a positive integer or zero to disable projections, got: {s.proj_size}"
+            )
         if s.proj_size >= s.hidden_size:
             raise ValueError(f"proj_size has to be smaller than hidden_size, got: {s.proj_size} and {s.hidden_size}")
         if s.dropout > 0 and s.num_layers == 1:
             warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects num_layers "
-                f"greater than 1, but got dropout={s.dropout} and num_layers=1",
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={s.dropout} and num_layers=1",
                 stacklevel=2,
             )
         _isa.resolve(isa)
@@ -318,7 +170,7 @@ class LSTM(_Weights):
         return shapes
 
     def _pool(self) -> _core.Pool | None:
-        """The worker threads, started when first needed. Two threads that come first at once: one pool stays."""
+        """Return the workers, started when first needed. Two threads that come first at once: one pool stays."""
         if self._settings.threads == 1:
             return None
         pool = self.__dict__.get("_workers")
@@ -344,11 +196,12 @@ class LSTM(_Weights):
         hx : pair of arrays (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
             The initial state, zeros if not given; [L*D, R] and [L*D, H] for unbatched input.
         lengths : array of int [B], optional
-            How many steps each row has, 0..T in any order. Outputs past a row's length are 0; h_n and c_n are those of its
-            last step (its first in time, for the reverse direction); a row of length 0 passes its state through. Steps past
-            the lengths cost nothing. One integer for unbatched input.
+            How many steps each row has, 0..T in any order. Outputs past a row's length are 0; h_n and c_n are those
+            of its last step (its first in time, for the reverse direction); a row of length 0 passes its state
+            through. Steps past the lengths cost nothing. One integer for unbatched input.
         resets : array of bool [T, B], [B, T] with batch_first, or [T] unbatched; optional
-            Where a row's state is set to zero before a step; the same as running the pieces one by one. Unidirectional only.
+            Where a row's state is set to zero before a step; the same as running the pieces one by one.
+            Unidirectional only.
         out : array, optional
             Where to write the output: its shape, the layer's dtype, any strides, overlapping no input.
 
@@ -401,8 +254,8 @@ class LSTM(_Weights):
         train : bool
             False: no dropout, and no tape.
         seed : int, optional
-            For the dropout mask, which depends on it and on layer, time, row and unit, and on nothing else; 0..2^64-1. Fresh
-            from the operating system if not given; ``tape.seed`` tells.
+            For the dropout mask, which depends on it and on layer, time, row and unit, and on nothing else;
+            0..2^64-1. Fresh from the operating system if not given; ``tape.seed`` tells.
         keep_every : int, optional
             k: keep the state every k steps only, and run each piece forward again in the backward pass: a third more
             time for less memory on long sequences. Unidirectional only.
@@ -421,9 +274,9 @@ class LSTM(_Weights):
 
         Notes
         -----
-        A tape takes about ``L * D * N * (5 H + 32) + T * B * (I + L * D * R)`` numbers, N being the steps of all rows together;
-        ``tape.nbytes`` tells exactly. With `keep_every` it is ``T * B * I + ceil(T / k) * L * B * (R + H)`` numbers, and
-        the tape of k steps while backward runs.
+        A tape takes about ``L * D * N * (5 H + 32) + T * B * (I + L * D * R)`` numbers, N being the steps of all rows
+        together; ``tape.nbytes`` tells exactly. With `keep_every` it is ``T * B * I + ceil(T / k) * L * B * (R + H)``
+        numbers, and the tape of k steps while backward runs.
 
         Examples
         --------
@@ -489,11 +342,12 @@ class LSTM(_Weights):
 
         Notes
         -----
-        Weight gradients are sums over all rows of all steps, in blocks of 96, in one order: the same bits for any number of
-        threads and on every CPU. The gradient of a row's input does not depend on the other rows. NaN stays in its row, and
-        reaches the weights' gradients.
+        Weight gradients are sums over all rows of all steps, in blocks of 96, in one order: the same bits for any
+        number of threads and on every CPU. The gradient of a row's input does not depend on the other rows. NaN stays
+        in its row, and reaches the weights' gradients.
 
-        Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives it.
+        Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives
+        it.
         """
         grads = _training.checked(self, tape, (grad_output, grad_h_n, grad_c_n))
         return tape.backward(self, *grads)
@@ -507,8 +361,9 @@ class LSTM(_Weights):
     ) -> Gradients:
         """Go back through consecutive chunks of a long sequence: truncated backpropagation across as many as are given.
 
-        Run the chunks forward one by one, each from the state that the one before returned, then hand over the last few tapes:
-        gradients flow from chunk to chunk through the state, and stop before the first. One tape is plain truncation.
+        Run the chunks forward one by one, each from the state that the one before returned, then hand over the last
+        few tapes: gradients flow from chunk to chunk through the state, and stop before the first. One tape is plain
+        truncation.
 
         Parameters
         ----------
@@ -546,14 +401,16 @@ class LSTM(_Weights):
             raise ValueError("backward_chunks needs a unidirectional layer: the reverse direction starts at the end")
         tapes, grad_outputs = list(tapes), list(grad_outputs)
         if not tapes or len(tapes) != len(grad_outputs):
-            raise ValueError(f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}")
+            raise ValueError(
+                f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}"
+            )
         if len({id(tape) for tape in tapes}) < len(tapes):
             raise ValueError("tapes has one tape twice")
         grads = [_training.checked(self, tape, (g, None, None))[0] for tape, g in zip(tapes, grad_outputs, strict=True)]
         _, h_n, c_n = _training.checked(self, tapes[-1], (None, grad_h_n, grad_c_n))
         if len({_training.rows(self, tape.shape) for tape in tapes}) > 1:
             raise ValueError("tapes are of different batch sizes")
-        return _training.through(self, [lambda tape=tape: tape for tape in tapes], grads, h_n, c_n)
+        return _training.through(self, iter(tapes[::-1]), grads[::-1], h_n, c_n)
 
     def _run(
         self,
@@ -591,15 +448,16 @@ class LSTM(_Weights):
         if resets is not None:
             if s.bidirectional:
                 raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
-            wanted, letters = ((T,), "(T,)") if not batched else ((B, T), "(B, T)") if s.batch_first else ((T, B), "(T, B)")
+            wanted, letters = (
+                ((T,), "(T,)") if not batched else ((B, T), "(B, T)") if s.batch_first else ((T, B), "(T, B)")
+            )
             starts = _checks.resets(resets, wanted, letters)
             starts = starts[:, None] if not batched else starts.T if s.batch_first else starts
 
         full = (*given.shape[:-1], D * R)
-        if out is None:
-            result = np.empty(full, s.dtype)
-        else:
-            result = _checks.output(out, full, s.dtype, "the output's", inputs)
+        result = (
+            np.empty(full, s.dtype) if out is None else _checks.output(out, full, s.dtype, "that of output", inputs)
+        )
         direct = result if result.flags.aligned and result.flags.c_contiguous else np.empty(full, s.dtype)
         y = direct if batched else direct[:, None]
         if batched and s.batch_first:
@@ -608,8 +466,8 @@ class LSTM(_Weights):
         plan.run(
             _checks.readable(x),
             y,
-            None if h_0 is None else np.require(h_0, requirements="CA"),
-            None if c_0 is None else np.require(c_0, requirements="CA"),
+            None if h_0 is None else np.require(h_0, requirements=("C", "A")),
+            None if c_0 is None else np.require(c_0, requirements=("C", "A")),
             h_n,
             c_n,
             steps,
@@ -669,154 +527,18 @@ class LSTM(_Weights):
         return Stream(self._plan, _checks.size(batch_size, "batch_size"), self._settings.dtype)
 
     def __repr__(self) -> str:
-        names = ("proj_size", "num_layers", "bias", "batch_first", "dropout", "bidirectional", "dtype", "threads", "isa")
-        return self._repr(names)
-
-
-class LSTMCell(_Weights):
-    """One step of one LSTM layer, state in and state out, with torch's arguments and shapes.
-
-    Parameters
-    ----------
-    input_size, hidden_size : int
-        I and H.
-    bias : bool
-        Whether there are bias parameters.
-    dtype, seed, isa
-        As for `LSTM`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        For sizes, types or names that cannot be.
-
-    Notes
-    -----
-    The bits of an `LSTM` with the same weights. For a long run of steps `LSTM.stream` is faster still: it owns its state.
-
-    Examples
-    --------
-    >>> import numpy as np, fastlstm
-    >>> cell = fastlstm.LSTMCell(4, 3, seed=0)
-    >>> h, c = cell(np.ones((2, 4), np.float32))
-    >>> h, c = cell(np.ones((2, 4), np.float32), (h, c))
-    >>> h.shape, c.shape
-    ((2, 3), (2, 3))
-    """
-
-    _core: _core.CellCore
-
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        dtype: DTypeLike = "float32",
-        seed: int | None = None,
-        isa: str | None = None,
-    ) -> None:
-        self._settings = _Settings(
-            input_size=_checks.size(input_size, "input_size"),
-            hidden_size=_checks.size(hidden_size, "hidden_size"),
-            num_layers=1,
-            bias=_checks.flag(bias, "bias"),
-            batch_first=False,
-            dropout=0.0,
-            bidirectional=False,
-            proj_size=0,
-            dtype=_checks.float_dtype(dtype),
-            threads=1,
-            isa=isa,
+        names = (
+            "proj_size",
+            "num_layers",
+            "bias",
+            "batch_first",
+            "dropout",
+            "bidirectional",
+            "dtype",
+            "threads",
+            "isa",
         )
-        _isa.resolve(isa)
-        self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, _checks.seed(seed)))
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("bias_ih", "bias_hh") and not self.bias:
-            return None  # as torch has it
-        return super().__getattr__(name)
-
-    def _suffixes(self) -> list[str]:
-        return [""]
-
-    def _shapes(self) -> _parameters.Shapes:
-        s = self._settings
-        return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias)
-
-    def _use(self, parameters: dict[str, Array]) -> None:
-        super()._use(parameters)
-        self._core = _core.CellCore(self._plan)
-
-    def __call__(
-        self,
-        input: ArrayLike,
-        hx: tuple[ArrayLike, ArrayLike] | None = None,
-        *,
-        out: States | None = None,
-    ) -> States:
-        """One step.
-
-        Parameters
-        ----------
-        input : array [B, I] or [I]
-            Of the cell's dtype.
-        hx : pair of arrays (h, c), each [B, H] or [H], optional
-            The state; zeros if not given.
-        out : pair of arrays (h', c'), each [B, H] or [H], optional
-            Where to write the new state: contiguous, overlapping no input, except that c' may be the very array c. Nothing is
-            allocated then.
-
-        Returns
-        -------
-        (h', c') : pair of arrays [B, H] or [H]
-            The new state; `out` if it was given.
-
-        Raises
-        ------
-        ValueError
-            For ranks, sizes or an `out` that cannot be.
-        TypeError
-            For a dtype that is not the cell's.
-        """
-        done = self._core.step(input, hx, out)
-        return self._checked(input, hx, out) if done is None else done
-
-    def _checked(self, input: object, hx: object, out: object) -> States:
-        """Do a step whose arrays are not exactly what the fast path takes: explain, convert, step."""
-        s = self._settings
-        x = _checks.floats(input, "input", s.dtype)
-        if x.ndim not in (1, 2):
-            raise ValueError(f"LSTMCell: Expected input to be 1D or 2D, got {x.ndim}D instead")
-        if x.shape[-1] != s.input_size:
-            raise ValueError(f"input has inconsistent input_size: got {x.shape[-1]} expected {s.input_size}")
-        wanted = (*x.shape[:-1], s.hidden_size)
-        letters = "(B, H)" if x.ndim == 2 else "(H,)"
-        inputs = {"input": x}
-        state = None
-        if hx is not None:
-            if not isinstance(hx, tuple | list) or len(hx) != 2:
-                raise TypeError(f"hx should be a pair (h, c), got: {type(hx).__name__}")
-            for k, given in enumerate(hx):
-                array = _checks.floats(given, f"hx[{k}]", s.dtype)
-                inputs[f"hx[{k}]"] = _checks.shape(array, f"hx[{k}]", wanted, letters)
-            state = (np.require(inputs["hx[0]"], requirements="CA"), np.require(inputs["hx[1]"], requirements="CA"))
-        if out is not None:
-            if not isinstance(out, tuple | list) or len(out) != 2:
-                raise TypeError(f"out should be a pair (h', c'), got: {type(out).__name__}")
-            for k, array in enumerate(out):
-                _checks.output(array, wanted, s.dtype, letters, inputs if k == 0 or hx is None or array is not hx[1] else {})
-            if _checks.overlap(out[0], out[1]):
-                raise ValueError("out[0] overlaps out[1]")
-        done = self._core.step(np.require(x, requirements="CA"), state, None)
-        assert done is not None
-        if out is None:
-            return done
-        out[0][...], out[1][...] = done
-        return out[0], out[1]
-
-    def __repr__(self) -> str:
-        return self._repr(("bias", "dtype", "isa"))
+        return self._repr(names)
 
 
 def _probability(dropout: object) -> float:

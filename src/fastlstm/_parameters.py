@@ -17,7 +17,7 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def layer_shapes(suffix: str, input_size: int, hidden_size: int, proj_size: int, bias: bool) -> Shapes:
-    """Names and shapes of one layer in one direction, gates i, f, g, o one below the other."""
+    """Name the parameters of one layer in one direction, with their shapes; gates in the order i, f, g, o."""
     shapes: Shapes = {
         f"weight_ih{suffix}": (4 * hidden_size, input_size),
         f"weight_hh{suffix}": (4 * hidden_size, proj_size or hidden_size),
@@ -30,7 +30,7 @@ def layer_shapes(suffix: str, input_size: int, hidden_size: int, proj_size: int,
 
 
 def suffixes(num_layers: int, directions: int) -> list[str]:
-    """Endings of the parameter names: layer by layer, the reverse direction after the forward one."""
+    """List the endings of the parameter names: layer by layer, the reverse direction after the forward one."""
     return [f"_l{layer}{reverse}" for layer in range(num_layers) for reverse in ("", "_reverse")[:directions]]
 
 
@@ -62,10 +62,14 @@ def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str
     missing = [name for name in shapes if name not in state_dict]
     unexpected = [str(name) for name in state_dict if name not in shapes]
     if missing or unexpected:
-        told = [f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names]
+        told = [
+            f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
+        ]
         raise ValueError(f"state_dict does not fit; {'; '.join(told)}")
     made = {}
     for name, expected in shapes.items():
         array = _checks.floats(state_dict[name], f"state_dict[{name!r}]", dtype)
-        made[name] = frozen(np.array(_checks.shape(array, f"state_dict[{name!r}]", expected, "the parameter's"), order="C"))
+        made[name] = frozen(
+            np.array(_checks.shape(array, f"state_dict[{name!r}]", expected, "the parameter's"), order="C")
+        )
     return made

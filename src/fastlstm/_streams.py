@@ -15,8 +15,8 @@ Array = NDArray[Any]
 class Stream(_core.StreamCore):
     """Live sequences, one step at a time; made by `LSTM.stream`.
 
-    A stream owns its state and its scratch. It runs with the weights that the layer had when it was made. One thread at a time
-    may be inside; a second one gets a RuntimeError and changes nothing.
+    A stream owns its state and its scratch. It runs with the weights that the layer had when it was made. One thread
+    at a time may be inside; a second one gets a RuntimeError and changes nothing.
 
     Attributes
     ----------
@@ -82,7 +82,9 @@ class Stream(_core.StreamCore):
         B = self.batch_size
         array = _checks.floats(x, "x", self._dtype)
         if array.ndim not in (2, 3) or (array.ndim == 2 and B != 1):
-            raise ValueError(f"Expected x to be {'2D [T, I] or ' if B == 1 else ''}3D [T, B, I], got {array.ndim}D instead")
+            raise ValueError(
+                f"Expected x to be {'2D [T, I] or ' if B == 1 else ''}3D [T, B, I], got {array.ndim}D instead"
+            )
         lead = array.shape[:1] if array.ndim == 2 else (array.shape[0], B)
         _checks.shape(array, "x", (*lead, I), "(T, I)" if array.ndim == 2 else "(T, B, I)")
         T = array.shape[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,9 @@ class Gradients(NamedTuple):
 
 
 class Tape:
-    """What `LSTM.forward` keeps for one `LSTM.backward`: copies, so that nothing done to the arrays meanwhile can spoil it.
+    """What `LSTM.forward` keeps for one `LSTM.backward`.
+
+    It holds copies: nothing done to the arrays meanwhile can spoil it.
 
     Attributes
     ----------
@@ -58,7 +60,9 @@ class Tape:
         """Whether it has served."""
         return self.core.used
 
-    def backward(self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None) -> Gradients:
+    def backward(
+        self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
+    ) -> Gradients:
         """Run; the gradients have been checked."""
         batched = len(self.shape) == 3
         turned = batched and lstm.batch_first
@@ -110,7 +114,9 @@ class SparseTape:
         arrays = [a for piece in self.pieces for a in (piece["input"], *(piece["hx"] or ()))]
         return sum(array.nbytes for array in arrays)
 
-    def forward(self, lstm: LSTM, input: Array, hx: Any, lengths: Any, resets: Any) -> tuple[Array, tuple[Array, Array]]:
+    def forward(
+        self, lstm: LSTM, input: Array, hx: Any, lengths: Any, resets: Any
+    ) -> tuple[Array, tuple[Array, Array]]:
         """Run piece by piece, the last state of one being the first of the next."""
         axis = 1 if lstm.batch_first and input.ndim == 3 else 0
         T = input.shape[axis]
@@ -121,12 +127,15 @@ class SparseTape:
         if hx is not None:
             L, rows, batched = lstm.num_layers, 1 if B is None else B, B is not None
             h_shape, c_shape = (L, rows, lstm.proj_size or lstm.hidden_size), (L, rows, lstm.hidden_size)
-            checked = lstm._initial_state(hx, h_shape, c_shape, batched)
-            state = checked if batched else tuple(array[:, 0] for array in checked)
+            h, c = lstm._initial_state(hx, h_shape, c_shape, batched)
+            state = (h, c) if batched else (h[:, 0], c[:, 0])
         outputs = []
         for t0 in range(0, max(T, 1), self.every):
             part = (slice(None),) * axis + (slice(t0, t0 + self.every),)
-            piece = {"input": np.array(input[part]), "hx": state and tuple(np.array(array) for array in state)}
+            piece: dict[str, Any] = {
+                "input": np.array(input[part]),
+                "hx": state and tuple(np.array(array) for array in state),
+            }
             if steps is not None:
                 inside = np.clip(steps - t0, 0, piece["input"].shape[axis])
                 piece["lengths"] = inside if B is not None else int(inside[0])
@@ -140,42 +149,47 @@ class SparseTape:
         assert state is not None
         return whole, state
 
-    def backward(self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None) -> Gradients:
+    def backward(
+        self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
+    ) -> Gradients:
         """Piece by piece from the last: forward again, then backward."""
         if self.used:
             raise RuntimeError("this tape has served: run forward again")
         self.used = True
 
-        def again(piece: dict[str, Any]) -> Tape:
-            tape = Tape(lstm, self.seed, piece.pop("time"), self.plan)
-            lstm._train(tape, **piece)
-            return tape
-
         parts = [piece.pop("part") for piece in self.pieces]
         grads = [None if grad_output is None else np.ascontiguousarray(grad_output[part]) for part in parts]
-        made = through(lstm, [lambda piece=piece: again(piece) for piece in self.pieces], grads, grad_h_n, grad_c_n)
+        made = through(lstm, self._again(lstm), grads[::-1], grad_h_n, grad_c_n)
         self.pieces = []
         axis = 1 if lstm.batch_first and len(self.shape) == 3 else 0
         return made._replace(input=np.concatenate(made.input, axis))
 
+    def _again(self, lstm: LSTM) -> Iterator[Tape]:
+        """Run the pieces forward once more, the last one first, each when it is asked for."""
+        for piece in reversed(self.pieces):
+            tape = Tape(lstm, self.seed, piece.pop("time"), self.plan)
+            lstm._train(tape, **piece)
+            yield tape
+
     def __reduce__(self) -> Any:
         raise TypeError("a tape cannot be pickled or copied")
 
-    __repr__ = Tape.__repr__
+    def __repr__(self) -> str:
+        return f"SparseTape({self.nbytes} bytes, {'used' if self.used else 'ready'})"
 
 
 def through(
     lstm: LSTM,
-    tapes: Sequence[Callable[[], Tape | SparseTape]],
+    tapes: Iterator[Tape | SparseTape],
     grad_outputs: Sequence[Array | None],
     grad_h_n: Array | None,
     grad_c_n: Array | None,
 ) -> Gradients:
-    """Go back through consecutive pieces, the gradient of one's first state being that of the last state before it."""
+    """Go back through consecutive pieces, the last first: a first state's gradient goes on to the piece before."""
     inputs: list[Array] = []
     total: dict[str, Array] = {}
-    for tape, grad_output in zip(reversed(tapes), reversed(grad_outputs), strict=True):
-        made = tape().backward(lstm, grad_output, grad_h_n, grad_c_n)
+    for tape, grad_output in zip(tapes, grad_outputs, strict=True):
+        made = tape.backward(lstm, grad_output, grad_h_n, grad_c_n)
         grad_h_n, grad_c_n = made.h_0, made.c_0
         inputs.append(made.input)
         for name, gradient in made.parameters.items():
@@ -216,4 +230,4 @@ def _incoming(value: object, name: str, shape: tuple[int, ...], dtype: np.dtype[
         return None
     array = _checks.floats(value, name, dtype)
     checked = _checks.shape(array, name, shape, f"the shape of {name.removeprefix('grad_')}")
-    return np.require(checked, requirements="CA")
+    return np.require(checked, requirements=("C", "A"))

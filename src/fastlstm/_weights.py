@@ -1,0 +1,168 @@
+"""What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _core, _isa, _parameters
+from ._parameters import Shapes
+
+Array = NDArray[Any]
+States = tuple[Array, Array]
+
+
+class Settings(NamedTuple):
+    """What a layer was made with; fixed, since the packed weights have these sizes."""
+
+    input_size: int
+    hidden_size: int
+    num_layers: int
+    bias: bool
+    batch_first: bool
+    dropout: float
+    bidirectional: bool
+    proj_size: int
+    dtype: np.dtype[Any]
+    threads: int
+    isa: str | None
+
+
+class Weights:
+    """What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
+
+    _settings: Settings
+    _parameters: dict[str, Array]
+    _plan: _core.Plan
+
+    def _shapes(self) -> Shapes:
+        raise NotImplementedError
+
+    def _suffixes(self) -> list[str]:
+        raise NotImplementedError
+
+    def _use(self, parameters: dict[str, Array]) -> None:
+        """Pack first, then swap: calls under way finish with the old weights, an error leaves them in place."""
+        s = self._settings
+        rows = [
+            tuple(
+                parameters.get(f"{name}{suffix}")
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+            )
+            for suffix in self._suffixes()
+        ]
+        directions = 2 if s.bidirectional else 1
+        name = _isa.resolve(s.isa)
+        bits = s.dtype.itemsize * 8
+        memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
+        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name, memory)
+        self._plan, self._parameters = plan, parameters
+
+    @property
+    def input_size(self) -> int:
+        """I: features of an input."""
+        return self._settings.input_size
+
+    @property
+    def hidden_size(self) -> int:
+        """H: hidden units."""
+        return self._settings.hidden_size
+
+    @property
+    def bias(self) -> bool:
+        """Whether there are bias parameters."""
+        return self._settings.bias
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """float32 or float64: of parameters, inputs, states and outputs."""
+        return self._settings.dtype
+
+    @property
+    def isa(self) -> str:
+        """The instruction set that this object runs on."""
+        return self._plan.isa
+
+    def state_dict(self) -> dict[str, Array]:
+        """Return the parameters under torch's names, gates in the order i, f, g, o.
+
+        Returns
+        -------
+        dict of str to array
+            Read-only arrays, not copies. New weights come in through `load_state_dict`.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> {name: array.shape for name, array in fastlstm.LSTM(4, 3).state_dict().items()}
+        {'weight_ih_l0': (12, 4), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
+        """
+        return dict(self._parameters)
+
+    def load_state_dict(self, state_dict: object) -> None:
+        """Take all parameters from a mapping with torch's names; anything that `numpy.asarray` reads will do.
+
+        Parameters
+        ----------
+        state_dict : mapping of str to array_like
+            Exactly the names of `state_dict`, each of its shape and of the layer's dtype. The values are copied.
+
+        Raises
+        ------
+        TypeError
+            For something that is not a mapping, or a wrong dtype.
+        ValueError
+            For missing or unexpected names, or a wrong shape. The layer keeps its weights then.
+
+        Notes
+        -----
+        Calls that are under way in other threads finish with the old weights; streams keep theirs.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> a, b = fastlstm.LSTM(4, 3), fastlstm.LSTM(4, 3)
+        >>> a.load_state_dict(b.state_dict())
+        """
+        self._use(_parameters.loaded(state_dict, self._shapes(), self._settings.dtype))
+
+    def __getattr__(self, name: str) -> Any:
+        parameters = self.__dict__.get("_parameters", {})
+        if name in parameters:
+            return parameters[name]
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name in self.__dict__.get("_parameters", ()):
+            raise AttributeError(f"{name} cannot be assigned: new weights come in through load_state_dict")
+        super().__setattr__(name, value)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._parameters]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._settings = Settings(*state["settings"])
+        self._use(_parameters.loaded(state["parameters"], self._shapes(), self._settings.dtype))
+
+    def _repr(self, names: tuple[str, ...]) -> str:
+        """Write as torch writes: sizes, then what is not the default."""
+        s = self._settings
+        defaults: dict[str, object] = {
+            "proj_size": 0,
+            "num_layers": 1,
+            "bias": True,
+            "batch_first": False,
+            "dropout": 0.0,
+        }
+        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None}
+        told = [str(s.input_size), str(s.hidden_size)]
+        for name in names:
+            value = getattr(s, name)
+            if value != defaults[name]:
+                told.append(f"{name}={str(value)!r}" if name == "dtype" else f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(told)})"
