@@ -27,7 +27,7 @@ static const real NOTHING_YET[FL_PANEL] = {0}; /* where a piece starts */
 /* rows x vectors of z, `z_at` reals into each row, k steps; from `start`, or where that is NULL on from z; with `add`, from
  * zero, added to z. `next`, if given, is prefetched: as many bytes per k as are used. All sizes but k are constants. */
 INLINE void tile(const size_t rows, const size_t vectors, const void *const *row, size_t k0, size_t k, const real *w,
-                 const real *start, void *const *z, size_t z_at, int add, const real *next) {
+                 const real *start, void *const *z, size_t z_at, const int add, const real *next) {
   V acc[TILE_ROWS][PANEL_VECTORS];
   const real *a[TILE_ROWS];
   UNROLL

@@ -139,8 +139,8 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
 }
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
-static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, const real *w, const real *start,
-                         void *const *z, size_t z_at, int add, const real *next) {
+INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const real *w,
+                         const real *start, void *const *z, size_t z_at, const real *next) {
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
@@ -180,21 +180,33 @@ static void rows_product(const void *const *row, size_t m, size_t k0, size_t k, 
   }
 }
 
+/* Apart from each other: a test at run time of which it is cost 4-8 % of a batch. */
+static NOINLINE void rows_chains(const void *const *row, size_t m, size_t k0, size_t k, const real *w,
+                                 const real *start, void *const *z, size_t z_at, const real *next) {
+  rows_product(0, row, m, k0, k, w, start, z, z_at, next);
+}
+
+static NOINLINE void rows_pieces(const void *const *row, size_t m, size_t k0, size_t k, const real *w,
+                                 const real *start, void *const *z, size_t z_at, const real *next) {
+  rows_product(1, row, m, k0, k, w, start, z, z_at, next);
+}
+
 /* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on when this
  * is done. */
-static void panels_product(const fl_product *a, size_t first, size_t last, size_t z_at, const real *after) {
+INLINE void panels_product(const int pieces, const fl_product *a, size_t first, size_t last, size_t z_at,
+                           const real *after) {
   const size_t panels = last - first, m = a->m;
   const real *start = a->start ? (const real *)a->start + first * FL_PANEL : NULL;
   const real *w = (const real *)a->weights + first * a->weights_panel;
   for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
     const void *const *const row = a->operand[j].rows;
-    const size_t k = a->operand[j].k, piece = a->pieces ? FL_PIECE : k, block = a->pieces ? FL_PIECE : K_BLOCK;
+    const size_t k = a->operand[j].k, piece = pieces ? FL_PIECE : k, block = pieces ? FL_PIECE : K_BLOCK;
 #define ROWS(count)                                                                                                   \
   case count:                                                                                                         \
     if (FEW(count))                                                                                                   \
       for (size_t k0 = 0; k0 < k; k0 += piece)                                                                        \
         few_rows_product(count, row, k - k0 < piece ? k - k0 : piece, w + k0 * FL_PANEL, a->weights_panel, panels,    \
-                         a->down, start, a->z, z_at, a->z_panel, k0, a->pieces);                                      \
+                         a->down, start, a->z, z_at, a->z_panel, k0, pieces);                                         \
     break;
     switch (m <= MOST_FEW && FEW(m) ? m : 0) {
       ROWS(1)
@@ -212,8 +224,9 @@ static void panels_product(const fl_product *a, size_t first, size_t last, size_
             const size_t n = k - k0 < block ? k - k0 : block;
             const real *const next = k0 + block < k ? wp + (k0 + block) * FL_PANEL : next_panel;
             for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
-              rows_product(row, m, k0, n, wp + k0 * FL_PANEL + v * VL, from ? from + v * VL : NULL, a->z,
-                           z_at + p * a->z_panel + v * VL, a->pieces, next ? next + v * VL : NULL);
+              (pieces ? rows_pieces : rows_chains)(row, m, k0, n, wp + k0 * FL_PANEL + v * VL,
+                                                   from ? from + v * VL : NULL, a->z, z_at + p * a->z_panel + v * VL,
+                                                   next ? next + v * VL : NULL);
             from = NULL;
           }
         }
@@ -225,7 +238,10 @@ static void panels_product(const fl_product *a, size_t first, size_t last, size_
 }
 
 static void kernel_product(const fl_product *a) {
-  panels_product(a, a->first, a->last, a->first * a->z_panel, NULL);
+  if (a->pieces)
+    panels_product(1, a, a->first, a->last, a->first * a->z_panel, NULL);
+  else
+    panels_product(0, a, a->first, a->last, a->first * a->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
@@ -271,7 +287,7 @@ static void kernel_step(const fl_step *s) {
     if (s->ahead)
       row_product_ahead(s, p, n, z_at);
     else
-      panels_product(a, p, p + n, z_at, after);
+      panels_product(0, a, p, p + n, z_at, after);
     gates_of_panels(s, p, n, z_at);
   }
 }
