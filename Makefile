@@ -85,6 +85,8 @@ SANITIZE_TESTS = tests --ignore=tests/test_demo.py --ignore=tests/test_reference
   test_package.py::test_c_core_builds_alone_and_passes_its_own_test \
   test_bad_input.py::test_too_many_layers_are_refused_before_memory_is_full \
   test_threads.py::test_memory_does_not_grow_with_the_number_of_calls \
+  test_training_objects.py::test_states_kept_every_few_steps_bound_the_peak_of_memory \
+  test_training_objects.py::test_memory_stays_flat_over_a_thousand_steps \
   test_threads.py::test_a_step_never_calls_malloc)
 CONFIG_sanitize = $(call sanitized,sanitize)
 CONFIG_sanitize-thread = $(call sanitized,sanitize-thread)
