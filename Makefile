@@ -52,7 +52,7 @@ sanitize: .venv/c/ready .venv/sanitize/ready ## address and undefined-behaviour 
 
 sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: C test, then Python tests with threads
 	$(call ctest,build/c-sanitize-thread,-DFASTLSTM_SANITIZE=$(SANITIZE_sanitize-thread))
-	$(call preloaded,libtsan.so) TSAN_OPTIONS="halt_on_error=1 ignore_noninstrumented_modules=1" \
+	$(call preloaded,libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) -k "thread and not fork_after_use" $(ARGS)
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
