@@ -1,59 +1,63 @@
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias, final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import disjoint_base
 
-Array: TypeAlias = NDArray[Any]
-States: TypeAlias = tuple[Array, Array]
+_Array: TypeAlias = NDArray[Any]
+_States: TypeAlias = tuple[_Array, _Array]
 
 def isa_names() -> list[str]: ...
 def isa_description(name: str) -> str: ...
-def activation(is_tanh: bool, x: object, out: object, isa: bytes) -> Array | None: ...
-def run_gates_forward(z: Array, c: Array, c_next: Array, h: Array, rows: int, units: int, isa: bytes) -> None: ...
+def activation(is_tanh: bool, x: object, out: object, isa: bytes) -> _Array | None: ...
+def run_gates_forward(z: _Array, c: _Array, c_next: _Array, h: _Array, rows: int, units: int, isa: bytes) -> None: ...
 def run_gates_train(
-    z: Array, c: Array, c_next: Array, h: Array, gates: Array, rows: int, units: int, isa: bytes
+    z: _Array, c: _Array, c_next: _Array, h: _Array, gates: _Array, rows: int, units: int, isa: bytes
 ) -> None: ...
-def accumulate(total: Array, part: Array) -> None: ...
+def accumulate(total: _Array, part: _Array) -> None: ...
 def run_gates_backward(
-    gates: Array, c_prev: Array, c: Array, dh: Array, dz: Array, dc: Array, rows: int, units: int, isa: bytes
+    gates: _Array, c_prev: _Array, c: _Array, dh: _Array, dz: _Array, dc: _Array, rows: int, units: int, isa: bytes
 ) -> None: ...
 
+@final
 class Pool:
     threads: int
-    def __init__(self, threads: int) -> None: ...
+    def __new__(cls, threads: int) -> Self: ...
 
+@final
 class Memory: ...
 
+@final
 class Plan:
     input_size: int
     hidden_size: int
     proj_size: int
     num_layers: int
     directions: int
-    def __init__(
-        self,
+    def __new__(
+        cls,
         bits: int,
         input_size: int,
         hidden_size: int,
         proj_size: int,
         num_layers: int,
         directions: int,
-        parameters: list[tuple[Array | None, ...]],
+        parameters: list[tuple[_Array | None, ...]],
         isa: bytes,
         memory: Memory,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def isa(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
     def run(
         self,
-        x: Array,
-        y: Array,
-        h_0: Array | None,
-        c_0: Array | None,
-        h_n: Array,
-        c_n: Array,
+        x: _Array,
+        y: _Array,
+        h_0: _Array | None,
+        c_0: _Array | None,
+        h_n: _Array,
+        c_n: _Array,
         lengths: NDArray[np.int64] | None,
         resets: NDArray[np.bool_] | None,
         pool: Pool | None,
@@ -61,33 +65,36 @@ class Plan:
     ) -> None: ...
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
 
+@final
 class Tape:
     nbytes: int
     used: bool
     seed: int
-    def __init__(self, dropout: float, seed: int, time: int) -> None: ...
+    def __new__(cls, dropout: float, seed: int, time: int) -> Self: ...
     def run_backward(
         self,
         plan: Plan,
-        output: Array | None,
-        h_n: Array | None,
-        c_n: Array | None,
-        input: Array,
-        h_0: Array,
-        c_0: Array,
-        weights: list[tuple[Array | None, ...]],
+        output: _Array | None,
+        h_n: _Array | None,
+        c_n: _Array | None,
+        input: _Array,
+        h_0: _Array,
+        c_0: _Array,
+        weights: list[tuple[_Array | None, ...]],
         pool: Pool | None,
     ) -> None: ...
 
+@final
 class CellCore:
-    def __init__(self, plan: Plan) -> None: ...
-    def step(self, x: object, hx: object, out: object) -> States | None: ...
+    def __new__(cls, plan: Plan) -> Self: ...
+    def step(self, x: object, hx: object, out: object) -> _States | None: ...
 
+@disjoint_base
 class StreamCore:
     batch_size: int
-    def __init__(self, plan: Plan, batch_size: int, *args: Any, **kwargs: Any) -> None: ...
-    def step(self, x: object, out: Array | None = None) -> Array: ...
-    def run_feed(self, x: Array, y: Array, h_0: Array, c_0: Array, h_n: Array, c_n: Array) -> None: ...
-    def run_get(self, h: Array, c: Array) -> None: ...
-    def run_set(self, h: Array | None, c: Array | None) -> None: ...
-    def _repeat(self, x: Array, y: Array, n: int) -> None: ...
+    def __new__(cls, plan: Plan, batch_size: int, *args: Any, **kwargs: Any) -> Self: ...
+    def step(self, x: object, out: _Array | None = None) -> _Array: ...
+    def run_feed(self, x: _Array, y: _Array, h_0: _Array, c_0: _Array, h_n: _Array, c_n: _Array) -> None: ...
+    def run_get(self, h: _Array, c: _Array) -> None: ...
+    def run_set(self, h: _Array | None, c: _Array | None) -> None: ...
+    def _repeat(self, x: _Array, y: _Array, n: int) -> None: ...
