@@ -149,7 +149,7 @@ def gates_forward(
         _checks.output(gates, za.shape, za.dtype, "z's", {"z": za, "c": ca}, name="gates")
         if not gates.flags.carray:
             raise ValueError("gates should be contiguous")
-    za, ca = np.ascontiguousarray(za), np.ascontiguousarray(ca)
+    za, ca = (np.require(array, requirements=("C", "A")) for array in (za, ca))
     h, c_next = np.empty_like(ca), np.empty_like(ca)
     if gates is None:
         _core.run_gates_forward(za, ca, c_next, h, rows, units, name)
@@ -224,7 +224,7 @@ def gates_backward(
         if array.dtype != base.dtype:
             raise TypeError(f"{argument} and c should have the same dtype, got: {array.dtype} and {base.dtype}")
         _checks.shape(array, argument, (*base.shape[:-1], width * units), "(..., 4H)" if width == 4 else "(..., H)")
-        arrays.append(np.ascontiguousarray(array))
+        arrays.append(np.require(array, requirements=("C", "A")))
     grad_z, grad_c_prev = np.empty_like(arrays[0]), np.array(arrays[4])
     gates_, before, after, dh, _ = arrays
     _core.run_gates_backward(gates_, before, after, dh, grad_z, grad_c_prev, rows, units, name)

@@ -12,6 +12,9 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
 
+cdef extern from "Python.h":
+    Py_ssize_t PY_SSIZE_T_MAX
+
 cnp.import_array()
 
 
@@ -477,13 +480,15 @@ cdef class Tape:
             g.h_0 = cnp.PyArray_DATA(h_0)
             g.c_0 = cnp.PyArray_DATA(c_0)
             g.weights = w
+            self.used = True # with the GIL, as whoever reads it has
             with nogil:
                 scratch = workspace_take(&self.plan.memory.scratch, fl_backward_size(self.tape, threads))
                 status = FL_ERROR_MEMORY
                 if scratch is not NULL:
-                    self.used = True
                     status = fl_backward(self.tape, &g, workers, scratch.data)
                 workspace_give(&self.plan.memory.scratch, scratch, SCRATCH_KEPT)
+            if scratch is NULL:
+                self.used = False
             if status != FL_OK:
                 raise_for(status)
         finally:
@@ -589,9 +594,13 @@ cdef class StreamCore:
 
     def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
         cdef size_t bytes
+        cdef Py_ssize_t widest
         if plan.directions != 1 or batch_size < 1:
             raise ValueError("a stream needs a unidirectional layer and a batch_size of at least 1")
         bytes = fl_stream_size(plan.plan, batch_size)
+        widest = max(plan.input_size, plan.hidden_size)
+        if bytes > <size_t>(-1) // 2 - 64 or batch_size > PY_SSIZE_T_MAX // 8 // widest:
+            raise OverflowError("batch_size is too large")
         self.plan = plan
         self.batch_size = batch_size
         self.typenum = plan.typenum
@@ -600,8 +609,6 @@ cdef class StreamCore:
         self.in_bytes = batch_size * plan.input_size * (4 if plan.typenum == cnp.NPY_FLOAT32 else 8)
         self.out_bytes = batch_size * self.width * (4 if plan.typenum == cnp.NPY_FLOAT32 else 8)
         self.brief = fl_plan_size(plan.plan) * batch_size < NOGIL_BYTES
-        if bytes > <size_t>(-1) // 2 - 64:
-            raise OverflowError("batch_size is too large")
         self.memory = <char *>malloc(bytes + 64)
         if self.memory is NULL:
             raise MemoryError(f"a stream of batch_size {batch_size} takes {bytes} bytes")

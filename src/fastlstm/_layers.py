@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 import warnings
 from collections.abc import Sequence
 
@@ -290,7 +290,7 @@ class LSTM(Weights):
         if not _checks.flag(train, "train"):
             return (*self._run(self._plan, input, hx, lengths, resets), None)
         given = _checks.seed(seed)
-        number = secrets.randbits(64) if given is None else given
+        number = int.from_bytes(os.urandom(8)) if given is None else given
         if keep_every is None:
             tape = Tape(self, number)
             return (*self._train(tape, input, hx, lengths, resets), tape)

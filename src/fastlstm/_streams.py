@@ -107,7 +107,7 @@ class Stream(_core.StreamCore):
         made = []
         for array, name, shape in zip(value, ("h_n", "c_n"), self._state_shapes, strict=True):
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
-            made.append(np.ascontiguousarray(checked))
+            made.append(np.require(checked, requirements=("C", "A")))
         self.run_set(made[0], made[1])
 
     def reset(self) -> None:

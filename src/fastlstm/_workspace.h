@@ -36,7 +36,7 @@ static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
 }
 
 static inline void workspace_give(workspace_slot *slot, workspace *w, size_t most) {
-  if (w && w->bytes <= most) w = atomic_exchange_explicit(&slot->kept, w, memory_order_release);
+  if (w && w->bytes <= most) w = atomic_exchange_explicit(&slot->kept, w, memory_order_acq_rel);
   free(w);
 }
 
