@@ -138,6 +138,15 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
   }
 }
 
+/* SIZES(X): X(rows) for every number of rows that a tile may have */
+#if TILE_ROWS == 12
+#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#elif TILE_ROWS == 6
+#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#else
+#define SIZES(X) X(1) X(2)
+#endif
+
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
 INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const real *w,
                          const real *start, void *const *z, size_t z_at, const real *next) {
@@ -154,26 +163,7 @@ INLINE void rows_product(const int add, const void *const *row, size_t m, size_t
     else                                                                                       \
       tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, NULL);                  \
     break;
-    switch (n) {
-      TILE(1)
-#if TILE_ROWS >= 2
-      TILE(2)
-#endif
-#if TILE_ROWS >= 6
-      TILE(3)
-      TILE(4)
-      TILE(5)
-      TILE(6)
-#endif
-#if TILE_ROWS >= 12
-      TILE(7)
-      TILE(8)
-      TILE(9)
-      TILE(10)
-      TILE(11)
-      TILE(12)
-#endif
-    }
+    switch (n) { SIZES(TILE) }
 #undef TILE
     next = NULL;
     r += n;
@@ -297,15 +287,6 @@ static void kernel_step(const fl_step *s) {
 static void kernel_gradient_step(const fl_gradient_step *s) {
   gradient_of_panels(s);
 }
-
-/* SIZES(X): X(rows) for every number of rows that a tile may have */
-#if TILE_ROWS == 12
-#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#elif TILE_ROWS == 6
-#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#else
-#define SIZES(X) X(1) X(2)
-#endif
 
 /* n rows of a, `rows` columns of each, side by side */
 INLINE void pack_columns(const size_t rows, size_t n, const real *a, size_t a_row, real *packed) {
