@@ -148,11 +148,12 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double d
 /* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
 fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
 
-/* the gradients of one layer in one direction, torch's layout; owned by the caller, written */
+/* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
+ * wanted: it is not computed, nor is a layer below which nothing is wanted. */
 typedef struct fl_weight_gradients {
   void *weight_ih; /* [4H, I_l] */
   void *weight_hh; /* [4H, R] */
-  void *bias;      /* [4H], of b_ih and of b_hh alike; NULL if not wanted */
+  void *bias;      /* [4H], of b_ih and of b_hh alike */
   void *weight_hr; /* [P, H]; NULL without projection */
 } fl_weight_gradients;
 
@@ -160,9 +161,9 @@ typedef struct fl_gradients {
   const void *output; /* [T, B, D*R] reals, contiguous; read; NULL for zeros; ignored past a row's length */
   const void *h_n;    /* [L*D, B, R] reals, contiguous; read; NULL for zeros */
   const void *c_n;    /* [L*D, B, H] reals, contiguous; read; NULL for zeros */
-  void *input;        /* [T, B, I] reals, contiguous; written */
-  void *h_0;          /* [L*D, B, R] reals, contiguous; written */
-  void *c_0;          /* [L*D, B, H] reals, contiguous; written */
+  void *input;        /* [T, B, I] reals, contiguous; written; NULL if not wanted */
+  void *h_0;          /* [L*D, B, R] reals, contiguous; written; NULL if not wanted */
+  void *c_0;          /* [L*D, B, H] reals, contiguous; written; NULL if not wanted */
   const fl_weight_gradients *weights; /* [L*D], index layer*D + direction */
 } fl_gradients;
 

@@ -63,7 +63,32 @@ class Plan:
         pool: Pool | None,
         tape: Tape | None = None,
     ) -> None: ...
+    def run_at(
+        self,
+        T: int,
+        B: int,
+        x: int,
+        x_t: int,
+        x_b: int,
+        y: int,
+        y_t: int,
+        y_b: int,
+        h_0: int,
+        c_0: int,
+        h_n: int,
+        c_n: int,
+        lengths: NDArray[np.int64] | None,
+        resets: NDArray[np.bool_] | None,
+        pool: Pool | None,
+        tape: Tape | None = None,
+    ) -> None: ...
+    def run_cell_at(self, rows: int, x: int, h: int, c: int, h_next: int, c_next: int) -> None: ...
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
+
+@final
+class Sample:
+    def __new__(cls, addresses: list[int], sizes: list[int], item: int, each: int) -> Self: ...
+    def same(self) -> bool: ...
 
 @final
 class Tape:
@@ -77,9 +102,9 @@ class Tape:
         output: _Array | None,
         h_n: _Array | None,
         c_n: _Array | None,
-        input: _Array,
-        h_0: _Array,
-        c_0: _Array,
+        input: _Array | None,
+        h_0: _Array | None,
+        c_0: _Array | None,
         weights: list[tuple[_Array | None, ...]],
         pool: Pool | None,
     ) -> None: ...

@@ -11,6 +11,7 @@ cimport cython
 cimport numpy as cnp
 from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -342,11 +343,6 @@ cdef class Plan:
         resets is bool [T, B] or None.
         """
         cdef fl_sequence s
-        cdef fl_status status
-        cdef fl_pool *workers = pool.pool if pool is not None else NULL
-        cdef size_t threads = pool.threads if pool is not None else 1
-        cdef workspace *w
-        cdef fl_tape *kept = NULL
         s.T = cnp.PyArray_DIM(x, 0)
         s.B = cnp.PyArray_DIM(x, 1)
         s.input = cnp.PyArray_DATA(x)
@@ -363,23 +359,120 @@ cdef class Plan:
         s.resets = <const uint8_t *>address(resets)
         s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
         s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        self.go(&s, pool, tape)
+
+    def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
+               ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets, Pool pool,
+               Tape tape=None):
+        """As ``run``, for other libraries' memory: addresses, 0 for None, and strides in bytes.
+
+        Wrapping six tensors as arrays would cost 3 us; this costs none.
+        """
+        cdef fl_sequence s
+        s.T = T
+        s.B = B
+        s.input = <void *>x
+        s.input_t = x_t
+        s.input_b = x_b
+        s.output = <void *>y
+        s.output_t = y_t
+        s.output_b = y_b
+        s.h_0 = <void *>h_0
+        s.c_0 = <void *>c_0
+        s.h_n = <void *>h_n
+        s.c_n = <void *>c_n
+        s.lengths = <const int64_t *>address(lengths)
+        s.resets = <const uint8_t *>address(resets)
+        s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
+        s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        self.go(&s, pool, tape)
+
+    cdef int go(self, fl_sequence *s, Pool pool, Tape tape) except -1:
+        cdef fl_status status
+        cdef fl_pool *workers = pool.pool if pool is not None else NULL
+        cdef size_t threads = pool.threads if pool is not None else 1
+        cdef workspace *w
+        cdef fl_tape *kept = NULL
         if tape is not None:
-            kept = tape.begin(self, &s)
+            kept = tape.begin(self, s)
         with nogil:
             w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
             if w is NULL:
                 status = FL_ERROR_MEMORY
             elif kept is not NULL:
-                status = fl_forward_train(&s, kept, workers, w.data)
+                status = fl_forward_train(s, kept, workers, w.data)
             else:
-                status = fl_forward(self.plan, &s, workers, w.data)
+                status = fl_forward(self.plan, s, workers, w.data)
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if status != FL_OK:
             raise_for(status)
+        return 0
+
+    def run_cell_at(self, size_t rows, uintptr_t x, uintptr_t h, uintptr_t c, uintptr_t h_next, uintptr_t c_next):
+        """One step of one layer between addresses; h and c 0 for zeros."""
+        self.cell(rows, <void *>x, <void *>h, <void *>c, <void *>h_next, <void *>c_next)
+
+    cdef inline int cell(self, size_t rows, const void *x, const void *h, const void *c, void *h_next,
+                         void *c_next) except -1:
+        cdef workspace *w = workspace_take(&self.memory.scratch, fl_cell_size(self.plan, rows))
+        if w is NULL:
+            raise MemoryError()
+        if fl_plan_size(self.plan) * rows < NOGIL_BYTES:
+            fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+        else:
+            with nogil:
+                fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+        workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        return 0
 
     def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
         """Bytes of scratch that a call of these sizes takes."""
         return fl_workspace_size(self.plan, T, B, threads)
+
+
+# ---- weights that others own -----------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Sample:
+    """A few values out of each of some arrays: whether somebody has written to them since.
+
+    The arrays must outlive it. Every parameter that an optimizer or an average moves, moves as a whole, so a few values
+    tell; reading all of them would cost as much as a step.
+    """
+
+    cdef Py_ssize_t count
+    cdef size_t item
+    cdef const char **places
+    cdef char *values
+
+    def __cinit__(self, list addresses, list sizes, size_t item, Py_ssize_t each):
+        cdef Py_ssize_t j, k, at = 0, size
+        cdef uintptr_t address
+        self.item = item
+        self.places = <const char **>malloc(len(addresses) * each * sizeof(char *))
+        self.values = <char *>malloc(len(addresses) * each * item)
+        if self.places is NULL or self.values is NULL:
+            raise MemoryError()
+        for j in range(len(addresses)):
+            address = addresses[j]
+            size = sizes[j]
+            for k in range(min(each, size)):
+                self.places[at] = <const char *>(address + item * <uintptr_t>((2 * k + 1) * size // (2 * min(each, size))))
+                memcpy(self.values + at * item, self.places[at], item)
+                at += 1
+        self.count = at
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.values)
+
+    def same(self):
+        """Are the values those of the time when this was made?"""
+        cdef Py_ssize_t j
+        for j in range(self.count):
+            if memcmp(self.places[j], self.values + j * self.item, self.item):
+                return False
+        return True
 
 
 # ---- tape ------------------------------------------------------------------------------------------------------------
@@ -435,11 +528,11 @@ cdef class Tape:
         return array is None or (cnp.PyArray_SIZE(<cnp.ndarray>array) == rows * width
                                  and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum)
 
-    def run_backward(self, Plan plan, output, h_n, c_n, cnp.ndarray input, cnp.ndarray h_0, cnp.ndarray c_0,
-                     list weights, Pool pool):
+    def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Pool pool):
         """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of (weight_ih, weight_hh, bias, weight_hr).
 
-        All arrays are contiguous; ``output`` [T, B, D*R], ``h_n`` and ``c_n`` may be None. Once only.
+        All arrays are contiguous. Incoming: ``output`` [T, B, D*R], ``h_n`` and ``c_n``, None for zeros. Of the others
+        None is one that is not wanted. Once only.
         """
         cdef fl_gradients g
         cdef fl_weight_gradients *w = NULL
@@ -476,9 +569,9 @@ cdef class Tape:
             g.output = address(output)
             g.h_n = address(h_n)
             g.c_n = address(c_n)
-            g.input = cnp.PyArray_DATA(input)
-            g.h_0 = cnp.PyArray_DATA(h_0)
-            g.c_0 = cnp.PyArray_DATA(c_0)
+            g.input = <void *>address(input)
+            g.h_0 = <void *>address(h_0)
+            g.c_0 = <void *>address(c_0)
             g.weights = w
             self.used = True # with the GIL, as whoever reads it has
             with nogil:
@@ -527,7 +620,6 @@ cdef class CellCore:
         cdef const void *cp = NULL
         cdef void *hn
         cdef void *cn
-        cdef workspace *w
         if not cnp.PyArray_CheckExact(x):
             return None
         ndim = cnp.PyArray_NDIM(x)
@@ -565,15 +657,7 @@ cdef class CellCore:
                 return None
         hn = cnp.PyArray_DATA(h_next)
         cn = cnp.PyArray_DATA(c_next)
-        w = workspace_take(&plan.memory.scratch, fl_cell_size(plan.plan, rows))
-        if w is NULL:
-            raise MemoryError()
-        if fl_plan_size(plan.plan) * rows < NOGIL_BYTES:
-            fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
-        else:
-            with nogil:
-                fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
-        workspace_give(&plan.memory.scratch, w, SCRATCH_KEPT)
+        plan.cell(rows, xp, hp, cp, hn, cn)
         return (h_next, c_next) if out is None else out
 
 

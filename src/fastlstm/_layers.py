@@ -107,7 +107,7 @@ class LSTM(Weights):
             bidirectional=_checks.flag(bidirectional, "bidirectional"),
             proj_size=_checks.integer(proj_size, "proj_size"),
             dtype=_checks.float_dtype(dtype),
-            threads=_thread_count(threads),
+            threads=_checks.thread_count(threads),
             isa=isa,
         )
         s = self._settings
@@ -162,12 +162,8 @@ class LSTM(Weights):
 
     def _shapes(self) -> _parameters.Shapes:
         s = self._settings
-        deeper = (s.proj_size or s.hidden_size) * (2 if s.bidirectional else 1)
-        shapes: _parameters.Shapes = {}
-        for suffix in self._suffixes():
-            size = s.input_size if suffix.startswith("_l0") else deeper
-            shapes |= _parameters.layer_shapes(suffix, size, s.hidden_size, s.proj_size, s.bias)
-        return shapes
+        directions = 2 if s.bidirectional else 1
+        return _parameters.stack_shapes(s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, s.bias)
 
     def _pool(self) -> _core.Pool | None:
         """Return the workers, started when first needed. Two threads that come first at once: one pool stays."""
@@ -548,10 +544,3 @@ def _probability(dropout: object) -> float:
             f"got: {dropout!r}"
         )
     return float(dropout)
-
-
-def _thread_count(threads: object) -> int:
-    number = _checks.size(threads, "threads")
-    if number > 4096:
-        raise ValueError(f"threads should be at most 4096, got: {number}")
-    return number
