@@ -114,6 +114,23 @@ class CellCore:
     def __new__(cls, plan: Plan) -> Self: ...
     def step(self, x: object, hx: object, out: object) -> _States | None: ...
 
+@final
+class TensorCell:
+    def __new__(
+        cls,
+        plan: Plan,
+        sample: Sample,
+        capsule: object,
+        kind: type,
+        empty_like: object,
+        names: tuple[str, ...],
+        parameters: tuple[Any, ...],
+        seen: tuple[tuple[int, int], ...],
+    ) -> Self: ...
+    def step(self, parameters: dict[str, Any], x: object, hx: object) -> tuple[Any, Any] | None: ...
+
+def has_dlpack_table(capsule: object) -> bool: ...
+
 @disjoint_base
 class StreamCore:
     batch_size: int

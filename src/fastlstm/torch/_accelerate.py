@@ -105,7 +105,7 @@ def restore(model: torch.nn.Module) -> list[str]:
     done = []
     for name, module in model.named_modules():
         if type(module) in _TORCHS and module.__dict__.pop(_MARK, False):
-            for key in ("_packed", "fallback", "threads"):
+            for key in ("_packed", "_fast", "fallback", "threads"):
                 module.__dict__.pop(key, None)
             module.__class__ = _TORCHS[type(module)]
             done.append(name)

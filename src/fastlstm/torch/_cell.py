@@ -7,12 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .. import _core
 from . import _fit
 from ._autograd import Run
 from ._packed import Packed, Sizes
 from ._run import Call
 
 States = tuple[Tensor, Tensor]
+
+_TABLE = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # torch 2.10 and later
+if not _core.has_dlpack_table(_TABLE):
+    _TABLE = None
 
 
 class LSTMCell(torch.nn.LSTMCell):
@@ -58,7 +63,12 @@ class LSTMCell(torch.nn.LSTMCell):
         """
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return super().forward(input, hx)  # a few operators, which the compiler fuses
-        found = _fit.situation() or self._run(input, hx)
+        found = _fit.situation()
+        if found is None:
+            fast: _core.TensorCell | None = self.__dict__.get("_fast")
+            if fast is not None and not torch.is_grad_enabled():
+                found = fast.step(self._parameters, input, hx)
+            found = found or self._run(input, hx)
         if isinstance(found, str):
             self.fallback = found
             return super().forward(input, hx)
@@ -74,9 +84,15 @@ class LSTMCell(torch.nn.LSTMCell):
         found = self._parameters
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
         weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]  # type: ignore[misc]
+        before = packed.last
         plan = packed.plan(weights)
         if isinstance(plan, str):
             return plan
+        if _TABLE is not None and packed.last is not before and packed.last is not None:
+            last = packed.last
+            self.__dict__["_fast"] = _core.TensorCell(
+                plan, last.sample, _TABLE, Tensor, torch.empty_like, names, tuple(weights), tuple(last.seen)
+            )
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
@@ -116,5 +132,6 @@ class LSTMCell(torch.nn.LSTMCell):
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        state.pop("_packed", None)  # made again when needed
+        for name in ("_packed", "_fast"):  # made again when needed
+            state.pop(name, None)
         return state

@@ -10,7 +10,7 @@ def situation() -> str | None:
     """Say what around the call only torch's own code can serve; None for nothing."""
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "inside a torch.func transform"
-    if torch.is_autocast_enabled("cpu"):
+    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
         return "autocast is on"
     if torch.jit.is_tracing():
         return "torch.jit is tracing"

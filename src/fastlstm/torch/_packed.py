@@ -26,7 +26,7 @@ class Sizes(NamedTuple):
     bias: bool
 
 
-class _Snapshot(NamedTuple):
+class Snapshot(NamedTuple):
     """The parameters that a plan was packed from. Held, so that neither their address nor their version comes again."""
 
     parameters: list[Tensor]
@@ -47,19 +47,19 @@ class Packed:
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
         self._memory = _core.Memory()
-        self._last: _Snapshot | None = None
+        self.last: Snapshot | None = None
 
     def plan(self, parameters: list[Tensor]) -> _core.Plan | str:
         """Return the plan of these parameters (torch's order), or why there cannot be one."""
-        last = self._last
+        last = self.last
         if last is None or not _same(last, parameters):
-            self._last = last = self._pack(parameters)
+            self.last = last = self._pack(parameters)
         return last.plan or last.unfit or ""
 
-    def _pack(self, parameters: list[Tensor]) -> _Snapshot:
+    def _pack(self, parameters: list[Tensor]) -> Snapshot:
         unfit = _unfit(parameters, self.sizes)
         if unfit is not None:
-            return _Snapshot(parameters, [], [], _core.Sample([], [], 4, 0), None, unfit)
+            return Snapshot(parameters, [], [], _core.Sample([], [], 4, 0), None, unfit)
         # before they are read: a write meanwhile is noticed at the next call
         seen = [(p.data_ptr(), p._version) for p in parameters]
         held = [p.detach() for p in parameters]
@@ -84,10 +84,10 @@ class Packed:
             _isa.resolve(None),
             self._memory,
         )
-        return _Snapshot(parameters, seen, held, sample, plan, None)
+        return Snapshot(parameters, seen, held, sample, plan, None)
 
 
-def _same(last: _Snapshot, parameters: list[Tensor]) -> bool:
+def _same(last: Snapshot, parameters: list[Tensor]) -> bool:
     if last.plan is None:
         return False
     for p, q, (address, version) in zip(parameters, last.parameters, last.seen, strict=True):
