@@ -99,6 +99,13 @@ typedef struct fl_pool fl_pool;
 /* threads: how many share the work, the caller's included; threads - 1 are started. */
 fl_status fl_pool_create(fl_pool **pool, size_t threads);
 
+/* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns when
+ * all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
+typedef void (*fl_parallel)(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
+
+/* A pool that starts no threads and borrows them, so that a process with threads has them once. */
+fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel);
+
 /* Joins and frees. NULL is fine. No call may be using the pool. */
 void fl_pool_destroy(fl_pool *pool);
 

@@ -61,7 +61,9 @@ cdef extern from "fastlstm.h" nogil:
     void fl_plan_destroy(fl_plan *)
     const char *fl_plan_isa(const fl_plan *)
     size_t fl_plan_size(const fl_plan *)
+    ctypedef void (*fl_parallel)(void (*)(void *), void *, unsigned int, unsigned int)
     fl_status fl_pool_create(fl_pool **, size_t)
+    fl_status fl_pool_borrow(fl_pool **, size_t, fl_parallel)
     void fl_pool_destroy(fl_pool *)
     size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
     fl_status fl_forward(const fl_plan *, const fl_sequence *, fl_pool *, void *)
@@ -262,14 +264,18 @@ def accumulate(cnp.ndarray total, cnp.ndarray part):
 
 @cython.final
 cdef class Pool:
-    """Worker threads, started here and joined when this is freed."""
+    """Worker threads, started here and joined when this is freed; or those of ``parallel``, the address of a C function."""
 
     cdef fl_pool *pool
     cdef readonly Py_ssize_t threads
 
-    def __cinit__(self, Py_ssize_t threads):
+    def __cinit__(self, Py_ssize_t threads, uintptr_t parallel=0):
+        cdef fl_status status
         self.threads = threads
-        cdef fl_status status = fl_pool_create(&self.pool, threads)
+        if parallel:
+            status = fl_pool_borrow(&self.pool, threads, <fl_parallel>parallel)
+        else:
+            status = fl_pool_create(&self.pool, threads)
         if status != FL_OK:
             raise_for(status)
 

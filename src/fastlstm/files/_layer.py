@@ -31,8 +31,8 @@ class Layer:
         Whether there are bias parameters.
     dtype : str
         Of the numbers in the file.
-    form : Form
-        Of the cell.
+    form : Form or None
+        Of the cell; None where the file does not tell, as `note` explains.
     options : mapping
         More arguments of `LSTM` that the file knows.
     note : str
@@ -51,7 +51,7 @@ class Layer:
     proj_size: int = 0
     bias: bool = False
     dtype: str = ""
-    form: Form = Form()  # noqa: RUF009  frozen
+    form: Form | None = Form()  # noqa: RUF009  frozen
     options: Mapping[str, bool | float] = dataclasses.field(default_factory=dict)
     note: str = ""
     problem: str = ""
@@ -63,7 +63,7 @@ class Layer:
             return f"{told[0]}, cannot be loaded: {self.problem}"
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
         told += [sizes, self.dtype, *(() if self.bias else ("no bias",))]
-        told += [repr(self.form)] if self.form != Form() else []
+        told += [repr(self.form) if self.form else "form unknown"] if self.form != Form() else []
         return ", ".join(told) + (f" ({self.note})" if self.note else "")
 
 
@@ -80,7 +80,7 @@ def layer_of(
     format: str,
     parameters: Mapping[str, Stored],
     *,
-    form: Form = Form(),  # noqa: B008  frozen
+    form: Form | None = Form(),  # noqa: B008  frozen
     options: Mapping[str, bool | float] | None = None,
     note: str = "",
     problem: str = "",
@@ -90,8 +90,9 @@ def layer_of(
     try:
         if not problem:
             sizes = _sizes(parameters)
-            form = dataclasses.replace(form, peepholes=form.peepholes or "weight_ph_l0" in parameters)
-            _check(parameters, sizes, form)
+            if form and "weight_ph_l0" in parameters:
+                form = dataclasses.replace(form, peepholes=True)
+            _check(parameters, sizes, bool(form and form.peepholes))
     except ValueError as error:
         problem, sizes = str(error), {}
     return Layer(
@@ -119,7 +120,9 @@ def _sizes(parameters: Mapping[str, Stored]) -> dict[str, int]:
     if len(ih) != 2 or len(hh) != 2 or 0 in (*ih, *hh):
         raise ValueError(f"weight_ih_l0 and weight_hh_l0 should have two dimensions each, got: {ih} and {hh}")
     if not projected and hh[0] in (hh[1], 3 * hh[1]):
-        raise ValueError(f"weight_hh_l0 is {hh}: {hh[0] // hh[1]} gates and not 4, so {'RNN' if hh[0] == hh[1] else 'GRU'}")
+        raise ValueError(
+            f"weight_hh_l0 is {hh}: {hh[0] // hh[1]} gates and not 4, so {'RNN' if hh[0] == hh[1] else 'GRU'}"
+        )
     if hh[0] % 4 or (hh[0] != 4 * hh[1] and not projected):
         raise ValueError(f"weight_hh_l0 should have shape (4H, H), got: {hh}")
     matches = [found for found in map(_NAME.fullmatch, parameters) if found]
@@ -135,16 +138,20 @@ def _sizes(parameters: Mapping[str, Stored]) -> dict[str, int]:
     }
 
 
-def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], form: Form) -> None:
+def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: bool) -> None:
     """Refuse what is missing, too much, of a wrong shape, or not floating point."""
     H, P = sizes["hidden_size"], sizes["proj_size"]
     bias = any(name.startswith("bias") for name in parameters)
     expected: _parameters.Shapes = {}
     for suffix in _parameters.suffixes(sizes["num_layers"], sizes["directions"]):
         size = sizes["input_size"] if suffix.startswith("_l0") else (P or H) * sizes["directions"]
-        expected |= _parameters.layer_shapes(suffix, size, H, P, bias, form.peepholes)
-    told = [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
-    told += [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in expected]) else []
+        expected |= _parameters.layer_shapes(suffix, size, H, P, bias, peepholes)
+    told = (
+        [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
+    )
+    told += (
+        [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in expected]) else []
+    )
     for name in expected.keys() & parameters.keys():
         stored = parameters[name]
         if stored.shape != expected[name]:

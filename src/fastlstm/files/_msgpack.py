@@ -53,10 +53,10 @@ def _unchunked(tree: Mapping[Any, Any]) -> Stored:
     """Join what Flax cut because msgpack's lengths have 32 bits."""
     shape, chunks = (tuple(tree[name][str(i)] for i in range(len(tree[name]))) for name in ("shape", "chunks"))
     dtypes = {chunk.dtype for chunk in chunks}
-    if len(dtypes) != 1 or nbytes(shape, *dtypes) != sum(nbytes(chunk.shape, chunk.dtype) for chunk in chunks):
+    if len(dtypes) != 1 or nbytes(shape, min(dtypes)) != sum(nbytes(chunk.shape, chunk.dtype) for chunk in chunks):
         raise ValueError(f"the pieces of an array of {shape} do not fit together")
 
     def read() -> Array:
         return np.concatenate([chunk.read() for chunk in chunks]).reshape(shape)
 
-    return Stored(shape, *dtypes, read)
+    return Stored(shape, dtypes.pop(), read)

@@ -49,7 +49,7 @@ def _stored(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> St
 def _header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], bool, np.dtype[np.generic]]:
     version = np.lib.format.read_magic(file)
     if version == (1, 0):
-        return np.lib.format.read_array_header_1_0(file)  # type: ignore[return-value]
+        return np.lib.format.read_array_header_1_0(file)
     if version == (2, 0):
-        return np.lib.format.read_array_header_2_0(file)  # type: ignore[return-value]
+        return np.lib.format.read_array_header_2_0(file)
     raise ValueError(f"{name} has version {version} of the format, which is not for plain numbers")

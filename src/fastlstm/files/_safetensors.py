@@ -27,8 +27,7 @@ def layers(path: Path) -> list[Layer]:
     if ours is not None:
         form, options = described(ours)
         return [layer_of("", "LSTM", "safetensors", tensors, form=form, options=options)]
-    found = [*_torch_names.layers(tensors, "safetensors"), *_flax_names.layers(tensors, "safetensors")]
-    return found
+    return [*_torch_names.layers(tensors, "safetensors"), *_flax_names.layers(tensors, "safetensors")]
 
 
 def _stored(safetensors: Any, file: Any, path: Path, name: str) -> Stored:
@@ -47,7 +46,9 @@ def described(text: str) -> tuple[Form, dict[str, bool | float]]:
     """Read back what `description` wrote."""
     try:
         entry = json.loads(text)
-        fields = {name: tuple(value) if isinstance(value, list) else value for name, value in entry["form"].items()}
+        fields: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in entry["form"].items()
+        }
         batch_first = _checks.flag(entry["batch_first"], "batch_first")
         return Form(**fields), {"batch_first": batch_first, "dropout": float(entry["dropout"])}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:

@@ -18,7 +18,7 @@ import numpy as np
 from . import _torch_names
 from ._layer import Layer
 from ._pickle import Instance, Machine, Name, set_items
-from ._stored import FLOATS, Array, Stored, nbytes, widened
+from ._stored import Array, Stored, nbytes, widened
 
 #: How files of torch before 1.6 begin.
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
@@ -48,7 +48,9 @@ class Storage:
         data = self.data(self.key)
         if len(data) < self.count * self.itemsize:
             raise ValueError(f"storage {self.key} should hold {self.count} numbers, got: {len(data)} bytes")
-        raw = np.frombuffer(data, "<u2" if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<"), self.count)
+        raw = np.frombuffer(
+            data, "<u2" if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<"), self.count
+        )
         return widened(raw, self.dtype)
 
 
@@ -141,7 +143,9 @@ def _machine(data: Callable[[str], bytes], file_size: int, itemsizes: dict[str, 
             if source.key not in read:
                 read[source.key] = source.read()
             whole = read[source.key][offset:] if 0 not in size else np.empty(0, np.float32)
-            return np.lib.stride_tricks.as_strided(whole, size, [whole.itemsize * step for step in stride], writeable=False)
+            return np.lib.stride_tricks.as_strided(
+                whole, size, [whole.itemsize * step for step in stride], writeable=False
+            )
 
         return Stored(size, source.dtype, window)
 
@@ -153,9 +157,9 @@ def _machine(data: Callable[[str], bytes], file_size: int, itemsizes: dict[str, 
         "torch Size": lambda sizes=(): sizes,
         "torch device": lambda *_: None,
         "torch.jit._pickle restore_type_tag": lambda value, _: value,
-    } | dict.fromkeys(
-        (f"torch.jit._pickle build_{kind}list" for kind in ("int", "double", "bool", "tensor")), lambda items: items
-    )
+    }
+    for kind in ("int", "double", "bool", "tensor"):
+        functions[f"torch.jit._pickle build_{kind}list"] = lambda items: items
     return Machine(functions, lambda name: name.startswith("__torch__."), storage)
 
 
@@ -176,6 +180,3 @@ def _flat(tree: object) -> Iterator[tuple[str, Stored]]:
         elif isinstance(value, dict | Instance) and id(value) not in seen:
             seen.add(id(value))
             waiting += [(f"{path}.{key}" if path else str(key), child) for key, child in reversed(value.items())]
-
-
-assert FLOATS.keys() <= set(_TYPES.values())

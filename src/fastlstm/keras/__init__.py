@@ -1,4 +1,4 @@
-"""A Keras 3 layer that computes with fastlstm: `LSTM`, where `keras.layers.LSTM` stood.
+"""A Keras 3 layer that computes with fastlstm: `LSTM`, where `keras.layers.LSTM` stood; `accelerate` for whole models.
 
 Needs Keras: ``pip install "fastlstm[keras]"``.
 """
@@ -11,6 +11,7 @@ except ImportError as error:
 if int(keras.__version__.partition(".")[0]) < 3:
     raise ImportError(f'fastlstm.keras needs Keras 3, got: {keras.__version__}. pip install "fastlstm[keras]"')
 
+from ._accelerate import accelerate
 from ._layer import LSTM
 
-__all__ = ["LSTM"]
+__all__ = ["LSTM", "accelerate"]

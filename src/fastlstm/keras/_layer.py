@@ -65,13 +65,8 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc, unused-ignore]  # Keras has
     >>> layer.fallback_reason  # None: it ran on fastlstm  # doctest: +SKIP
     """
 
-    fallback_reason: str | None
-    _packed: Packed | None
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fallback_reason = None
-        self._packed = None
+    fallback_reason: str | None = None
+    _packed: Packed | None = None
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """Run the time loop: the step of `keras.layers.RNN.call` that differs.

@@ -49,7 +49,7 @@ class Layer:
             part = slice(None) if len(self.lstms) == 1 else slice(k, k + 1)
             reverse = self._attributes.direction == "reverse" or k == 1
             output, (h_n, c_n) = _sweep(lstm, x, (h[part], c[part]), lengths, reverse)
-            outputs.append(output.reshape(*output.shape[:2], -1, H))  # T,B,1 or 2,H, or B,T,..
+            outputs.append(output.reshape(*output.shape[:2], len(h_n), H))  # T,B,1 or 2,H; or B,T,1 or 2,H
             ends.append(h_n)
             cells.append(c_n)
         Y, Y_h, Y_c = np.concatenate(outputs, axis=2), np.concatenate(ends), np.concatenate(cells)

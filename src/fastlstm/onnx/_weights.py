@@ -94,8 +94,7 @@ def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
     made = {"weight_ih": _blocks(W[d], _TO_IFGO), "weight_hh": _blocks(R[d], _TO_IFGO)}
     if B is not None:
         made |= {
-            name: _blocks(half, _TO_IFGO)
-            for name, half in zip(("bias_ih", "bias_hh"), np.split(B[d], 2), strict=True)
+            name: _blocks(half, _TO_IFGO) for name, half in zip(("bias_ih", "bias_hh"), np.split(B[d], 2), strict=True)
         }
     if P is not None:
         made["weight_ph"] = _blocks(P[d], _SWAPPED)

@@ -11,8 +11,9 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks
 from . import _fit, _operator
 from ._autograd import Run
-from ._packed import Packed, Sizes, pool
+from ._packed import Packed, Sizes
 from ._run import Call, forward
+from ._threads import pool
 
 States = tuple[Tensor, Tensor]
 

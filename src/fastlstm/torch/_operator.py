@@ -14,7 +14,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from .. import _checks
 from . import _fit, _run
-from ._packed import Packed, Sizes, pool
+from ._packed import Packed, Sizes
+from ._threads import pool
 
 if TYPE_CHECKING:
     from ._layer import LSTM, States
@@ -37,7 +38,9 @@ def lstm(
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, h_n, c_n of batched `input`; parameters in torch's order; seed int64, for dropout > 0; threads 0: torch's."""
-    call = _call(input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads)
+    call = _call(
+        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+    )
     return _run.forward(call, input, h_0, c_0, call.tape() if call.dropout else None)
 
 
@@ -61,7 +64,9 @@ def lstm_backward(
     threads: int,
 ) -> list[Tensor]:
     """Gradients of input, h_0, c_0 and the parameters."""
-    call = _call(input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads)
+    call = _call(
+        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+    )
     tape = call.tape()
     _, h_n, c_n = _run.forward(call, input, h_0, c_0, tape)
     like = (input, h_n, c_n, *parameters)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import NamedTuple
 
 import torch
@@ -116,21 +115,3 @@ def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
         if p.is_inference():
             return "parameters made in inference mode have no version by which changes could be seen"
     return None
-
-
-# ---- threads ---------------------------------------------------------------------------------------------------------
-
-_pools: dict[int, _core.Pool] = {}
-_pools_lock = threading.Lock()
-
-
-def pool(threads: int | None) -> _core.Pool | None:
-    """Return the workers for this many threads, torch's number for None; None for one. All modules share them."""
-    number = torch.get_num_threads() if threads is None else threads
-    if number == 1:
-        return None
-    found = _pools.get(number)
-    if found is None:
-        with _pools_lock:
-            found = _pools.get(number) or _pools.setdefault(number, _core.Pool(number))
-    return found
