@@ -10,14 +10,12 @@ from torch import Tensor
 from . import _run
 from ._run import Call
 
-Grads = tuple[Tensor | None, Tensor | None, Tensor | None]
-
 
 class Run(torch.autograd.Function):
     """`_run.forward` with a tape, and its gradient."""
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any, call: Call, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Keep the tape, and the tensors: torch then notices if one is changed in place before the backward pass."""
@@ -28,7 +26,7 @@ class Run(torch.autograd.Function):
         return _run.forward(call, x, h_0, c_0, tape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Use the tape, or run forward again where it has served (retain_graph)."""
         call: Call = ctx.call
         x, h_0, c_0, *parameters = ctx.saved_tensors
@@ -40,7 +38,9 @@ class Run(torch.autograd.Function):
         if tape.used:
             tape = call.tape()
             _run.forward(call, x, h_0, c_0, tape)
-        return (None, *_run.backward(call, tape, (x, h_0, c_0, *parameters), ctx.needs_input_grad[1:], grads))  # type: ignore[arg-type]
+        output, h_n, c_n = grads
+        tensors = (x, h_0, c_0, *parameters)
+        return (None, *_run.backward(call, tape, tensors, ctx.needs_input_grad[1:], (output, h_n, c_n)))
 
 
 def _differentiable(
@@ -49,8 +49,8 @@ def _differentiable(
     """Compute the gradients by torch's own operations, which have gradients of their own (create_graph=True)."""
     if call.dropout > 0 or call.lengths is not None or call.resets is not None:
         raise NotImplementedError(
-            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, lengths= and resets=; "
-            "fastlstm.torch.restore(model) brings torch's own LSTM back"
+            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, lengths= and "
+            "resets=; fastlstm.torch.restore(model) brings torch's own LSTM back"
         )
     s = call.sizes
     x, h_0, c_0, *parameters = tensors
@@ -60,8 +60,8 @@ def _differentiable(
     h = x.new_zeros((states, rows, s.proj_size or s.hidden_size)) if h_0 is None else h_0
     c = x.new_zeros((states, rows, s.hidden_size)) if c_0 is None else c_0
     # oneDNN's LSTM has no second derivative
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):  # type: ignore[no-untyped-call]
-        results = torch._VF.lstm(  # type: ignore[attr-defined]
+    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
+        results = torch._VF.lstm(
             x,
             (h, c),
             parameters,

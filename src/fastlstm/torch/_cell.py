@@ -43,7 +43,7 @@ class LSTMCell(torch.nn.LSTMCell):
 
     fallback: str | None = None
 
-    def forward(self, input: Tensor, hx: States | None = None) -> States:  # type: ignore[override]
+    def forward(self, input: Tensor, hx: States | None = None) -> States:
         """Do one step.
 
         Parameters
@@ -63,18 +63,22 @@ class LSTMCell(torch.nn.LSTMCell):
         """
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return super().forward(input, hx)  # a few operators, which the compiler fuses
-        found = _fit.situation()
-        if found is None:
-            fast: _core.TensorCell | None = self.__dict__.get("_fast")
-            if fast is not None and not torch.is_grad_enabled():
-                found = fast.step(self._parameters, input, hx)
-            found = found or self._run(input, hx)
+        found = _fit.situation() or self._step(input, hx)
         if isinstance(found, str):
             self.fallback = found
             return super().forward(input, hx)
         if self.fallback is not None:
             self.fallback = None
         return found
+
+    def _step(self, input: Tensor, hx: States | None) -> States | str:
+        """Do a step, or say why that cannot be done here."""
+        fast: _core.TensorCell | None = self.__dict__.get("_fast")
+        if fast is not None and not torch.is_grad_enabled():
+            found = fast.step(self._parameters, input, hx)
+            if found is not None:
+                return found
+        return self._run(input, hx)
 
     def _run(self, input: Tensor, hx: States | None) -> States | str:
         packed: Packed | None = self.__dict__.get("_packed")
@@ -83,7 +87,7 @@ class LSTMCell(torch.nn.LSTMCell):
             packed = self.__dict__.setdefault("_packed", Packed(sizes))
         found = self._parameters
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
-        weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]  # type: ignore[misc]
+        weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]
         before = packed.last
         plan = packed.plan(weights)
         if isinstance(plan, str):
@@ -117,7 +121,7 @@ class LSTMCell(torch.nn.LSTMCell):
             call = Call(plan, packed.sizes, False, None, None, None, 0.0, 0)
             lift = (1, rows, -1)
             state = (None, None) if h is None or c is None else (h.reshape(lift), c.reshape(lift))
-            _, h_n, c_n = Run.apply(call, input.reshape(lift), *state, *weights)  # type: ignore[no-untyped-call]
+            _, h_n, c_n = Run.apply(call, input.reshape(lift), *state, *weights)
             return h_n.reshape(made), c_n.reshape(made)
         h_n, c_n = input.new_empty(made), input.new_empty(made)
         plan.run_cell_at(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -17,7 +19,7 @@ def situation() -> str | None:
     return None
 
 
-def tensor(t: object, name: str, dtype: torch.dtype) -> str | None:
+def tensor(t: Any, name: str, dtype: torch.dtype) -> str | None:
     """Say why this tensor cannot be read; None if it can."""
     if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
         return f"{name} is a {type(t).__name__}"

@@ -50,9 +50,9 @@ class LSTM(torch.nn.LSTM):
     -----
     Parameters are shared with torch, and packed again when they have changed: seen by identity, address, version, and
     a sample of their values (which catches ``parameter.data`` writes of whole tensors, as averages do, but may miss one
-    of a few elements). Gradients of gradients (``create_graph=True``) are there without dropout, `lengths` and `resets`.
-    Dropout masks are drawn from one number of torch's CPU generator: repeatable by ``torch.manual_seed``, but not
-    torch's own masks.
+    of a few elements). Gradients of gradients (``create_graph=True``) are there without dropout, `lengths` and
+    `resets`. Dropout masks are drawn from one number of torch's CPU generator: repeatable by ``torch.manual_seed``,
+    but not torch's own masks.
 
     Examples
     --------
@@ -77,7 +77,7 @@ class LSTM(torch.nn.LSTM):
         other = [name for name in _TORCHS if getattr(cls, name) is not getattr(torch.nn.LSTM, name)]
         cls._overrides = f"{cls.__name__} overrides {', '.join(other)}" if other else None
 
-    def forward(  # type: ignore[override]
+    def forward(
         self,
         input: Tensor | PackedSequence,
         hx: States | None = None,
@@ -112,28 +112,27 @@ class LSTM(torch.nn.LSTM):
         if packed and (lengths is not None or resets is not None):
             raise ValueError("lengths= and resets= are for padded input: a PackedSequence has lengths of its own")
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
-            found = None if packed else _operator.run(self, input, hx, lengths, resets)  # type: ignore[arg-type]
-            return super().forward(input, hx) if found is None else found  # type: ignore[arg-type]
+            found = None if packed else _operator.run(self, input, hx, lengths, resets)
+            if found is None and (lengths is not None or resets is not None):
+                raise RuntimeError("lengths= and resets= need fastlstm's own code, which cannot run in this graph")
+            return super().forward(input, hx) if found is None else found
         why = self._overrides or _fit.situation()
         if why is None:
-            if packed:
-                found = self._run_packed(input, hx)  # type: ignore[arg-type]
-            else:
-                found = self._run(input, hx, lengths, resets)  # type: ignore[arg-type]
-            if not isinstance(found, str):
+            result = self._run_packed(input, hx) if packed else self._run(input, hx, lengths, resets)
+            if not isinstance(result, str):
                 if self.fallback is not None:
                     self.fallback = None
-                return found
-            why = found
+                return result
+            why = result
         if lengths is not None or resets is not None:
             raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {why}")
         self.fallback = why
-        return super().forward(input, hx)  # type: ignore[arg-type]
+        return super().forward(input, hx)
 
     def _weights(self) -> list[Tensor]:
         """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm)."""
         found = self._parameters
-        return [found[n] if n in found else getattr(self, n) for n in self._flat_weights_names]  # type: ignore[misc]
+        return [found[n] if n in found else getattr(self, n) for n in self._flat_weights_names]
 
     def _sizes(self) -> Sizes:
         directions = 2 if self.bidirectional else 1
@@ -182,7 +181,7 @@ class LSTM(torch.nn.LSTM):
         dropout, seed = self._dropout()
         call = Call(plan, sizes, batch_first, steps, flags, pool(self.threads), dropout, seed)
         if _fit.wants_gradient(x, h_0, c_0, *weights):
-            output, h_n, c_n = Run.apply(call, x, h_0, c_0, *weights)  # type: ignore[no-untyped-call]
+            output, h_n, c_n = Run.apply(call, x, h_0, c_0, *weights)
         else:
             output, h_n, c_n = forward(call, x, h_0, c_0, call.tape() if dropout else None)
         if batched:
@@ -200,17 +199,14 @@ class LSTM(torch.nn.LSTM):
                 f"a PackedSequence with {int(sizes.sum())} steps (its batch_sizes) needs data of as many rows, got "
                 f"{tuple(data.shape)}: were lengths longer than the padded data packed?"
             )
-        if self.batch_first:
-            padded, lengths = torch._VF._pad_packed_sequence(data, sizes, True, 0.0, len(sizes))  # type: ignore[attr-defined]
-        else:
-            padded, lengths = torch._VF._pad_packed_sequence(data, sizes, False, 0.0, len(sizes))  # type: ignore[attr-defined]
+        padded, lengths = torch._VF._pad_packed_sequence(data, sizes, self.batch_first, 0.0, len(sizes))
         if hx is not None and order is not None:
             hx = self.permute_hidden(hx, order)
         found = self._run(padded, hx, lengths, None)
         if isinstance(found, str):
             return found
         output, states = found
-        made, _ = torch._VF._pack_padded_sequence(output, lengths, self.batch_first)  # type: ignore[attr-defined]
+        made, _ = torch._VF._pack_padded_sequence(output, lengths, self.batch_first)
         if back is not None:
             states = self.permute_hidden(states, back)
         return PackedSequence(made, sizes, order, back), states

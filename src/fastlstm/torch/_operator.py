@@ -1,7 +1,8 @@
 """The LSTM as one operator of torch, for graphs: torch.compile, torch.export, and dispatch modes.
 
-Eager calls do not come here: the dispatcher would cost them 30 us. The operator is a pure function, so its gradient runs
-forward once more instead of keeping a tape, which would have to be a tensor: a third more time than an eager training step.
+Eager calls do not come here: the dispatcher would cost them 30 us. The operator is a pure function, so its gradient
+runs forward once more instead of keeping a tape, which would have to be a tensor: a third more time than an eager
+training step.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .. import _checks
-from . import _fit, _run
+from . import _run
 from ._packed import Packed, Sizes
 from ._threads import pool
 
@@ -37,7 +38,7 @@ def lstm(
     dropout: float,
     threads: int,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, h_n, c_n of batched `input`; parameters in torch's order; seed int64, for dropout > 0; threads 0: torch's."""
+    """Output, h_n, c_n of batched `input`; parameters in torch's order; a seed for dropout > 0; threads 0: torch's."""
     call = _call(
         input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
     )

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from .. import _core, _isa, _parameters
 
-# 16 values of every parameter are compared at every call: 0.3 us for a layer, and no average or optimizer that writes to
-# ``parameter.data`` or through NumPy, behind the version counter's back, leaves all of them as they are.
+# 16 values of every parameter are compared at every call: 0.3 us for a layer, and no average or optimizer that writes
+# to ``parameter.data`` or through NumPy, behind the version counter's back, leaves all of them as they are.
 SAMPLED = 16
 
 
@@ -39,8 +39,8 @@ class Snapshot(NamedTuple):
 class Packed:
     """The packed weights of one module: made when first needed, and again when a parameter has changed.
 
-    Whether one has is seen by its identity, its address and its version, which every in-place operation moves on; and by a
-    sample of its values, for writes past the version (``parameter.data.copy_``).
+    Whether one has is seen by its identity, its address and its version, which every in-place operation moves on; and
+    by a sample of its values, for writes past the version (``parameter.data.copy_``).
     """
 
     def __init__(self, sizes: Sizes) -> None:

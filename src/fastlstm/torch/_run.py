@@ -99,8 +99,12 @@ def backward(
         weights.append(tuple(_array(t) for t in row))
     tape.run_backward(
         call.plan,
-        *(_array(contiguous(g)) for g in (grad_output, grad_h_n, grad_c_n)),
-        *(_array(t) for t in made[:3]),
+        _array(contiguous(grad_output)),
+        _array(contiguous(grad_h_n)),
+        _array(contiguous(grad_c_n)),
+        _array(made[0]),
+        _array(made[1]),
+        _array(made[2]),
         weights,
         call.pool,
     )

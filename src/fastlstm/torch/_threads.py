@@ -28,8 +28,8 @@ def pool(threads: int | None) -> _core.Pool | None:
 def _openmp() -> int:
     """Return the address of the function by which torch's own operators run in parallel; 0 where it cannot be found.
 
-    OpenMP's threads spin for milliseconds after each of torch's operators. Threads of ours would have to share the cores
-    with them: at H=256, B=32 on two cores a packed batch took 18.0 ms that way, and 10.5 ms without the spinning.
+    OpenMP's threads spin for milliseconds after each of torch's operators. Threads of ours would have to share the
+    cores with them: at H=256, B=32 on two cores a packed batch took 18.0 ms that way, and 10.5 ms without the spinning.
     """
     if "ATen parallel backend: OpenMP" not in torch.__config__.parallel_info():
         return 0
