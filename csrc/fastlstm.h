@@ -220,6 +220,44 @@ void fl_stream_step(fl_stream *stream, const void *x, void *y);
 void fl_stream_get(const fl_stream *stream, void *h, void *c);
 void fl_stream_set(fl_stream *stream, const void *h, const void *c);
 
+/* ---- many sessions ---------------------------------------------------------------------------------------------- */
+
+/* The states of up to `capacity` sequences, side by side in memory that the caller gives. Any of them advance together, in any
+ * order; a session's bits do not depend on its company. D = 1. Different slots may be used by different threads at once; the
+ * plan must outlive it. */
+typedef struct fl_sessions fl_sessions;
+
+/* bytes that sessions take; SIZE_MAX on overflow */
+size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
+
+/* Zero states for all.
+ *   memory  fl_sessions_size bytes, 64-byte aligned, owned by the caller; the result points into it
+ * NULL if the plan is bidirectional. */
+fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
+
+/* bytes of workspace for a step of n sessions by this many threads; SIZE_MAX on overflow */
+size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
+
+/* One step of n sessions. Allocates nothing.
+ *   slots      [n], each below capacity, no two the same; read
+ *   x          [n] rows of [I] reals, each contiguous, x_row bytes apart (0: the same for all); read
+ *   y          [n, R] reals, contiguous; written; no alias
+ *   pool       NULL to stay on the caller's thread
+ *   workspace  fl_sessions_workspace bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
+void fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
+                      fl_pool *pool, void *workspace);
+
+/* Copy a session's state out or in.
+ *   h  [L, R] reals, contiguous
+ *   c  [L, H] reals, contiguous; in fl_sessions_set either may be NULL for zeros */
+void fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
+void fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
+
+/* Copy the states of all slots that both have; both are of one plan. */
+void fl_sessions_move(fl_sessions *to, const fl_sessions *from);
+
+/* ---- a step without a stream ------------------------------------------------------------------------------------ */
+
 /* bytes of workspace that fl_cell needs; SIZE_MAX on overflow */
 size_t fl_cell_size(const fl_plan *plan, size_t B);
 

@@ -13,8 +13,11 @@ from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._cell import LSTMCell
 from ._isa import isa, isas, show_config
 from ._layers import LSTM
+from ._pool import StreamPool
 from ._streams import Stream
+from ._thread_pool import ThreadPool
 from ._training import Gradients, SparseTape, Tape
+from ._window import SlidingWindow
 
 __version__ = "0.1.0"
 
@@ -22,9 +25,12 @@ __all__ = [
     "LSTM",
     "Gradients",
     "LSTMCell",
+    "SlidingWindow",
     "SparseTape",
     "Stream",
+    "StreamPool",
     "Tape",
+    "ThreadPool",
     "__version__",
     "gates_backward",
     "gates_forward",

@@ -11,8 +11,8 @@ cimport cython
 cimport numpy as cnp
 from cpython.exc cimport PyErr_Clear
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
-from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
@@ -94,6 +94,14 @@ cdef extern from "fastlstm.h" nogil:
     void fl_stream_step(fl_stream *, const void *, void *)
     void fl_stream_get(const fl_stream *, void *, void *)
     void fl_stream_set(fl_stream *, const void *, const void *)
+    ctypedef struct fl_sessions
+    size_t fl_sessions_size(const fl_plan *, size_t)
+    fl_sessions *fl_sessions_init(const fl_plan *, size_t, void *)
+    size_t fl_sessions_workspace(const fl_plan *, size_t, size_t)
+    void fl_sessions_step(fl_sessions *, size_t, const size_t *, const void *, ptrdiff_t, void *, fl_pool *, void *)
+    void fl_sessions_get(const fl_sessions *, size_t, void *, void *)
+    void fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
+    void fl_sessions_move(fl_sessions *, const fl_sessions *)
     size_t fl_cell_size(const fl_plan *, size_t)
     void fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
 
@@ -895,4 +903,356 @@ cdef class StreamCore:
         """State in, or zeros for None."""
         self.enter(False)
         fl_stream_set(self.stream, address(h), address(c))
+        single_user_leave(&self.user, False)
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    CLOSED, OPEN, BUSY # of a session
+
+@cython.final
+cdef class Sessions:
+    """States of many sequences in one block of memory; freed with this."""
+
+    cdef Plan plan
+    cdef fl_sessions *sessions
+    cdef char *memory
+    cdef readonly size_t capacity
+
+    def __cinit__(self, Plan plan not None, size_t capacity):
+        cdef size_t bytes = fl_sessions_size(plan.plan, capacity)
+        if plan.directions != 1:
+            raise ValueError("sessions need a unidirectional layer")
+        if bytes > <size_t>(-1) // 2 - 64:
+            raise OverflowError("the capacity is too large")
+        self.plan = plan
+        self.capacity = capacity
+        self.memory = <char *>malloc(bytes + 64)
+        if self.memory is NULL:
+            raise MemoryError(f"{capacity} sessions take {bytes} bytes")
+        self.sessions = fl_sessions_init(plan.plan, capacity, <void *>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63))
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+cdef class PoolCore:
+    """Who is open, who is busy; ids become slots here. An id is a slot, and above 32 bits how often it was closed."""
+
+    cdef Plan plan
+    cdef Sessions states
+    cdef Pool workers
+    cdef uint32_t *closed # [capacity]: how often
+    cdef uint8_t *status  # [capacity]
+    cdef readonly size_t capacity, used
+    cdef Py_ssize_t input_size, width
+
+    def __cinit__(self, Plan plan not None, size_t capacity, Pool workers, *args, **kwargs):
+        self.plan = plan
+        self.workers = workers
+        self.input_size = plan.input_size
+        self.width = plan.proj_size if plan.proj_size else plan.hidden_size
+        self.run_grow(capacity)
+
+    def __dealloc__(self):
+        free(self.closed)
+        free(self.status)
+
+    def run_grow(self, size_t capacity):
+        """Room for more; a capacity below the present one changes nothing."""
+        cdef Sessions states
+        cdef uint32_t *closed
+        cdef uint8_t *status
+        cdef size_t k
+        with cython.critical_section(self):
+            if capacity <= self.capacity:
+                return
+            for k in range(self.capacity):
+                if self.status[k] == BUSY:
+                    raise RuntimeError("the pool cannot grow while another thread is in a step")
+            states = Sessions(self.plan, capacity)
+            closed = <uint32_t *>calloc(capacity, sizeof(uint32_t))
+            status = <uint8_t *>calloc(capacity, 1)
+            if closed is NULL or status is NULL:
+                free(closed)
+                free(status)
+                raise MemoryError()
+            if self.states is not None:
+                fl_sessions_move(states.sessions, self.states.sessions)
+                memcpy(closed, self.closed, self.capacity * sizeof(uint32_t))
+                memcpy(status, self.status, self.capacity)
+            free(self.closed)
+            free(self.status)
+            self.closed, self.status, self.states, self.capacity = closed, status, states, capacity
+
+    def run_open(self):
+        """A new id, or -1 when all slots are taken."""
+        cdef size_t k
+        with cython.critical_section(self):
+            if self.used == self.capacity:
+                return -1
+            for k in range(self.capacity):
+                if self.status[k] == CLOSED:
+                    self.status[k] = OPEN
+                    self.used += 1
+                    fl_sessions_set(self.states.sessions, k, NULL, NULL)
+                    return <int64_t>self.closed[k] << 32 | <int64_t>k
+
+    def ids(self):
+        """Those of all open sessions, in the order of their slots."""
+        cdef size_t k
+        with cython.critical_section(self):
+            return [<int64_t>self.closed[k] << 32 | <int64_t>k for k in range(self.capacity) if self.status[k]]
+
+    cdef Py_ssize_t find(self, int64_t id) except -1:
+        cdef size_t slot = id & 0xffffffff
+        if id < 0 or slot >= self.capacity or (id >> 32) > <int64_t>self.closed[slot]:
+            raise ValueError(f"session {id} has never been opened in this pool")
+        if (id >> 32) < <int64_t>self.closed[slot] or self.status[slot] == CLOSED:
+            raise ValueError(f"session {id} has been closed" if (id >> 32) < <int64_t>self.closed[slot]
+                             else f"session {id} has never been opened in this pool")
+        if self.status[slot] == BUSY:
+            raise RuntimeError(f"session {id} is given twice, or is in a step of another thread")
+        return slot
+
+    cdef int take(self, const int64_t *ids, size_t n, size_t *slots) except -1:
+        """All of them or, with an error, none."""
+        cdef size_t j = 0
+        try:
+            for j in range(n):
+                slots[j] = self.find(ids[j])
+                self.status[slots[j]] = BUSY
+        except:
+            while j > 0:
+                j -= 1
+                self.status[slots[j]] = OPEN
+            raise
+        return 0
+
+    cdef void give(self, size_t n, const size_t *slots) noexcept:
+        cdef size_t j
+        for j in range(n):
+            self.status[slots[j]] = OPEN
+
+    def run_close(self, cnp.ndarray ids):
+        """Close sessions: all of these, or with an error none."""
+        cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
+        if slots is NULL:
+            raise MemoryError()
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, slots)
+                for j in range(n):
+                    self.status[slots[j]] = CLOSED
+                    self.closed[slots[j]] = (self.closed[slots[j]] + 1) & 0x7fffffff
+                    self.used -= 1
+        finally:
+            free(slots)
+
+    def run_step(self, cnp.ndarray ids, cnp.ndarray x, cnp.ndarray y):
+        """One step of sessions ``ids`` int64 [n] over x [n, I] into y [n, R], all contiguous."""
+        cdef size_t n = cnp.PyArray_SIZE(ids), threads = self.workers.threads if self.workers is not None else 1
+        cdef fl_pool *workers = self.workers.pool if self.workers is not None else NULL
+        cdef size_t head = (n * sizeof(size_t) + 63) & ~<size_t>63
+        cdef size_t bytes = fl_sessions_workspace(self.plan.plan, n, threads)
+        cdef workspace *w
+        cdef Sessions states
+        cdef const void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        cdef ptrdiff_t row = self.input_size * cnp.PyArray_ITEMSIZE(x)
+        if bytes > <size_t>(-1) // 2 - head:
+            raise OverflowError("too many sessions in a step")
+        w = workspace_take(&self.plan.memory.scratch, head + bytes)
+        if w is NULL:
+            raise MemoryError(f"a step of {n} sessions takes {head + bytes} bytes")
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, <size_t *>w.data)
+                states = self.states
+            if fl_plan_size(self.plan.plan) * n < NOGIL_BYTES:
+                fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
+            else:
+                with nogil:
+                    fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
+            with cython.critical_section(self):
+                self.give(n, <size_t *>w.data)
+        finally:
+            workspace_give(&self.plan.memory.scratch, w, SCRATCH_KEPT)
+
+    def step(self, ids, x, out=None):
+        """One step of some sessions, in any order and company.
+
+        Parameters
+        ----------
+        ids : array of int64 [n], or a sequence of int
+            Open sessions, each at most once.
+        x : array [n, I]
+            The next input of each, of the layer's dtype.
+        out : array [n, R], optional
+            Where to write the result; a contiguous array that does not overlap `x`.
+
+        Returns
+        -------
+        array [n, R]
+            The last layer's output of each: `out` if it was given. The bits do not depend on the company.
+
+        Raises
+        ------
+        ValueError
+            For ids that are unknown or closed, for wrong shapes, or an `out` that cannot be. Nothing changes then.
+        TypeError
+            For wrong dtypes.
+        RuntimeError
+            For an id that is given twice or is in another thread's step at the moment. Nothing changes then.
+        """
+        cdef cnp.npy_intp n
+        if (cnp.PyArray_CheckExact(ids) and cnp.PyArray_TYPE(<cnp.ndarray>ids) == cnp.NPY_INT64
+                and cnp.PyArray_NDIM(<cnp.ndarray>ids) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>ids)):
+            n = cnp.PyArray_DIM(<cnp.ndarray>ids, 0)
+            if self.fits(x, n, self.input_size):
+                if out is None:
+                    y = fresh(2, n, self.width, self.plan.typenum)
+                    self.run_step(ids, x, y)
+                    return y
+                if self.fits(out, n, self.width) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) and not overlap(x, out):
+                    self.run_step(ids, x, out)
+                    return out
+        return self._checked(ids, x, out)
+
+    cdef inline bint fits(self, array, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
+        return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum
+                and cnp.PyArray_NDIM(<cnp.ndarray>array) == 2 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+                and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == rows and cnp.PyArray_DIM(<cnp.ndarray>array, 1) == width)
+
+    def run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
+        """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
+        cdef size_t j, slot
+        cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(h, 0), c_row = cnp.PyArray_STRIDE(c, 0)
+        with cython.critical_section(self):
+            for j in range(cnp.PyArray_SIZE(ids)):
+                slot = self.find((<int64_t *>cnp.PyArray_DATA(ids))[j])
+                fl_sessions_get(self.states.sessions, slot, <char *>cnp.PyArray_DATA(h) + j * h_row,
+                                <char *>cnp.PyArray_DATA(c) + j * c_row)
+
+    def run_set(self, cnp.ndarray ids, h, c):
+        """States in: h [n, L, R], c [n, L, H], contiguous, or None for zeros. With an error nothing changes."""
+        cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
+        cdef const char *hp = <const char *>address(h)
+        cdef const char *cp = <const char *>address(c)
+        cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(<cnp.ndarray>h, 0) if h is not None else 0
+        cdef cnp.npy_intp c_row = cnp.PyArray_STRIDE(<cnp.ndarray>c, 0) if c is not None else 0
+        if slots is NULL:
+            raise MemoryError()
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, slots)
+                for j in range(n):
+                    fl_sessions_set(self.states.sessions, slots[j], hp + j * h_row if hp is not NULL else NULL,
+                                    cp + j * c_row if cp is not NULL else NULL)
+                self.give(n, slots)
+        finally:
+            free(slots)
+
+
+cdef class WindowCore:
+    """Windows that run side by side, one started at every input: slot k is the one that started at time k mod length."""
+
+    cdef Plan plan
+    cdef Sessions states
+    cdef Pool workers
+    cdef char *memory    # of all below
+    cdef char *scratch
+    cdef char *last      # [I]: the input that the waiting windows have not seen
+    cdef char *ignored   # [length, R]: outputs of windows that are not at their end
+    cdef size_t *waiting # [length]
+    cdef size_t n        # of them
+    cdef single_user user
+    cdef readonly size_t length
+    cdef readonly size_t count
+
+    def __cinit__(self, Plan plan not None, size_t length, Pool workers, *args, **kwargs):
+        cdef size_t threads = workers.threads if workers is not None else 1
+        cdef size_t item = 4 if plan.typenum == cnp.NPY_FLOAT32 else 8, at
+        cdef size_t width = plan.proj_size if plan.proj_size else plan.hidden_size
+        cdef size_t scratch = fl_sessions_workspace(plan.plan, length, threads)
+        cdef size_t alone = fl_sessions_workspace(plan.plan, 1, 1)
+        if scratch > <size_t>(-1) // 4 or length > <size_t>(-1) // 32 // max(width, 8):
+            raise OverflowError("the window is too long")
+        self.plan = plan
+        self.workers = workers
+        self.length = length
+        self.states = Sessions(plan, length)
+        scratch = (max(scratch, alone) + 63) & ~<size_t>63
+        self.memory = <char *>malloc(scratch + plan.input_size * item + length * (width * item + sizeof(size_t)) + 256)
+        if self.memory is NULL:
+            raise MemoryError("a window's scratch")
+        at = (<uintptr_t>self.memory + 63) & ~<uintptr_t>63
+        self.scratch = <char *>at
+        self.waiting = <size_t *>(at + scratch)
+        self.last = <char *>(at + scratch + length * sizeof(size_t))
+        self.ignored = self.last + plan.input_size * item
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef inline int enter(self) except -1:
+        if not single_user_enter(&self.user, False):
+            raise RuntimeError("another thread is inside this window; a window serves one thread at a time")
+        return 0
+
+    cdef void settle(self) noexcept nogil:
+        if self.n:
+            fl_sessions_step(self.states.sessions, self.n, self.waiting, self.last, 0, self.ignored,
+                             self.workers.pool if self.workers is not None else NULL, self.scratch)
+            self.n = 0
+
+    def run_push(self, cnp.ndarray x, cnp.ndarray y):
+        """x [I] into y [R], contiguous."""
+        cdef const void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        cdef size_t bytes = cnp.PyArray_NBYTES(x), t, first, k, slot
+        self.enter()
+        with nogil:
+            self.settle()
+            t = self.count
+            first = t - (self.length - 1) if t >= self.length - 1 else 0
+            fl_sessions_set(self.states.sessions, t % self.length, NULL, NULL)
+            slot = first % self.length
+            fl_sessions_step(self.states.sessions, 1, &slot, from_, 0, to, NULL, self.scratch)
+            memcpy(self.last, from_, bytes)
+            for k in range(first + 1, t + 1):
+                self.waiting[self.n] = k % self.length
+                self.n += 1
+            self.count = t + 1
+        single_user_leave(&self.user, False)
+
+    def advance(self):
+        """Do what `push` has left: bring the windows that go on up to the last input.
+
+        `push` answers as soon as the window that ends is done, one step; the others wait until the next `push` or until
+        this is called, in the time between two inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        self.enter()
+        with nogil:
+            self.settle()
+        single_user_leave(&self.user, False)
+
+    def reset(self):
+        """Forget all inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        self.enter()
+        self.n = self.count = 0
         single_user_leave(&self.user, False)

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from . import _checks, _core, _isa, _parameters, _training
+from ._pool import StreamPool, capacity_of
 from ._streams import Stream
+from ._thread_pool import ThreadPool, workers
 from ._training import Gradients, SparseTape, Tape
 from ._weights import Array, Settings, States, Weights
+from ._window import SlidingWindow
 
 
 class LSTM(Weights):
@@ -47,9 +50,9 @@ class LSTM(Weights):
         P > 0: h is projected to P values by weight_hr.
     dtype : dtype_like
         ``"float32"`` or ``"float64"``; inputs must have it.
-    threads : int
+    threads : int or ThreadPool
         How many threads share a call, the caller's included. More than 1 starts workers at the first call that can use
-        them; they sleep between calls. The bits do not depend on it.
+        them; they sleep between calls. A `ThreadPool` is shared with others. The bits do not depend on it.
     seed : int, optional
         For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
     isa : str, optional
@@ -93,10 +96,13 @@ class LSTM(Weights):
         proj_size: int = 0,
         *,
         dtype: DTypeLike = "float32",
-        threads: int = 1,
+        threads: int | ThreadPool = 1,
         seed: int | None = None,
         isa: str | None = None,
     ) -> None:
+        number, pool = workers(threads)
+        if pool is not None:
+            self._workers = pool
         self._settings = Settings(
             input_size=_checks.size(input_size, "input_size"),
             hidden_size=_checks.size(hidden_size, "hidden_size"),
@@ -107,7 +113,7 @@ class LSTM(Weights):
             bidirectional=_checks.flag(bidirectional, "bidirectional"),
             proj_size=_checks.integer(proj_size, "proj_size"),
             dtype=_checks.float_dtype(dtype),
-            threads=_checks.thread_count(threads),
+            threads=number,
             isa=isa,
         )
         s = self._settings
@@ -521,6 +527,65 @@ class LSTM(Weights):
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
         return Stream(self._plan, _checks.size(batch_size, "batch_size"), self._settings.dtype)
+
+    def pool(self, capacity: int) -> StreamPool:
+        """Make room for many independent sequences that arrive step by step, with the present weights.
+
+        Parameters
+        ----------
+        capacity : int
+            How many sessions may be open at once; more only when `StreamPool.grow` is told so.
+
+        Returns
+        -------
+        StreamPool
+            ``open() -> id``, ``step(ids, x) -> y``, ``close(id)``; its steps use this layer's threads.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a capacity that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> pool = fastlstm.LSTM(4, 3, seed=0).pool(10)
+        >>> ids = [pool.open(), pool.open()]
+        >>> pool.step(ids, np.ones((2, 4), np.float32)).shape
+        (2, 3)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no sessions: its reverse direction starts at the end")
+        return StreamPool(self._plan, capacity_of(capacity), self._pool(), self._settings.dtype)
+
+    def window(self, length: int) -> SlidingWindow:
+        """Answer for the last inputs after every input, with the present weights.
+
+        Parameters
+        ----------
+        length : int
+            Inputs in a window.
+
+        Returns
+        -------
+        SlidingWindow
+            ``push(x[I]) -> y[R]``: the last output over the last `length` inputs from a zero state.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a length that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> window = fastlstm.LSTM(4, 3, seed=0).window(5)
+        >>> window.push(np.ones(4, np.float32)).shape
+        (3,)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
+        return SlidingWindow(self._plan, _checks.size(length, "length"), self._pool(), self._settings.dtype)
 
     def __repr__(self) -> str:
         names = (
