@@ -17,6 +17,22 @@
 extern "C" {
 #endif
 
+/* On Windows, define FASTLSTM_SHARED to link with the shared library. */
+#if defined(_WIN32)
+#if defined(FASTLSTM_BUILD)
+#define FL_API __declspec(dllexport)
+#elif defined(FASTLSTM_SHARED)
+#define FL_API __declspec(dllimport)
+#else
+#define FL_API
+#endif
+#else
+#define FL_API __attribute__((visibility("default")))
+#endif
+
+/* Version of the library that runs: "0.1.0". Static string. */
+FL_API const char *fl_version(void);
+
 typedef enum fl_status {
   FL_OK = 0,
   FL_ERROR_ARGUMENT = 1, /* a size, type or pointer that cannot be */
@@ -27,7 +43,7 @@ typedef enum fl_status {
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
-const char *fl_status_text(fl_status status);
+FL_API const char *fl_status_text(fl_status status);
 
 typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
 
@@ -35,10 +51,10 @@ typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
 
 /* Name of the index-th instruction set that is built in and that this CPU has, best first; NULL past the last.
  * Static string. "scalar" is always the last. */
-const char *fl_isa_name(size_t index);
+FL_API const char *fl_isa_name(size_t index);
 
 /* One line about it ("256-bit vectors with FMA: ..."). NULL for an unknown name. Static string. */
-const char *fl_isa_description(const char *name);
+FL_API const char *fl_isa_description(const char *name);
 
 /* The activations and the gates alone.
  *   isa     name, or NULL for the best; FL_ERROR_ISA if unknown
@@ -47,10 +63,10 @@ const char *fl_isa_description(const char *name);
  *   c       [rows, units] reals; read; may be c_next
  *   c_next  [rows, units] reals; written
  *   h       [rows, units] reals; written; no alias */
-fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
-fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
-fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
-                           void *c_next, void *h);
+FL_API fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+FL_API fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+FL_API fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z,
+                                  const void *c, void *c_next, void *h);
 
 /* ---- plan ------------------------------------------------------------------------------------------------------- */
 
@@ -78,16 +94,16 @@ typedef struct fl_weights {
  *   plan     written: the new plan, owned by the caller (fl_plan_destroy), or NULL on error
  *   weights  [L*D], index layer*D + direction; read
  *   isa      name of an instruction set, or NULL for the best one; read */
-fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
+FL_API fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 
 /* Frees it. NULL is fine. No call may be using the plan. */
-void fl_plan_destroy(fl_plan *plan);
+FL_API void fl_plan_destroy(fl_plan *plan);
 
 /* The instruction set that the plan runs on: the name its kernels were built with. Static string. */
-const char *fl_plan_isa(const fl_plan *plan);
+FL_API const char *fl_plan_isa(const fl_plan *plan);
 
 /* bytes of packed weights */
-size_t fl_plan_size(const fl_plan *plan);
+FL_API size_t fl_plan_size(const fl_plan *plan);
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 
@@ -97,17 +113,17 @@ size_t fl_plan_size(const fl_plan *plan);
 typedef struct fl_pool fl_pool;
 
 /* threads: how many share the work, the caller's included; threads - 1 are started. */
-fl_status fl_pool_create(fl_pool **pool, size_t threads);
+FL_API fl_status fl_pool_create(fl_pool **pool, size_t threads);
 
 /* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns when
  * all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
 typedef void (*fl_parallel)(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
 
 /* A pool that starts no threads and borrows them, so that a process with threads has them once. */
-fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel);
+FL_API fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel);
 
 /* Joins and frees. NULL is fine. No call may be using the pool. */
-void fl_pool_destroy(fl_pool *pool);
+FL_API void fl_pool_destroy(fl_pool *pool);
 
 /* ---- whole sequences -------------------------------------------------------------------------------------------- */
 
@@ -128,12 +144,12 @@ typedef struct fl_sequence {
 } fl_sequence;
 
 /* bytes of workspace that fl_forward needs for these sizes (any lengths) and this many threads; SIZE_MAX on overflow */
-size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads);
+FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads);
 
 /* The whole sequence through all layers. Allocates nothing.
  *   pool       NULL to stay on the caller's thread
  *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller; scratch */
-fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
+FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
@@ -142,18 +158,18 @@ fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *
 typedef struct fl_tape fl_tape;
 
 /* bytes of a tape for these sizes, `steps` steps of all rows together (T*B without lengths); SIZE_MAX on overflow */
-size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets);
+FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets);
 
 /* Lay out a tape and copy what the sequence reads.
  *   dropout    share of the elements between layers that are zeroed, 0..1
  *   seed, time what its mask depends on, with layer, step + time, row and unit: a sequence in pieces gives each its time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
  * NULL for arguments that cannot be. */
-fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time,
-                      void *memory);
+FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed,
+                             size_t time, void *memory);
 
 /* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
-fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
+FL_API fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
 
 /* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
  * wanted: it is not computed, nor is a layer below which nothing is wanted. */
@@ -175,25 +191,25 @@ typedef struct fl_gradients {
 } fl_gradients;
 
 /* bytes of workspace that fl_backward needs */
-size_t fl_backward_size(const fl_tape *tape, size_t threads);
+FL_API size_t fl_backward_size(const fl_tape *tape, size_t threads);
 
 /* The backward pass, once per tape: the gates become their gradients. Allocates nothing.
  *   workspace  fl_backward_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
-fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
+FL_API fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
 
 /* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of everything else here. */
-void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
+FL_API void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
 
 /* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */
-fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
-                         void *c_next, void *h, void *gates);
+FL_API fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z,
+                                const void *c, void *c_next, void *h, void *gates);
 /* Their gradient.
  *   gates, c_prev, c  of the step; read
  *   dh      [rows, units] the gradient of h; read
  *   dz      [rows, 4*units] the gradient of the pre-activations; written; may be gates
  *   dc      [rows, units] the gradient of c from later steps; read; then that of c_prev; written */
-fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
-                            const void *c_prev, const void *c, const void *dh, void *dz, void *dc);
+FL_API fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
+                                   const void *c_prev, const void *c, const void *dh, void *dz, void *dc);
 
 /* ---- step by step ----------------------------------------------------------------------------------------------- */
 
@@ -202,23 +218,23 @@ fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t
 typedef struct fl_stream fl_stream;
 
 /* bytes that a stream takes; SIZE_MAX on overflow */
-size_t fl_stream_size(const fl_plan *plan, size_t B);
+FL_API size_t fl_stream_size(const fl_plan *plan, size_t B);
 
 /* Build a stream with zero state.
  *   memory   fl_stream_size bytes, 64-byte aligned, owned by the caller; the result points into it
  * NULL if the plan is bidirectional. */
-fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
+FL_API fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
 
 /* One step of all rows and layers. Allocates nothing.
  *   x  [B, I] reals, contiguous; read
  *   y  [B, R] reals, contiguous; written; may be x */
-void fl_stream_step(fl_stream *stream, const void *x, void *y);
+FL_API void fl_stream_step(fl_stream *stream, const void *x, void *y);
 
 /* Copy the state out or in.
  *   h  [L, B, R] reals, contiguous
  *   c  [L, B, H] reals, contiguous; in fl_stream_set either may be NULL for zeros */
-void fl_stream_get(const fl_stream *stream, void *h, void *c);
-void fl_stream_set(fl_stream *stream, const void *h, const void *c);
+FL_API void fl_stream_get(const fl_stream *stream, void *h, void *c);
+FL_API void fl_stream_set(fl_stream *stream, const void *h, const void *c);
 
 /* ---- many sessions ---------------------------------------------------------------------------------------------- */
 
@@ -228,15 +244,15 @@ void fl_stream_set(fl_stream *stream, const void *h, const void *c);
 typedef struct fl_sessions fl_sessions;
 
 /* bytes that sessions take; SIZE_MAX on overflow */
-size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
+FL_API size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
 
 /* Zero states for all.
  *   memory  fl_sessions_size bytes, 64-byte aligned, owned by the caller; the result points into it
  * NULL if the plan is bidirectional. */
-fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
+FL_API fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
 
 /* bytes of workspace for a step of n sessions by this many threads; SIZE_MAX on overflow */
-size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
+FL_API size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
 
 /* One step of n sessions. Allocates nothing.
  *   slots      [n], each below capacity, no two the same; read
@@ -244,22 +260,22 @@ size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
  *   y          [n, R] reals, contiguous; written; no alias
  *   pool       NULL to stay on the caller's thread
  *   workspace  fl_sessions_workspace bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
-void fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
-                      fl_pool *pool, void *workspace);
+FL_API void fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
+                             void *y, fl_pool *pool, void *workspace);
 
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous
  *   c  [L, H] reals, contiguous; in fl_sessions_set either may be NULL for zeros */
-void fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
-void fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
+FL_API void fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
+FL_API void fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
 
 /* Copy the states of all slots that both have; both are of one plan. */
-void fl_sessions_move(fl_sessions *to, const fl_sessions *from);
+FL_API void fl_sessions_move(fl_sessions *to, const fl_sessions *from);
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */
 
 /* bytes of workspace that fl_cell needs; SIZE_MAX on overflow */
-size_t fl_cell_size(const fl_plan *plan, size_t B);
+FL_API size_t fl_cell_size(const fl_plan *plan, size_t B);
 
 /* One step without a stream: state in, state out. L = 1, D = 1, P = 0. Allocates nothing.
  *   x         [B, I] reals, contiguous; read
@@ -267,8 +283,8 @@ size_t fl_cell_size(const fl_plan *plan, size_t B);
  *   h_next    [B, H] reals, contiguous; written; may not alias x or h
  *   c_next    [B, H] reals, contiguous; written; may be c
  *   workspace fl_cell_size bytes, 64-byte aligned, owned by the caller; scratch */
-void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,
-             void *workspace);
+FL_API void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next,
+                    void *c_next, void *workspace);
 
 #ifdef __cplusplus
 }

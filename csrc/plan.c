@@ -7,6 +7,10 @@
 #include "compiler.h"
 #include "fpenv.h"
 
+const char *fl_version(void) {
+  return FASTLSTM_VERSION;
+}
+
 const char *fl_status_text(fl_status status) {
   switch (status) {
     case FL_OK: return "ok";

@@ -95,7 +95,7 @@ struct fl_pool {
   fl_parallel parallel; /* whose threads these are; NULL: workers of our own */
   _Atomic size_t came;  /* of borrowed threads, in this call */
   uint64_t call;        /* number of the call; a worker takes part once in each */
-  int open;      /* a call is running, and may still be joined */
+  int open;             /* a call is running, and may still be joined */
   int busy, stop;
   _Atomic size_t active; /* workers inside run */
 };

@@ -24,8 +24,9 @@ typedef struct {
   uint32_t major, minor;
   void *previous;
   void *allocate, *export_owned, *import_owned; /* not used here */
-  int (*look)(void *object, dlpack_tensor *out); /* the object keeps owning all of it; -1 with a Python error; may be NULL */
-  void *stream;                                  /* not used here */
+  int (*look)(void *object,
+              dlpack_tensor *out); /* the object keeps owning all of it; -1 with a Python error; may be NULL */
+  void *stream;                    /* not used here */
 } dlpack_table;
 
 #endif
