@@ -15,7 +15,7 @@ C_FILES = $(shell find csrc src bench tests -type f -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train test bench check c sanitize sanitize-thread prove-activations sdist clean
+.PHONY: help demo train test bench check c sanitize sanitize-thread prove-activations soak sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -57,6 +57,9 @@ sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: 
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
 	.venv/test/bin/python tests/proofs/activations.py $(ARGS)
+
+soak: .venv/test/ready ## a million random calls, each checked; memory, threads and files must stay as they were (ARGS="--seconds 60")
+	.venv/test/bin/python tests/proofs/soak.py $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
 	.venv/sdist/bin/python -m build --outdir dist $(ARGS)

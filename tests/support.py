@@ -219,3 +219,9 @@ def run_python(script: str, timeout: float = 120, **environment: str) -> str:
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def resident_bytes() -> int:
+    """Return how much memory of this process is in RAM; Linux."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
