@@ -5,13 +5,14 @@
 
 PYTHON ?= python3
 ARGS ?=
+WITH ?=
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
   $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
-C_FILES = $(shell find csrc src bench tests -type f -name '*.[ch]')
+C_FILES = $(shell find csrc src bench tests examples -type f -name '*.[ch]')
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,7 +28,7 @@ demo: .venv/demo/ready ## a published character model scores and writes text (AR
 train: .venv/demo/ready ## train a character model from scratch on the standard library's sources (ARGS="--steps 300")
 	.venv/demo/bin/python examples/train_text $(ARGS)
 
-test: .venv/test/ready ## the tests (ARGS="-k stream")
+test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch onnx" for those that need more)
 	.venv/test/bin/python -m pytest tests $(ARGS)
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and jax where they can be had
@@ -109,6 +110,11 @@ or_default = $(if $(filter undefined,$(origin $(1)_$(2))),$(3),$($(1)_$(2)))
 	test -x .venv/$*/bin/pip || $(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
 	.venv/$*/bin/python -m pip install --quiet $(CONFIG_$*) --group $(call or_default,GROUPS,$*,$*) $(call or_default,PACKAGE,$*,$(PACKAGE))
+	@touch $@
+
+# what tests need that most users have no use for: dependency groups, each on top of the one named test
+.venv/test/with-%: .venv/test/ready
+	.venv/test/bin/python -m pip install --quiet --group $*
 	@touch $@
 
 # The rivals are optional: a row without one says so.
