@@ -104,9 +104,7 @@ def draw(
 def operator(drawn: Drawn, clip_at: str = "activations", zeros: bool = False, onnxruntime: bool = False) -> list[Array]:
     """Compute Y, Y_h, Y_c in float64, row by row and step by step, as the operator's text says it."""
     a = drawn.attributes
-    X, W, R, B, lengths, h_0, c_0, P = (
-        None if value is None else value.astype(np.float64) for value in drawn.inputs
-    )
+    X, W, R, B, lengths, h_0, c_0, P = (None if value is None else value.astype(np.float64) for value in drawn.inputs)
     assert X is not None
     assert W is not None
     assert R is not None

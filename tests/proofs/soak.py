@@ -1,8 +1,9 @@
 """Live with the package for a long time: `python tests/proofs/soak.py --calls 1000000`, or `make soak`.
 
 Random calls of random shapes, lengths, threads and kinds (whole sequences, training, streams, sessions, windows, cells,
-new weights, bad input), each result compared to the bit with the same work done another way. At the end the process must
-not have grown, and must hold as many threads and files as at the start. Exits with 1 and says what was wrong otherwise.
+new weights, bad input), each result compared to the bit with the same work done another way. At the end the process
+must not have grown, and must hold as many threads and files as at the start. Exits with 1 and says what was wrong
+otherwise.
 """
 
 import argparse

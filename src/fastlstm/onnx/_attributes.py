@@ -78,6 +78,7 @@ class Attributes:
         for name in ("input_forget", "layout"):
             if getattr(self, name) not in (0, 1):
                 raise ValueError(f"{name} should be 0 or 1, got: {getattr(self, name)}")
+        object.__setattr__(self, "input_forget", bool(self.input_forget))  # a node has 0 or 1
 
     @property
     def directions(self) -> int:
@@ -98,8 +99,7 @@ def read(node: NodeProto) -> Attributes:
             expected, got = (AttributeProto.AttributeType.Name(kind) for kind in (_TYPES[name], attribute.type))
             raise ValueError(f"{name} should be of type {expected}, got: {got}")
         values[name] = _plain(helper.get_attribute_value(attribute))
-    made = Attributes(**values)
-    return Attributes(**(values | {"input_forget": bool(made.input_forget)}))
+    return Attributes(**values)
 
 
 def _plain(value: Any) -> Any:

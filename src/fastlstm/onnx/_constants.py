@@ -13,7 +13,8 @@ Array = NDArray[Any]
 # what exporters put between a framework's weights and W, R, B: reordered, joined, one axis more
 _FOLDED: Final = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _DEPTH: Final = 50  # nodes in a row; exporters need about five
-_BYTES: Final = 2**30  # of the largest result: no LSTM is larger, a file that doubles a tensor forty times would be
+_GROWTH: Final = 8  # honest files move what they hold, or widen it; one that doubles a tensor forty times does not
+_PLAIN: Final = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
 
 
 class NotConstantError(Exception):
@@ -32,6 +33,8 @@ class Scope:
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._inputs = {value.name for value in graph.input}
         self._known: dict[str, Array] = {}
+        self._root: Scope = self if outer is None else outer._root
+        self._bytes_read = 0  # of the root: what tensors of the whole model have come to
 
     def inside(self, graph: GraphProto) -> Scope:
         """Return the scope of a graph inside this one."""
@@ -58,30 +61,38 @@ class Scope:
 
     def _compute(self, name: str, node: NodeProto, depth: int) -> Array:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
-            held = [attribute for attribute in node.attribute if attribute.name == "value"]
-            if len(held) != 1 or held[0].type != AttributeProto.TENSOR:
-                raise NotConstantError(f"{name!r} is a Constant without a dense tensor")
-            return self._read(held[0].t)
+            return self._constant(name, node)
         if node.op_type not in _FOLDED or node.domain not in ("", "ai.onnx"):
             raise NotConstantError(f"{name!r} is computed by {node.op_type}")
         if depth == _DEPTH:
             raise NotConstantError(f"{name!r} is computed by more than {_DEPTH} nodes in a row")
         inputs = {label: self.value(label, depth + 1) for label in node.input if label}
-        # a Cast makes at most eight bytes of one
-        size = sum(inputs[label].nbytes for label in node.input if label) * (8 if node.op_type == "Cast" else 1)
-        if size > _BYTES:
-            raise ValueError(f"{name!r} would take {size} bytes")
+        size = sum(inputs[label].nbytes for label in node.input if label)
+        if size > _GROWTH * self._root._bytes_read:
+            raise ValueError(f"{name!r} would take {size} bytes, of {self._root._bytes_read} that the model holds")
         return self._evaluate(name, node, inputs)
 
-    def _evaluate(self, name: str, node: NodeProto, inputs: dict[str, Array]) -> Array:
-        from onnx.reference import ReferenceEvaluator  # half a second to import: only files that need it pay
+    def _constant(self, name: str, node: NodeProto) -> Array:
+        held = {attribute.name: attribute for attribute in node.attribute}
+        for kind, dtype in _PLAIN.items():
+            if kind in held:
+                return np.asarray(helper.get_attribute_value(held[kind]), dtype)
+        if "value" not in held or held["value"].type != AttributeProto.TENSOR:
+            raise NotConstantError(f"{name!r} is a Constant without a dense tensor of numbers")
+        return self._read(held["value"].t)
 
-        typed = [helper.make_tensor_value_info(label, _element(array), None) for label, array in inputs.items()]
-        result = helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None)
-        model = helper.make_model(helper.make_graph([node], "one", typed, [result]), opset_imports=self._opsets)
+    def _evaluate(self, name: str, node: NodeProto, inputs: dict[str, Array]) -> Array:
+        from onnx.reference import ReferenceEvaluator  # a slow import: only files that need it pay
+
         try:
-            (made,) = ReferenceEvaluator(model).run([name], inputs)
-        except Exception as error:  # whatever a wrong attribute or shape sets off in there
+            typed = [
+                helper.make_tensor_value_info(label, helper.np_dtype_to_tensor_dtype(array.dtype), None)
+                for label, array in inputs.items()
+            ]
+            result = helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None)
+            graph = helper.make_graph([node], "one", typed, [result])
+            (made,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=self._opsets)).run([name], inputs)
+        except Exception as error:  # whatever a wrong attribute, shape or name sets off in there
             raise ValueError(f"{name!r}, computed by {node.op_type}: {error}") from None
         return np.asarray(made)
 
@@ -92,14 +103,9 @@ class Scope:
         if any(size < 0 for size in tensor.dims):
             raise ValueError(f"{tensor.name!r} has negative sizes: {list(tensor.dims)}")
         try:
-            return np.asarray(numpy_helper.to_array(tensor, self._folder or ""))
+            array = np.asarray(numpy_helper.to_array(tensor, self._folder or ""))
         except Exception as error:  # a corrupt tensor or a missing file: many kinds, from C++ too
             where = ", in another file" if external else ""
             raise ValueError(f"{tensor.name!r} {list(tensor.dims)}{where} cannot be read: {error}") from None
-
-
-def _element(array: Array) -> int:
-    try:
-        return int(helper.np_dtype_to_tensor_dtype(array.dtype))
-    except ValueError as error:
-        raise ValueError(f"elements of dtype {array.dtype}: {error}") from None
+        self._root._bytes_read += array.nbytes
+        return array

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, helper, numpy_helper
+from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper, numpy_helper
 
 from .. import LSTM, _checks
 from . import _semantics
@@ -18,7 +18,7 @@ from ._weights import tensors_of
 
 Array = NDArray[Any]
 
-_OPSETS: Final = range(7, 27)
+_OLDEST: Final = 7
 
 
 def export(
@@ -39,7 +39,7 @@ def export(
     path : path, optional
         Where to write the file.
     opset : int
-        7..26. The nodes say the same in all of them; runtimes differ in which they read.
+        7 or more, as far as the installed onnx goes. The nodes say the same in all; runtimes differ in which they read.
     initial_state : bool
         Whether the model has the inputs h_0 and c_0 [L*D, B, H]; else the state starts at zero.
     lengths : bool
@@ -64,8 +64,8 @@ def export(
 
     Notes
     -----
-    onnxruntime computes float32 only, and gives zeros for h_n and c_n of rows without steps. Other runtimes' results
-    are theirs: within rounding of this library's, not its bits.
+    onnxruntime computes float32 only, gives zeros for h_n and c_n of rows without steps, and does not survive B = 0.
+    Other runtimes' results are theirs: within rounding of this library's, not its bits.
 
     Examples
     --------
@@ -78,8 +78,9 @@ def export(
         raise TypeError(f"lstm should be a fastlstm.LSTM, got: {type(lstm).__name__}")
     if lstm.proj_size:
         raise ValueError(f"lstm has proj_size={lstm.proj_size}: ONNX's LSTM operator has no projection")
-    if _checks.integer(opset, "opset") not in _OPSETS:
-        raise ValueError(f"opset should be in {_OPSETS[0]}..{_OPSETS[-1]}, got: {opset}")
+    newest = defs.onnx_opset_version()
+    if not _OLDEST <= _checks.integer(opset, "opset") <= newest:
+        raise ValueError(f"opset should be in {_OLDEST}..{newest}, got: {opset}")
     graph = _Graph(
         lstm,
         _semantics.checked(semantics),
@@ -178,7 +179,11 @@ class _Graph:
 
     def _outputs(self) -> list[ValueInfoProto]:
         sequence = ["B", "T"] if self._lstm.batch_first else ["T", "B"]
-        shapes = {"output": [*sequence, self._D * self._lstm.hidden_size], "h_n": self._state(), "c_n": self._state()}
+        shapes: dict[str, list[Any]] = {
+            "output": [*sequence, self._D * self._lstm.hidden_size],
+            "h_n": self._state(),
+            "c_n": self._state(),
+        }
         return [helper.make_tensor_value_info(name, self._type, shape) for name, shape in shapes.items()]
 
     def _state(self) -> list[int | str]:

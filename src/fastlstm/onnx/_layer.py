@@ -52,7 +52,7 @@ class Layer:
             outputs.append(output.reshape(*output.shape[:2], len(h_n), H))  # T,B,1 or 2,H; or B,T,1 or 2,H
             ends.append(h_n)
             cells.append(c_n)
-        Y, Y_h, Y_c = np.concatenate(outputs, axis=2), np.concatenate(ends), np.concatenate(cells)
+        Y, Y_h, Y_c = _joined(outputs, 2), _joined(ends, 0), _joined(cells, 0)
         if self._zeros:
             empty = np.full(B, T == 0) if lengths is None else lengths == 0
             Y_h[:, empty] = Y_c[:, empty] = 0
@@ -71,6 +71,10 @@ class Layer:
             raise ValueError(f"{name} should have shape {shape} = {letters}, got: {array.shape}")
         array = array.astype(computed_in(self.dtype), copy=False)
         return array.swapaxes(0, 1) if self._attributes.layout == 1 else array
+
+
+def _joined(parts: list[Array], axis: int) -> Array:
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
 def tensor(value: object, name: str, dtype: np.dtype[Any]) -> Array:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, defs
 
@@ -22,6 +21,8 @@ from ._weights import Tensors
 
 Array = NDArray[Any]
 
+_LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
+_GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _FIRST, _LAST = 7, 22  # versions of the operator: before 7 it had other attributes; after 22 nobody knows yet
 
 
@@ -66,7 +67,8 @@ def load(
     Notes
     -----
     Constants are initializers, Constant nodes, and what Slice, Concat, Unsqueeze, Squeeze, Transpose, Reshape, Cast
-    and Identity make of them, as exporters do. No other part of the model is looked at, and nothing in it is run.
+    and Identity make of them, as exporters do. An initializer that is an input too, as old files have it, counts as
+    constant. No other part of the model is looked at, and nothing in it is run.
 
     Examples
     --------
@@ -89,13 +91,13 @@ def _read(model: object) -> tuple[ModelProto, str | None]:
         raise TypeError(f"model should be a path or an onnx.ModelProto, got: {type(model).__name__}")
     path = os.fspath(model)
     with open(path, "rb") as file:
-        content = file.read()
+        content = file.read(_LARGEST)
     try:
         proto = onnx.load_model_from_string(content)
-    except DecodeError as error:
+    except Exception as error:  # the parser has no class of its own in onnx
         raise ValueError(f"{path} is not an ONNX file, or not all of one: {error}") from None
     if not proto.HasField("graph") or not proto.opset_import:  # other bytes too can be read as an empty model
-        raise ValueError(f"{path} is not an ONNX file, or not all of one: it has no graph")
+        raise ValueError(f"{path} is not an ONNX file, or not all of one: it has no graph, or no opset")
     return proto, os.path.dirname(os.path.abspath(path))
 
 
@@ -127,12 +129,9 @@ def _walk(graph: GraphProto | FunctionProto, path: str, scope: Scope, opset: int
                 yield from _walk(body, inner, scope.inside(body), opset)
 
 
-_GRAPHS = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
-
-
 def _node(found: _Found, semantics: Semantics, threads: int, names: dict[str, int]) -> Node:
     """Build a node, or say why not; what is wrong with one does not keep the others from being built."""
-    name = found.path + (found.proto.name or "LSTM")
+    name = f"{found.path}{found.proto.name or 'LSTM'}"  # not +: a name that is no text comes as bytes
     names[name] = names.get(name, 0) + 1
     if names[name] > 1:
         name = f"{name}#{names[name]}"

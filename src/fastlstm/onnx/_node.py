@@ -76,7 +76,7 @@ class Node:
 
     @property
     def lstms(self) -> tuple[LSTM, ...]:
-        """The LSTM that computes the node; two, forward and reverse, where their activations differ. Empty: see reason."""
+        """The LSTM that computes the node; one per direction where their activations differ; none: see reason."""
         return () if self._layer is None else self._layer.lstms
 
     @property

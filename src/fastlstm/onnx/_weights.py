@@ -75,7 +75,7 @@ def build(tensors: Tensors, attributes: Attributes, semantics: Semantics, thread
             dtype=computed_in(W.dtype),
             threads=threads,
             form=kinds[group[0]],
-            seed=0,
+            seed=0,  # any: these weights are replaced at once
         )
         lstm.load_state_dict(
             {

@@ -1,0 +1,52 @@
+"""fastlstm.onnx: the examples in its docstrings and on its page, and what it says without onnx."""
+
+import doctest
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+from support import run_python
+from support_onnx import onnx
+
+import fastlstm.onnx
+
+MODULES = ["fastlstm.onnx", *(name for _, name, _ in pkgutil.iter_modules(fastlstm.onnx.__path__, "fastlstm.onnx."))]
+PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples_in_docstrings(name: str) -> None:
+    assert doctest.testmod(importlib.import_module(name)).failed == 0
+
+
+def test_everything_public_is_documented() -> None:
+    for name in fastlstm.onnx.__all__:
+        thing = getattr(fastlstm.onnx, name)
+        assert any(test.examples for test in doctest.DocTestFinder().find(thing)), name
+
+
+def test_examples_on_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = doctest.testfile(str(PAGE), module_relative=False, globs={"onnx": onnx})
+    assert result.attempted > 0
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("sys.modules['onnx'] = None", 'fastlstm.onnx needs onnx: pip install "fastlstm[onnx]"'),
+        ("import onnx; onnx.__version__ = '1.18.0'", "fastlstm.onnx needs onnx 1.19 or later, found 1.18.0"),
+    ],
+)
+def test_without_onnx_or_with_an_old_one(before: str, message: str) -> None:
+    script = f"""
+import sys
+{before}
+try:
+    import fastlstm.onnx
+except ImportError as error:
+    print(error)
+"""
+    assert run_python(script).strip() == message
