@@ -62,4 +62,4 @@ def assert_same(actual: Any, expected: Any, tolerance: str = "keras") -> None:
 def assert_alike(ours: Any, theirs: Any, *arguments: Any, **options: Any) -> None:
     """Call both layers; the results should agree, and ours should be fastlstm's."""
     assert_same(ours(*arguments, **options), theirs(*arguments, **options))
-    assert ours.fallback_reason is None
+    assert ours.fallback is None

@@ -1,6 +1,8 @@
 """Files of Keras with fastlstm.keras.LSTM in them, and models that have their layers swapped."""
 
 import copy
+import doctest
+import sys
 
 import numpy as np
 import pytest
@@ -36,9 +38,7 @@ def test_keras_file(tmp_path):
     again = keras.saving.load_model(tmp_path / "model.keras")
     assert layers_of(again) == [fastkeras.LSTM] * 4
     assert_same_bits(arrays(again(x))[0], arrays(model(x))[0])
-    theirs = keras.saving.load_model(
-        tmp_path / "model.keras", custom_objects={"fastlstm>LSTM": keras.layers.LSTM}
-    )
+    theirs = keras.saving.load_model(tmp_path / "model.keras", custom_objects={"fastlstm>LSTM": keras.layers.LSTM})
     assert_same(again(x), theirs(x))
 
 
@@ -111,3 +111,10 @@ def test_a_model_that_has_run_can_be_copied():
     clone = keras.models.clone_model(model)
     clone.set_weights([keras.ops.convert_to_numpy(variable) for variable in model.weights])
     assert_same_bits(arrays(clone(x))[0], expected)
+
+
+@pytest.mark.parametrize("module", ["fastlstm.keras", "fastlstm.keras._accelerate"])
+def test_examples_in_docstrings(module):
+    result = doctest.testmod(sys.modules[module])
+    assert result.attempted > 0
+    assert result.failed == 0

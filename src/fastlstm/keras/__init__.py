@@ -6,7 +6,9 @@ Needs Keras: ``pip install "fastlstm[keras]"``.
 try:
     import keras
 except ImportError as error:
-    raise ImportError('fastlstm.keras needs Keras 3 and a backend: pip install "fastlstm[keras]"') from error
+    raise ImportError(
+        f'fastlstm.keras needs Keras 3 and a backend: pip install "fastlstm[keras]" ({error})', name=error.name
+    ) from error
 
 if int(keras.__version__.partition(".")[0]) < 3:
     raise ImportError(f'fastlstm.keras needs Keras 3, got: {keras.__version__}. pip install "fastlstm[keras]"')

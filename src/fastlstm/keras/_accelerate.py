@@ -36,8 +36,10 @@ def accelerate(model: Any) -> Any:
 
     Examples
     --------
-    >>> import keras, fastlstm.keras  # doctest: +SKIP
-    >>> model = fastlstm.keras.accelerate(keras.saving.load_model("model.keras"))  # doctest: +SKIP
+    >>> import keras, fastlstm.keras
+    >>> model = keras.Sequential([keras.Input((7, 4)), keras.layers.LSTM(3)])  # or keras.saving.load_model(path)
+    >>> type(fastlstm.keras.accelerate(model).layers[0])
+    <class 'fastlstm.keras.LSTM'>
     """
     if not isinstance(model, keras.Layer):
         raise TypeError(f"model should be a keras.Model or keras.Layer, got: {type(model).__name__}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
@@ -18,11 +19,11 @@ Array = NDArray[Any]
 
 
 @keras.saving.register_keras_serializable(package="fastlstm")
-class LSTM(keras.layers.LSTM):  # type: ignore[misc, unused-ignore]  # Keras has no types
+class LSTM(keras.layers.LSTM):
     """`keras.layers.LSTM`, computed by fastlstm wherever fastlstm can.
 
     Constructor, weights, config, call arguments and results are those of `keras.layers.LSTM`; only who computes
-    is different. Where fastlstm cannot, the call runs on Keras's own code, and `fallback_reason` says why.
+    is different. Where fastlstm cannot, the call runs on Keras's own code, and `fallback` says why.
 
     Parameters
     ----------
@@ -33,7 +34,7 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc, unused-ignore]  # Keras has
 
     Attributes
     ----------
-    fallback_reason : str or None
+    fallback : str or None
         Why the latest call ran on Keras's own code; None if it ran on fastlstm, or if there was no call yet.
 
     Raises
@@ -58,14 +59,15 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc, unused-ignore]  # Keras has
 
     Examples
     --------
-    >>> import numpy as np, fastlstm.keras  # doctest: +SKIP
-    >>> layer = fastlstm.keras.LSTM(3, return_sequences=True)  # doctest: +SKIP
-    >>> layer(np.ones((2, 7, 4), "float32")).shape  # doctest: +SKIP
+    >>> import numpy as np, fastlstm.keras
+    >>> layer = fastlstm.keras.LSTM(3, return_sequences=True)
+    >>> tuple(layer(np.ones((2, 7, 4), "float32")).shape)
     (2, 7, 3)
-    >>> layer.fallback_reason  # None: it ran on fastlstm  # doctest: +SKIP
+    >>> layer.fallback is None  # it ran on fastlstm
+    True
     """
 
-    fallback_reason: str | None = None
+    fallback: str | None = None
     _packed: Packed | None = None
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
@@ -89,49 +91,54 @@ class LSTM(keras.layers.LSTM):  # type: ignore[misc, unused-ignore]  # Keras has
         """
         if isinstance(mask, list | tuple):
             mask = mask[0]
-        self.fallback_reason = self._obstacle(sequences, initial_state, mask, training)
-        if self.fallback_reason is not None:
-            return super().inner_loop(sequences, initial_state, mask, training)  # type: ignore[no-any-return]
-        ops = keras.ops
+        self.fallback = self._obstacle(sequences, initial_state, mask, training)
+        if self.fallback is not None:
+            return super().inner_loop(sequences, initial_state, mask, training)
         B, T, _ = sequences.shape
-        states = _checked_states(initial_state, B, self.units)
         valid = None if mask is None else checked(_values(mask), B, T)
-        if self.go_backwards:
-            sequences = ops.flip(sequences, axis=1)
-        if valid is None:
-            outputs, h_n, c_n = self._run(sequences, states, None)
-            return outputs[:, -1], outputs, [h_n, c_n]
-        if self.go_backwards:
+        if self.go_backwards and valid is not None:
             valid = valid[:, ::-1]
-        plan = steps(valid)
-        if plan.order is not None:
-            sequences = ops.take_along_axis(sequences, plan.order, axis=1)
-        outputs, h_n, c_n = self._run(sequences, states, plan.lengths)
-        outputs = ops.take_along_axis(outputs, plan.latest, axis=1)
-        zeros = ops.zeros_like(outputs)
-        if self.zero_output_for_mask:
-            outputs = ops.where(valid[..., None], outputs, zeros)
-        else:
-            # Before a row's first step Keras shows zeros on torch, but the initial state on numpy and jax.
-            before = zeros if keras.backend.backend() == "torch" else states[0][:, None]
-            outputs = ops.where(plan.started, outputs, before)
-        return outputs[:, -1], outputs, [h_n, c_n]
-
-    def _run(self, sequences: Any, states: list[Any], lengths: Array | None) -> tuple[Any, ...]:
-        """Run on tensors that have values: outputs, h_n, c_n."""
+        tensors = [sequences, *_checked_states(initial_state, B, self.units)]
         variables = self._variables()
-        activations = COUNTERPARTS[self.recurrent_activation], COUNTERPARTS[self.activation]
         weights = [_values(variable) for variable in variables]
+        activations = COUNTERPARTS[self.recurrent_activation], COUNTERPARTS[self.activation]
+        # Read once: another thread may call the layer with other weights meanwhile.
         packed = self._packed
         packed = Packed(weights, activations) if packed is None else packed.next(weights, activations)
         self._packed = packed
         if keras.backend.backend() == "torch":
             from . import _torch
 
-            return _torch.run(packed.lstm, lengths, [sequences, *states], variables)
-        x, h_0, c_0 = (_values(tensor) for tensor in (sequences, *states))
-        outputs, (h_n, c_n) = packed.lstm(x, (h_0[None], c_0[None]), lengths=lengths)
-        return tuple(map(keras.ops.convert_to_tensor, (outputs, h_n[0], c_n[0])))
+            def run(x: Any, h: Any, c: Any, lengths: Array | None) -> tuple[Any, ...]:
+                return _torch.run(packed.lstm, lengths, [x, h, c], variables)
+
+            return self._arrange(keras.ops, run, tensors, valid)
+        # Keras's own operations would round float64 to float32.
+        last, outputs, states = self._arrange(np, packed.run, [_values(tensor) for tensor in tensors], valid)
+        return _tensor(last), _tensor(outputs), [_tensor(state) for state in states]
+
+    def _arrange(
+        self, xp: Any, run: Any, tensors: list[Any], valid: NDArray[np.bool_] | None
+    ) -> tuple[Any, Any, list[Any]]:
+        """Bring the steps into the order in which they run, and the outputs into the order in which they are shown."""
+        x, h, c = tensors
+        if self.go_backwards:
+            x = xp.flip(x, axis=1)
+        if valid is None:
+            outputs, h_n, c_n = run(x, h, c, None)
+            return outputs[:, -1], outputs, [h_n, c_n]
+        plan = steps(valid)
+        if plan.order is not None:
+            x = xp.take_along_axis(x, plan.order, axis=1)
+        outputs, h_n, c_n = run(x, h, c, plan.lengths)
+        outputs = xp.take_along_axis(outputs, plan.latest, axis=1)
+        if self.zero_output_for_mask:
+            outputs = xp.where(valid[..., None], outputs, xp.zeros_like(outputs))
+        else:
+            # Before a row's first step Keras shows zeros on torch, but the initial state on numpy and jax.
+            before = xp.zeros_like(outputs) if xp is keras.ops else h[:, None]
+            outputs = xp.where(plan.started, outputs, before)
+        return outputs[:, -1], outputs, [h_n, c_n]
 
     def _variables(self) -> list[Any]:
         cell = self.cell
@@ -164,6 +171,10 @@ def _values(tensor: Any) -> Array:
     array = view(tensor)
     assert array is not None
     return array
+
+
+def _tensor(array: Array) -> Any:
+    return keras.ops.convert_to_tensor(array, dtype=array.dtype.name)
 
 
 def _checked_states(initial_state: Any, B: int, H: int) -> list[Any]:

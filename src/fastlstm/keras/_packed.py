@@ -33,6 +33,11 @@ class Packed:
         self.activations = activations
         self.lstm = lstm or _lstm(self.weights, activations)
 
+    def run(self, x: Array, h_0: Array, c_0: Array, lengths: Array | None) -> tuple[Array, Array, Array]:
+        """Run on [B, T, I], [B, H], [B, H]: outputs [B, T, H], h_n [B, H] and c_n [B, H]."""
+        outputs, (h_n, c_n) = self.lstm(x, (h_0[None], c_0[None]), lengths=lengths)
+        return outputs, h_n[0], c_n[0]
+
     def next(self, weights: list[Array], activations: Activations) -> Packed:
         """Return what holds these weights: itself, if they are still the same to the last bit.
 

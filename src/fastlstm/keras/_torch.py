@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch.autograd.function import once_differentiable
 
 import fastlstm
 
 Array = NDArray[Any]
 
 
-class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]  # a class of Any where torch is missing
+class Fused(torch.autograd.Function):
     """An LSTM on torch's tensors: output [B, T, H], h_n [B, H] and c_n [B, H], once differentiable.
 
     Arguments: the LSTM, lengths or None, whether a gradient will be asked for, input, h_0, c_0, then the variables
@@ -22,11 +21,11 @@ class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]  # a 
     """
 
     @staticmethod
-    def forward(  # type: ignore[override, unused-ignore]
+    def forward(
         ctx: Any, lstm: fastlstm.LSTM, lengths: Array | None, train: bool, *tensors: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
         """Run, and keep a tape if there will be a backward pass."""
-        ctx.lstm, ctx.lengths = lstm, lengths
+        ctx.lstm, ctx.lengths, ctx.variables = lstm, lengths, tensors[3:]
         ctx.set_materialize_grads(False)
         output, (h_n, c_n), tape = _forward(lstm, lengths, train, tensors[:3])
         if train:
@@ -35,7 +34,6 @@ class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]  # a 
         return tuple(map(torch.from_numpy, (output, h_n[0], c_n[0])))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator, unused-ignore]
     def backward(ctx: Any, *incoming: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the tensors among the arguments."""
         lstm: fastlstm.LSTM = ctx.lstm
@@ -43,13 +41,33 @@ class Fused(torch.autograd.Function):  # type: ignore[misc, unused-ignore]  # a 
         tape = ctx.tape
         if tape.used:  # with retain_graph=True there may be a second time, and a tape serves once
             tape = _forward(lstm, ctx.lengths, True, saved)[2]
-        output, h_n, c_n = (None if gradient is None else gradient.numpy() for gradient in incoming)
+        output, h_n, c_n = (None if gradient is None else gradient.detach().numpy() for gradient in incoming)
         made = lstm.backward(tape, output, *(None if array is None else array[None] for array in (h_n, c_n)))
         of = made.parameters
         gradients = [made.input, made.h_0[0], made.c_0[0], of["weight_ih_l0"].T, of["weight_hh_l0"].T]
         if lstm.bias:
             gradients.append(of["bias_ih_l0"])
-        return None, None, None, *map(torch.from_numpy, gradients)
+        results = tuple(map(torch.from_numpy, gradients))
+        if torch.is_grad_enabled():  # create_graph=True
+            sources = [tensor for tensor in (*saved, *ctx.variables, *incoming) if tensor is not None]
+            results = Once.apply(len(results), *results, *sources)
+        return None, None, None, *results
+
+
+class Once(torch.autograd.Function):
+    """Gradients as they are, tied to what they come from: a second derivative is an error, not a missing term."""
+
+    @staticmethod
+    def forward(ctx: Any, count: int, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return the first `count` tensors."""
+        return tuple(tensor.view_as(tensor) for tensor in tensors[:count])
+
+    @staticmethod
+    def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
+        """Refuse."""
+        raise RuntimeError(
+            "fastlstm.keras.LSTM can be differentiated once: for second derivatives use keras.layers.LSTM"
+        )
 
 
 def run(
@@ -57,7 +75,7 @@ def run(
 ) -> tuple[torch.Tensor, ...]:
     """Run on input, h_0, c_0, differentiably in them and in the variables."""
     train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*tensors, *variables))
-    made: tuple[torch.Tensor, ...] = Fused.apply(lstm, lengths, train, *tensors, *variables)  # type: ignore[no-untyped-call, unused-ignore]
+    made: tuple[torch.Tensor, ...] = Fused.apply(lstm, lengths, train, *tensors, *variables)
     return made
 
 
