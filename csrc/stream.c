@@ -70,6 +70,8 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
           .c_prev = (const void *const *)c + l * B,
           .c = c + l * B,
           .h = plan->P ? mm : fresh,
+          .form = plan->form,
+          .peephole = layer->peephole,
       };
     }
     s.project[l] = (fl_product){.m = B,
@@ -187,7 +189,9 @@ void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const 
                         .units = plan->H,
                         .c_prev = rows + 2 * B,
                         .c = written + 3 * B,
-                        .h = written + 4 * B};
+                        .h = written + 4 * B,
+                        .form = plan->form,
+                        .peephole = layer->peephole};
   const fl_fpenv caller = fl_fpenv_enter();
   plan->kernels->step(&step);
   fl_fpenv_leave(caller);

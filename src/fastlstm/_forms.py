@@ -156,7 +156,7 @@ def parameters(activation: Activation) -> tuple[str, float, float]:
 
 
 def packed(form: Form) -> tuple[Any, ...]:
-    """Return a form as the compiled core takes it: (kind, alpha, beta) three times, two flags, where to clip, the clip."""
+    """Return a form as the compiled core takes it: three (kind, alpha, beta), two flags, where to clip, the clip."""
     kinds = list(ACTIVATIONS)
     parts = (parameters(activation) for activation in (form.gate, form.candidate, form.cell))
     activations = ((kinds.index(name), alpha, beta) for name, alpha, beta in parts)
@@ -176,11 +176,12 @@ def check_trainable(form: Form) -> None:
             )
 
 
-def _activation(value: object, argument: str) -> Activation:
+def _activation(value: Any, argument: str) -> Activation:
     """Check an activation; return its name, or a tuple of its name and all its parameters."""
     if not isinstance(value, str | tuple | list) or not value or not isinstance(next(iter(value)), str):
         raise TypeError(f"{argument} should be a name or a tuple (name, alpha, beta), got: {value!r}")
-    name, *given = (value,) if isinstance(value, str) else value
+    given: list[Any] = [value] if isinstance(value, str) else list(value)
+    name = given.pop(0)
     if name not in ACTIVATIONS:
         raise ValueError(f"{argument} should be one of {', '.join(ACTIVATIONS)}, got: {name!r}")
     defaults = ACTIVATIONS[name]
@@ -190,13 +191,13 @@ def _activation(value: object, argument: str) -> Activation:
     for number in given:
         if isinstance(number, bool) or not isinstance(number, int | float | np.floating | np.integer):
             raise TypeError(f"{argument}: parameters of {name} should be numbers, got: {number!r}")
-        if not abs(number) <= _LARGEST:
+        if not -_LARGEST <= number <= _LARGEST:
             raise ValueError(f"{argument}: parameters of {name} should be finite in float32, got: {number!r}")
     filled = (*map(float, given), *defaults[len(given) :])
-    return (name, *filled) if filled else name  # type: ignore[return-value]
+    return (name, *filled) if filled else name
 
 
-def _clip(value: object) -> float:
+def _clip(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
         raise TypeError(f"clip should be a number, got: {type(value).__name__}")
     if not 0 < value <= sys.float_info.max:

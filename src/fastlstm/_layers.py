@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _checks, _core, _isa, _parameters, _training
+from . import _checks, _core, _forms, _isa, _parameters, _training
+from ._forms import Form
 from ._streams import Stream
 from ._training import Gradients, SparseTape, Tape
 from ._weights import Array, Settings, States, Weights
@@ -54,6 +55,8 @@ class LSTM(Weights):
         For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
     isa : str, optional
         Force an instruction set; one of `isas`. The bits do not depend on it.
+    form : Form, optional
+        Another form of the cell: activations, peepholes, coupled gates, clipping.
 
     Raises
     ------
@@ -96,6 +99,7 @@ class LSTM(Weights):
         threads: int = 1,
         seed: int | None = None,
         isa: str | None = None,
+        form: Form | None = None,
     ) -> None:
         self._settings = Settings(
             input_size=_checks.size(input_size, "input_size"),
@@ -109,6 +113,7 @@ class LSTM(Weights):
             dtype=_checks.float_dtype(dtype),
             threads=_thread_count(threads),
             isa=isa,
+            form=_forms.checked(form),
         )
         s = self._settings
         if s.proj_size < 0:
@@ -166,7 +171,7 @@ class LSTM(Weights):
         shapes: _parameters.Shapes = {}
         for suffix in self._suffixes():
             size = s.input_size if suffix.startswith("_l0") else deeper
-            shapes |= _parameters.layer_shapes(suffix, size, s.hidden_size, s.proj_size, s.bias)
+            shapes |= _parameters.layer_shapes(suffix, size, s.hidden_size, s.proj_size, s.bias, s.form.peepholes)
         return shapes
 
     def _pool(self) -> _core.Pool | None:
@@ -270,7 +275,8 @@ class LSTM(Weights):
         Raises
         ------
         ValueError, TypeError
-            As for calling the layer; ValueError for keep_every with a bidirectional layer.
+            As for calling the layer; ValueError for keep_every with a bidirectional layer, and for a form that is for
+            inference only: one with a clip.
 
         Notes
         -----
@@ -289,6 +295,7 @@ class LSTM(Weights):
         """
         if not _checks.flag(train, "train"):
             return (*self._run(self._plan, input, hx, lengths, resets), None)
+        _forms.check_trainable(self._settings.form)
         given = _checks.seed(seed)
         number = int.from_bytes(os.urandom(8)) if given is None else given
         if keep_every is None:
@@ -537,6 +544,7 @@ class LSTM(Weights):
             "dtype",
             "threads",
             "isa",
+            "form",
         )
         return self._repr(names)
 

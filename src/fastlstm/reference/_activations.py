@@ -1,6 +1,6 @@
 """The activations of all forms of the cell: their values, and their slopes told from their values."""
 
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -67,7 +67,8 @@ def activate(activation: Activation, x: Array) -> Array:
     """
     check_float("x", x)
     name, alpha, beta = parameters(activation)
-    return _value(name, x, x.dtype.type(alpha), x.dtype.type(beta))
+    result: Array = _value(name, x, x.dtype.type(alpha), x.dtype.type(beta))
+    return result
 
 
 def slope(activation: Activation, y: Array) -> Array:
@@ -96,13 +97,11 @@ def slope(activation: Activation, y: Array) -> Array:
     """
     check_float("y", y)
     name, alpha, beta = parameters(activation)
-    return _slope(name, y, y.dtype.type(alpha), y.dtype.type(beta))
+    result: Array = _slope(name, y, y.dtype.type(alpha), y.dtype.type(beta))
+    return result
 
 
-_Scalar: TypeAlias = "np.float32 | np.float64"
-
-
-def _value(name: str, x: Array, alpha: _Scalar, beta: _Scalar) -> Array:
+def _value(name: str, x: Array, alpha: Any, beta: Any) -> Any:
     match name:
         case "sigmoid":
             return sigmoid(x)
@@ -129,7 +128,7 @@ def _value(name: str, x: Array, alpha: _Scalar, beta: _Scalar) -> Array:
     raise AssertionError(name)
 
 
-def _slope(name: str, y: Array, alpha: _Scalar, beta: _Scalar) -> Array:
+def _slope(name: str, y: Array, alpha: Any, beta: Any) -> Any:
     one = np.ones_like(y)
     match name:
         case "sigmoid":
