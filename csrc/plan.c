@@ -4,6 +4,7 @@
 #include "plan.h"
 
 #include <float.h>
+#include <string.h>
 #include "arena.h"
 #include "compiler.h"
 #include "fpenv.h"
