@@ -1,7 +1,9 @@
 """Forms of the cell: the compiled layers against the float64 reference, the numerical contract, objects, bad input."""
 
 import copy
+import doctest
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +28,7 @@ from support_train import OF_ROWS, assert_same_gradients, expected_train, forwar
 
 import fastlstm
 from fastlstm import Form
+from fastlstm._forms import ACTIVATIONS
 
 # Against the reference
 
@@ -378,6 +381,21 @@ def test_names_and_shapes_of_peepholes() -> None:
     x = np.ones((3, 2, 4), np.float32)
     assert_same_bits(other(x), lstm(x))
     assert list(fastlstm.LSTMCell(4, 3, form=form).state_dict())[:3] == ["weight_ih", "weight_hh", "weight_ph"]
+
+
+# The page
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="not in a source tree")
+def test_examples_of_the_page_run_and_it_names_every_activation() -> None:
+    page = ROOT / "docs" / "forms.md"
+    result = doctest.testfile(str(page), module_relative=False)
+    assert result.attempted > 0
+    assert result.failed == 0
+    table = [line.split("`")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    assert table[: len(ACTIVATIONS)] == list(ACTIVATIONS)
 
 
 # Bad input
