@@ -58,6 +58,7 @@ typedef struct {
   char *zeros;            /* [max(4Hp, rounded widths)] */
   direction directions[2];
   member_scratch *scratch; /* [members] */
+  size_t lowest;           /* the first layer of which, or below which, a gradient is wanted */
 } job;
 
 static void lay_out(job *j, fl_arena *a) {
@@ -172,6 +173,11 @@ typedef struct {
   const char *dy; /* the gradient of y, or NULL */
   char *gates, *c;
 } pass;
+
+/* Is the gradient of what layer l read wanted: by the caller, or by a layer below? */
+static int wants_input(const job *j, size_t l) {
+  return l ? l > j->lowest : j->g->input != NULL;
+}
 
 static const char *layer_input(const fl_tape *t, size_t l) {
   const size_t outputs = fl_tape_outputs(t) * t->plan->real;
@@ -373,8 +379,8 @@ static void end_rows(const group *g, size_t n) {
                             : ran    ? g->at->dc[r]
                             : q->c_n ? (const char *)q->c_n + at * c_row
                                      : p->job->zeros;
-      memcpy((char *)q->h_0 + at * h_row, h, h_row);
-      memcpy((char *)q->c_0 + at * c_row, c, c_row);
+      if (q->h_0) memcpy((char *)q->h_0 + at * h_row, h, h_row);
+      if (q->c_0) memcpy((char *)q->c_0 + at * c_row, c, c_row);
     }
   }
 }
@@ -408,7 +414,7 @@ static void prepare(const job *j, size_t l, size_t d, size_t panel) {
   const fl_plan *const plan = t->plan;
   const pass p = make_pass(j, l, d);
   const size_t real = plan->real, I = p.layer->input_size, K = I + plan->R, gates = plan->panels * FL_PANEL;
-  transpose(p.layer->weights, panel, K, 0, I, p.own->w, gates, real);
+  if (wants_input(j, l)) transpose(p.layer->weights, panel, K, 0, I, p.own->w, gates, real);
   transpose(p.layer->weights, panel, K, I, plan->R, p.own->u, gates, real);
   if (panel == 0 && plan->P) transpose_projection(plan, p.layer->project, p.own->hr);
   const size_t from = t->N * panel / plan->panels, to = t->N * (panel + 1) / plan->panels;
@@ -449,22 +455,24 @@ static void weight_gradients(const job *j, size_t l, size_t d, size_t first, siz
                r_row = panels_of(plan->R) * FL_PANEL;
   fl_outer o = {.n = t->N, .a = p.gates, .a_row = t->gate_row, .first = first, .last = last, .scratch = packed};
 
-  memset(p.own->dw + first * i_row * real, 0, (last - first) * i_row * real);
-  o.b = p.own->x;
-  o.columns = I;
-  o.out = p.own->dw + first * i_row * real;
-  o.out_row = i_row;
-  plan->kernels->outer(&o);
-  unpack(plan, p.own->dw, i_row, first, last, I, out->weight_ih);
-
-  memset(p.own->du + first * r_row * real, 0, (last - first) * r_row * real);
-  o.b = p.own->h;
-  o.columns = plan->R;
-  o.out = p.own->du + first * r_row * real;
-  o.out_row = r_row;
-  plan->kernels->outer(&o);
-  unpack(plan, p.own->du, r_row, first, last, plan->R, out->weight_hh);
-
+  if (out->weight_ih) {
+    memset(p.own->dw + first * i_row * real, 0, (last - first) * i_row * real);
+    o.b = p.own->x;
+    o.columns = I;
+    o.out = p.own->dw + first * i_row * real;
+    o.out_row = i_row;
+    plan->kernels->outer(&o);
+    unpack(plan, p.own->dw, i_row, first, last, I, out->weight_ih);
+  }
+  if (out->weight_hh) {
+    memset(p.own->du + first * r_row * real, 0, (last - first) * r_row * real);
+    o.b = p.own->h;
+    o.columns = plan->R;
+    o.out = p.own->du + first * r_row * real;
+    o.out_row = r_row;
+    plan->kernels->outer(&o);
+    unpack(plan, p.own->du, r_row, first, last, plan->R, out->weight_hh);
+  }
   if (out->bias) {
     memset(p.own->db + first * real, 0, (last - first) * real);
     o.out = p.own->db + first * real;
@@ -497,6 +505,7 @@ static void projection_gradient(const job *j, size_t l, size_t d, size_t first, 
   const fl_tape *const t = j->tape;
   const fl_plan *const plan = t->plan;
   const pass p = make_pass(j, l, d);
+  if (!j->g->weights[p.index].weight_hr) return;
   const size_t real = plan->real, h_row = panels_of(plan->H) * FL_PANEL;
   char *const out = p.own->dhr + first * h_row * real;
   memset(out, 0, (last - first) * h_row * real);
@@ -595,7 +604,7 @@ static void run_layer(const job *j, size_t l, fl_member *member) {
       projection_gradient(j, l, b % D, first, last, m->packed);
     }
   }
-  for (size_t d = 0; d < D && N; d++)
+  for (size_t d = 0; d < D && N && wants_input(j, l); d++)
     for (size_t b; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &b);) input_gradient(j, l, d, b * DX_ROWS, m);
 }
 
@@ -603,9 +612,20 @@ static void run_member(void *argument, fl_member *member) {
   const job *const j = argument;
   const fl_tape *const t = j->tape;
   const fl_fpenv caller = fl_fpenv_enter();
-  for (size_t one; fl_next(member, 1, &one);) memset(j->g->input, 0, t->T * t->B * t->plan->I * t->plan->real);
-  for (size_t l = t->plan->L; l-- > 0;) run_layer(j, l, member);
+  for (size_t one; fl_next(member, 1, &one);)
+    if (j->g->input) memset(j->g->input, 0, t->T * t->B * t->plan->I * t->plan->real);
+  for (size_t l = t->plan->L; l-- > j->lowest;) run_layer(j, l, member);
   fl_fpenv_leave(caller);
+}
+
+/* layers below it need not run */
+static size_t lowest_wanted(const fl_plan *plan, const fl_gradients *g) {
+  if (g->input || g->h_0 || g->c_0) return 0;
+  for (size_t j = 0; j < plan->L * plan->D; j++) {
+    const fl_weight_gradients *const w = &g->weights[j];
+    if (w->weight_ih || w->weight_hh || w->bias || w->weight_hr) return j / plan->D;
+  }
+  return plan->L;
 }
 
 fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace) {
@@ -615,6 +635,7 @@ fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *poo
   lay_out(&j, &a);
   if (a.overflow) return FL_ERROR_OVERFLOW;
   const fl_plan *const plan = tape->plan;
+  j.lowest = lowest_wanted(plan, gradients);
   memset(j.zeros, 0,
          (plan->panels * FL_PANEL > panels_of(j.widest) * FL_PANEL ? plan->panels : panels_of(j.widest)) * FL_PANEL *
              plan->real);

@@ -140,6 +140,13 @@ typedef struct fl_pool fl_pool;
 /* threads: how many share the work, the caller's included; threads - 1 are started. */
 fl_status fl_pool_create(fl_pool **pool, size_t threads);
 
+/* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns when
+ * all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
+typedef void (*fl_parallel)(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
+
+/* A pool that starts no threads and borrows them, so that a process with threads has them once. */
+fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel);
+
 /* Joins and frees. NULL is fine. No call may be using the pool. */
 void fl_pool_destroy(fl_pool *pool);
 
@@ -189,11 +196,12 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double d
 /* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
 fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
 
-/* the gradients of one layer in one direction, torch's layout; owned by the caller, written */
+/* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
+ * wanted: it is not computed, nor is a layer below which nothing is wanted. */
 typedef struct fl_weight_gradients {
   void *weight_ih; /* [4H, I_l] */
   void *weight_hh; /* [4H, R] */
-  void *bias;      /* [4H], of b_ih and of b_hh alike; NULL if not wanted */
+  void *bias;      /* [4H], of b_ih and of b_hh alike */
   void *weight_hr; /* [P, H]; NULL without projection */
   void *weight_ph; /* [3H]; NULL without peepholes */
 } fl_weight_gradients;
@@ -202,9 +210,9 @@ typedef struct fl_gradients {
   const void *output; /* [T, B, D*R] reals, contiguous; read; NULL for zeros; ignored past a row's length */
   const void *h_n;    /* [L*D, B, R] reals, contiguous; read; NULL for zeros */
   const void *c_n;    /* [L*D, B, H] reals, contiguous; read; NULL for zeros */
-  void *input;        /* [T, B, I] reals, contiguous; written */
-  void *h_0;          /* [L*D, B, R] reals, contiguous; written */
-  void *c_0;          /* [L*D, B, H] reals, contiguous; written */
+  void *input;        /* [T, B, I] reals, contiguous; written; NULL if not wanted */
+  void *h_0;          /* [L*D, B, R] reals, contiguous; written; NULL if not wanted */
+  void *c_0;          /* [L*D, B, H] reals, contiguous; written; NULL if not wanted */
   const fl_weight_gradients *weights; /* [L*D], index layer*D + direction */
 } fl_gradients;
 
@@ -253,6 +261,44 @@ void fl_stream_step(fl_stream *stream, const void *x, void *y);
  *   c  [L, B, H] reals, contiguous; in fl_stream_set either may be NULL for zeros */
 void fl_stream_get(const fl_stream *stream, void *h, void *c);
 void fl_stream_set(fl_stream *stream, const void *h, const void *c);
+
+/* ---- many sessions ---------------------------------------------------------------------------------------------- */
+
+/* The states of up to `capacity` sequences, side by side in memory that the caller gives. Any of them advance together, in any
+ * order; a session's bits do not depend on its company. D = 1. Different slots may be used by different threads at once; the
+ * plan must outlive it. */
+typedef struct fl_sessions fl_sessions;
+
+/* bytes that sessions take; SIZE_MAX on overflow */
+size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
+
+/* Zero states for all.
+ *   memory  fl_sessions_size bytes, 64-byte aligned, owned by the caller; the result points into it
+ * NULL if the plan is bidirectional. */
+fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
+
+/* bytes of workspace for a step of n sessions by this many threads; SIZE_MAX on overflow */
+size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
+
+/* One step of n sessions. Allocates nothing.
+ *   slots      [n], each below capacity, no two the same; read
+ *   x          [n] rows of [I] reals, each contiguous, x_row bytes apart (0: the same for all); read
+ *   y          [n, R] reals, contiguous; written; no alias
+ *   pool       NULL to stay on the caller's thread
+ *   workspace  fl_sessions_workspace bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
+void fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
+                      fl_pool *pool, void *workspace);
+
+/* Copy a session's state out or in.
+ *   h  [L, R] reals, contiguous
+ *   c  [L, H] reals, contiguous; in fl_sessions_set either may be NULL for zeros */
+void fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
+void fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
+
+/* Copy the states of all slots that both have; both are of one plan. */
+void fl_sessions_move(fl_sessions *to, const fl_sessions *from);
+
+/* ---- a step without a stream ------------------------------------------------------------------------------------ */
 
 /* bytes of workspace that fl_cell needs; SIZE_MAX on overflow */
 size_t fl_cell_size(const fl_plan *plan, size_t B);

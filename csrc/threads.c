@@ -92,7 +92,9 @@ struct fl_pool {
   worker *workers; /* [threads], slot 0 unused */
   void (*run)(void *, fl_member *);
   void *argument;
-  uint64_t call; /* number of the call; a worker takes part once in each */
+  fl_parallel parallel; /* whose threads these are; NULL: workers of our own */
+  _Atomic size_t came;  /* of borrowed threads, in this call */
+  uint64_t call;        /* number of the call; a worker takes part once in each */
   int open;      /* a call is running, and may still be joined */
   int busy, stop;
   _Atomic size_t active; /* workers inside run */
@@ -118,13 +120,14 @@ static OS_THREAD(worker_main, argument) {
   OS_THREAD_RETURN;
 }
 
-fl_status fl_pool_create(fl_pool **out, size_t threads) {
+static fl_status create(fl_pool **out, size_t threads, fl_parallel parallel) {
   if (!out) return FL_ERROR_ARGUMENT;
   *out = NULL;
   if (threads < 1 || threads > 4096) return FL_ERROR_ARGUMENT;
   fl_pool *const pool = fl_allocate(sizeof *pool);
   if (!pool) return FL_ERROR_MEMORY;
   pool->threads = threads;
+  pool->parallel = parallel;
   pool->process = os_process();
   pool->team.members = threads;
   pool->team.claims = fl_allocate(threads * sizeof(claim));
@@ -133,7 +136,7 @@ fl_status fl_pool_create(fl_pool **out, size_t threads) {
             idle = os_condition_init(&pool->idle);
   fl_status status = pool->team.claims && pool->workers && lock && work && idle ? FL_OK : FL_ERROR_MEMORY;
   pool->started = 1;
-  while (status == FL_OK && pool->started < threads) {
+  while (status == FL_OK && !parallel && pool->started < threads) {
     worker *const w = &pool->workers[pool->started];
     *w = (worker){.pool = pool, .slot = pool->started};
     if (os_start(&w->thread, worker_main, w))
@@ -146,6 +149,15 @@ fl_status fl_pool_create(fl_pool **out, size_t threads) {
   else
     *out = pool;
   return status;
+}
+
+fl_status fl_pool_create(fl_pool **out, size_t threads) {
+  return create(out, threads, NULL);
+}
+
+fl_status fl_pool_borrow(fl_pool **out, size_t threads, fl_parallel parallel) {
+  if (out) *out = NULL;
+  return parallel ? create(out, threads, parallel) : FL_ERROR_ARGUMENT;
 }
 
 void fl_pool_destroy(fl_pool *pool) {
@@ -182,10 +194,18 @@ static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argu
     atomic_store(&pool->team.phase, 0);
     atomic_store(&pool->team.done, 0);
     for (size_t j = 0; j < pool->threads; j++) atomic_store(&pool->team.claims[j].taken, 0);
-    os_wake_all(&pool->work);
+    atomic_store(&pool->came, 0);
+    if (!pool->parallel) os_wake_all(&pool->work);
   }
   os_release(&pool->lock);
   return got;
+}
+
+/* A borrowed thread: any number of them may come, or the caller's alone. */
+static void take_part(void *data) {
+  fl_pool *const pool = data;
+  fl_member member = {.team = &pool->team, .slot = atomic_fetch_add(&pool->came, 1)};
+  if (member.slot < pool->threads) pool->run(pool->argument, &member);
 }
 
 static void close_call(fl_pool *pool) {
@@ -201,8 +221,12 @@ static void close_call(fl_pool *pool) {
 
 void fl_pool_run(fl_pool *pool, void (*run)(void *, fl_member *), void *argument) {
   if (open_call(pool, run, argument)) {
-    fl_member member = {.team = &pool->team};
-    run(argument, &member);
+    if (pool->parallel) {
+      pool->parallel(take_part, pool, (unsigned)pool->threads, 0);
+    } else {
+      fl_member member = {.team = &pool->team};
+      run(argument, &member);
+    }
     close_call(pool);
   } else {
     fl_member alone = {0};

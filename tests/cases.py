@@ -267,6 +267,12 @@ TOLERANCES: dict[str, Tolerance] = {
     "golden": Tolerance(
         2.2e-7, 4e-16, "Stored torch results of at most 8 inputs and 4 units: measured 8.7e-8 and 1.4e-16."
     ),
+    "onnx": Tolerance(
+        2e-6, 4e-15, "Nodes of up to 9 inputs and units against the operator's text in float64, and onnxruntime."
+    ),
+    "onnx, activations": Tolerance(
+        6e-6, 1.2e-14, "Activations without bounds, as gates too: what a step rounds, the next ones multiply."
+    ),
     "gradients, wide": Tolerance(
         3.5e-6,
         6e-15,
@@ -323,6 +329,15 @@ TOLERANCES: dict[str, Tolerance] = {
     ),
     "gradients, torch, saturated": Tolerance(
         1.2e-4, 2.5e-13, "SATURATED, two results that each round large sums on their own: measured 4.6e-5 and 1.1e-13."
+    ),
+    "keras": Tolerance(
+        1e-6, 2e-15, "Small layers, every option, against Keras, which rounds on its own: measured TODO."
+    ),
+    "keras, trained": Tolerance(
+        1e-5, 1e-13, "TODO"
+    ),
+    "gradients, keras": Tolerance(
+        2.5e-6, 1e-14, "TODO"
     ),
 }
 

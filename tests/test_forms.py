@@ -172,6 +172,23 @@ def test_streams_and_chunks_are_the_whole(form: str, dtype: str, isa: str) -> No
         assert tape.nbytes > 0
 
 
+@each_dtype
+@each_form
+def test_sessions_and_windows_are_the_whole(form: str, dtype: str) -> None:
+    case = formed(Case("form-sessions", T=4, B=3, I=9, H=41, P=7, num_layers=2), form)
+    data = make_data(case, dtype)
+    lstm = lstm_of(case, data)
+    output, _ = lstm(data.input)
+    pool = lstm.pool(case.B)
+    ids = [pool.open() for _ in range(case.B)]
+    for t in range(case.T):
+        assert_same_bits(pool.step(ids, data.input[t]), output[t])
+    window = lstm.window(2)
+    for t in range(case.T):
+        got = window.push(data.input[t, 0])
+    assert_same_bits(got, lstm(data.input[-2:, 0])[0][-1])
+
+
 @each_isa
 @each_dtype
 @each_form

@@ -14,8 +14,11 @@ from ._cell import LSTMCell
 from ._forms import Form
 from ._isa import isa, isas, show_config
 from ._layers import LSTM
+from ._pool import StreamPool
 from ._streams import Stream
+from ._thread_pool import ThreadPool
 from ._training import Gradients, SparseTape, Tape
+from ._window import SlidingWindow
 
 __version__ = "0.1.0"
 
@@ -24,9 +27,12 @@ __all__ = [
     "Form",
     "Gradients",
     "LSTMCell",
+    "SlidingWindow",
     "SparseTape",
     "Stream",
+    "StreamPool",
     "Tape",
+    "ThreadPool",
     "__version__",
     "gates_backward",
     "gates_forward",

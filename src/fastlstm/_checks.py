@@ -176,3 +176,11 @@ def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np
     if array.dtype != np.bool_:
         raise TypeError(f"resets should have dtype bool, got: {array.dtype}")
     return np.array(shape(array, "resets", expected, letters))
+
+
+def thread_count(threads: object) -> int:
+    """Check a number of threads: 1..4096."""
+    number = size(threads, "threads")
+    if number > 4096:
+        raise ValueError(f"threads should be at most 4096, got: {number}")
+    return number

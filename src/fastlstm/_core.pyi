@@ -22,7 +22,7 @@ def run_gates_backward(
 @final
 class Pool:
     threads: int
-    def __new__(cls, threads: int) -> Self: ...
+    def __new__(cls, threads: int, parallel: int = 0) -> Self: ...
 
 @final
 class Memory: ...
@@ -64,7 +64,32 @@ class Plan:
         pool: Pool | None,
         tape: Tape | None = None,
     ) -> None: ...
+    def run_at(
+        self,
+        T: int,
+        B: int,
+        x: int,
+        x_t: int,
+        x_b: int,
+        y: int,
+        y_t: int,
+        y_b: int,
+        h_0: int,
+        c_0: int,
+        h_n: int,
+        c_n: int,
+        lengths: NDArray[np.int64] | None,
+        resets: NDArray[np.bool_] | None,
+        pool: Pool | None,
+        tape: Tape | None = None,
+    ) -> None: ...
+    def run_cell_at(self, rows: int, x: int, h: int, c: int, h_next: int, c_next: int) -> None: ...
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
+
+@final
+class Sample:
+    def __new__(cls, addresses: list[int], sizes: list[int], item: int, each: int) -> Self: ...
+    def same(self) -> bool: ...
 
 @final
 class Tape:
@@ -78,9 +103,9 @@ class Tape:
         output: _Array | None,
         h_n: _Array | None,
         c_n: _Array | None,
-        input: _Array,
-        h_0: _Array,
-        c_0: _Array,
+        input: _Array | None,
+        h_0: _Array | None,
+        c_0: _Array | None,
         weights: list[tuple[_Array | None, ...]],
         pool: Pool | None,
     ) -> None: ...
@@ -89,6 +114,23 @@ class Tape:
 class CellCore:
     def __new__(cls, plan: Plan) -> Self: ...
     def step(self, x: object, hx: object, out: object) -> _States | None: ...
+
+@final
+class TensorCell:
+    def __new__(
+        cls,
+        plan: Plan,
+        sample: Sample,
+        capsule: object,
+        kind: type,
+        empty_like: object,
+        names: tuple[str, ...],
+        parameters: tuple[Any, ...],
+        seen: tuple[tuple[int, int], ...],
+    ) -> Self: ...
+    def step(self, parameters: dict[str, Any], x: object, hx: object) -> tuple[Any, Any] | None: ...
+
+def has_dlpack_table(capsule: object) -> bool: ...
 
 @disjoint_base
 class StreamCore:
@@ -99,3 +141,31 @@ class StreamCore:
     def run_get(self, h: _Array, c: _Array) -> None: ...
     def run_set(self, h: _Array | None, c: _Array | None) -> None: ...
     def _repeat(self, x: _Array, y: _Array, n: int) -> None: ...
+
+@final
+class Sessions:
+    capacity: int
+    def __new__(cls, plan: Plan, capacity: int) -> Self: ...
+
+@disjoint_base
+class PoolCore:
+    capacity: int
+    used: int
+    def __new__(cls, plan: Plan, capacity: int, workers: Pool | None, *args: Any, **kwargs: Any) -> Self: ...
+    def run_grow(self, capacity: int) -> None: ...
+    def run_open(self) -> int: ...
+    def ids(self) -> list[int]: ...
+    def run_close(self, ids: NDArray[np.int64]) -> None: ...
+    def run_step(self, ids: NDArray[np.int64], x: _Array, y: _Array) -> None: ...
+    def step(self, ids: object, x: object, out: _Array | None = None) -> _Array: ...
+    def run_get(self, ids: NDArray[np.int64], h: _Array, c: _Array) -> None: ...
+    def run_set(self, ids: NDArray[np.int64], h: _Array | None, c: _Array | None) -> None: ...
+
+@disjoint_base
+class WindowCore:
+    length: int
+    count: int
+    def __new__(cls, plan: Plan, length: int, workers: Pool | None, *args: Any, **kwargs: Any) -> Self: ...
+    def run_push(self, x: _Array, y: _Array) -> None: ...
+    def advance(self) -> None: ...
+    def reset(self) -> None: ...

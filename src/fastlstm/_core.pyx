@@ -9,8 +9,11 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 cimport cython
 cimport numpy as cnp
-from libc.stdint cimport int64_t, uint8_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
+from cpython.exc cimport PyErr_Clear
+from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
@@ -70,7 +73,9 @@ cdef extern from "fastlstm.h" nogil:
     void fl_plan_destroy(fl_plan *)
     const char *fl_plan_isa(const fl_plan *)
     size_t fl_plan_size(const fl_plan *)
+    ctypedef void (*fl_parallel)(void (*)(void *), void *, unsigned int, unsigned int)
     fl_status fl_pool_create(fl_pool **, size_t)
+    fl_status fl_pool_borrow(fl_pool **, size_t, fl_parallel)
     void fl_pool_destroy(fl_pool *)
     size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
     fl_status fl_forward(const fl_plan *, const fl_sequence *, fl_pool *, void *)
@@ -102,6 +107,14 @@ cdef extern from "fastlstm.h" nogil:
     void fl_stream_step(fl_stream *, const void *, void *)
     void fl_stream_get(const fl_stream *, void *, void *)
     void fl_stream_set(fl_stream *, const void *, const void *)
+    ctypedef struct fl_sessions
+    size_t fl_sessions_size(const fl_plan *, size_t)
+    fl_sessions *fl_sessions_init(const fl_plan *, size_t, void *)
+    size_t fl_sessions_workspace(const fl_plan *, size_t, size_t)
+    void fl_sessions_step(fl_sessions *, size_t, const size_t *, const void *, ptrdiff_t, void *, fl_pool *, void *)
+    void fl_sessions_get(const fl_sessions *, size_t, void *, void *)
+    void fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
+    void fl_sessions_move(fl_sessions *, const fl_sessions *)
     size_t fl_cell_size(const fl_plan *, size_t)
     void fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
 
@@ -118,6 +131,18 @@ cdef extern from "_workspace.h" nogil:
         pass
     int single_user_enter(single_user *, bint brief)
     void single_user_leave(single_user *, bint brief)
+
+cdef extern from "_dlpack.h":
+    ctypedef struct dlpack_tensor:
+        void *data
+        int device_type, ndim
+        uint8_t code, bits
+        int64_t *shape
+        int64_t *strides
+        uint64_t byte_offset
+    ctypedef struct dlpack_table:
+        unsigned int major
+        int (*look)(void *, dlpack_tensor *) noexcept
 
 # Releasing and taking the GIL costs 40 ns: not worth it below about 5 us of work, which is this many weights times rows.
 cdef enum:
@@ -260,14 +285,18 @@ def accumulate(cnp.ndarray total, cnp.ndarray part):
 
 @cython.final
 cdef class Pool:
-    """Worker threads, started here and joined when this is freed."""
+    """Worker threads, started here and joined when this is freed; or those of ``parallel``, the address of a C function."""
 
     cdef fl_pool *pool
     cdef readonly Py_ssize_t threads
 
-    def __cinit__(self, Py_ssize_t threads):
+    def __cinit__(self, Py_ssize_t threads, uintptr_t parallel=0):
+        cdef fl_status status
         self.threads = threads
-        cdef fl_status status = fl_pool_create(&self.pool, threads)
+        if parallel:
+            status = fl_pool_borrow(&self.pool, threads, <fl_parallel>parallel)
+        else:
+            status = fl_pool_create(&self.pool, threads)
         if status != FL_OK:
             raise_for(status)
 
@@ -362,11 +391,6 @@ cdef class Plan:
         resets is bool [T, B] or None.
         """
         cdef fl_sequence s
-        cdef fl_status status
-        cdef fl_pool *workers = pool.pool if pool is not None else NULL
-        cdef size_t threads = pool.threads if pool is not None else 1
-        cdef workspace *w
-        cdef fl_tape *kept = NULL
         s.T = cnp.PyArray_DIM(x, 0)
         s.B = cnp.PyArray_DIM(x, 1)
         s.input = cnp.PyArray_DATA(x)
@@ -383,23 +407,120 @@ cdef class Plan:
         s.resets = <const uint8_t *>address(resets)
         s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
         s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        self.go(&s, pool, tape)
+
+    def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
+               ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets, Pool pool,
+               Tape tape=None):
+        """As ``run``, for other libraries' memory: addresses, 0 for None, and strides in bytes.
+
+        Wrapping six tensors as arrays would cost 3 us; this costs none.
+        """
+        cdef fl_sequence s
+        s.T = T
+        s.B = B
+        s.input = <void *>x
+        s.input_t = x_t
+        s.input_b = x_b
+        s.output = <void *>y
+        s.output_t = y_t
+        s.output_b = y_b
+        s.h_0 = <void *>h_0
+        s.c_0 = <void *>c_0
+        s.h_n = <void *>h_n
+        s.c_n = <void *>c_n
+        s.lengths = <const int64_t *>address(lengths)
+        s.resets = <const uint8_t *>address(resets)
+        s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
+        s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
+        self.go(&s, pool, tape)
+
+    cdef int go(self, fl_sequence *s, Pool pool, Tape tape) except -1:
+        cdef fl_status status
+        cdef fl_pool *workers = pool.pool if pool is not None else NULL
+        cdef size_t threads = pool.threads if pool is not None else 1
+        cdef workspace *w
+        cdef fl_tape *kept = NULL
         if tape is not None:
-            kept = tape.begin(self, &s)
+            kept = tape.begin(self, s)
         with nogil:
             w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
             if w is NULL:
                 status = FL_ERROR_MEMORY
             elif kept is not NULL:
-                status = fl_forward_train(&s, kept, workers, w.data)
+                status = fl_forward_train(s, kept, workers, w.data)
             else:
-                status = fl_forward(self.plan, &s, workers, w.data)
+                status = fl_forward(self.plan, s, workers, w.data)
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if status != FL_OK:
             raise_for(status)
+        return 0
+
+    def run_cell_at(self, size_t rows, uintptr_t x, uintptr_t h, uintptr_t c, uintptr_t h_next, uintptr_t c_next):
+        """One step of one layer between addresses; h and c 0 for zeros."""
+        self.cell(rows, <void *>x, <void *>h, <void *>c, <void *>h_next, <void *>c_next)
+
+    cdef inline int cell(self, size_t rows, const void *x, const void *h, const void *c, void *h_next,
+                         void *c_next) except -1:
+        cdef workspace *w = workspace_take(&self.memory.scratch, fl_cell_size(self.plan, rows))
+        if w is NULL:
+            raise MemoryError()
+        if fl_plan_size(self.plan) * rows < NOGIL_BYTES:
+            fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+        else:
+            with nogil:
+                fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+        workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        return 0
 
     def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
         """Bytes of scratch that a call of these sizes takes."""
         return fl_workspace_size(self.plan, T, B, threads)
+
+
+# ---- weights that others own -----------------------------------------------------------------------------------------
+
+@cython.final
+cdef class Sample:
+    """A few values out of each of some arrays: whether somebody has written to them since.
+
+    The arrays must outlive it. Every parameter that an optimizer or an average moves, moves as a whole, so a few values
+    tell; reading all of them would cost as much as a step.
+    """
+
+    cdef Py_ssize_t count
+    cdef size_t item
+    cdef const char **places
+    cdef char *values
+
+    def __cinit__(self, list addresses, list sizes, size_t item, Py_ssize_t each):
+        cdef Py_ssize_t j, k, at = 0, size
+        cdef uintptr_t address
+        self.item = item
+        self.places = <const char **>malloc(len(addresses) * each * sizeof(char *))
+        self.values = <char *>malloc(len(addresses) * each * item)
+        if self.places is NULL or self.values is NULL:
+            raise MemoryError()
+        for j in range(len(addresses)):
+            address = addresses[j]
+            size = sizes[j]
+            for k in range(min(each, size)):
+                self.places[at] = <const char *>(address + item * <uintptr_t>((2 * k + 1) * size // (2 * min(each, size))))
+                memcpy(self.values + at * item, self.places[at], item)
+                at += 1
+        self.count = at
+
+    def __dealloc__(self):
+        free(self.places)
+        free(self.values)
+
+    def same(self):
+        """Are the values those of the time when this was made?"""
+        cdef Py_ssize_t j
+        for j in range(self.count):
+            if memcmp(self.places[j], self.values + j * self.item, self.item):
+                return False
+        return True
 
 
 # ---- tape ------------------------------------------------------------------------------------------------------------
@@ -455,12 +576,12 @@ cdef class Tape:
         return array is None or (cnp.PyArray_SIZE(<cnp.ndarray>array) == rows * width
                                  and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum)
 
-    def run_backward(self, Plan plan, output, h_n, c_n, cnp.ndarray input, cnp.ndarray h_0, cnp.ndarray c_0,
-                     list weights, Pool pool):
+    def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Pool pool):
         """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of
         (weight_ih, weight_hh, bias, weight_hr, weight_ph).
 
-        All arrays are contiguous; ``output`` [T, B, D*R], ``h_n`` and ``c_n`` may be None. Once only.
+        All arrays are contiguous. Incoming: ``output`` [T, B, D*R], ``h_n`` and ``c_n``, None for zeros. Of the others
+        None is one that is not wanted. Once only.
         """
         cdef fl_gradients g
         cdef fl_weight_gradients *w = NULL
@@ -498,9 +619,9 @@ cdef class Tape:
             g.output = address(output)
             g.h_n = address(h_n)
             g.c_n = address(c_n)
-            g.input = cnp.PyArray_DATA(input)
-            g.h_0 = cnp.PyArray_DATA(h_0)
-            g.c_0 = cnp.PyArray_DATA(c_0)
+            g.input = <void *>address(input)
+            g.h_0 = <void *>address(h_0)
+            g.c_0 = <void *>address(c_0)
             g.weights = w
             self.used = True # with the GIL, as whoever reads it has
             with nogil:
@@ -549,7 +670,6 @@ cdef class CellCore:
         cdef const void *cp = NULL
         cdef void *hn
         cdef void *cn
-        cdef workspace *w
         if not cnp.PyArray_CheckExact(x):
             return None
         ndim = cnp.PyArray_NDIM(x)
@@ -587,16 +707,88 @@ cdef class CellCore:
                 return None
         hn = cnp.PyArray_DATA(h_next)
         cn = cnp.PyArray_DATA(c_next)
-        w = workspace_take(&plan.memory.scratch, fl_cell_size(plan.plan, rows))
-        if w is NULL:
-            raise MemoryError()
-        if fl_plan_size(plan.plan) * rows < NOGIL_BYTES:
-            fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
-        else:
-            with nogil:
-                fl_cell(plan.plan, rows, xp, hp, cp, hn, cn, w.data)
-        workspace_give(&plan.memory.scratch, w, SCRATCH_KEPT)
+        plan.cell(rows, xp, hp, cp, hn, cn)
         return (h_next, c_next) if out is None else out
+
+
+@cython.final
+cdef class TensorCell:
+    """The fast path of ``fastlstm.torch.LSTMCell`` where no gradient is wanted: tensors looked at through DLPack's table.
+
+    Everything that a step has to make sure of takes 1.2 us so, 6 us by Python attributes.
+    """
+
+    cdef Plan plan
+    cdef Sample sample
+    cdef dlpack_table *table
+    cdef tuple names, parameters, versions
+    cdef list addresses
+    cdef object kind, empty_like
+
+    def __cinit__(self, Plan plan not None, Sample sample not None, capsule, kind, empty_like, tuple names,
+                  tuple parameters, tuple seen):
+        """``parameters`` are those that the plan was packed from; ``seen`` their addresses and versions then."""
+        self.plan = plan
+        self.sample = sample
+        self.table = <dlpack_table *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+        self.kind = kind
+        self.empty_like = empty_like
+        self.names = names
+        self.parameters = parameters
+        self.addresses = [address for address, _ in seen]
+        self.versions = tuple([version for _, version in seen])
+
+    cdef inline bint look(self, tensor, dlpack_tensor *d):
+        if self.table.look(<void *>tensor, d) == 0:
+            return d.device_type == 1
+        PyErr_Clear()
+        return False
+
+    cdef inline bint fits(self, tensor, dlpack_tensor *d, int64_t width):
+        """A plain, contiguous tensor of the plan's dtype: [rows, width] or [width]."""
+        if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2:
+            return False
+        if d.bits != (32 if self.plan.typenum == cnp.NPY_FLOAT32 else 64) or d.ndim < 1 or d.ndim > 2:
+            return False
+        return (d.shape[d.ndim - 1] == width and d.strides[d.ndim - 1] == 1
+                and (d.ndim == 1 or d.shape[0] == 1 or d.strides[0] == width))
+
+    def step(self, dict parameters, x, hx):
+        """(h', c'), or None where something is not exactly right; ``parameters`` are the module's own, by name."""
+        cdef dlpack_tensor p, xs, hs, cs, hn, cn
+        cdef Py_ssize_t j
+        for j in range(len(self.names)):
+            tensor = self.parameters[j]
+            if parameters.get(self.names[j]) is not tensor or not self.look(tensor, &p):
+                return None
+            if <uintptr_t>p.data + p.byte_offset != <uintptr_t>self.addresses[j] or tensor._version != self.versions[j]:
+                return None
+        if not self.sample.same() or type(hx) is not tuple or len(<tuple>hx) != 2:
+            return None
+        h, c = <tuple>hx
+        if not (self.fits(x, &xs, self.plan.input_size) and self.fits(h, &hs, self.plan.hidden_size)
+                and self.fits(c, &cs, self.plan.hidden_size)):
+            return None
+        if hs.ndim != xs.ndim or cs.ndim != xs.ndim:
+            return None
+        if xs.ndim == 2 and (hs.shape[0] != xs.shape[0] or cs.shape[0] != xs.shape[0]):
+            return None
+        h_next = self.empty_like(h)
+        c_next = self.empty_like(c)
+        if not self.look(h_next, &hn) or not self.look(c_next, &cn):
+            return None
+        self.plan.cell(xs.shape[0] if xs.ndim == 2 else 1, <char *>xs.data + xs.byte_offset,
+                       <char *>hs.data + hs.byte_offset, <char *>cs.data + cs.byte_offset, hn.data, cn.data)
+        return h_next, c_next
+
+
+def has_dlpack_table(capsule):
+    """Is this a DLPack C exchange table that can be used?"""
+    cdef dlpack_table *table
+    if capsule is None or not PyCapsule_IsValid(capsule, "dlpack_exchange_api"):
+        return False
+    table = <dlpack_table *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
+    return table.major == 1 and table.look is not NULL
 
 
 # ---- stream ----------------------------------------------------------------------------------------------------------
@@ -733,4 +925,356 @@ cdef class StreamCore:
         """State in, or zeros for None."""
         self.enter(False)
         fl_stream_set(self.stream, address(h), address(c))
+        single_user_leave(&self.user, False)
+
+
+# ---- sessions --------------------------------------------------------------------------------------------------------
+
+cdef enum:
+    CLOSED, OPEN, BUSY # of a session
+
+@cython.final
+cdef class Sessions:
+    """States of many sequences in one block of memory; freed with this."""
+
+    cdef Plan plan
+    cdef fl_sessions *sessions
+    cdef char *memory
+    cdef readonly size_t capacity
+
+    def __cinit__(self, Plan plan not None, size_t capacity):
+        cdef size_t bytes = fl_sessions_size(plan.plan, capacity)
+        if plan.directions != 1:
+            raise ValueError("sessions need a unidirectional layer")
+        if bytes > <size_t>(-1) // 2 - 64:
+            raise OverflowError("the capacity is too large")
+        self.plan = plan
+        self.capacity = capacity
+        self.memory = <char *>malloc(bytes + 64)
+        if self.memory is NULL:
+            raise MemoryError(f"{capacity} sessions take {bytes} bytes")
+        self.sessions = fl_sessions_init(plan.plan, capacity, <void *>((<uintptr_t>self.memory + 63) & ~<uintptr_t>63))
+
+    def __dealloc__(self):
+        free(self.memory)
+
+
+cdef class PoolCore:
+    """Who is open, who is busy; ids become slots here. An id is a slot, and above 32 bits how often it was closed."""
+
+    cdef Plan plan
+    cdef Sessions states
+    cdef Pool workers
+    cdef uint32_t *closed # [capacity]: how often
+    cdef uint8_t *status  # [capacity]
+    cdef readonly size_t capacity, used
+    cdef Py_ssize_t input_size, width
+
+    def __cinit__(self, Plan plan not None, size_t capacity, Pool workers, *args, **kwargs):
+        self.plan = plan
+        self.workers = workers
+        self.input_size = plan.input_size
+        self.width = plan.proj_size if plan.proj_size else plan.hidden_size
+        self.run_grow(capacity)
+
+    def __dealloc__(self):
+        free(self.closed)
+        free(self.status)
+
+    def run_grow(self, size_t capacity):
+        """Room for more; a capacity below the present one changes nothing."""
+        cdef Sessions states
+        cdef uint32_t *closed
+        cdef uint8_t *status
+        cdef size_t k
+        with cython.critical_section(self):
+            if capacity <= self.capacity:
+                return
+            for k in range(self.capacity):
+                if self.status[k] == BUSY:
+                    raise RuntimeError("the pool cannot grow while another thread is in a step")
+            states = Sessions(self.plan, capacity)
+            closed = <uint32_t *>calloc(capacity, sizeof(uint32_t))
+            status = <uint8_t *>calloc(capacity, 1)
+            if closed is NULL or status is NULL:
+                free(closed)
+                free(status)
+                raise MemoryError()
+            if self.states is not None:
+                fl_sessions_move(states.sessions, self.states.sessions)
+                memcpy(closed, self.closed, self.capacity * sizeof(uint32_t))
+                memcpy(status, self.status, self.capacity)
+            free(self.closed)
+            free(self.status)
+            self.closed, self.status, self.states, self.capacity = closed, status, states, capacity
+
+    def run_open(self):
+        """A new id, or -1 when all slots are taken."""
+        cdef size_t k
+        with cython.critical_section(self):
+            if self.used == self.capacity:
+                return -1
+            for k in range(self.capacity):
+                if self.status[k] == CLOSED:
+                    self.status[k] = OPEN
+                    self.used += 1
+                    fl_sessions_set(self.states.sessions, k, NULL, NULL)
+                    return <int64_t>self.closed[k] << 32 | <int64_t>k
+
+    def ids(self):
+        """Those of all open sessions, in the order of their slots."""
+        cdef size_t k
+        with cython.critical_section(self):
+            return [<int64_t>self.closed[k] << 32 | <int64_t>k for k in range(self.capacity) if self.status[k]]
+
+    cdef Py_ssize_t find(self, int64_t id) except -1:
+        cdef size_t slot = id & 0xffffffff
+        if id < 0 or slot >= self.capacity or (id >> 32) > <int64_t>self.closed[slot]:
+            raise ValueError(f"session {id} has never been opened in this pool")
+        if (id >> 32) < <int64_t>self.closed[slot] or self.status[slot] == CLOSED:
+            raise ValueError(f"session {id} has been closed" if (id >> 32) < <int64_t>self.closed[slot]
+                             else f"session {id} has never been opened in this pool")
+        if self.status[slot] == BUSY:
+            raise RuntimeError(f"session {id} is given twice, or is in a step of another thread")
+        return slot
+
+    cdef int take(self, const int64_t *ids, size_t n, size_t *slots) except -1:
+        """All of them or, with an error, none."""
+        cdef size_t j = 0
+        try:
+            for j in range(n):
+                slots[j] = self.find(ids[j])
+                self.status[slots[j]] = BUSY
+        except:
+            while j > 0:
+                j -= 1
+                self.status[slots[j]] = OPEN
+            raise
+        return 0
+
+    cdef void give(self, size_t n, const size_t *slots) noexcept:
+        cdef size_t j
+        for j in range(n):
+            self.status[slots[j]] = OPEN
+
+    def run_close(self, cnp.ndarray ids):
+        """Close sessions: all of these, or with an error none."""
+        cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
+        if slots is NULL:
+            raise MemoryError()
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, slots)
+                for j in range(n):
+                    self.status[slots[j]] = CLOSED
+                    self.closed[slots[j]] = (self.closed[slots[j]] + 1) & 0x7fffffff
+                    self.used -= 1
+        finally:
+            free(slots)
+
+    def run_step(self, cnp.ndarray ids, cnp.ndarray x, cnp.ndarray y):
+        """One step of sessions ``ids`` int64 [n] over x [n, I] into y [n, R], all contiguous."""
+        cdef size_t n = cnp.PyArray_SIZE(ids), threads = self.workers.threads if self.workers is not None else 1
+        cdef fl_pool *workers = self.workers.pool if self.workers is not None else NULL
+        cdef size_t head = (n * sizeof(size_t) + 63) & ~<size_t>63
+        cdef size_t bytes = fl_sessions_workspace(self.plan.plan, n, threads)
+        cdef workspace *w
+        cdef Sessions states
+        cdef const void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        cdef ptrdiff_t row = self.input_size * cnp.PyArray_ITEMSIZE(x)
+        if bytes > <size_t>(-1) // 2 - head:
+            raise OverflowError("too many sessions in a step")
+        w = workspace_take(&self.plan.memory.scratch, head + bytes)
+        if w is NULL:
+            raise MemoryError(f"a step of {n} sessions takes {head + bytes} bytes")
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, <size_t *>w.data)
+                states = self.states
+            if fl_plan_size(self.plan.plan) * n < NOGIL_BYTES:
+                fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
+            else:
+                with nogil:
+                    fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
+            with cython.critical_section(self):
+                self.give(n, <size_t *>w.data)
+        finally:
+            workspace_give(&self.plan.memory.scratch, w, SCRATCH_KEPT)
+
+    def step(self, ids, x, out=None):
+        """One step of some sessions, in any order and company.
+
+        Parameters
+        ----------
+        ids : array of int64 [n], or a sequence of int
+            Open sessions, each at most once.
+        x : array [n, I]
+            The next input of each, of the layer's dtype.
+        out : array [n, R], optional
+            Where to write the result; a contiguous array that does not overlap `x`.
+
+        Returns
+        -------
+        array [n, R]
+            The last layer's output of each: `out` if it was given. The bits do not depend on the company.
+
+        Raises
+        ------
+        ValueError
+            For ids that are unknown or closed, for wrong shapes, or an `out` that cannot be. Nothing changes then.
+        TypeError
+            For wrong dtypes.
+        RuntimeError
+            For an id that is given twice or is in another thread's step at the moment. Nothing changes then.
+        """
+        cdef cnp.npy_intp n
+        if (cnp.PyArray_CheckExact(ids) and cnp.PyArray_TYPE(<cnp.ndarray>ids) == cnp.NPY_INT64
+                and cnp.PyArray_NDIM(<cnp.ndarray>ids) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>ids)):
+            n = cnp.PyArray_DIM(<cnp.ndarray>ids, 0)
+            if self.fits(x, n, self.input_size):
+                if out is None:
+                    y = fresh(2, n, self.width, self.plan.typenum)
+                    self.run_step(ids, x, y)
+                    return y
+                if self.fits(out, n, self.width) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) and not overlap(x, out):
+                    self.run_step(ids, x, out)
+                    return out
+        return self._checked(ids, x, out)
+
+    cdef inline bint fits(self, array, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
+        return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum
+                and cnp.PyArray_NDIM(<cnp.ndarray>array) == 2 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+                and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == rows and cnp.PyArray_DIM(<cnp.ndarray>array, 1) == width)
+
+    def run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
+        """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
+        cdef size_t j, slot
+        cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(h, 0), c_row = cnp.PyArray_STRIDE(c, 0)
+        with cython.critical_section(self):
+            for j in range(cnp.PyArray_SIZE(ids)):
+                slot = self.find((<int64_t *>cnp.PyArray_DATA(ids))[j])
+                fl_sessions_get(self.states.sessions, slot, <char *>cnp.PyArray_DATA(h) + j * h_row,
+                                <char *>cnp.PyArray_DATA(c) + j * c_row)
+
+    def run_set(self, cnp.ndarray ids, h, c):
+        """States in: h [n, L, R], c [n, L, H], contiguous, or None for zeros. With an error nothing changes."""
+        cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
+        cdef const char *hp = <const char *>address(h)
+        cdef const char *cp = <const char *>address(c)
+        cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(<cnp.ndarray>h, 0) if h is not None else 0
+        cdef cnp.npy_intp c_row = cnp.PyArray_STRIDE(<cnp.ndarray>c, 0) if c is not None else 0
+        if slots is NULL:
+            raise MemoryError()
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, slots)
+                for j in range(n):
+                    fl_sessions_set(self.states.sessions, slots[j], hp + j * h_row if hp is not NULL else NULL,
+                                    cp + j * c_row if cp is not NULL else NULL)
+                self.give(n, slots)
+        finally:
+            free(slots)
+
+
+cdef class WindowCore:
+    """Windows that run side by side, one started at every input: slot k is the one that started at time k mod length."""
+
+    cdef Plan plan
+    cdef Sessions states
+    cdef Pool workers
+    cdef char *memory    # of all below
+    cdef char *scratch
+    cdef char *last      # [I]: the input that the waiting windows have not seen
+    cdef char *ignored   # [length, R]: outputs of windows that are not at their end
+    cdef size_t *waiting # [length]
+    cdef size_t n        # of them
+    cdef single_user user
+    cdef readonly size_t length
+    cdef readonly size_t count
+
+    def __cinit__(self, Plan plan not None, size_t length, Pool workers, *args, **kwargs):
+        cdef size_t threads = workers.threads if workers is not None else 1
+        cdef size_t item = 4 if plan.typenum == cnp.NPY_FLOAT32 else 8, at
+        cdef size_t width = plan.proj_size if plan.proj_size else plan.hidden_size
+        cdef size_t scratch = fl_sessions_workspace(plan.plan, length, threads)
+        cdef size_t alone = fl_sessions_workspace(plan.plan, 1, 1)
+        if scratch > <size_t>(-1) // 4 or length > <size_t>(-1) // 32 // max(width, 8):
+            raise OverflowError("the window is too long")
+        self.plan = plan
+        self.workers = workers
+        self.length = length
+        self.states = Sessions(plan, length)
+        scratch = (max(scratch, alone) + 63) & ~<size_t>63
+        self.memory = <char *>malloc(scratch + plan.input_size * item + length * (width * item + sizeof(size_t)) + 256)
+        if self.memory is NULL:
+            raise MemoryError("a window's scratch")
+        at = (<uintptr_t>self.memory + 63) & ~<uintptr_t>63
+        self.scratch = <char *>at
+        self.waiting = <size_t *>(at + scratch)
+        self.last = <char *>(at + scratch + length * sizeof(size_t))
+        self.ignored = self.last + plan.input_size * item
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef inline int enter(self) except -1:
+        if not single_user_enter(&self.user, False):
+            raise RuntimeError("another thread is inside this window; a window serves one thread at a time")
+        return 0
+
+    cdef void settle(self) noexcept nogil:
+        if self.n:
+            fl_sessions_step(self.states.sessions, self.n, self.waiting, self.last, 0, self.ignored,
+                             self.workers.pool if self.workers is not None else NULL, self.scratch)
+            self.n = 0
+
+    def run_push(self, cnp.ndarray x, cnp.ndarray y):
+        """x [I] into y [R], contiguous."""
+        cdef const void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        cdef size_t bytes = cnp.PyArray_NBYTES(x), t, first, k, slot
+        self.enter()
+        with nogil:
+            self.settle()
+            t = self.count
+            first = t - (self.length - 1) if t >= self.length - 1 else 0
+            fl_sessions_set(self.states.sessions, t % self.length, NULL, NULL)
+            slot = first % self.length
+            fl_sessions_step(self.states.sessions, 1, &slot, from_, 0, to, NULL, self.scratch)
+            memcpy(self.last, from_, bytes)
+            for k in range(first + 1, t + 1):
+                self.waiting[self.n] = k % self.length
+                self.n += 1
+            self.count = t + 1
+        single_user_leave(&self.user, False)
+
+    def advance(self):
+        """Do what `push` has left: bring the windows that go on up to the last input.
+
+        `push` answers as soon as the window that ends is done, one step; the others wait until the next `push` or until
+        this is called, in the time between two inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        self.enter()
+        with nogil:
+            self.settle()
+        single_user_leave(&self.user, False)
+
+    def reset(self):
+        """Forget all inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        self.enter()
+        self.n = self.count = 0
         single_user_leave(&self.user, False)

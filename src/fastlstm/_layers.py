@@ -11,9 +11,12 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from . import _checks, _core, _forms, _isa, _parameters, _training
 from ._forms import Form
+from ._pool import StreamPool, capacity_of
 from ._streams import Stream
+from ._thread_pool import ThreadPool, workers
 from ._training import Gradients, SparseTape, Tape
 from ._weights import Array, Settings, States, Weights
+from ._window import SlidingWindow
 
 
 class LSTM(Weights):
@@ -48,9 +51,9 @@ class LSTM(Weights):
         P > 0: h is projected to P values by weight_hr.
     dtype : dtype_like
         ``"float32"`` or ``"float64"``; inputs must have it.
-    threads : int
+    threads : int or ThreadPool
         How many threads share a call, the caller's included. More than 1 starts workers at the first call that can use
-        them; they sleep between calls. The bits do not depend on it.
+        them; they sleep between calls. A `ThreadPool` is shared with others. The bits do not depend on it.
     seed : int, optional
         For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
     isa : str, optional
@@ -96,11 +99,14 @@ class LSTM(Weights):
         proj_size: int = 0,
         *,
         dtype: DTypeLike = "float32",
-        threads: int = 1,
+        threads: int | ThreadPool = 1,
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
     ) -> None:
+        number, pool = workers(threads)
+        if pool is not None:
+            self._workers = pool
         self._settings = Settings(
             input_size=_checks.size(input_size, "input_size"),
             hidden_size=_checks.size(hidden_size, "hidden_size"),
@@ -111,7 +117,7 @@ class LSTM(Weights):
             bidirectional=_checks.flag(bidirectional, "bidirectional"),
             proj_size=_checks.integer(proj_size, "proj_size"),
             dtype=_checks.float_dtype(dtype),
-            threads=_thread_count(threads),
+            threads=number,
             isa=isa,
             form=_forms.checked(form),
         )
@@ -167,12 +173,9 @@ class LSTM(Weights):
 
     def _shapes(self) -> _parameters.Shapes:
         s = self._settings
-        deeper = (s.proj_size or s.hidden_size) * (2 if s.bidirectional else 1)
-        shapes: _parameters.Shapes = {}
-        for suffix in self._suffixes():
-            size = s.input_size if suffix.startswith("_l0") else deeper
-            shapes |= _parameters.layer_shapes(suffix, size, s.hidden_size, s.proj_size, s.bias, s.form.peepholes)
-        return shapes
+        directions = 2 if s.bidirectional else 1
+        sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
+        return _parameters.stack_shapes(*sizes, s.bias, s.form.peepholes)
 
     def _pool(self) -> _core.Pool | None:
         """Return the workers, started when first needed. Two threads that come first at once: one pool stays."""
@@ -533,6 +536,65 @@ class LSTM(Weights):
             raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
         return Stream(self._plan, _checks.size(batch_size, "batch_size"), self._settings.dtype)
 
+    def pool(self, capacity: int) -> StreamPool:
+        """Make room for many independent sequences that arrive step by step, with the present weights.
+
+        Parameters
+        ----------
+        capacity : int
+            How many sessions may be open at once; more only when `StreamPool.grow` is told so.
+
+        Returns
+        -------
+        StreamPool
+            ``open() -> id``, ``step(ids, x) -> y``, ``close(id)``; its steps use this layer's threads.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a capacity that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> pool = fastlstm.LSTM(4, 3, seed=0).pool(10)
+        >>> ids = [pool.open(), pool.open()]
+        >>> pool.step(ids, np.ones((2, 4), np.float32)).shape
+        (2, 3)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no sessions: its reverse direction starts at the end")
+        return StreamPool(self._plan, capacity_of(capacity), self._pool(), self._settings.dtype)
+
+    def window(self, length: int) -> SlidingWindow:
+        """Answer for the last inputs after every input, with the present weights.
+
+        Parameters
+        ----------
+        length : int
+            Inputs in a window.
+
+        Returns
+        -------
+        SlidingWindow
+            ``push(x[I]) -> y[R]``: the last output over the last `length` inputs from a zero state.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a length that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> window = fastlstm.LSTM(4, 3, seed=0).window(5)
+        >>> window.push(np.ones(4, np.float32)).shape
+        (3,)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
+        return SlidingWindow(self._plan, _checks.size(length, "length"), self._pool(), self._settings.dtype)
+
     def __repr__(self) -> str:
         names = (
             "proj_size",
@@ -556,10 +618,3 @@ def _probability(dropout: object) -> float:
             f"got: {dropout!r}"
         )
     return float(dropout)
-
-
-def _thread_count(threads: object) -> int:
-    number = _checks.size(threads, "threads")
-    if number > 4096:
-        raise ValueError(f"threads should be at most 4096, got: {number}")
-    return number

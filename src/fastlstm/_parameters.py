@@ -36,6 +36,24 @@ def layer_shapes(
     return shapes
 
 
+def stack_shapes(
+    input_size: int,
+    hidden_size: int,
+    proj_size: int,
+    num_layers: int,
+    directions: int,
+    bias: bool,
+    peepholes: bool = False,
+) -> Shapes:
+    """Name the parameters of a whole stack, with their shapes, in torch's order."""
+    deeper = (proj_size or hidden_size) * directions
+    shapes: Shapes = {}
+    for suffix in suffixes(num_layers, directions):
+        size = input_size if suffix.startswith("_l0") else deeper
+        shapes |= layer_shapes(suffix, size, hidden_size, proj_size, bias, peepholes)
+    return shapes
+
+
 def suffixes(num_layers: int, directions: int) -> list[str]:
     """List the endings of the parameter names: layer by layer, the reverse direction after the forward one."""
     return [f"_l{layer}{reverse}" for layer in range(num_layers) for reverse in ("", "_reverse")[:directions]]

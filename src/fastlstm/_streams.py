@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _checks, _core
+from . import _checks, _core, _snapshots
 
 Array = NDArray[Any]
 
@@ -109,6 +109,21 @@ class Stream(_core.StreamCore):
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
             made.append(np.require(checked, requirements=("C", "A")))
         self.run_set(made[0], made[1])
+
+    def save(self) -> bytes:
+        """Write the state as bytes, for `restore` here or elsewhere: an npz archive of h [L, B, R] and c [L, B, H]."""
+        return _snapshots.save(*self.state)
+
+    def restore(self, data: bytes) -> None:
+        """Go on from a state that `save` wrote, of a stream of the same sizes.
+
+        Raises
+        ------
+        ValueError
+            For bytes that are damaged, not a state, or of a stream of other sizes. The stream stays as it is.
+        """
+        found = _snapshots.load(data, self._dtype, *self._state_shapes)
+        self.run_set(found["h"], found["c"])
 
     def reset(self) -> None:
         """Set the state of all rows to zero."""

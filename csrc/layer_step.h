@@ -1,0 +1,59 @@
+/* The kernel calls of one step of one layer, from pointers to rows: what streams, cells and sessions have in common.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_LAYER_STEP_H
+#define FASTLSTM_LAYER_STEP_H
+
+#include <string.h>
+#include "plan.h"
+
+/* m rows each; owned by the caller. With a projection h is m x H scratch, which fl_layer_project turns into the output. */
+typedef struct {
+  const void *const *x; /* [I_l] reals: read */
+  const void *const *r; /* [R]: the old h; read */
+  const void *const *c; /* [H]: the old c; read; may be c_next */
+  void *const *c_next;  /* [H]: written */
+  void *const *h;       /* [H]: o tanh(c'); written; may not alias x or r */
+  void *const *z;       /* rows of FL_STEP_SCRATCH(m) reals, FL_PANEL apart; scratch */
+} fl_layer_rows;
+
+static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int down, fl_layer_rows rows) {
+  const fl_layer *const layer = &plan->layers[l];
+  return (fl_step){.product = {.m = m,
+                               .last = plan->panels,
+                               .down = down,
+                               .operand = {{rows.x, layer->input_size}, {rows.r, plan->R}},
+                               .weights = layer->weights,
+                               .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
+                               .start = layer->bias,
+                               .z = rows.z,
+                               .z_panel = m * FL_PANEL},
+                   .units = plan->H,
+                   .c_prev = rows.c,
+                   .c = rows.c_next,
+                   .h = rows.h,
+                   .form = plan->form,
+                   .peephole = layer->peephole};
+}
+
+/* W_hr h: rows h [H] into p, [project panels][m][FL_PANEL], whose rows of the first panel are at `out` */
+static inline fl_product fl_layer_project(const fl_plan *plan, size_t l, size_t m, void *const *h, void *const *out) {
+  return (fl_product){.m = m,
+                      .last = plan->project_panels,
+                      .operand = {{(const void *const *)h, plan->H}},
+                      .weights = plan->layers[l].project,
+                      .weights_panel = plan->H * FL_PANEL,
+                      .start = plan->zeros,
+                      .z = out,
+                      .z_panel = m * FL_PANEL};
+}
+
+/* row r of the projected [project panels][m][FL_PANEL] to `to` [R] */
+static inline void fl_unpack_projected(const fl_plan *plan, const char *p, size_t m, size_t r, char *to) {
+  for (size_t panel = 0; panel < plan->project_panels; panel++) {
+    const size_t from = panel * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
+    memcpy(to + from * plan->real, p + (panel * m + r) * FL_PANEL * plan->real, n * plan->real);
+  }
+}
+
+#endif

@@ -1,0 +1,232 @@
+"""Many live sequences that come and go, advanced in any company."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks, _core, _snapshots
+
+Array = NDArray[Any]
+Ids = NDArray[np.int64]
+
+
+class StreamPool(_core.PoolCore):
+    """Independent sequences with their states in one block; made by `LSTM.pool`.
+
+    A session is opened, stepped in any company and order, and closed. Its bits do not depend on who shares its batch.
+    The pool runs with the weights that the layer had when it was made. Any number of threads may use it at once, on
+    different sessions.
+
+    Attributes
+    ----------
+    capacity : int
+        How many sessions there is room for; `grow` makes more.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+    >>> pool = lstm.pool(100)
+    >>> a, b, c = pool.open(), pool.open(), pool.open()
+    >>> pool.step([c, a], np.ones((2, 4), np.float32)).shape
+    (2, 3)
+    >>> pool.close(b)
+    >>> len(pool), pool.capacity
+    (2, 100)
+    """
+
+    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
+        self._state = (plan.num_layers, self._R), (plan.num_layers, plan.hidden_size)
+
+    def open(self) -> int:
+        """Open a session with zero state.
+
+        Returns
+        -------
+        int
+            Its id; those of closed sessions do not come again.
+
+        Raises
+        ------
+        RuntimeError
+            When the pool is full.
+        """
+        made: int = self.run_open()
+        if made < 0:
+            raise RuntimeError(f"the pool is full: {self.capacity} sessions are open; close one, or grow the pool")
+        return made
+
+    def close(self, ids: int | Sequence[int] | Ids) -> None:
+        """Close one session or several; their slots are free for others.
+
+        Raises
+        ------
+        ValueError
+            For ids that are unknown or closed. Nothing is closed then.
+        RuntimeError
+            For an id that is given twice or is in a step. Nothing is closed then.
+        """
+        self.run_close(_ids(ids))
+
+    def reset(self, ids: int | Sequence[int] | Ids) -> None:
+        """Set the state of one session or several to zero.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for `close`.
+        """
+        self.run_set(_ids(ids), None, None)
+
+    def grow(self, capacity: int) -> None:
+        """Make room for more sessions. Open ones keep their ids and states.
+
+        Parameters
+        ----------
+        capacity : int
+            The new capacity; one below the present one changes nothing.
+
+        Raises
+        ------
+        RuntimeError
+            While another thread is in a step.
+        MemoryError, OverflowError
+            For more than memory holds. The pool stays as it is.
+        """
+        self.run_grow(capacity_of(capacity))
+
+    def state(self, ids: int | Sequence[int] | Ids) -> tuple[Array, Array]:
+        """Copy states out.
+
+        Parameters
+        ----------
+        ids : int, or sequence of int [n]
+
+        Returns
+        -------
+        h : array [n, L, R], or [L, R] for one id
+        c : array [n, L, H], or [L, H]
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for `close`.
+        """
+        wanted = _ids(ids)
+        h, c = (np.empty((len(wanted), *shape), self._dtype) for shape in self._state)
+        self.run_get(wanted, h, c)
+        return (h[0], c[0]) if np.ndim(ids) == 0 else (h, c)
+
+    def set_state(self, ids: int | Sequence[int] | Ids, state: tuple[ArrayLike, ArrayLike]) -> None:
+        """Copy states in; the counterpart of `state`.
+
+        Raises
+        ------
+        ValueError, RuntimeError, TypeError
+            As for `close`, and for states of wrong shapes or dtypes. Nothing changes then.
+        """
+        wanted = _ids(ids)
+        if not isinstance(state, tuple | list) or len(state) != 2:
+            raise TypeError(f"state should be a pair (h, c), got: {type(state).__name__}")
+        lead = () if np.ndim(ids) == 0 else (len(wanted),)
+        made = []
+        for array, name, shape in zip(state, ("state[0]", "state[1]"), self._state, strict=True):
+            letters = "(n, L, R or H)" if lead else "(L, R or H)"
+            checked = _checks.shape(_checks.floats(array, name, self._dtype), name, (*lead, *shape), letters)
+            made.append(np.ascontiguousarray(checked).reshape(len(wanted), *shape))
+        self.run_set(wanted, made[0], made[1])
+
+    def snapshot(self, ids: Sequence[int] | Ids | None = None) -> bytes:
+        """Write the states of some sessions, all for None, as bytes.
+
+        Returns
+        -------
+        bytes
+            For `restore`, here or elsewhere; an npz archive of ids [n], h [n, L, R], c [n, L, H].
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for `close`.
+        """
+        wanted = _ids(self.ids() if ids is None else ids)
+        h, c = self.state(wanted)
+        return _snapshots.save(h, c, ids=wanted)
+
+    def restore(self, data: bytes) -> dict[int, int]:
+        """Open a session for each that a snapshot holds, with its state.
+
+        Returns
+        -------
+        dict of int to int
+            From ids at the time of the snapshot to ids here.
+
+        Raises
+        ------
+        ValueError
+            For bytes that are damaged, not a snapshot, or of a layer of other sizes.
+        RuntimeError
+            When there is not room for all. Nothing changes then.
+        """
+        h_shape, c_shape = self._state
+        found = _snapshots.load(data, self._dtype, (-1, *h_shape), (-1, *c_shape))
+        old = found.get("ids")
+        if old is None or old.dtype != np.int64 or old.shape != (len(found["h"]),):
+            raise ValueError("this is a snapshot, but not of a StreamPool")
+        made: list[int] = []
+        try:
+            for _ in range(len(old)):
+                made.append(self.open())  # noqa: PERF401  what was opened has to be closed if one fails
+        except RuntimeError:
+            self.close(made)
+            raise RuntimeError(
+                f"the snapshot holds {len(old)} sessions, and there is room for {len(made)}; grow the pool"
+            ) from None
+        self.run_set(_ids(made), found["h"], found["c"])
+        return dict(zip(old.tolist(), made, strict=True))
+
+    def _checked(self, ids: Any, x: ArrayLike, out: Array | None) -> Array:
+        """Do a step whose arguments are not exactly what the fast path takes: explain, convert, step."""
+        wanted = _ids(ids)
+        array = _checks.floats(x, "x", self._dtype)
+        _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
+        y = np.empty((len(wanted), self._R), self._dtype)
+        if out is not None:
+            _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
+        self.run_step(wanted, np.require(array, requirements=("C", "A")), y)
+        if out is None:
+            return y
+        out[...] = y
+        return out
+
+    def __len__(self) -> int:
+        return self.used
+
+    def __repr__(self) -> str:
+        return f"StreamPool({self._I} -> {self._R}, {self.used} of {self.capacity} open)"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a StreamPool cannot be pickled or copied: take a snapshot()")
+
+
+def _ids(ids: object) -> Ids:
+    """View ids as contiguous int64 [n]; one int as [1]."""
+    array = _checks.read(ids, "ids", "integers")
+    if array.dtype.kind not in "iu" and array.size:
+        raise TypeError(f"ids should be integers, got dtype: {array.dtype}")
+    if array.ndim > 1:
+        raise ValueError(f"Expected ids size (n,), got {array.shape}")
+    return np.ascontiguousarray(array.reshape(-1), np.int64)
+
+
+def capacity_of(value: object) -> int:
+    number = _checks.size(value, "capacity")
+    if number >= 2**32:
+        raise OverflowError(f"capacity should be below 2^32, got: {number}")
+    return number

@@ -1,0 +1,86 @@
+"""The answer for the last inputs, after every input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks, _core
+
+Array = NDArray[Any]
+
+
+class SlidingWindow(_core.WindowCore):
+    """The last output over the last `length` inputs from a zero state, after every new input; made by `LSTM.window`.
+
+    All windows that an input belongs to run side by side, one started at every input. The one that ends is advanced
+    first, so that an answer takes one step rather than `length` of them; the others follow when the next input comes,
+    or when `advance` is called in the time between. The bits are those of running each window by itself.
+
+    Attributes
+    ----------
+    length : int
+        Inputs in a window.
+    count : int
+        Inputs so far.
+
+    Notes
+    -----
+    This is the "Tacana" workload of the STAC-ML Markets (inference) benchmark: a sliding window over a stream.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+    >>> x = np.random.default_rng(0).standard_normal((9, 4), np.float32)
+    >>> window = lstm.window(5)
+    >>> answers = [window.push(row) for row in x]
+    >>> bool((answers[-1] == lstm(x[4:])[0][-1]).all())  # not close: equal
+    True
+    """
+
+    def __init__(self, plan: _core.Plan, length: int, workers: _core.Pool | None, dtype: np.dtype[Any]) -> None:
+        self._dtype = dtype
+        self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
+
+    def push(self, x: ArrayLike, out: Array | None = None) -> Array:
+        """Take the next input and answer for the window that ends with it.
+
+        Parameters
+        ----------
+        x : array [I]
+            Of the layer's dtype.
+        out : array [R], optional
+            Where to write the answer: contiguous, not overlapping `x`.
+
+        Returns
+        -------
+        array [R]
+            The last layer's output after the last `length` inputs, fewer at the start; `out` if it was given.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong shape or dtype, or an `out` that cannot be. The window stays as it is.
+        RuntimeError
+            When another thread is inside this window.
+        """
+        array = _checks.floats(x, "x", self._dtype)
+        _checks.shape(array, "x", (self._I,), "(I,)")
+        y = np.empty(self._R, self._dtype)
+        if out is not None:
+            _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
+            if out.flags.c_contiguous and out.flags.aligned:
+                y = out
+        self.run_push(np.require(array, requirements=("C", "A")), y)
+        if out is not None and y is not out:
+            out[...] = y
+        return y if out is None else out
+
+    def __repr__(self) -> str:
+        return f"SlidingWindow({self._I} -> {self._R}, length={self.length}, count={self.count})"
+
+    def __reduce__(self) -> Any:
+        raise TypeError("a SlidingWindow cannot be pickled or copied: push its last inputs into a new one")

@@ -1,0 +1,17 @@
+"""Weights from files: what is in one, a layer out of it, a layer into one.
+
+>>> import fastlstm, os, tempfile
+>>> lstm = fastlstm.LSTM(4, 3, seed=0)
+>>> with tempfile.TemporaryDirectory() as folder:
+...     path = os.path.join(folder, "lstm.safetensors")
+...     fastlstm.save(lstm, path)
+...     fastlstm.load(path)
+LSTM(4, 3)
+"""
+
+from ._extras import need
+from ._layer import Layer, Layers
+from ._load import inspect, load
+from ._save import save, write_whole
+
+__all__ = ["Layer", "Layers", "inspect", "load", "need", "save", "write_whole"]

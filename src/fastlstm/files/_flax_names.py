@@ -1,0 +1,65 @@
+"""Flax's trees, flattened: `params/encoder/hi/kernel` -> layers. Blocks of one gate each, or all four in one."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from ._layer import Layer, layer_of
+from ._stored import Array, Stored
+
+_NAME = re.compile(r"(?:(?P<prefix>.*)[./])?(?P<part>[ih](?:i|f_?|g|o)|dense_[ih])[./](?P<what>kernel|bias)", re.DOTALL)
+
+
+def layers(tensors: Mapping[str, Stored], format: str) -> Iterator[Layer]:
+    """Yield every cell; Flax has no layers of more than one."""
+    groups: dict[str, dict[str, Stored]] = defaultdict(dict)
+    for full, stored in tensors.items():
+        if found := _NAME.fullmatch(full):
+            groups[found["prefix"] or ""][f"{found['part'].rstrip('_')}/{found['what']}"] = stored
+    for prefix, parts in groups.items():
+        if "dense_h/kernel" in parts or "hi/kernel" in parts:  # other cells have some of these names, too
+            dense = "dense_h/kernel" in parts
+            parameters, problem = _parameters(parts, ("dense_{}",) if dense else ("{}i", "{}f", "{}g", "{}o"))
+            kind = "nnx.OptimizedLSTMCell" if dense else "LSTMCell"
+            yield layer_of(prefix, kind, format, parameters, problem=problem)
+
+
+def _parameters(parts: dict[str, Stored], blocks: tuple[str, ...]) -> tuple[dict[str, Stored], str]:
+    """Join the gates, transposed; a bias beside the recurrent product alone counts as the only one."""
+    wanted = [f"{block.format(side)}/kernel" for block in blocks for side in "ih"]
+    has_bias = any(name.endswith("bias") for name in parts)
+    if has_bias:
+        wanted += [f"{block.format('h')}/bias" for block in blocks]
+    missing = [name for name in wanted if name not in parts]
+    unexpected = [name for name in parts if name not in wanted]
+    wrong = [name for name in parts if len(parts[name].shape) != (1 if name.endswith("bias") else 2)]
+    for what, names in (("missing", missing), ("unexpected", unexpected), ("with other dimensions", wrong)):
+        if names:
+            return {}, f"{what}: {', '.join(names)}"
+
+    def joined(side: str, what: str) -> Stored:
+        stored = [parts[f"{block.format(side)}/{what}"] for block in blocks]
+        return _joined([each.transposed for each in stored])
+
+    try:
+        made = {"weight_ih_l0": joined("i", "kernel"), "weight_hh_l0": joined("h", "kernel")}
+        if has_bias:
+            bias = joined("h", "bias")
+            made |= {"bias_ih_l0": bias, "bias_hh_l0": bias.mapped(bias.shape, np.zeros_like)}
+    except ValueError as error:
+        return {}, str(error)
+    return made, ""
+
+
+def _joined(blocks: list[Stored]) -> Stored:
+    """Put blocks of equal shape and dtype on top of each other."""
+    shapes, dtypes = {block.shape for block in blocks}, {block.dtype for block in blocks}
+    if len(shapes) > 1 or len(dtypes) > 1:
+        raise ValueError(f"gates differ: {', '.join(f'{block.shape} {block.dtype}' for block in blocks)}")
+    shape = (len(blocks) * blocks[0].shape[0], *blocks[0].shape[1:])
+    read: Callable[[], Array] = lambda: np.concatenate([block.read() for block in blocks])  # noqa: E731
+    return Stored(shape, blocks[0].dtype, read)

@@ -1,0 +1,164 @@
+"""What is found in a file: one record for each LSTM."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+
+from .. import _parameters
+from .._forms import Form
+from ._stored import FLOATS, Stored
+
+_NAME = re.compile(r"(?:weight_(?:ih|hh|hr|ph)|bias_(?:ih|hh))_l(?P<layer>\d+)(?P<reverse>_reverse)?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Layer:
+    """One LSTM in a file.
+
+    Attributes
+    ----------
+    name : str
+        What `load` takes as its prefix.
+    kind : str
+        What it was: ``"LSTM"``, ``"LSTMCell"``, ``"Bidirectional"``, ``"CuDNNLSTM"``, ...
+    format : str
+        Of the file.
+    input_size, hidden_size, num_layers, directions, proj_size : int
+        I, H, L, D, P; all 0 where `problem` says why it cannot be loaded.
+    bias : bool
+        Whether there are bias parameters.
+    dtype : str
+        Of the numbers in the file.
+    form : Form or None
+        Of the cell; None where the file does not tell, as `note` explains.
+    options : mapping
+        More arguments of `LSTM` that the file knows.
+    note : str
+        What has to be known to use it, and is not in the weights.
+    problem : str
+        Why it cannot be loaded; empty if it can.
+    """
+
+    name: str
+    kind: str
+    format: str
+    input_size: int = 0
+    hidden_size: int = 0
+    num_layers: int = 0
+    directions: int = 0
+    proj_size: int = 0
+    bias: bool = False
+    dtype: str = ""
+    form: Form | None = Form()  # noqa: RUF009  frozen
+    options: Mapping[str, bool | float] = dataclasses.field(default_factory=dict)
+    note: str = ""
+    problem: str = ""
+    parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+
+    def __str__(self) -> str:
+        told = [f"{self.name or '(no prefix)'}: {self.kind} of {self.format}"]
+        if self.problem:
+            return f"{told[0]}, cannot be loaded: {self.problem}"
+        sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
+        told += [sizes, self.dtype, *(() if self.bias else ("no bias",))]
+        told += [repr(self.form) if self.form else "form unknown"] if self.form != Form() else []
+        return ", ".join(told) + (f" ({self.note})" if self.note else "")
+
+
+class Layers(list[Layer]):
+    """All LSTMs of a file; prints one on a line."""
+
+    def __str__(self) -> str:
+        return "\n".join(map(str, self)) or "no LSTM"
+
+
+def layer_of(
+    name: str,
+    kind: str,
+    format: str,
+    parameters: Mapping[str, Stored],
+    *,
+    form: Form | None = Form(),  # noqa: B008  frozen
+    options: Mapping[str, bool | float] | None = None,
+    note: str = "",
+    problem: str = "",
+) -> Layer:
+    """Make a record of parameters under torch's names, or one that says why they make no LSTM."""
+    sizes: dict[str, int] = {}
+    try:
+        if not problem:
+            sizes = _sizes(parameters)
+            if form and "weight_ph_l0" in parameters:
+                form = dataclasses.replace(form, peepholes=True)
+            _check(parameters, sizes, bool(form and form.peepholes))
+    except ValueError as error:
+        problem, sizes = str(error), {}
+    return Layer(
+        name=name,
+        kind=kind,
+        format=format,
+        **sizes,
+        bias="bias_ih_l0" in parameters,
+        dtype=", ".join(sorted({stored.dtype for stored in parameters.values()})),
+        form=form,
+        options=options or {},
+        note=note,
+        problem=problem,
+        parameters=parameters,
+    )
+
+
+def _sizes(parameters: Mapping[str, Stored]) -> dict[str, int]:
+    """Tell I, H, L, D, P from names and from the shapes of the first layer."""
+    for first in ("weight_ih_l0", "weight_hh_l0"):
+        if first not in parameters:
+            raise ValueError(f"missing: {first}")
+    ih, hh = parameters["weight_ih_l0"].shape, parameters["weight_hh_l0"].shape
+    projected = "weight_hr_l0" in parameters
+    if len(ih) != 2 or len(hh) != 2 or 0 in (*ih, *hh):
+        raise ValueError(f"weight_ih_l0 and weight_hh_l0 should have two dimensions each, got: {ih} and {hh}")
+    if not projected and hh[0] in (hh[1], 3 * hh[1]):
+        raise ValueError(
+            f"weight_hh_l0 is {hh}: {hh[0] // hh[1]} gates and not 4, so {'RNN' if hh[0] == hh[1] else 'GRU'}"
+        )
+    if hh[0] % 4 or (hh[0] != 4 * hh[1] and not projected):
+        raise ValueError(f"weight_hh_l0 should have shape (4H, H), got: {hh}")
+    matches = [found for found in map(_NAME.fullmatch, parameters) if found]
+    layers = 1 + max(int(found["layer"][:9]) for found in matches)
+    if layers > len(parameters):
+        raise ValueError(f"there is a layer {layers - 1}, but not all layers before it")
+    return {
+        "input_size": ih[1],
+        "hidden_size": hh[0] // 4,
+        "num_layers": layers,
+        "directions": 2 if any(found["reverse"] for found in matches) else 1,
+        "proj_size": hh[1] if projected else 0,
+    }
+
+
+def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: bool) -> None:
+    """Refuse what is missing, too much, of a wrong shape, or not floating point."""
+    H, P = sizes["hidden_size"], sizes["proj_size"]
+    bias = any(name.startswith("bias") for name in parameters)
+    expected: _parameters.Shapes = {}
+    for suffix in _parameters.suffixes(sizes["num_layers"], sizes["directions"]):
+        size = sizes["input_size"] if suffix.startswith("_l0") else (P or H) * sizes["directions"]
+        expected |= _parameters.layer_shapes(suffix, size, H, P, bias, peepholes)
+    told = (
+        [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
+    )
+    told += (
+        [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in expected]) else []
+    )
+    for name in expected.keys() & parameters.keys():
+        stored = parameters[name]
+        if stored.shape != expected[name]:
+            told.append(f"{name} should have shape {expected[name]}, got: {stored.shape}")
+        if stored.dtype not in FLOATS:
+            told.append(f"{name} should be floating point, got: {stored.dtype}")
+    if P >= H:
+        told.append(f"a projection from {H} to {P} is none")
+    if told:
+        raise ValueError("; ".join(sorted(told)))

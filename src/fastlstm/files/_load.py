@@ -1,0 +1,210 @@
+"""inspect and load."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from .. import _checks
+from .._forms import Form
+from .._layers import LSTM
+from ._detect import Format, detect
+from ._layer import Layer, Layers
+from ._stored import Array
+
+
+def inspect(path: str | os.PathLike[str]) -> Layers:
+    """List the LSTMs of a file, without reading their numbers.
+
+    Parameters
+    ----------
+    path : path
+        A file of safetensors, torch (state dicts, checkpoints, TorchScript), Keras (``.keras``, h5), ONNX, Flax
+        (msgpack) or NumPy (npz). Its content tells which, not its name.
+
+    Returns
+    -------
+    Layers
+        A list of `Layer` records that prints as a table: names, kinds, sizes, dtypes, forms, and what does not fit.
+
+    Raises
+    ------
+    OSError
+        For a file that cannot be opened.
+    ValueError
+        For one that is of no known format, damaged, or out of proportion.
+    ModuleNotFoundError
+        Where its reader is not installed; the message names the extra.
+
+    Notes
+    -----
+    Nothing in a file is ever executed, whatever it holds. Source: ``src/fastlstm/files``; formats:
+    ``docs/files.md``.
+
+    Examples
+    --------
+    >>> import fastlstm, numpy as np, os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "weights.npz")
+    ...     np.savez(path, **fastlstm.LSTM(4, 3, num_layers=2).state_dict())
+    ...     print(fastlstm.inspect(path))
+    (no prefix): LSTM of npz, I=4 H=3 L=2 D=1 P=0, float32
+    """
+    file = _path(path)
+    format = detect(file)
+    return Layers(_guarded(file, format))
+
+
+def load(
+    path: str | os.PathLike[str],
+    prefix: str | None = None,
+    *,
+    dtype: DTypeLike | None = None,
+    batch_first: bool | None = None,
+    form: Form | None = None,
+    threads: int = 1,
+    isa: str | None = None,
+) -> LSTM:
+    """Make a layer of the weights in a file.
+
+    Parameters
+    ----------
+    path : path
+        As for `inspect`.
+    prefix : str, optional
+        Name of the LSTM as `inspect` lists it, or of the only module it lies in; not needed where there is only one.
+    dtype : dtype_like, optional
+        ``"float32"`` or ``"float64"``: convert to it. Needed for weights stored as float16 or bfloat16, or in more than
+        one dtype; without it the layer has the dtype of the file.
+    batch_first : bool, optional
+        As for `LSTM`. False if not given, or what `save` wrote.
+    form : Form, optional
+        Instead of the form that the file tells or that is assumed.
+    threads, isa
+        As for `LSTM`.
+
+    Returns
+    -------
+    LSTM
+        With its weights: all layers and directions of a torch LSTM, both of a Keras Bidirectional, one of a cell.
+
+    Raises
+    ------
+    OSError, ModuleNotFoundError
+        As for `inspect`.
+    ValueError
+        As for `inspect`; for no LSTM under the prefix or more than one, with the list of them; for parameters that are
+        missing, too many or of wrong shapes; for weights that are NaN or infinite.
+    TypeError
+        For weights of other dtypes than float32 and float64 without `dtype`.
+
+    Notes
+    -----
+    Accuracy: the numbers of the file, bit for bit, unless `dtype` rounds them to float32. One bias stands as bias_ih,
+    beside a bias_hh of zeros. Source: ``src/fastlstm/files``.
+
+    Examples
+    --------
+    >>> import fastlstm, numpy as np, os, tempfile
+    >>> weights = {f"encoder.{name}": w for name, w in fastlstm.LSTM(4, 3).state_dict().items()}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "weights.npz")
+    ...     np.savez(path, **weights)
+    ...     fastlstm.load(path, "encoder", dtype="float64")
+    LSTM(4, 3, dtype='float64')
+    """
+    wanted = None if dtype is None else _checks.float_dtype(dtype)
+    file = _path(path)
+    format = detect(file)
+    layer = _chosen(file, _guarded(file, format), prefix)
+    where = f"{layer.name!r} in {file}" if layer.name else str(file)
+    if wanted is None and layer.dtype not in ("float32", "float64"):
+        raise TypeError(
+            f"{where} is stored as {layer.dtype}: say what to convert it to, dtype='float32' (exact for float16 and "
+            "bfloat16) or dtype='float64'"
+        )
+    form = form or layer.form
+    if form is None:
+        raise ValueError(f"{where}: say which form, form=fastlstm.Form(...), since {layer.note}")
+    options = dict(layer.options)
+    if batch_first is not None:
+        options["batch_first"] = batch_first
+    lstm = LSTM(
+        layer.input_size,
+        layer.hidden_size,
+        layer.num_layers,
+        layer.bias,
+        bidirectional=layer.directions == 2,
+        proj_size=layer.proj_size,
+        dtype=wanted or layer.dtype,
+        threads=threads,
+        isa=isa,
+        form=form,
+        **options,  # type: ignore[arg-type]  # batch_first and dropout, checked by LSTM
+    )
+    arrays = _guarded_arrays(file, format, layer)
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        converted = {name: array.astype(lstm.dtype) for name, array in arrays.items()}
+    check_finite(converted, where)
+    lstm.load_state_dict(converted)
+    return lstm
+
+
+def check_finite(arrays: dict[str, Array], where: str) -> None:
+    """Refuse weights that are NaN or infinite: nothing but NaN would come of them."""
+    for name, array in arrays.items():
+        wrong = np.count_nonzero(~np.isfinite(array))
+        if wrong:
+            raise ValueError(f"{where}: {wrong} of {array.size} values of {name} are NaN or infinite in {array.dtype}")
+
+
+def _path(path: object) -> Path:
+    if not isinstance(path, str | os.PathLike):
+        raise TypeError(f"path should be a str or os.PathLike, got: {type(path).__name__}")
+    return Path(path)
+
+
+def _guarded(path: Path, format: Format) -> list[Layer]:
+    """Read; whatever goes wrong inside a damaged file, or in its reader, becomes one kind of error."""
+    try:
+        return format.layers(path)
+    except ModuleNotFoundError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as {format.name}: {_told(error)}") from error
+
+
+def _guarded_arrays(path: Path, format: Format, layer: Layer) -> dict[str, Array]:
+    try:
+        return {name: stored.read() for name, stored in layer.parameters.items()}
+    except Exception as error:
+        raise ValueError(f"{path} cannot be read as {format.name}: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ValueError) and text else f"{type(error).__name__} {text}".strip()
+
+
+def _chosen(path: Path, layers: list[Layer], prefix: str | None) -> Layer:
+    """Choose by prefix; an error lists what there is."""
+    listed = "".join(f"\n  {layer}" for layer in layers[:50]) or "\n  none"
+    if prefix is not None and not isinstance(prefix, str):
+        raise TypeError(f"prefix should be a str, got: {type(prefix).__name__}")
+    if prefix is None:
+        found = [layer for layer in layers if not layer.problem] or layers
+    else:
+        name = prefix.rstrip("./")
+        found = [layer for layer in layers if layer.name == name] or [
+            layer for layer in layers if layer.name.startswith((f"{name}.", f"{name}/"))
+        ]
+    what = f"prefix={prefix!r}" if prefix is not None else "it"
+    if len(found) != 1:
+        many = "more than one LSTM: say which with prefix=" if found else "no LSTM"
+        raise ValueError(f"{path}: {what} has {many}; the file has:{listed}")
+    if found[0].problem:
+        raise ValueError(f"{path}: {found[0]}")
+    return found[0]

@@ -1,0 +1,61 @@
+"""An array that still lies in its file: shape and dtype are known, the numbers are read when asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+#: Sizes in bytes of what weights are stored in. NumPy has no bfloat16.
+FLOATS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+
+#: What any file may unpack to, and how many times its own size beyond that: weights hardly compress at all.
+_FREE_BYTES = 2**26
+_RATIO = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """One array of a file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    read: Callable[[], Array]
+    """bfloat16 comes as the float32 of the same value."""
+
+    def mapped(self, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
+        """Return what `change` makes of it, which has `shape`."""
+        return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()))
+
+    @property
+    def transposed(self) -> Stored:
+        """Its transpose."""
+        return self.mapped(self.shape[::-1], np.transpose)
+
+
+def from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> Array:
+    """View little-endian bytes as an array."""
+    raw = np.frombuffer(data, "<u2" if dtype == "bfloat16" else np.dtype(dtype).newbyteorder("<"))
+    return widened(raw, dtype).reshape(shape)
+
+
+def widened(raw: Array, dtype: str) -> Array:
+    """Turn the bits of bfloat16 into float32; leave the rest as it is."""
+    return (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else raw
+
+
+def nbytes(shape: tuple[int, ...], dtype: str) -> int:
+    """Return how much memory an array takes, in Python's integers, which do not overflow."""
+    return math.prod(shape) * (FLOATS.get(dtype) or np.dtype(dtype).itemsize)
+
+
+def check_size(name: str, unpacked: int, packed: int) -> None:
+    """Refuse, before anything is unpacked, what would be out of all proportion to the file."""
+    if unpacked > max(_FREE_BYTES, _RATIO * packed):
+        raise ValueError(f"{name} claims to be {unpacked:.3g} bytes, packed into {packed:.3g}: refused")

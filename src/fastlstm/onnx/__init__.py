@@ -1,0 +1,32 @@
+"""ONNX's LSTM operator on fastlstm: the nodes of a model as callables, single nodes, and export.
+
+`load` lists every LSTM node of a model and builds those whose weights are constants; `run_node` runs one node with
+the operator's inputs and outputs in order; `export` writes an LSTM as a model for other runtimes. All forms of the
+operator from opset 7 on run natively: both layouts, peepholes, every activation, clip, coupled gates. Where
+onnxruntime does not do what the operator's text says, `Semantics` chooses.
+
+Install with ``pip install "fastlstm[onnx]"``.
+
+>>> import numpy as np, fastlstm, fastlstm.onnx
+>>> model = fastlstm.onnx.export(fastlstm.LSTM(4, 3, seed=0))
+>>> (node,) = fastlstm.onnx.load(model)
+>>> node
+Node('lstm_l0', 4, 3)
+>>> Y, Y_h, Y_c = node(np.ones((5, 2, 4), np.float32))
+>>> Y.shape, Y_h.shape, Y_c.shape
+((5, 1, 2, 3), (1, 2, 3), (1, 2, 3))
+"""
+
+try:
+    import onnx as _onnx  # noqa: F401  to name the extra here, once
+except ImportError as error:
+    raise ImportError('fastlstm.onnx needs onnx: pip install "fastlstm[onnx]"') from error
+
+from ._attributes import Attributes
+from ._export import export
+from ._load import load
+from ._node import Node
+from ._run import run_node
+from ._semantics import Semantics
+
+__all__ = ["Attributes", "Node", "Semantics", "export", "load", "run_node"]

@@ -1,0 +1,122 @@
+"""W, R, B and P of the operator to the parameters of an LSTM, and back.
+
+The operator's blocks are i, o, f, c, those of its peepholes i, o, f; here they are i, f, g, o and i, f, o.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import LSTM
+from ._attributes import Attributes
+from ._dtypes import computed_in
+from ._forms import forms
+from ._semantics import Semantics
+
+Array = NDArray[Any]
+
+# which block of the operator's comes first, second and so on here; and the other way round
+_TO_IFGO: Final = [0, 2, 3, 1]
+_TO_IOFC: Final = [0, 3, 1, 2]
+_SWAPPED: Final = [0, 2, 1]  # i, o, f and i, f, o: its own inverse
+
+
+class Tensors(NamedTuple):
+    """The operator's weights, for D directions."""
+
+    W: Array
+    """[D, 4H, I]"""
+    R: Array
+    """[D, 4H, H]"""
+    B: Array | None = None
+    """[D, 8H]: the input's biases, then the recurrent ones."""
+    P: Array | None = None
+    """[D, 3H]"""
+
+
+def check(tensors: Tensors, attributes: Attributes) -> None:
+    """Check the shapes against each other and the attributes, and that there is one dtype."""
+    W, R, *_ = tensors
+    D = attributes.directions
+    for name, array in (("W", W), ("R", R)):
+        if array.ndim != 3:
+            raise ValueError(f"{name} should have 3 dimensions, got shape {array.shape}")
+    I, H = W.shape[2], R.shape[2] if attributes.hidden_size is None else attributes.hidden_size
+    if I == 0 or H == 0:
+        raise ValueError(f"W and R should have inputs and units, got shapes {W.shape} and {R.shape}")
+    expected = {"W": (D, 4 * H, I), "R": (D, 4 * H, H), "B": (D, 8 * H), "P": (D, 3 * H)}
+    letters = {"W": "(D, 4H, I)", "R": "(D, 4H, H)", "B": "(D, 8H)", "P": "(D, 3H)"}
+    for name, given in tensors._asdict().items():
+        if given is None:
+            continue
+        if given.shape != expected[name]:
+            raise ValueError(f"{name} should have shape {expected[name]} = {letters[name]}, got: {given.shape}")
+        if given.dtype != W.dtype:
+            raise TypeError(f"{name} should have dtype {W.dtype}, that of W, got: {given.dtype}")
+
+
+def build(tensors: Tensors, attributes: Attributes, semantics: Semantics, threads: int) -> tuple[LSTM, ...]:
+    """Build the LSTM of a node; two of them, side by side, where its directions differ in form."""
+    check(tensors, attributes)
+    W, R, B, P = tensors
+    kinds = forms(attributes, P is not None, semantics)
+    groups = [range(len(kinds))] if len(set(kinds)) == 1 else [range(d, d + 1) for d in range(len(kinds))]
+    made = []
+    for group in groups:
+        lstm = LSTM(
+            W.shape[2],
+            R.shape[2],
+            bias=B is not None,
+            batch_first=attributes.layout == 1,
+            bidirectional=len(group) == 2,
+            dtype=computed_in(W.dtype),
+            threads=threads,
+            form=kinds[group[0]],
+            seed=0,
+        )
+        lstm.load_state_dict(
+            {
+                f"{name}_l0{suffix}": array.astype(lstm.dtype)
+                for d, suffix in zip(group, ("", "_reverse"), strict=False)
+                for name, array in _parameters(tensors, d).items()
+            }
+        )
+        made.append(lstm)
+    return tuple(made)
+
+
+def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
+    """Return the parameters of one direction, without the ends of their names."""
+    W, R, B, P = tensors
+    made = {"weight_ih": _blocks(W[d], _TO_IFGO), "weight_hh": _blocks(R[d], _TO_IFGO)}
+    if B is not None:
+        made |= {
+            name: _blocks(half, _TO_IFGO) for name, half in zip(("bias_ih", "bias_hh"), np.split(B[d], 2), strict=True)
+        }
+    if P is not None:
+        made["weight_ph"] = _blocks(P[d], _SWAPPED)
+    return made
+
+
+def tensors_of(lstm: LSTM, layer: int) -> Tensors:
+    """Return the operator's weights of one layer."""
+    ends = ("", "_reverse")[: 2 if lstm.bidirectional else 1]
+    parameters = lstm.state_dict()
+
+    def stacked(name: str, order: list[int]) -> Array:
+        return np.stack([_blocks(parameters[f"{name}_l{layer}{end}"], order) for end in ends])
+
+    return Tensors(
+        stacked("weight_ih", _TO_IOFC),
+        stacked("weight_hh", _TO_IOFC),
+        np.concatenate([stacked(name, _TO_IOFC) for name in ("bias_ih", "bias_hh")], axis=1) if lstm.bias else None,
+        stacked("weight_ph", _SWAPPED) if lstm.form.peepholes else None,
+    )
+
+
+def _blocks(array: Array, order: list[int]) -> Array:
+    """Put the blocks of the first axis in another order."""
+    return array.reshape(len(order), -1, *array.shape[1:])[order].reshape(array.shape)

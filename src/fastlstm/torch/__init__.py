@@ -1,0 +1,26 @@
+"""torch.nn.LSTM and LSTMCell on fastlstm: one line to switch a model, nothing else changes.
+
+`accelerate` makes the LSTMs of a module tree run and train here, with the very same parameters; `restore` undoes it.
+`LSTM` and `LSTMCell` are torch's classes with fastlstm inside, for new models.
+
+Install with ``pip install "fastlstm[torch]"``; torch 2.4 or later.
+
+>>> import torch, fastlstm.torch
+>>> model = torch.nn.Sequential(torch.nn.LSTM(8, 16))
+>>> fastlstm.torch.accelerate(model)
+Accelerated(swapped=['0'], left={})
+"""
+
+try:
+    import torch as _torch
+except ImportError as error:
+    raise ImportError('fastlstm.torch needs torch: pip install "fastlstm[torch]"') from error
+
+if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) < (2, 4):
+    raise ImportError(f"fastlstm.torch needs torch 2.4 or later, found {_torch.__version__}")
+
+from ._accelerate import Accelerated, accelerate, accelerated, restore
+from ._cell import LSTMCell
+from ._layer import LSTM
+
+__all__ = ["LSTM", "Accelerated", "LSTMCell", "accelerate", "accelerated", "restore"]

@@ -1,0 +1,82 @@
+"""Autograd through the fused backward pass."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _run
+from ._run import Call
+
+
+class Run(torch.autograd.Function):
+    """`_run.forward` with a tape, and its gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, call: Call, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *parameters: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Keep the tape, and the tensors: torch then notices if one is changed in place before the backward pass."""
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, h_0, c_0, *parameters)
+        ctx.call = call
+        ctx.tape = tape = call.tape()
+        return _run.forward(call, x, h_0, c_0, tape)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Use the tape, or run forward again where it has served (retain_graph)."""
+        call: Call = ctx.call
+        x, h_0, c_0, *parameters = ctx.saved_tensors
+        if all(g is None for g in grads):
+            return (None,) * (4 + len(parameters))
+        if torch.is_grad_enabled():
+            return (None, *_differentiable(call, (x, h_0, c_0, *parameters), grads, ctx.needs_input_grad[1:]))
+        tape = ctx.tape
+        if tape.used:
+            tape = call.tape()
+            _run.forward(call, x, h_0, c_0, tape)
+        output, h_n, c_n = grads
+        tensors = (x, h_0, c_0, *parameters)
+        return (None, *_run.backward(call, tape, tensors, ctx.needs_input_grad[1:], (output, h_n, c_n)))
+
+
+def _differentiable(
+    call: Call, tensors: tuple[Tensor | None, ...], grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
+) -> list[Tensor | None]:
+    """Compute the gradients by torch's own operations, which have gradients of their own (create_graph=True)."""
+    if call.dropout > 0 or call.lengths is not None or call.resets is not None:
+        raise NotImplementedError(
+            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, lengths= and "
+            "resets=; fastlstm.torch.restore(model) brings torch's own LSTM back"
+        )
+    s = call.sizes
+    x, h_0, c_0, *parameters = tensors
+    assert x is not None
+    rows = x.size(0 if call.batch_first else 1)
+    states = s.num_layers * s.directions
+    h = x.new_zeros((states, rows, s.proj_size or s.hidden_size)) if h_0 is None else h_0
+    c = x.new_zeros((states, rows, s.hidden_size)) if c_0 is None else c_0
+    # oneDNN's LSTM has no second derivative
+    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
+        results = torch._VF.lstm(
+            x,
+            (h, c),
+            parameters,
+            s.bias,
+            s.num_layers,
+            0.0,
+            False,
+            s.directions == 2,
+            call.batch_first,
+        )
+        into = [t for t, want in zip(tensors, wanted, strict=True) if want]
+        given = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None]
+        made = iter(
+            torch.autograd.grad(
+                [r for r, _ in given], into, [g for _, g in given], create_graph=True, allow_unused=True
+            )
+        )
+    return [next(made) if want else None for want in wanted]

@@ -1,0 +1,235 @@
+"""LSTM: torch.nn.LSTM with fastlstm inside."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from .. import _checks
+from . import _fit, _operator
+from ._autograd import Run
+from ._packed import Packed, Sizes
+from ._run import Call, forward
+from ._threads import pool
+
+States = tuple[Tensor, Tensor]
+
+# A subclass that overrides one of these has its own idea of what happens around the arithmetic.
+_TORCHS = (
+    "check_input",
+    "check_hidden_size",
+    "check_forward_args",
+    "get_expected_hidden_size",
+    "get_expected_cell_size",
+    "permute_hidden",
+)
+
+
+class LSTM(torch.nn.LSTM):
+    """torch.nn.LSTM, computed by fastlstm on the CPU; same arguments, parameters, results, errors and state_dict.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.LSTM`.
+    threads : int, optional
+        How many threads share a call; ``torch.get_num_threads()`` at the time of the call if not given. The bits do not
+        depend on it. One set of workers for each number serves all modules; they sleep between calls.
+
+    Attributes
+    ----------
+    fallback : str or None
+        Why the last call ran on torch's own code; None if it ran here. That happens on other devices and dtypes, under
+        autocast, torch.func transforms and torch.jit tracing, for tensor subclasses, and in subclasses that override
+        what torch does around the arithmetic. What torch refuses is refused by torch's own code, with its own words.
+
+    Notes
+    -----
+    Parameters are shared with torch, and packed again when they have changed: seen by identity, address, version, and
+    a sample of their values (which catches ``parameter.data`` writes of whole tensors, as averages do, but may miss one
+    of a few elements). Gradients of gradients (``create_graph=True``) are there without dropout, `lengths` and
+    `resets`. Dropout masks are drawn from one number of torch's CPU generator: repeatable by ``torch.manual_seed``,
+    but not torch's own masks.
+
+    Examples
+    --------
+    >>> import torch, fastlstm.torch
+    >>> lstm = fastlstm.torch.LSTM(4, 3, num_layers=2)
+    >>> output, (h_n, c_n) = lstm(torch.zeros(7, 5, 4))
+    >>> output.shape, output.requires_grad, lstm.fallback
+    (torch.Size([7, 5, 3]), True, None)
+    """
+
+    threads: int | None = None
+    fallback: str | None = None
+    _overrides: ClassVar[str | None] = None
+
+    def __init__(self, *args: Any, threads: int | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if threads is not None:
+            self.threads = _checks.thread_count(threads)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        other = [name for name in _TORCHS if getattr(cls, name) is not getattr(torch.nn.LSTM, name)]
+        cls._overrides = f"{cls.__name__} overrides {', '.join(other)}" if other else None
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: States | None = None,
+        *,
+        lengths: Any = None,
+        resets: Any = None,
+    ) -> tuple[Any, States]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        input : Tensor [T, B, I], [B, T, I] with batch_first, [T, I] unbatched; or PackedSequence
+            Any strides.
+        hx : pair of Tensors (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
+            The initial state, zeros if not given; without B for unbatched input.
+        lengths : Tensor or array of int [B], optional
+            Steps of each row, 0..T in any order; as for `fastlstm.LSTM`. Not for packed input, which has its own.
+        resets : Tensor or array of bool [T, B], [B, T] with batch_first, or [T], optional
+            Where a row's state is zero before a step; as for `fastlstm.LSTM`.
+
+        Returns
+        -------
+        output : Tensor, or PackedSequence for packed input
+        (h_n, c_n) : pair of Tensors
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            What torch raises; and for `lengths` or `resets` that cannot be, or where only torch's own code can run.
+        """
+        packed = isinstance(input, PackedSequence)
+        if packed and (lengths is not None or resets is not None):
+            raise ValueError("lengths= and resets= are for padded input: a PackedSequence has lengths of its own")
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+            found = None if packed else _operator.run(self, input, hx, lengths, resets)
+            if found is None and (lengths is not None or resets is not None):
+                raise RuntimeError("lengths= and resets= need fastlstm's own code, which cannot run in this graph")
+            return super().forward(input, hx) if found is None else found
+        why = self._overrides or _fit.situation()
+        if why is None:
+            result = self._run_packed(input, hx) if packed else self._run(input, hx, lengths, resets)
+            if not isinstance(result, str):
+                if self.fallback is not None:
+                    self.fallback = None
+                return result
+            why = result
+        if lengths is not None or resets is not None:
+            raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {why}")
+        self.fallback = why
+        return super().forward(input, hx)
+
+    def _weights(self) -> list[Tensor]:
+        """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm)."""
+        found = self._parameters
+        return [found[n] if n in found else getattr(self, n) for n in self._flat_weights_names]
+
+    def _sizes(self) -> Sizes:
+        directions = 2 if self.bidirectional else 1
+        return Sizes(self.input_size, self.hidden_size, self.proj_size, self.num_layers, directions, self.bias)
+
+    def _dropout(self) -> tuple[float, int]:
+        """Return this call's share of zeros, and the seed of its masks."""
+        if not (self.training and self.dropout > 0 and self.num_layers > 1):
+            return 0.0, 0
+        return float(self.dropout), int(torch.randint(2**63 - 1, ()))
+
+    def _run(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | str:
+        """Run padded input, or say why that cannot be done here."""
+        packed = self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
+        weights = self._weights()
+        plan = packed.plan(weights)
+        if isinstance(plan, str):
+            return plan
+        dtype = weights[0].dtype
+        why = _fit.tensor(input, "input", dtype)
+        if why is not None:
+            return why
+        sizes = packed.sizes
+        batched = input.dim() == 3
+        if (not batched and input.dim() != 2) or input.size(-1) != sizes.input_size or input.size(0) == 0:
+            return "torch refuses this input"
+        batch_first = self.batch_first and batched
+        x = input if batched else input.unsqueeze(1)
+        T, B = (x.size(1), x.size(0)) if batch_first else (x.size(0), x.size(1))
+        if T == 0:
+            return "torch refuses this input"
+        h_0 = c_0 = None
+        if hx is not None:
+            state = _state(hx, sizes, B, batched, dtype)
+            if isinstance(state, str):
+                return state
+            h_0, c_0 = state
+        steps = None if lengths is None else _checks.lengths(lengths, T, B if batched else None)
+        flags = None
+        if resets is not None:
+            if sizes.directions == 2:
+                raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
+            wanted = (B, T) if batch_first else (T, B) if batched else (T,)
+            flags = _checks.resets(resets, wanted, "one for every step of every row")
+            flags = flags.T if batch_first else flags.reshape(T, B)
+        dropout, seed = self._dropout()
+        call = Call(plan, sizes, batch_first, steps, flags, pool(self.threads), dropout, seed)
+        if _fit.wants_gradient(x, h_0, c_0, *weights):
+            output, h_n, c_n = Run.apply(call, x, h_0, c_0, *weights)
+        else:
+            output, h_n, c_n = forward(call, x, h_0, c_0, call.tape() if dropout else None)
+        if batched:
+            return output, (h_n, c_n)
+        return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+
+    def _run_packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States] | str:
+        """Run packed input: padded for the way through, which costs a copy, and only the steps there are."""
+        data, sizes, order, back = input
+        why = _fit.tensor(data, "input.data", data.dtype)
+        if why is not None:
+            return why
+        if data.dim() != 2 or data.size(0) != int(sizes.sum()):
+            raise ValueError(
+                f"a PackedSequence with {int(sizes.sum())} steps (its batch_sizes) needs data of as many rows, got "
+                f"{tuple(data.shape)}: were lengths longer than the padded data packed?"
+            )
+        padded, lengths = torch._VF._pad_packed_sequence(data, sizes, self.batch_first, 0.0, len(sizes))
+        if hx is not None and order is not None:
+            hx = self.permute_hidden(hx, order)
+        found = self._run(padded, hx, lengths, None)
+        if isinstance(found, str):
+            return found
+        output, states = found
+        made, _ = torch._VF._pack_padded_sequence(output, lengths, self.batch_first)
+        if back is not None:
+            states = self.permute_hidden(states, back)
+        return PackedSequence(made, sizes, order, back), states
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_packed", None)  # made again when needed
+        return state
+
+
+def _state(hx: States, sizes: Sizes, B: int, batched: bool, dtype: torch.dtype) -> States | str:
+    """Check hx and return it with a batch axis, or say why torch has to look at it."""
+    if not isinstance(hx, tuple | list) or len(hx) != 2:
+        raise ValueError(f"hx should be a pair (h_0, c_0), got: {type(hx).__name__} of {len(hx)}")
+    h_0, c_0 = hx
+    why = _fit.tensor(h_0, "hx[0]", dtype) or _fit.tensor(c_0, "hx[1]", dtype)
+    if why is not None:
+        if isinstance(h_0, Tensor) and isinstance(c_0, Tensor) and h_0.is_cpu and c_0.is_cpu:
+            raise ValueError(f"LSTM: {why}. Convert it: hx = tuple(state.to({dtype}) for state in hx)")
+        return why
+    if not batched and h_0.dim() == 2 and c_0.dim() == 2:
+        h_0, c_0 = h_0.unsqueeze(1), c_0.unsqueeze(1)
+    states = sizes.num_layers * sizes.directions
+    if h_0.shape != (states, B, sizes.proj_size or sizes.hidden_size) or c_0.shape != (states, B, sizes.hidden_size):
+        return "torch refuses this hx"
+    return h_0, c_0

@@ -1,0 +1,202 @@
+"""The LSTM as one operator of torch, for graphs: torch.compile, torch.export, and dispatch modes.
+
+Eager calls do not come here: the dispatcher would cost them 30 us. The operator is a pure function, so its gradient
+runs forward once more instead of keeping a tape, which would have to be a tensor: a third more time than an eager
+training step.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .. import _checks
+from . import _run
+from ._packed import Packed, Sizes
+from ._threads import pool
+
+if TYPE_CHECKING:
+    from ._layer import LSTM, States
+
+
+@torch.library.custom_op("fastlstm::lstm", mutates_args=(), device_types="cpu")
+def lstm(
+    input: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    parameters: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    seed: Tensor | None,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, h_n, c_n of batched `input`; parameters in torch's order; a seed for dropout > 0; threads 0: torch's."""
+    call = _call(
+        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+    )
+    return _run.forward(call, input, h_0, c_0, call.tape() if call.dropout else None)
+
+
+@torch.library.custom_op("fastlstm::lstm_backward", mutates_args=(), device_types="cpu")
+def lstm_backward(
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    grad_c_n: Tensor,
+    input: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    parameters: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    seed: Tensor | None,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    threads: int,
+) -> list[Tensor]:
+    """Gradients of input, h_0, c_0 and the parameters."""
+    call = _call(
+        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+    )
+    tape = call.tape()
+    _, h_n, c_n = _run.forward(call, input, h_0, c_0, tape)
+    like = (input, h_n, c_n, *parameters)
+    made = _run.backward(call, tape, like, (True,) * len(like), (grad_output, grad_h_n, grad_c_n))
+    return [t.contiguous() for t in made if t is not None]
+
+
+def _call(
+    input: Tensor,
+    parameters: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    seed: Tensor | None,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    threads: int,
+) -> _run.Call:
+    D = 2 if bidirectional else 1
+    H, I = parameters[0].size(0) // 4, parameters[0].size(1)
+    R = parameters[1].size(1)
+    sizes = Sizes(I, H, R if R < H else 0, num_layers, D, bias)
+    plan = _packed_of(parameters, sizes).plan(parameters)
+    if isinstance(plan, str):
+        raise ValueError(f"fastlstm::lstm cannot run: {plan}")
+    T, B = (input.size(1), input.size(0)) if batch_first else (input.size(0), input.size(1))
+    steps = None if lengths is None else _checks.lengths(lengths, T, B)
+    flags = None if resets is None else _checks.resets(resets.t() if batch_first else resets, (T, B), "(T, B)")
+    number = 0 if seed is None else int(seed)
+    return _run.Call(plan, sizes, batch_first, steps, flags, pool(threads or None), dropout, number)
+
+
+# What was packed from a set of parameters, as long as the first of them lives.
+_known: Any = WeakIdKeyDictionary()
+
+
+def _packed_of(parameters: list[Tensor], sizes: Sizes) -> Packed:
+    found: Packed | None = _known.get(parameters[0])
+    if found is None or found.sizes != sizes:
+        found = _known[parameters[0]] = Packed(sizes)
+    return found
+
+
+@lstm.register_fake
+def _(
+    input: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    parameters: list[Tensor],
+    lengths: Tensor | None,
+    resets: Tensor | None,
+    seed: Tensor | None,
+    num_layers: int,
+    bidirectional: bool,
+    bias: bool,
+    batch_first: bool,
+    dropout: float,
+    threads: int,
+) -> tuple[Tensor, Tensor, Tensor]:
+    D = 2 if bidirectional else 1
+    H, R = parameters[0].size(0) // 4, parameters[1].size(1)
+    B = input.size(0) if batch_first else input.size(1)
+    output = input.new_empty((input.size(0), input.size(1), D * R))
+    return output, input.new_empty((num_layers * D, B, R)), input.new_empty((num_layers * D, B, H))
+
+
+@lstm_backward.register_fake
+def _(
+    grad_output: Tensor,
+    grad_h_n: Tensor,
+    grad_c_n: Tensor,
+    input: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
+    parameters: list[Tensor],
+    *rest: Any,
+) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t in (input, grad_h_n, grad_c_n, *parameters)]
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    input, h_0, c_0, parameters, lengths, resets, seed, *ctx.rest = inputs
+    ctx.save_for_backward(input, h_0, c_0, lengths, resets, seed, *parameters)
+
+
+def _backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    input, h_0, c_0, lengths, resets, seed, *parameters = ctx.saved_tensors
+    made = torch.ops.fastlstm.lstm_backward(*grads, input, h_0, c_0, parameters, lengths, resets, seed, *ctx.rest)
+    dx, dh, dc, *rest = made
+    return dx, None if h_0 is None else dh, None if c_0 is None else dc, rest, *(None,) * 9
+
+
+lstm.register_autograd(_backward, setup_context=_setup)
+
+
+# ---- the module's way in ---------------------------------------------------------------------------------------------
+
+
+def run(
+    module: LSTM, input: Tensor, hx: States | None, lengths: Tensor | None, resets: Tensor | None
+) -> tuple[Tensor, States] | None:
+    """Run batched or unbatched input through the operator; None where torch's own code has to."""
+    weights = module._weights()
+    dtype = weights[0].dtype
+    given = (input, *(hx or ()))
+    plain = all(t.device.type == "cpu" and t.dtype == dtype and t.layout == torch.strided for t in (*given, *weights))
+    if not plain or dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
+        return None
+    if input.dim() not in (2, 3) or input.size(-1) != module.input_size or module._overrides is not None:
+        return None
+    batched = input.dim() == 3
+    x = input if batched else input.unsqueeze(1)
+    h_0, c_0 = (None, None) if hx is None else hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+    dropping = module.training and module.dropout > 0 and module.num_layers > 1
+    output, h_n, c_n = torch.ops.fastlstm.lstm(
+        x,
+        h_0,
+        c_0,
+        weights,
+        lengths,
+        resets if resets is None or batched else resets.unsqueeze(1),
+        torch.randint(2**63 - 1, ()) if dropping else None,
+        module.num_layers,
+        module.bidirectional,
+        module.bias,
+        module.batch_first and batched,
+        float(module.dropout) if dropping else 0.0,
+        module.threads or 0,
+    )
+    return (output, (h_n, c_n)) if batched else (output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1)))

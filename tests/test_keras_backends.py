@@ -1,0 +1,44 @@
+"""Run the tests of fastlstm.keras with every backend: Keras reads its name once, when it is imported."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("keras", reason='pip install "fastlstm[keras]"')
+
+HERE = Path(__file__).parent
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch", "jax"])
+def test_backend(backend):
+    if backend != "numpy":
+        pytest.importorskip(backend, reason=f"pip install {backend}")
+    files = [str(path) for path in sorted(HERE.glob("test_keras_*.py")) if path != Path(__file__)]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *files]
+    environment = os.environ | {"KERAS_BACKEND": backend}
+    result = subprocess.run(command, env=environment, cwd=HERE.parent, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
+
+
+def test_without_keras_the_error_names_the_extra():
+    script = (
+        "import sys; sys.modules['keras'] = None\n"
+        "try:\n    import fastlstm.keras\n"
+        "except ImportError as error:\n    assert 'fastlstm[keras]' in str(error), error\n"
+        "else:\n    raise AssertionError('imported')"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_backend_that_is_not_supported_runs_on_keras():
+    pytest.importorskip("tensorflow", reason="pip install tensorflow-cpu")
+    script = (
+        "import numpy as np, keras, fastlstm.keras\n"
+        "layer = fastlstm.keras.LSTM(3)\n"
+        "assert layer(np.ones((2, 7, 4), 'float32')).shape == (2, 3)\n"
+        "assert layer.fallback_reason == 'the tensorflow backend', layer.fallback_reason"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, env=os.environ | {"KERAS_BACKEND": "tensorflow"})
