@@ -23,6 +23,10 @@ static size_t panels_of(size_t n) {
   return (n + FL_PANEL - 1) / FL_PANEL;
 }
 
+static int peepholes(const fl_plan *plan) {
+  return plan->form && plan->form->peepholes;
+}
+
 /* ---- scratch ---------------------------------------------------------------------------------------------------- */
 
 /* of one direction */
@@ -32,6 +36,7 @@ typedef struct {
   char *dh_all, *hidden;    /* with a projection: [N][rounded R], [N][cell_row] */
   char *dw, *du, *db, *dhr; /* packed gradients: [4Hp][rounded I], [4Hp][rounded R], [4Hp], [rounded P][rounded H] */
   const void **x, **h;      /* [N] what each row read: rows of the outer products */
+  const void **c;           /* [N] with peepholes: the cell that each row started from */
 } direction;
 
 /* of one member */
@@ -86,7 +91,8 @@ static void lay_out(job *j, fl_arena *a) {
                                    .db = fl_carve(a, gates, real),
                                    .dhr = fl_carve(a, projected, P * H * real),
                                    .x = fl_carve(a, N, sizeof(void *)),
-                                   .h = fl_carve(a, N, sizeof(void *))};
+                                   .h = fl_carve(a, N, sizeof(void *)),
+                                   .c = fl_carve(a, peepholes(plan) ? N : 0, sizeof(void *))};
   }
   j->scratch = fl_carve(a, j->members, sizeof *j->scratch);
   for (size_t k = 0; k < j->members; k++) {
@@ -308,6 +314,15 @@ static void unproject(const group *g, size_t active) {
   }
 }
 
+/* the cell that row r of step s, row b of the batch, started from */
+static const char *cell_before(const pass *p, size_t s, size_t r, size_t b) {
+  const fl_tape *const t = p->job->tape;
+  const size_t real = t->plan->real;
+  if (fl_tape_reset(t, s, b)) return p->job->zeros;
+  if (s) return p->c + (t->offset[s - 1] + r) * t->cell_row * real;
+  return t->c_0 + (p->index * t->B + b) * t->plan->H * real;
+}
+
 /* dz and dc of step s */
 static void gates_of_step(const group *g, size_t s) {
   const pass *const p = g->pass;
@@ -318,12 +333,7 @@ static void gates_of_step(const group *g, size_t s) {
     const size_t n = t->offset[s] + g->first + r * g->stride, b = row_of(g, r);
     g->at->z[r] = p->gates + n * t->gate_row * plan->real;
     g->at->c[r] = p->c + n * cell;
-    if (fl_tape_reset(t, s, b))
-      g->at->c_prev[r] = p->job->zeros;
-    else if (s)
-      g->at->c_prev[r] = p->c + (t->offset[s - 1] + g->first + r * g->stride) * cell;
-    else
-      g->at->c_prev[r] = t->c_0 + (p->index * t->B + b) * plan->H * plan->real;
+    g->at->c_prev[r] = cell_before(p, s, g->first + r * g->stride, b);
     if (plan->P) g->at->hidden[r] = p->own->hidden + n * cell;
   }
   fl_gradient_step step = {.m = active,
@@ -333,7 +343,9 @@ static void gates_of_step(const group *g, size_t s) {
                            .c = g->at->c,
                            .dh = (const void *const *)(plan->P ? g->at->dm : g->at->dh),
                            .dc = g->at->dc,
-                           .hidden = plan->P ? g->at->hidden : NULL};
+                           .hidden = plan->P ? g->at->hidden : NULL,
+                           .form = plan->form,
+                           .peephole = p->layer->peephole};
   BLOCKS(g, plan->panels, grain_of(g, plan->panels), first, end) {
     const size_t from = first * FL_UNITS, to = end * FL_UNITS < plan->H ? end * FL_UNITS : plan->H;
     for (size_t r = 0; r < active; r++) {
@@ -415,6 +427,7 @@ static void prepare(const job *j, size_t l, size_t d, size_t panel) {
       p.own->h[n] = p.y + fl_tape_place(t, t->offset[s - 1] + r, d == 1) * plan->D * plan->R * real;
     else
       p.own->h[n] = t->h_0 + (p.index * t->B + b) * plan->R * real;
+    if (peepholes(plan)) p.own->c[n] = cell_before(&p, s, r, b);
   }
 }
 
@@ -423,7 +436,10 @@ static void unpack(const fl_plan *plan, const char *packed, size_t packed_row, s
                    size_t columns, char *out) {
   for (size_t q = first; q < last; q++) {
     const size_t gate = q % FL_PANEL / FL_UNITS, unit = q / FL_PANEL * FL_UNITS + q % FL_UNITS;
-    if (unit < plan->H)
+    if (unit >= plan->H) continue;
+    if (gate == 1 && plan->form && plan->form->coupled) /* zero, also where 0 met NaN or infinity */
+      memset(out + (plan->H + unit) * columns * plan->real, 0, columns * plan->real);
+    else
       memcpy(out + (gate * plan->H + unit) * columns * plan->real, packed + q * packed_row * plan->real,
              columns * plan->real);
   }
@@ -463,6 +479,25 @@ static void weight_gradients(const job *j, size_t l, size_t d, size_t first, siz
     plan->kernels->sum_rows(&o);
     unpack(plan, p.own->db, 1, first, last, 1, out->bias);
   }
+}
+
+/* of the units of one panel */
+static void peephole_gradient(const job *j, size_t l, size_t d, size_t panel) {
+  const fl_tape *const t = j->tape;
+  const fl_plan *const plan = t->plan;
+  const pass p = make_pass(j, l, d);
+  const fl_peephole_sums sums = {.n = t->N,
+                                 .units = plan->H,
+                                 .first = panel,
+                                 .last = panel + 1,
+                                 .dz = p.gates,
+                                 .dz_row = t->gate_row,
+                                 .c_prev = p.own->c,
+                                 .c = p.c,
+                                 .c_row = t->cell_row,
+                                 .coupled = plan->form->coupled,
+                                 .out = j->g->weights[p.index].weight_ph};
+  if (sums.out) plan->kernels->peephole_sums(&sums);
 }
 
 /* dW_hr of rows first..last */
@@ -555,6 +590,8 @@ static void run_layer(const job *j, size_t l, fl_member *member) {
     const size_t first = b / D * OUTER_COLUMNS, last = gates - first < OUTER_COLUMNS ? gates : first + OUTER_COLUMNS;
     weight_gradients(j, l, b % D, first, last, m->packed);
   }
+  if (peepholes(plan))
+    for (size_t b; fl_next(member, D * plan->panels, &b);) peephole_gradient(j, l, b % D, b / D);
   if (plan->P) {
     const size_t parts = (plan->P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
     for (size_t b;

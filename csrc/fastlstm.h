@@ -72,13 +72,53 @@ FL_API fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, 
 
 typedef struct fl_plan fl_plan;
 
+/* An activation; alpha and beta are read where the formula has them, and must be finite as reals of the plan's type. */
+typedef enum fl_activation_kind {
+  FL_SIGMOID = 0,          /* 1 / (1 + e^-x) */
+  FL_TANH = 1,             /* tanh(x) */
+  FL_RELU = 2,             /* max(0, x) */
+  FL_HARD_SIGMOID = 3,     /* max(0, min(1, alpha x + beta)) */
+  FL_AFFINE = 4,           /* alpha x + beta */
+  FL_LEAKY_RELU = 5,       /* x if x >= 0, else alpha x */
+  FL_THRESHOLDED_RELU = 6, /* x if x > alpha, else 0 */
+  FL_SCALED_TANH = 7,      /* alpha tanh(beta x) */
+  FL_ELU = 8,              /* x if x >= 0, else alpha (e^x - 1) */
+  FL_SOFTSIGN = 9,         /* x / (1 + |x|) */
+  FL_SOFTPLUS = 10,        /* log(1 + e^x) */
+} fl_activation_kind;
+
+typedef struct fl_activation {
+  fl_activation_kind kind;
+  double alpha, beta;
+} fl_activation;
+
+/* what a form limits to -clip..clip */
+typedef enum fl_clip {
+  FL_CLIP_NONE = 0,
+  FL_CLIP_ACTIVATIONS = 1, /* the inputs of every activation: of i, f, g, o, and c' on its way to h' */
+  FL_CLIP_GATES = 2,       /* the inputs of i, f, g, o */
+  FL_CLIP_STATE = 3,       /* c', which is carried on so */
+} fl_clip;
+
+/* A form of the cell:
+ *   i = gate(z_i + p_i c)    f = gate(z_f + p_f c), coupled: 1 - i    g = candidate(z_g)
+ *   c' = f c + i g           o = gate(z_o + p_o c')                   h' = o cell(c') */
+typedef struct fl_form {
+  fl_activation gate, candidate, cell;
+  int peepholes; /* the terms with p, which are zero without */
+  int coupled;   /* the forget gate's weights are ignored, their gradients are zero */
+  fl_clip clip_at;
+  double clip; /* > 0 and finite, unless clip_at is FL_CLIP_NONE */
+} fl_form;
+
 typedef struct fl_config {
   fl_dtype dtype;
-  size_t input_size;  /* I > 0 */
-  size_t hidden_size; /* H > 0 */
-  size_t proj_size;   /* P < H, 0 for none */
-  size_t num_layers;  /* L > 0 */
-  size_t directions;  /* D: 1, or 2 for bidirectional */
+  size_t input_size;   /* I > 0 */
+  size_t hidden_size;  /* H > 0 */
+  size_t proj_size;    /* P < H, 0 for none */
+  size_t num_layers;   /* L > 0 */
+  size_t directions;   /* D: 1, or 2 for bidirectional */
+  const fl_form *form; /* NULL for the standard cell; owned by the caller, read during fl_plan_create only */
 } fl_config;
 
 /* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create only. */
@@ -88,6 +128,7 @@ typedef struct fl_weights {
   const void *bias_ih;   /* [4H] reals, or NULL for zeros */
   const void *bias_hh;   /* [4H] reals, or NULL for zeros */
   const void *weight_hr; /* [P, H] reals, contiguous; NULL if and only if P = 0 */
+  const void *weight_ph; /* [3H] reals: the peepholes of i, f, o; NULL if and only if the form has none */
 } fl_weights;
 
 /* Pack weights into a new plan.
@@ -164,7 +205,7 @@ FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps
  *   dropout    share of the elements between layers that are zeroed, 0..1
  *   seed, time what its mask depends on, with layer, step + time, row and unit: a sequence in pieces gives each its time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
- * NULL for arguments that cannot be. */
+ * NULL for arguments that cannot be: a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only. */
 FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed,
                              size_t time, void *memory);
 
@@ -178,6 +219,7 @@ typedef struct fl_weight_gradients {
   void *weight_hh; /* [4H, R] */
   void *bias;      /* [4H], of b_ih and of b_hh alike */
   void *weight_hr; /* [P, H]; NULL without projection */
+  void *weight_ph; /* [3H]; NULL without peepholes */
 } fl_weight_gradients;
 
 typedef struct fl_gradients {

@@ -231,7 +231,9 @@ static void run_group(const group *g) {
                   .c_prev = g->at->c_prev,
                   .c = g->at->c,
                   .h = plan->P ? g->at->m : g->at->y,
-                  .train = p->gates != NULL};
+                  .train = p->gates != NULL,
+                  .form = plan->form,
+                  .peephole = p->layer->peephole};
   fl_product input = step.product;
   input.operand[1].k = 0;
   input.z_panel = p->gates ? FL_PANEL : fl_z_rows(j) * FL_PANEL;

@@ -100,7 +100,47 @@ INLINE void train_pass_tail(real *z, size_t gate, const real *c, real *c_next, r
   copy_lanes(h, out, n);
 }
 
-enum { CELL_PASS, OUTPUT_PASS, TRAIN_PASS };
+/* Any other form, for inference and for training: one pass, each activation by itself. p points at the peepholes of i, those of
+ * the next gate are `p_gate` reals on; NULL without. */
+INLINE void form_pass(const fl_form *f, real *z, real *z2, size_t gate, const real *c, const real *c2, real *c_next,
+                      real *c_next2, real *h, real *h2, const real *p, const real *p2, size_t p_gate) {
+  const int clip_gates = f->clip_at == FL_CLIP_ACTIVATIONS || f->clip_at == FL_CLIP_GATES;
+  const real limit = (real)f->clip;
+  const V old = load_units(c, c2);
+  V x[4];
+  for (size_t j = 0; j < 4; j++) x[j] = load_units(z + j * gate, z2 + j * gate);
+  for (size_t j = 0; p && j < 2; j++) x[j] = v_fma(load_units(p + j * p_gate, p2 + j * p_gate), old, x[j]);
+  for (size_t j = 0; clip_gates && j < 3; j++) x[j] = v_clip(x[j], limit);
+  const V i = activate(&f->gate, x[0]), keep = f->coupled ? v_sub(v_set1(1), i) : activate(&f->gate, x[1]);
+  const V g = activate(&f->candidate, x[2]);
+  V cell = v_fma(keep, old, v_mul(i, g));
+  if (f->clip_at == FL_CLIP_STATE) cell = v_clip(cell, limit);
+  if (p) x[3] = v_fma(load_units(p + 2 * p_gate, p2 + 2 * p_gate), cell, x[3]);
+  const V o = activate(&f->gate, clip_gates ? v_clip(x[3], limit) : x[3]);
+  const V y = activate(&f->cell, f->clip_at == FL_CLIP_ACTIVATIONS ? v_clip(cell, limit) : cell);
+  store_units(c_next, c_next2, cell);
+  store_units(h, h2, v_mul(o, y));
+  store_units(z, z2, i);
+  store_units(z + gate, z2 + gate, keep);
+  store_units(z + 2 * gate, z2 + 2 * gate, g);
+  store_units(z + 3 * gate, z2 + 3 * gate, o);
+}
+
+INLINE void form_pass_tail(const fl_form *f, real *z, size_t gate, const real *c, real *c_next, real *h, const real *p,
+                           size_t p_gate, size_t n) {
+  real lanes[9 * VL] = {0};
+  real *const cell = lanes + 4 * VL, *const out = lanes + 5 * VL, *const weights = lanes + 6 * VL;
+  for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, z + j * gate, n);
+  for (size_t j = 0; p && j < 3; j++) copy_lanes(weights + j * VL, p + j * p_gate, n);
+  copy_lanes(cell, c, n);
+  form_pass(f, lanes, lanes + HALF, VL, cell, cell + HALF, cell, cell + HALF, out, out + HALF, p ? weights : NULL,
+            weights + HALF, VL);
+  for (size_t j = 0; j < 4; j++) copy_lanes(z + j * gate, lanes + j * VL, n);
+  copy_lanes(c_next, cell, n);
+  copy_lanes(h, out, n);
+}
+
+enum { CELL_PASS, OUTPUT_PASS, TRAIN_PASS, FORM_PASS };
 
 /* One pass over the units of one cell, or of two whole ones where vectors are wide: rows r and r2, panels p and p2. */
 INLINE void pass_over(const int kind, const fl_step *s, size_t z_at, size_t r, size_t r2, size_t p, size_t p2,
@@ -111,16 +151,23 @@ INLINE void pass_over(const int kind, const fl_step *s, size_t z_at, size_t r, s
   const real *const old = (const real *)s->c_prev[r] + u1, *const old2 = (const real *)s->c_prev[r2] + u2;
   real *const c = (real *)s->c[r] + u1, *const c2 = (real *)s->c[r2] + u2;
   real *const h = (real *)s->h[r] + u1, *const h2 = (real *)s->h[r2] + u2;
+  const real *const ph = kind == FORM_PASS && s->peephole ? (const real *)s->peephole + u1 : NULL;
+  const real *const ph2 = ph ? ph + (u2 - u1) : NULL;
   size_t u = 0;
   for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) {
     if (kind == CELL_PASS) cell_pass(z + u, z2 + u, FL_UNITS, old + u, old2 + u, c + u, c2 + u);
     if (kind == OUTPUT_PASS) output_pass(z + u, z2 + u, FL_UNITS, c + u, c2 + u, h + u, h2 + u);
     if (kind == TRAIN_PASS) train_pass(z + u, z2 + u, FL_UNITS, old + u, old2 + u, c + u, c2 + u, h + u, h2 + u);
+    if (kind == FORM_PASS)
+      form_pass(s->form, z + u, z2 + u, FL_UNITS, old + u, old2 + u, c + u, c2 + u, h + u, h2 + u, ph ? ph + u : NULL,
+                ph ? ph2 + u : NULL, s->units);
   }
   if (u < n) {
     if (kind == CELL_PASS) cell_pass_tail(z + u, FL_UNITS, old + u, c + u, n - u);
     if (kind == OUTPUT_PASS) output_pass_tail(z + u, FL_UNITS, c + u, h + u, n - u);
     if (kind == TRAIN_PASS) train_pass_tail(z + u, FL_UNITS, old + u, c + u, h + u, n - u);
+    if (kind == FORM_PASS)
+      form_pass_tail(s->form, z + u, FL_UNITS, old + u, c + u, h + u, ph ? ph + u : NULL, s->units, n - u);
   }
 }
 
@@ -143,9 +190,16 @@ INLINE void pass_over_panels(const int kind, const fl_step *s, size_t first, siz
   }
 }
 
+/* not inlined: the standard cell's code stays as it is without */
+static NOINLINE void form_of_panels(const fl_step *s, size_t first, size_t count, size_t z_at) {
+  pass_over_panels(FORM_PASS, s, first, count, z_at);
+}
+
 /* The gates of `count` panels from `first` on, all rows; panel `first` is z_at reals into z's rows. */
 INLINE void gates_of_panels(const fl_step *s, size_t first, size_t count, size_t z_at) {
-  if (s->train) {
+  if (s->form) {
+    form_of_panels(s, first, count, z_at);
+  } else if (s->train) {
     pass_over_panels(TRAIN_PASS, s, first, count, z_at);
   } else {
     pass_over_panels(CELL_PASS, s, first, count, z_at);

@@ -7,6 +7,11 @@
  *   dz_g = dc i (1 - g^2)
  *   dc_prev = dc f                          the cell recurrence: multiplied by f alone
  *
+ * Other forms have other slopes, and with peepholes more ways for a gradient to reach the cell:
+ *
+ *   dc      = dc + p_o dz_o                 before it goes on to i, f, g
+ *   dc_prev = dc f + p_i dz_i + p_f dz_f
+ *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_GATES_GRADIENT_H
 #define FASTLSTM_GATES_GRADIENT_H
@@ -15,13 +20,15 @@
 typedef struct {
   const real *z, *c_prev, *c, *dh;
   real *dz, *dc, *hidden; /* hidden: o tanh(c), or NULL */
+  const real *peephole;   /* of i, then of f, of o; NULL without */
 } gradient_cell;
+
+#define LOAD(what, at) load_units(a->what + (at) + u, b->what + (at) + u)
+#define STORE(what, at, value) store_units(a->what + (at) + u, b->what + (at) + u, value)
 
 /* One vector of units of a cell, or of two whole cells where vectors are wide. z holds i, f, g, o, `gate` reals apart; dz
  * gets their gradients; dc is updated. */
-INLINE void gradient_pass(const gradient_cell *a, const gradient_cell *b, size_t gate, size_t u) {
-#define LOAD(what, at) load_units(a->what + (at) + u, b->what + (at) + u)
-#define STORE(what, at, value) store_units(a->what + (at) + u, b->what + (at) + u, value)
+INLINE void standard_gradient(const gradient_cell *a, const gradient_cell *b, size_t gate, size_t u) {
   const V one = v_set1(1);
   const V i = LOAD(z, 0), f = LOAD(z, gate), g = LOAD(z, 2 * gate), o = LOAD(z, 3 * gate), dh = LOAD(dh, 0);
   const V y = v_tanh(LOAD(c, 0));
@@ -40,23 +47,66 @@ INLINE void gradient_pass(const gradient_cell *a, const gradient_cell *b, size_t
   STORE(dz, 2 * gate, dz_g);
   STORE(dz, 3 * gate, dz_o);
   STORE(dc, 0, dc_prev);
+}
+
+/* the same for any other form; peepholes are `p_gate` reals apart */
+INLINE void form_gradient(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b,
+                          size_t gate, size_t u) {
+  const V i = LOAD(z, 0), f = LOAD(z, gate), g = LOAD(z, 2 * gate), o = LOAD(z, 3 * gate), dh = LOAD(dh, 0);
+  const V y = activate(&form->cell, LOAD(c, 0));
+  const V dz_o = v_mul(v_mul(dh, y), slope(&form->gate, o));
+  V dc = v_fma(v_mul(dh, o), slope(&form->cell, y), LOAD(dc, 0));
+  if (a->peephole) dc = v_fma(LOAD(peephole, 2 * p_gate), dz_o, dc);
+  const V di = v_mul(dc, g), df = v_mul(dc, LOAD(c_prev, 0)); /* coupled: f = 1 - i */
+  const V dz_i = v_mul(form->coupled ? v_sub(di, df) : di, slope(&form->gate, i));
+  const V dz_f = form->coupled ? v_set1(0) : v_mul(df, slope(&form->gate, f));
+  const V dz_g = v_mul(v_mul(dc, i), slope(&form->candidate, g));
+  V dc_prev = v_mul(dc, f);
+  if (a->peephole) {
+    dc_prev = v_fma(LOAD(peephole, 0), dz_i, dc_prev);
+    dc_prev = v_fma(LOAD(peephole, p_gate), dz_f, dc_prev);
+  }
+  if (a->hidden) {
+    const V hidden = v_mul(o, y);
+    STORE(hidden, 0, hidden);
+  }
+  STORE(dz, 0, dz_i);
+  STORE(dz, gate, dz_f);
+  STORE(dz, 2 * gate, dz_g);
+  STORE(dz, 3 * gate, dz_o);
+  STORE(dc, 0, dc_prev);
+}
 #undef LOAD
 #undef STORE
+
+/* form: NULL for the standard cell, a constant wherever this is used */
+INLINE void gradient_pass(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b,
+                          size_t gate, size_t u) {
+  if (form)
+    form_gradient(form, p_gate, a, b, gate, u);
+  else
+    standard_gradient(a, b, gate, u);
 }
 
 /* The same for `n` < VL units, through copies. */
-INLINE void gradient_pass_tail(const gradient_cell *a, size_t gate, size_t u, size_t n) {
-  real lanes[9 * VL] = {0};
+INLINE void gradient_pass_tail(const fl_form *form, size_t p_gate, const gradient_cell *a, size_t gate, size_t u,
+                               size_t n) {
+  real lanes[9 * VL] = {0}, peephole[3 * VL];
+  const int peepholes = form && a->peephole;
+  if (peepholes) {
+    memset(peephole, 0, sizeof peephole);
+    for (size_t j = 0; j < 3; j++) copy_lanes(peephole + j * VL, a->peephole + j * p_gate + u, n);
+  }
   const gradient_cell low = {lanes, lanes + 4 * VL, lanes + 5 * VL, lanes + 6 * VL,
-                             lanes, lanes + 7 * VL, lanes + 8 * VL};
-  const gradient_cell high = {low.z + HALF,  low.c_prev + HALF, low.c + HALF,     low.dh + HALF,
-                              low.dz + HALF, low.dc + HALF,     low.hidden + HALF};
+                             lanes, lanes + 7 * VL, lanes + 8 * VL, peepholes ? peephole : NULL};
+  const gradient_cell high = {low.z + HALF,  low.c_prev + HALF, low.c + HALF,      low.dh + HALF,
+                              low.dz + HALF, low.dc + HALF,     low.hidden + HALF, peephole + HALF};
   for (size_t j = 0; j < 4; j++) copy_lanes(lanes + j * VL, a->z + j * gate + u, n);
   copy_lanes(lanes + 4 * VL, a->c_prev + u, n);
   copy_lanes(lanes + 5 * VL, a->c + u, n);
   copy_lanes(lanes + 6 * VL, a->dh + u, n);
   copy_lanes(lanes + 7 * VL, a->dc + u, n);
-  gradient_pass(&low, &high, VL, 0);
+  gradient_pass(form, VL, &low, &high, VL, 0);
   for (size_t j = 0; j < 4; j++) copy_lanes(a->dz + j * gate + u, lanes + j * VL, n);
   copy_lanes(a->dc + u, lanes + 7 * VL, n);
   if (a->hidden) copy_lanes(a->hidden + u, lanes + 8 * VL, n);
@@ -71,11 +121,12 @@ INLINE gradient_cell cell_at(const fl_gradient_step *s, size_t r, size_t p) {
                          (const real *)s->dh[r] + u,
                          z,
                          (real *)s->dc[r] + u,
-                         s->hidden ? (real *)s->hidden[r] + u : NULL};
+                         s->hidden ? (real *)s->hidden[r] + u : NULL,
+                         s->peephole ? (const real *)s->peephole + u : NULL};
 }
 
 /* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. */
-INLINE void gradient_of_panels(const fl_gradient_step *s) {
+INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *s) {
   for (size_t p = s->first; p < s->last; p++) {
     const size_t left = s->units - p * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
     const int pair_panels = VL_WIDE && s->m == 1 && p + 1 < s->last && left >= 2 * FL_UNITS;
@@ -83,12 +134,17 @@ INLINE void gradient_of_panels(const fl_gradient_step *s) {
       const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < s->m ? r + 1 : r;
       const gradient_cell a = cell_at(s, r, p), b = cell_at(s, r2, p + pair_panels);
       size_t u = 0;
-      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(&a, &b, FL_UNITS, u);
-      if (u < n) gradient_pass_tail(&a, FL_UNITS, u, n - u);
+      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(form, s->units, &a, &b, FL_UNITS, u);
+      if (u < n) gradient_pass_tail(form, s->units, &a, FL_UNITS, u, n - u);
       r = r2;
     }
     p += pair_panels;
   }
+}
+
+/* not inlined: the standard cell's code stays as it is without */
+static NOINLINE void form_gradient_of_panels(const fl_gradient_step *s) {
+  gradient_of_panels(s->form, s);
 }
 
 #endif

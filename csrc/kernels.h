@@ -8,6 +8,7 @@
 #define FASTLSTM_KERNELS_H
 
 #include <stddef.h>
+#include "fastlstm.h"
 
 #define FL_UNITS 8  /* hidden units in a panel: the granule of packing and of thread splits */
 #define FL_PANEL 32 /* reals of a panel per k: 4 gates of 8 units, [i 8][f 8][g 8][o 8] */
@@ -62,6 +63,8 @@ typedef struct {
   void *const *c;            /* [m] pointers to [H] reals: written */
   void *const *h;            /* [m] pointers to [H] reals: written; must not alias the operands' rows */
   int train;                 /* leave i, f, g, o in z, for the backward pass */
+  const fl_form *form;       /* another form of the cell, or NULL; it leaves i, f, g, o in z always */
+  const void *peephole;      /* [3][H] reals: p_i, p_f, p_o of the form; read; NULL where it has none */
 } fl_step;
 
 /* reals of scratch that a fused step of m rows needs: a group of panels (gates.h) of m rows */
@@ -87,6 +90,8 @@ typedef struct {
   const void *const *dh;     /* [m] pointers to [H] reals: the whole gradient of h; read */
   void *const *dc;           /* [m] pointers to [H] reals: the gradient of c from later steps in, of c_prev out */
   void *const *hidden;       /* [m] pointers to [H] reals, or NULL: o tanh(c), written, for a projection's gradient */
+  const fl_form *form;       /* as in fl_step */
+  const void *peephole;
 } fl_gradient_step;
 
 /* The gates alone, backwards, natural order. */
@@ -114,6 +119,20 @@ typedef struct {
   void *scratch;  /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
 } fl_outer;
 
+/* What the peepholes of i, f, o get: out[0][u] = sum_n dz_i[n][u] * c_prev[n][u], out[1] with dz_f, out[2] with dz_o and c;
+ * panels first <= p < last, in blocks of FL_SUM_BLOCK rows as fl_outer. */
+typedef struct {
+  size_t n, units;
+  size_t first, last;
+  const void *dz; /* [n][dz_row] reals, panels FL_PANEL apart; read */
+  size_t dz_row;
+  const void *const *c_prev; /* [n] pointers to [H] reals; read */
+  const void *c;             /* [n][c_row] reals; read */
+  size_t c_row;
+  int coupled; /* out[1] = 0 */
+  void *out;   /* [3][H] reals; written */
+} fl_peephole_sums;
+
 /* X(name, argument list) */
 #define FL_KERNEL_LIST(X)                                                                                             \
   X(sigmoid, (const void *x, void *y, size_t n)) /* y[n] = 1 / (1 + e^-x[n]); y may be x */                           \
@@ -126,7 +145,8 @@ typedef struct {
   X(gates_backward, (const fl_gates_gradient *g)) /* its gradient */                                                  \
   X(gradient_step, (const fl_gradient_step *s))  /* the gates of one time step, backwards */                          \
   X(outer, (const fl_outer *a))                  /* sums of outer products */                                         \
-  X(sum_rows, (const fl_outer *a))               /* out[j - first] += sum_n a[n][j], in the same blocks */
+  X(sum_rows, (const fl_outer *a))               /* out[j - first] += sum_n a[n][j], in the same blocks */             \
+  X(peephole_sums, (const fl_peephole_sums *a))  /* gradients of peepholes */
 
 typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;

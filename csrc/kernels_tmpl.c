@@ -5,6 +5,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
+#include <string.h>
 #include "compiler.h"
 #include "kernels.h"
 
@@ -24,6 +25,7 @@ enum { MANTISSA_BITS = 52 };
 #include "activations.h"
 #include "gemm.h"
 #include "ahead.h"
+#include "forms.h"
 #include "gates.h"
 #include "gates_gradient.h"
 #include "outer.h"
@@ -97,11 +99,13 @@ static void kernel_gates_backward(const fl_gates_gradient *g) {
                              (const real *)g->dh + r * units,
                              (real *)g->dz + 4 * r * units,
                              (real *)g->dc + r * units,
+                             NULL,
                              NULL};
-    const gradient_cell b = {a.z + HALF, a.c_prev + HALF, a.c + HALF, a.dh + HALF, a.dz + HALF, a.dc + HALF, NULL};
+    const gradient_cell b = {a.z + HALF,  a.c_prev + HALF, a.c + HALF, a.dh + HALF,
+                             a.dz + HALF, a.dc + HALF,     NULL,       NULL};
     size_t u = 0;
-    for (; u + VL <= units; u += VL) gradient_pass(&a, &b, units, u);
-    if (u < units) gradient_pass_tail(&a, units, u, units - u);
+    for (; u + VL <= units; u += VL) gradient_pass(NULL, 0, &a, &b, units, u);
+    if (u < units) gradient_pass_tail(NULL, 0, &a, units, u, units - u);
   }
 }
 
@@ -285,7 +289,10 @@ static void kernel_step(const fl_step *s) {
 /* ---- backward --------------------------------------------------------------------------------------------------- */
 
 static void kernel_gradient_step(const fl_gradient_step *s) {
-  gradient_of_panels(s);
+  if (s->form)
+    form_gradient_of_panels(s);
+  else
+    gradient_of_panels(NULL, s);
 }
 
 /* n rows of a, `rows` columns of each, side by side */
@@ -355,6 +362,36 @@ static void kernel_sum_rows(const fl_outer *o) {
       }
     }
   }
+}
+
+/* n units of one gate, from unit u on */
+INLINE void peephole_sum(const fl_peephole_sums *s, size_t gate, size_t u, size_t n) {
+  const real *const dz =
+      (const real *)s->dz + u / FL_UNITS * FL_PANEL + (gate == 2 ? 3 : gate) * FL_UNITS + u % FL_UNITS;
+  real lanes[2 * VL] = {0};
+  V sum = v_set1(0);
+  for (size_t n0 = 0; n0 < s->n; n0 += FL_SUM_BLOCK) {
+    V acc = v_set1(0);
+    for (size_t k = n0; k < s->n && k < n0 + FL_SUM_BLOCK; k++) {
+      const real *const c = gate == 2 ? (const real *)s->c + k * s->c_row : (const real *)s->c_prev[k];
+      copy_lanes(lanes, dz + k * s->dz_row, n);
+      copy_lanes(lanes + VL, c + u, n);
+      acc = v_fma(v_load(lanes), v_load(lanes + VL), acc);
+    }
+    sum = v_add(sum, acc);
+  }
+  if (gate == 1 && s->coupled) sum = v_set1(0);
+  v_store(lanes, sum);
+  copy_lanes((real *)s->out + gate * s->units + u, lanes, n);
+}
+
+/* 3 H sums beside the 4 H (I + R) of the weights: copies of lanes do. */
+static void kernel_peephole_sums(const fl_peephole_sums *s) {
+  enum { LANES = VL < FL_UNITS ? VL : FL_UNITS };
+  const size_t last = s->last * FL_UNITS < s->units ? s->last * FL_UNITS : s->units;
+  for (size_t u = s->first * FL_UNITS; u < last; u += LANES)
+    for (size_t gate = 0; gate < 3; gate++) /* i, f, o */
+      peephole_sum(s, gate, u, last - u < LANES ? last - u : LANES);
 }
 
 #define TABLE__(isa, bits) fl_kernels_##isa##_f##bits

@@ -31,7 +31,9 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
                    .units = plan->H,
                    .c_prev = rows.c,
                    .c = rows.c_next,
-                   .h = rows.h};
+                   .h = rows.h,
+                   .form = plan->form,
+                   .peephole = layer->peephole};
 }
 
 /* W_hr h: rows h [H] into p, [project panels][m][FL_PANEL], whose rows of the first panel are at `out` */

@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "plan.h"
 
+#include <float.h>
+#include <string.h>
 #include "arena.h"
 #include "compiler.h"
 #include "fpenv.h"
@@ -52,6 +54,7 @@ NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, cons
     for (size_t lane = 0; lane < FL_PANEL; lane++) {
       const size_t unit = p * FL_UNITS + lane % FL_UNITS;
       if (unit >= H) continue;
+      if (plan->form && plan->form->coupled && lane / FL_UNITS == 1) continue; /* zero, whatever the weights are */
       const size_t row = lane / FL_UNITS * H + unit, at = p * FL_PANEL + lane;
       ih[lane] = (const char *)w->weight_ih + row * I * real;
       hh[lane] = (const char *)w->weight_hh + row * R * real;
@@ -77,7 +80,34 @@ static void pack_projection(const fl_plan *plan, const fl_weights *w, char *proj
   }
 }
 
+static void pack_peepholes(const fl_plan *plan, const fl_weights *w, char *to) {
+  const size_t row = plan->H * plan->real;
+  for (size_t gate = 0; gate < 3; gate++) /* i, f, o */
+    if (!(gate == 1 && plan->form->coupled)) memcpy(to + gate * row, (const char *)w->weight_ph + gate * row, row);
+}
+
 /* ---- create ----------------------------------------------------------------------------------------------------- */
+
+/* Can it be computed? A comparison with NaN is false. */
+static int possible(const fl_activation *a, fl_dtype dtype) {
+  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
+  return (int)a->kind >= FL_SIGMOID && a->kind <= FL_SOFTPLUS && a->alpha >= -most && a->alpha <= most &&
+         a->beta >= -most && a->beta <= most;
+}
+
+static fl_status check_form(const fl_form *form, fl_dtype dtype) {
+  const int clip = form->clip_at != FL_CLIP_NONE;
+  if ((int)form->clip_at < FL_CLIP_NONE || form->clip_at > FL_CLIP_STATE) return FL_ERROR_ARGUMENT;
+  if (clip && !(form->clip > 0 && form->clip <= DBL_MAX)) return FL_ERROR_ARGUMENT;
+  return possible(&form->gate, dtype) && possible(&form->candidate, dtype) && possible(&form->cell, dtype)
+             ? FL_OK
+             : FL_ERROR_ARGUMENT;
+}
+
+static int is_standard(const fl_form *form) {
+  return form->gate.kind == FL_SIGMOID && form->candidate.kind == FL_TANH && form->cell.kind == FL_TANH &&
+         !form->peepholes && !form->coupled && form->clip_at == FL_CLIP_NONE;
+}
 
 static fl_status check(const fl_config *config, const fl_weights *weights) {
   if (!config || !weights) return FL_ERROR_ARGUMENT;
@@ -85,25 +115,37 @@ static fl_status check(const fl_config *config, const fl_weights *weights) {
   if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
   if (config->directions != 1 && config->directions != 2) return FL_ERROR_ARGUMENT;
   if (config->proj_size >= config->hidden_size) return FL_ERROR_ARGUMENT;
+  if (config->form && check_form(config->form, config->dtype) != FL_OK) return FL_ERROR_ARGUMENT;
+  const int peepholes = config->form && config->form->peepholes;
   for (size_t j = 0; j < config->num_layers * config->directions; j++) {
     if (!weights[j].weight_ih || !weights[j].weight_hh) return FL_ERROR_ARGUMENT;
     if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
+    if (!weights[j].weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
   }
   return FL_OK;
 }
 
 /* bytes of one layer's parts; 0 on overflow */
-static int layer_bytes(const fl_plan *plan, size_t input_size, size_t *bias, size_t *weights, size_t *project) {
+typedef struct {
+  size_t bias, weights, project, peephole;
+} parts;
+
+static int layer_bytes(const fl_plan *plan, size_t input_size, parts *b) {
   const size_t panel = FL_PANEL * plan->real;
   size_t k;
   if (input_size > (size_t)PTRDIFF_MAX - plan->R) return 0;
-  if (!fl_multiply(plan->panels, panel, bias)) return 0;
-  if (!fl_multiply(plan->panels, input_size + plan->R, &k) || !fl_multiply(k, panel, weights)) return 0;
-  if (!fl_multiply(plan->project_panels, plan->H, &k) || !fl_multiply(k, panel, project)) return 0;
-  *bias = fl_align(*bias);
-  *weights = fl_align(*weights);
-  *project = fl_align(*project);
-  return *bias <= PTRDIFF_MAX / 4 && *weights <= PTRDIFF_MAX / 4 && *project <= PTRDIFF_MAX / 4;
+  if (!fl_multiply(plan->panels, panel, &b->bias)) return 0;
+  if (!fl_multiply(plan->panels, input_size + plan->R, &k) || !fl_multiply(k, panel, &b->weights)) return 0;
+  if (!fl_multiply(plan->project_panels, plan->H, &k) || !fl_multiply(k, panel, &b->project)) return 0;
+  b->bias = fl_align(b->bias);
+  b->weights = fl_align(b->weights);
+  b->project = fl_align(b->project);
+  b->peephole = plan->form && plan->form->peepholes ? fl_align(3 * plan->H * plan->real) : 0; /* less than bias */
+  return b->bias <= PTRDIFF_MAX / 4 && b->weights <= PTRDIFF_MAX / 4 && b->project <= PTRDIFF_MAX / 4;
+}
+
+static size_t sum_of(const parts *b) {
+  return b->bias + b->weights + b->project + b->peephole;
 }
 
 fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weights *weights, const char *isa) {
@@ -121,18 +163,19 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
   plan.R = plan.P ? plan.P : plan.H;
   plan.L = config->num_layers;
   plan.D = config->directions;
+  plan.form = config->form && !is_standard(config->form) ? config->form : NULL;
   if (plan.H > (size_t)PTRDIFF_MAX / 8 || plan.L > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
   plan.panels = (plan.H + FL_UNITS - 1) / FL_UNITS;
   plan.project_panels = (plan.P + FL_PANEL - 1) / FL_PANEL;
 
-  size_t first[3], deeper[3], total = 0;
-  if (!layer_bytes(&plan, plan.I, &first[0], &first[1], &first[2])) return FL_ERROR_OVERFLOW;
-  if (!layer_bytes(&plan, plan.D * plan.R, &deeper[0], &deeper[1], &deeper[2])) return FL_ERROR_OVERFLOW;
+  parts first, deeper;
+  size_t total = 0;
+  if (!layer_bytes(&plan, plan.I, &first) || !layer_bytes(&plan, plan.D * plan.R, &deeper)) return FL_ERROR_OVERFLOW;
   for (size_t l = 0; l < plan.L; l++) {
-    const size_t *const b = l ? deeper : first;
+    const parts *const b = l ? &deeper : &first;
     for (size_t d = 0; d < plan.D; d++) {
       if (total > (size_t)PTRDIFF_MAX / 4) return FL_ERROR_OVERFLOW;
-      total += b[0] + b[1] + b[2];
+      total += sum_of(b);
     }
   }
   const size_t zeros = fl_align(plan.project_panels * FL_PANEL * plan.real);
@@ -153,20 +196,27 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
   at += zeros;
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t j = 0; j < plan.L * plan.D; j++) {
-    const size_t *const b = j / plan.D ? deeper : first;
+    const parts *const b = j / plan.D ? &deeper : &first;
     fl_layer *const layer = &layers[j];
     layer->input_size = j / plan.D ? plan.D * plan.R : plan.I;
-    pack_gates(&plan, layer, &weights[j], at, at + b[0]);
+    char *const packed = at + b->bias, *const project = packed + b->weights, *const peephole = project + b->project;
+    pack_gates(&plan, layer, &weights[j], at, packed);
     layer->bias = at;
-    layer->weights = at + b[0];
+    layer->weights = packed;
     if (plan.P) {
-      pack_projection(&plan, &weights[j], at + b[0] + b[1]);
-      layer->project = at + b[0] + b[1];
+      pack_projection(&plan, &weights[j], project);
+      layer->project = project;
     }
-    at += b[0] + b[1] + b[2];
+    if (plan.form && plan.form->peepholes) {
+      pack_peepholes(&plan, &weights[j], peephole);
+      layer->peephole = peephole;
+    }
+    at += sum_of(b);
   }
   fl_fpenv_leave(caller);
+  if (plan.form) plan.own_form = *plan.form;
   *made = plan;
+  if (plan.form) made->form = &made->own_form;
   *out = made;
   return FL_OK;
 }

@@ -10,9 +10,10 @@
 /* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
 typedef struct {
   size_t input_size;
-  const char *bias;    /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
-  const char *weights; /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
-  const char *project; /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
+  const char *bias;     /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
+  const char *weights;  /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
+  const char *project;  /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
+  const char *peephole; /* [3][H]: weight_ph; NULL without peepholes */
 } fl_layer;
 
 struct fl_plan {
@@ -26,6 +27,8 @@ struct fl_plan {
   void *block;           /* the packed weights */
   const char *zeros;     /* [FL_PANEL * project_panels] zeros, where a projection's chains start */
   fl_layer *layers;      /* [L*D] */
+  fl_form own_form;
+  const fl_form *form; /* own_form, or NULL: the standard cell */
 };
 
 /* dispatch.c: the kernels of a name (NULL: the best); *found gets the name. NULL if there are none. */

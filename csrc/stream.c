@@ -4,7 +4,7 @@
 #include <string.h>
 #include "arena.h"
 #include "fpenv.h"
-#include "plan.h"
+#include "layer_step.h"
 
 /* h lives twice: a step reads one copy and writes the other, since every unit reads all of the old h. */
 struct fl_stream {
@@ -52,34 +52,18 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
   if (!a->at) return NULL;
 
   for (size_t l = 0; l < L; l++) {
-    const fl_layer *const layer = &plan->layers[l];
+    void **const cells = c + l * B;
     for (int turn = 0; turn < 2; turn++) {
       void **const fresh = h[!turn] + l * B;
-      s.steps[turn][l] = (fl_step){
-          .product = {.m = B,
-                      .last = plan->panels,
-                      .down = turn,
-                      .operand = {{l ? (const void *const *)(fresh - B) : s.x, layer->input_size},
-                                  {(const void *const *)h[turn] + l * B, plan->R}},
-                      .weights = layer->weights,
-                      .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
-                      .start = layer->bias,
-                      .z = z,
-                      .z_panel = B * FL_PANEL},
-          .units = plan->H,
-          .c_prev = (const void *const *)c + l * B,
-          .c = c + l * B,
-          .h = plan->P ? mm : fresh,
-      };
+      const fl_layer_rows rows = {.x = l ? (const void *const *)(fresh - B) : s.x,
+                                  .r = (const void *const *)h[turn] + l * B,
+                                  .c = (const void *const *)cells,
+                                  .c_next = cells,
+                                  .h = plan->P ? mm : fresh,
+                                  .z = z};
+      s.steps[turn][l] = fl_layer_step(plan, l, B, turn, rows);
     }
-    s.project[l] = (fl_product){.m = B,
-                                .last = plan->project_panels,
-                                .operand = {{(const void *const *)mm, plan->H}},
-                                .weights = layer->project,
-                                .weights_panel = plan->H * FL_PANEL,
-                                .start = plan->zeros,
-                                .z = p,
-                                .z_panel = B * FL_PANEL};
+    s.project[l] = fl_layer_project(plan, l, B, mm, p);
   }
   *stream = s;
   return stream;
@@ -99,16 +83,6 @@ fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory) {
   return s;
 }
 
-/* [panel][row][32] to rows of R */
-static void unpack_projection(const fl_stream *s, char *h) {
-  const fl_plan *const plan = s->plan;
-  for (size_t p = 0; p < plan->project_panels; p++) {
-    const size_t from = p * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
-    for (size_t r = 0; r < s->B; r++)
-      memcpy(h + (r * plan->R + from) * plan->real, s->p + (p * s->B + r) * FL_PANEL * plan->real, n * plan->real);
-  }
-}
-
 void fl_stream_step(fl_stream *s, const void *x, void *y) {
   const fl_plan *const plan = s->plan;
   if (s->B == 0) return;
@@ -120,7 +94,8 @@ void fl_stream_step(fl_stream *s, const void *x, void *y) {
     plan->kernels->step(&s->steps[s->turn][l]);
     if (plan->P) {
       plan->kernels->product(&s->project[l]);
-      unpack_projection(s, fresh + l * rows);
+      for (size_t r = 0; r < s->B; r++)
+        fl_unpack_projected(plan, s->p, s->B, r, fresh + l * rows + r * plan->R * plan->real);
     }
   }
   s->turn = !s->turn;
@@ -175,19 +150,13 @@ void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const 
     rows[5 * B + b] = scratch + b * FL_PANEL * plan->real;
   }
   void *const *const written = (void *const *)rows;
-  const fl_layer *const layer = plan->layers;
-  const fl_step step = {.product = {.m = B,
-                                    .last = plan->panels,
-                                    .operand = {{rows, plan->I}, {rows + B, plan->H}},
-                                    .weights = layer->weights,
-                                    .weights_panel = (plan->I + plan->H) * FL_PANEL,
-                                    .start = layer->bias,
-                                    .z = written + 5 * B,
-                                    .z_panel = B * FL_PANEL},
-                        .units = plan->H,
-                        .c_prev = rows + 2 * B,
-                        .c = written + 3 * B,
-                        .h = written + 4 * B};
+  const fl_layer_rows layer = {.x = rows,
+                               .r = rows + B,
+                               .c = rows + 2 * B,
+                               .c_next = written + 3 * B,
+                               .h = written + 4 * B,
+                               .z = written + 5 * B};
+  const fl_step step = fl_layer_step(plan, 0, B, 0, layer);
   const fl_fpenv caller = fl_fpenv_enter();
   plan->kernels->step(&step);
   fl_fpenv_leave(caller);

@@ -49,9 +49,18 @@ static void copy_or_zero(void *to, const void *from, size_t bytes) {
     memset(to, 0, bytes);
 }
 
+/* A clip has no gradient here; and below 0 these need the sign of alpha to be told from what is above it. */
+static int trainable(const fl_form *form) {
+  const fl_activation *const all[] = {&form->gate, &form->candidate, &form->cell};
+  for (size_t j = 0; j < 3; j++)
+    if ((all[j]->kind == FL_LEAKY_RELU || all[j]->kind == FL_ELU) && all[j]->alpha < 0) return 0;
+  return form->clip_at == FL_CLIP_NONE;
+}
+
 fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time,
                       void *memory) {
   if (!(dropout >= 0 && dropout <= 1)) return NULL;
+  if (plan->form && !trainable(plan->form)) return NULL;
   fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
   for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
   fl_arena a = {.at = memory};

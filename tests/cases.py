@@ -36,6 +36,8 @@ class Case:
     """Share of what goes up from each layer but the last that is zeroed, by masks that `Data` holds."""
     scale: float = 1.0
     """Multiplies torch's initial range of the weights; from about 10 on most gates are saturated."""
+    form: Any = None
+    """A `fastlstm.Form`, or None: the standard cell."""
 
     @property
     def R(self) -> int:  # noqa: N802  the letter of the shapes
@@ -49,8 +51,10 @@ class Case:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The options that `fastlstm.LSTM`, `torch.nn.LSTM` and `reference.lstm_forward` share."""
-        return {"num_layers": self.num_layers, "bidirectional": self.bidirectional, "batch_first": self.batch_first}
+        """The options that `fastlstm.LSTM`, `reference.lstm_forward` and, but for the form, `torch.nn.LSTM` share."""
+        form = {} if self.form is None else {"form": self.form}
+        options = {"num_layers": self.num_layers, "bidirectional": self.bidirectional, "batch_first": self.batch_first}
+        return options | form
 
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return torch's state_dict names, in torch's order, with their shapes."""
@@ -60,6 +64,8 @@ class Case:
             for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]:
                 shapes[f"weight_ih{suffix}"] = (4 * self.H, n_in)
                 shapes[f"weight_hh{suffix}"] = (4 * self.H, self.R)
+                if self.form is not None and self.form.peepholes:
+                    shapes[f"weight_ph{suffix}"] = (3 * self.H,)
                 if self.bias:
                     shapes[f"bias_ih{suffix}"] = (4 * self.H,)
                     shapes[f"bias_hh{suffix}"] = (4 * self.H,)
@@ -318,6 +324,18 @@ TOLERANCES: dict[str, Tolerance] = {
     "gradients, torch": Tolerance(
         2.5e-6, 1e-14, "CELLS, LAYERS, DROPOUT, two results that each round on their own: measured 1.1e-6 and 4.3e-15."
     ),
+    "forms": Tolerance(
+        4.5e-7, 1e-15, "FORM_CASES in the forms against the float64 reference: a chain is off by 1.9e-7 and 4.4e-16."
+    ),
+    "forms, gradients": Tolerance(
+        1e-6, 2e-15, "FORM_CASES in the forms, against the float64 reference: measured 4.4e-7 and 8.0e-16."
+    ),
+    "forms, growing": Tolerance(
+        5e-6, 1e-14, "The same in forms that bound neither gates nor cells, forward and back: 1.8e-6 and 2.9e-15."
+    ),
+    "forms, onnxruntime": Tolerance(
+        1.2e-6, float("nan"), "onnxruntime has its own exp and log, and sums in its own order: measured 5.6e-7."
+    ),
     "gradients, torch, saturated": Tolerance(
         1.2e-4, 2.5e-13, "SATURATED, two results that each round large sums on their own: measured 4.6e-5 and 1.1e-13."
     ),
@@ -337,6 +355,11 @@ TOLERANCES: dict[str, Tolerance] = {
 ULPS: dict[str, Tolerance] = {
     "sigmoid": Tolerance(1.75, 2.0, "csrc/activations.h: float32 measured over all inputs; float64 1.69, sampled."),
     "tanh": Tolerance(2.0, 2.25, "csrc/activations.h: float32 measured over all inputs; float64 2.09, sampled."),
+    "one rounding": Tolerance(0.5, 0.5, "csrc/forms.h: alpha x, or alpha x + beta, fused."),
+    "scaled_tanh": Tolerance(3.5, 3.5, "csrc/forms.h: tanh between two products: 3.38 and 3.26, sampled."),
+    "elu": Tolerance(2.25, 2.25, "csrc/forms.h: 1.59 and 2.00, sampled."),
+    "softsign": Tolerance(1.6, 1.6, "csrc/forms.h: a sum and a quotient: 1.49 and 1.48, sampled; 1.5 at the most."),
+    "softplus": Tolerance(2.75, 2.75, "csrc/forms.h: 2.5 and 2.58, sampled."),
 }
 
 

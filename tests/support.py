@@ -40,7 +40,7 @@ def lstm_of(case: Case, data: Data, **options: Any) -> fastlstm.LSTM:
 
 def cell_of(case: Case, data: Data, **options: Any) -> fastlstm.LSTMCell:
     """Return the LSTMCell with the weights of a case's first layer."""
-    cell = fastlstm.LSTMCell(case.I, case.H, bias=case.bias, dtype=data.input.dtype, **options)
+    cell = fastlstm.LSTMCell(case.I, case.H, bias=case.bias, dtype=data.input.dtype, form=case.form, **options)
     cell.load_state_dict({name.removesuffix("_l0"): array for name, array in data.state_dict.items() if "_l0" in name})
     return cell
 

@@ -11,6 +11,7 @@
 from . import reference
 from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._cell import LSTMCell
+from ._forms import Form
 from ._isa import isa, isas, show_config
 from ._layers import LSTM
 from ._pool import StreamPool
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LSTM",
+    "Form",
     "Gradients",
     "LSTMCell",
     "SlidingWindow",

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _checks, _core, _isa, _parameters
+from . import _checks, _core, _forms, _isa, _parameters
+from ._forms import Form
 from ._weights import Array, Settings, States, Weights
 
 
@@ -20,7 +21,7 @@ class LSTMCell(Weights):
         I and H.
     bias : bool
         Whether there are bias parameters.
-    dtype, seed, isa
+    dtype, seed, isa, form
         As for `LSTM`.
 
     Raises
@@ -54,6 +55,7 @@ class LSTMCell(Weights):
         dtype: DTypeLike = "float32",
         seed: int | None = None,
         isa: str | None = None,
+        form: Form | None = None,
     ) -> None:
         self._settings = Settings(
             input_size=_checks.size(input_size, "input_size"),
@@ -67,6 +69,7 @@ class LSTMCell(Weights):
             dtype=_checks.float_dtype(dtype),
             threads=1,
             isa=isa,
+            form=_forms.checked(form),
         )
         _isa.resolve(isa)
         self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, _checks.seed(seed)))
@@ -81,7 +84,7 @@ class LSTMCell(Weights):
 
     def _shapes(self) -> _parameters.Shapes:
         s = self._settings
-        return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias)
+        return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias, s.form.peepholes)
 
     def _use(self, parameters: dict[str, Array]) -> None:
         super()._use(parameters)
@@ -160,4 +163,4 @@ class LSTMCell(Weights):
         return out[0], out[1]
 
     def __repr__(self) -> str:
-        return self._repr(("bias", "dtype", "isa"))
+        return self._repr(("bias", "dtype", "isa", "form"))

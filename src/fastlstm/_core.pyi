@@ -45,6 +45,7 @@ class Plan:
         parameters: list[tuple[_Array | None, ...]],
         isa: bytes,
         memory: Memory,
+        form: tuple[Any, ...],
     ) -> Self: ...
     @property
     def isa(self) -> str: ...

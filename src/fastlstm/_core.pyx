@@ -29,15 +29,27 @@ cdef extern from "fastlstm.h" nogil:
     ctypedef struct fl_plan
     ctypedef struct fl_pool
     ctypedef struct fl_stream
+    ctypedef int fl_activation_kind
+    ctypedef int fl_clip
+    ctypedef struct fl_activation:
+        fl_activation_kind kind
+        double alpha, beta
+    ctypedef struct fl_form:
+        fl_activation gate, candidate, cell
+        int peepholes, coupled
+        fl_clip clip_at
+        double clip
     ctypedef struct fl_config:
         fl_dtype dtype
         size_t input_size, hidden_size, proj_size, num_layers, directions
+        const fl_form *form
     ctypedef struct fl_weights:
         const void *weight_ih
         const void *weight_hh
         const void *bias_ih
         const void *bias_hh
         const void *weight_hr
+        const void *weight_ph
     ctypedef struct fl_sequence:
         size_t T, B
         const void *input
@@ -73,6 +85,7 @@ cdef extern from "fastlstm.h" nogil:
         void *weight_hh
         void *bias
         void *weight_hr
+        void *weight_ph
     ctypedef struct fl_gradients:
         const void *output
         const void *h_n
@@ -315,8 +328,9 @@ cdef class Plan:
 
     def __cinit__(self, int bits, Py_ssize_t input_size, Py_ssize_t hidden_size, Py_ssize_t proj_size,
                   Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa,
-                  Memory memory not None):
+                  Memory memory not None, tuple form not None):
         cdef fl_config config
+        cdef fl_form packed
         cdef fl_weights *weights
         cdef fl_status status
         cdef const char *name = isa
@@ -334,16 +348,22 @@ cdef class Plan:
         config.proj_size = proj_size
         config.num_layers = num_layers
         config.directions = directions
+        gate, candidate, cell, packed.peepholes, packed.coupled, packed.clip_at, packed.clip = form
+        packed.gate.kind, packed.gate.alpha, packed.gate.beta = gate
+        packed.candidate.kind, packed.candidate.alpha, packed.candidate.beta = candidate
+        packed.cell.kind, packed.cell.alpha, packed.cell.beta = cell
+        config.form = &packed
         weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
         if weights is NULL:
             raise MemoryError()
         for j in range(len(parameters)):
-            ih, hh, bias_ih, bias_hh, hr = parameters[j]
+            ih, hh, bias_ih, bias_hh, hr, ph = parameters[j]
             weights[j].weight_ih = address(ih)
             weights[j].weight_hh = address(hh)
             weights[j].bias_ih = address(bias_ih)
             weights[j].bias_hh = address(bias_hh)
             weights[j].weight_hr = address(hr)
+            weights[j].weight_ph = address(ph)
         with nogil:
             status = fl_plan_create(&self.plan, &config, weights, name)
         free(weights)
@@ -557,7 +577,8 @@ cdef class Tape:
                                  and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum)
 
     def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Pool pool):
-        """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of (weight_ih, weight_hh, bias, weight_hr).
+        """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of
+        (weight_ih, weight_hh, bias, weight_hr, weight_ph).
 
         All arrays are contiguous. Incoming: ``output`` [T, B, D*R], ``h_n`` and ``c_n``, None for zeros. Of the others
         None is one that is not wanted. Once only.
@@ -589,11 +610,12 @@ cdef class Tape:
             if w is NULL:
                 raise MemoryError()
             for j in range(len(weights)):
-                ih, hh, bias, hr = weights[j]
+                ih, hh, bias, hr, ph = weights[j]
                 w[j].weight_ih = <void *>address(ih)
                 w[j].weight_hh = <void *>address(hh)
                 w[j].bias = <void *>address(bias)
                 w[j].weight_hr = <void *>address(hr)
+                w[j].weight_ph = <void *>address(ph)
             g.output = address(output)
             g.h_n = address(h_n)
             g.c_n = address(c_n)

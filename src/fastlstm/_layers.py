@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _checks, _core, _isa, _parameters, _training
+from . import _checks, _core, _forms, _isa, _parameters, _training
+from ._forms import Form
 from ._pool import StreamPool, capacity_of
 from ._streams import Stream
 from ._thread_pool import ThreadPool, workers
@@ -57,6 +58,8 @@ class LSTM(Weights):
         For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
     isa : str, optional
         Force an instruction set; one of `isas`. The bits do not depend on it.
+    form : Form, optional
+        Another form of the cell: activations, peepholes, coupled gates, clipping.
 
     Raises
     ------
@@ -99,6 +102,7 @@ class LSTM(Weights):
         threads: int | ThreadPool = 1,
         seed: int | None = None,
         isa: str | None = None,
+        form: Form | None = None,
     ) -> None:
         number, pool = workers(threads)
         if pool is not None:
@@ -115,6 +119,7 @@ class LSTM(Weights):
             dtype=_checks.float_dtype(dtype),
             threads=number,
             isa=isa,
+            form=_forms.checked(form),
         )
         s = self._settings
         if s.proj_size < 0:
@@ -169,7 +174,8 @@ class LSTM(Weights):
     def _shapes(self) -> _parameters.Shapes:
         s = self._settings
         directions = 2 if s.bidirectional else 1
-        return _parameters.stack_shapes(s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, s.bias)
+        sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
+        return _parameters.stack_shapes(*sizes, s.bias, s.form.peepholes)
 
     def _pool(self) -> _core.Pool | None:
         """Return the workers, started when first needed. Two threads that come first at once: one pool stays."""
@@ -272,7 +278,8 @@ class LSTM(Weights):
         Raises
         ------
         ValueError, TypeError
-            As for calling the layer; ValueError for keep_every with a bidirectional layer.
+            As for calling the layer; ValueError for keep_every with a bidirectional layer, and for a form that is for
+            inference only: one with a clip.
 
         Notes
         -----
@@ -291,6 +298,7 @@ class LSTM(Weights):
         """
         if not _checks.flag(train, "train"):
             return (*self._run(self._plan, input, hx, lengths, resets), None)
+        _forms.check_trainable(self._settings.form)
         given = _checks.seed(seed)
         number = int.from_bytes(os.urandom(8)) if given is None else given
         if keep_every is None:
@@ -598,6 +606,7 @@ class LSTM(Weights):
             "dtype",
             "threads",
             "isa",
+            "form",
         )
         return self._repr(names)
 

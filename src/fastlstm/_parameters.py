@@ -16,12 +16,19 @@ Array = NDArray[Any]
 Shapes = dict[str, tuple[int, ...]]
 
 
-def layer_shapes(suffix: str, input_size: int, hidden_size: int, proj_size: int, bias: bool) -> Shapes:
-    """Name the parameters of one layer in one direction, with their shapes; gates in the order i, f, g, o."""
+def layer_shapes(
+    suffix: str, input_size: int, hidden_size: int, proj_size: int, bias: bool, peepholes: bool = False
+) -> Shapes:
+    """Name the parameters of one layer in one direction, with their shapes; gates in the order i, f, g, o.
+
+    Peepholes come where torch would have them, after weight_hh; their blocks are i, f, o.
+    """
     shapes: Shapes = {
         f"weight_ih{suffix}": (4 * hidden_size, input_size),
         f"weight_hh{suffix}": (4 * hidden_size, proj_size or hidden_size),
     }
+    if peepholes:
+        shapes[f"weight_ph{suffix}"] = (3 * hidden_size,)
     if bias:
         shapes |= {f"bias_ih{suffix}": (4 * hidden_size,), f"bias_hh{suffix}": (4 * hidden_size,)}
     if proj_size:
@@ -30,14 +37,20 @@ def layer_shapes(suffix: str, input_size: int, hidden_size: int, proj_size: int,
 
 
 def stack_shapes(
-    input_size: int, hidden_size: int, proj_size: int, num_layers: int, directions: int, bias: bool
+    input_size: int,
+    hidden_size: int,
+    proj_size: int,
+    num_layers: int,
+    directions: int,
+    bias: bool,
+    peepholes: bool = False,
 ) -> Shapes:
     """Name the parameters of a whole stack, with their shapes, in torch's order."""
     deeper = (proj_size or hidden_size) * directions
     shapes: Shapes = {}
     for suffix in suffixes(num_layers, directions):
         size = input_size if suffix.startswith("_l0") else deeper
-        shapes |= layer_shapes(suffix, size, hidden_size, proj_size, bias)
+        shapes |= layer_shapes(suffix, size, hidden_size, proj_size, bias, peepholes)
     return shapes
 
 

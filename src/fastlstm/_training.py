@@ -76,7 +76,9 @@ class Tape:
         c_0 = np.empty((LD, *B, lstm.hidden_size), dtype)
         made = {name: np.empty(shape, dtype) for name, shape in lstm._shapes().items()}
         weights = [
-            tuple(made.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "weight_hr"))
+            tuple(
+                made.get(f"{name}{suffix}") for name in ("weight_ih", "weight_hh", "bias_ih", "weight_hr", "weight_ph")
+            )
             for suffix in lstm._suffixes()
         ]
         self.core.run_backward(self.plan, grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, _isa, _parameters
+from . import _core, _forms, _isa, _parameters
+from ._forms import Form
 from ._parameters import Shapes
 
 Array = NDArray[Any]
@@ -28,6 +29,7 @@ class Settings(NamedTuple):
     dtype: np.dtype[Any]
     threads: int
     isa: str | None
+    form: Form = Form()
 
 
 class Weights:
@@ -49,7 +51,7 @@ class Weights:
         rows = [
             tuple(
                 parameters.get(f"{name}{suffix}")
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ph")
             )
             for suffix in self._suffixes()
         ]
@@ -57,7 +59,8 @@ class Weights:
         name = _isa.resolve(s.isa)
         bits = s.dtype.itemsize * 8
         memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
-        plan = _core.Plan(bits, s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions, rows, name, memory)
+        sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
+        plan = _core.Plan(bits, *sizes, rows, name, memory, _forms.packed(s.form))
         self._plan, self._parameters = plan, parameters
 
     @property
@@ -79,6 +82,11 @@ class Weights:
     def dtype(self) -> np.dtype[Any]:
         """float32 or float64: of parameters, inputs, states and outputs."""
         return self._settings.dtype
+
+    @property
+    def form(self) -> Form:
+        """The form of the cell."""
+        return self._settings.form
 
     @property
     def isa(self) -> str:
@@ -159,7 +167,7 @@ class Weights:
             "batch_first": False,
             "dropout": 0.0,
         }
-        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None}
+        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None, "form": Form()}
         told = [str(s.input_size), str(s.hidden_size)]
         for name in names:
             value = getattr(s, name)

@@ -5,6 +5,7 @@
  * line has a hash of all outputs: it must be the same on every machine.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -217,8 +218,12 @@ static void run(const sizes *size) {
   CHECK(L * D <= sizeof j.weights / sizeof j.weights[0]);
   for (size_t k = 0; k < L * D; k++) {
     const size_t I = k < D ? c->input_size : j.out;
-    j.weights[k] = (fl_weights){numbers(4 * H * I, dtype), numbers(4 * H * j.R, dtype), numbers(4 * H, dtype),
-                                numbers(4 * H, dtype), c->proj_size ? numbers(c->proj_size * H, dtype) : NULL};
+    j.weights[k] = (fl_weights){numbers(4 * H * I, dtype),
+                                numbers(4 * H * j.R, dtype),
+                                numbers(4 * H, dtype),
+                                numbers(4 * H, dtype),
+                                c->proj_size ? numbers(c->proj_size * H, dtype) : NULL,
+                                c->form && c->form->peepholes ? numbers(3 * H, dtype) : NULL};
   }
   if (size->with_lengths) {
     j.lengths = malloc(B * sizeof *j.lengths);
@@ -269,6 +274,7 @@ static void run(const sizes *size) {
     free((void *)j.weights[k].bias_ih);
     free((void *)j.weights[k].bias_hh);
     free((void *)j.weights[k].weight_hr);
+    free((void *)j.weights[k].weight_ph);
   }
   free(j.input);
   free(j.h_0);
@@ -294,6 +300,22 @@ static void refusals(void) {
   CHECK(fl_pool_create(&pool, 0) == FL_ERROR_ARGUMENT && !pool);
   CHECK(fl_isa_name(1000) == NULL && fl_isa_description("abacus") == NULL);
   config.hidden_size = 1;
+  const fl_form forms[] = {
+      {.gate = {(fl_activation_kind)(FL_SOFTPLUS + 1), 0, 0}}, /* no such activation */
+      {.cell = {FL_ELU, 1e39, 0}},                             /* not a float */
+      {.candidate = {FL_ELU, NAN, 0}},
+      {.clip_at = FL_CLIP_STATE},
+      {.clip_at = FL_CLIP_GATES, .clip = NAN},
+      {.clip_at = (fl_clip)(FL_CLIP_STATE + 1), .clip = 1},
+      {.peepholes = 1}, /* without weight_ph */
+  };
+  for (size_t k = 0; k < sizeof forms / sizeof forms[0]; k++) {
+    config.form = &forms[k];
+    CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT && !plan);
+  }
+  config.form = NULL;
+  const fl_weights peepholes = {.weight_ih = one, .weight_hh = one, .weight_ph = one};
+  CHECK(fl_plan_create(&plan, &config, &peepholes, NULL) == FL_ERROR_ARGUMENT && !plan);
   CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_OK);
   CHECK(fl_workspace_size(plan, SIZE_MAX / 4, SIZE_MAX / 4, 1) == SIZE_MAX);
   CHECK(fl_stream_size(plan, SIZE_MAX / 2) == SIZE_MAX);
@@ -302,13 +324,24 @@ static void refusals(void) {
   fl_pool_destroy(NULL);
 }
 
+/* every activation, and every option at least once */
+static const fl_form keras = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_RELU, 0, 0}, {FL_SOFTSIGN, 0, 0}, 0, 0, FL_CLIP_NONE, 0};
+static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_STATE, 0.5};
+static const fl_form odd = {
+    {FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SCALED_TANH, 1.2, 0.5}, 1, 1, FL_CLIP_ACTIVATIONS, 2};
+static const fl_form linear = {
+    {FL_AFFINE, 0.4, 0.3}, {FL_LEAKY_RELU, 0.1, 0}, {FL_THRESHOLDED_RELU, 0.1, 0}, 0, 0, FL_CLIP_GATES, 1};
+
 int main(void) {
   static const sizes shapes[] = {
-      /* dtype, I, H, P, L, D; T, B; lengths, resets */
-      {{FL_FLOAT32, 1, 1, 0, 1, 1}, 3, 1, 0, 0},    {{FL_FLOAT32, 17, 25, 0, 2, 1}, 7, 5, 0, 0},
-      {{FL_FLOAT32, 9, 33, 7, 2, 2}, 6, 13, 1, 0},  {{FL_FLOAT32, 7, 24, 0, 1, 1}, 9, 3, 0, 1},
-      {{FL_FLOAT32, 8, 100, 0, 1, 1}, 11, 1, 0, 0}, {{FL_FLOAT32, 3, 100, 0, 2, 1}, 5, 18, 1, 0},
-      {{FL_FLOAT64, 17, 25, 0, 2, 1}, 7, 5, 0, 0},  {{FL_FLOAT64, 9, 33, 7, 1, 2}, 6, 3, 1, 0},
+      /* dtype, I, H, P, L, D, form; T, B; lengths, resets */
+      {{FL_FLOAT32, 1, 1, 0, 1, 1, NULL}, 3, 1, 0, 0},    {{FL_FLOAT32, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},
+      {{FL_FLOAT32, 9, 33, 7, 2, 2, NULL}, 6, 13, 1, 0},  {{FL_FLOAT32, 7, 24, 0, 1, 1, NULL}, 9, 3, 0, 1},
+      {{FL_FLOAT32, 8, 100, 0, 1, 1, NULL}, 11, 1, 0, 0}, {{FL_FLOAT32, 3, 100, 0, 2, 1, NULL}, 5, 18, 1, 0},
+      {{FL_FLOAT64, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},  {{FL_FLOAT64, 9, 33, 7, 1, 2, NULL}, 6, 3, 1, 0},
+      {{FL_FLOAT32, 5, 25, 0, 1, 1, &keras}, 5, 5, 0, 0}, {{FL_FLOAT32, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd}, 5, 1, 0, 0},   {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear}, 5, 7, 0, 1},
+      {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd}, 5, 5, 0, 0},   {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
   };
   refusals();
   for (; shape_at < sizeof shapes / sizeof shapes[0]; shape_at++) run(&shapes[shape_at]);

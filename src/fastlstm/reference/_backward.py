@@ -5,12 +5,20 @@ In the code dv stands for the gradient of the loss with respect to v, as in the 
 
 import numpy as np
 
-from ._checks import check, check_float, check_gradient, check_weights
+from ._activations import activate, slope
+from ._checks import check, check_float, check_form, check_gradient, check_trainable, check_weights
+from ._form import Form
 from ._records import Array, CellGradients, Gates, Gradients, LayerTape, Tape
 
 
 def gates_backward(
-    gates: Gates, c: Array, grad_m: Array | None, grad_c_next: Array | None = None
+    gates: Gates,
+    c: Array,
+    grad_m: Array | None,
+    grad_c_next: Array | None = None,
+    *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
 ) -> tuple[Array, Array]:
     """Go back through the activations and Hadamard products of one step: all of a cell but its matrices.
 
@@ -24,6 +32,9 @@ def gates_backward(
         Gradient with respect to m = o * tanh(c'); without a projection m is h'. None counts as zero, here and below.
     grad_c_next : ndarray, shape of `c`, optional
         Gradient with respect to c', as it comes from the next step.
+    weight_ph : ndarray, shape (3H,), optional
+    form : Form, optional
+        As in `cell_forward`.
 
     Returns
     -------
@@ -34,7 +45,7 @@ def gates_backward(
     Raises
     ------
     ValueError
-        If the shapes are not all the same.
+        If the shapes are not all the same; for a form with a clip, which has no backward pass.
     TypeError
         If a dtype is not float32 or float64, or is not that of `c`.
 
@@ -55,25 +66,33 @@ def gates_backward(
     check_float("c", c)
     for name, gate in zip(Gates._fields, gates, strict=True):
         check(name, gate, c.shape, c.dtype)
+    form = check_form(form, weight_ph, c.shape[-1], c.dtype)
+    check_trainable(form)
     dm = check_gradient("grad_m", grad_m, c.shape, c.dtype)
     dc_next = check_gradient("grad_c_next", grad_c_next, c.shape, c.dtype)
     i, f, g, o = gates
     c_next = f * c + i * g
 
-    # m = o * tanh(c'): what flows into c' from here joins what flows into it from the next step.
-    shown = np.tanh(c_next)
-    do = dm * shown
-    dc_next = dc_next + dm * o * (1 - shown**2)
+    # m = o * cell(c'): what flows into c' from here joins what flows into it from the next step.
+    shown = activate(form.cell, c_next)
+    dz_o = dm * shown * slope(form.gate, o)
+    dc_next = dc_next + dm * o * slope(form.cell, shown)
+    if weight_ph is not None:
+        p_i, p_f, p_o = np.split(weight_ph, 3)  # each H
+        dc_next = dc_next + dz_o * p_o
 
     # c' = f * c + i * g: each factor gets the gradient times its partner.
     di, dg = dc_next * g, dc_next * i
     df, dc = dc_next * c, dc_next * f
+    if form.coupled:  # f = 1 - i: what f gets, i gets with the other sign
+        di, df = di - df, np.zeros_like(df)
 
-    # The slopes of the activations, from their values: sigmoid' = s (1 - s), tanh' = 1 - t^2.
-    dz_i = di * i * (1 - i)
-    dz_f = df * f * (1 - f)
-    dz_g = dg * (1 - g**2)
-    dz_o = do * o * (1 - o)
+    # The slopes of the activations, from their values.
+    dz_i = di * slope(form.gate, i)
+    dz_f = df * slope(form.gate, f)
+    dz_g = dg * slope(form.candidate, g)
+    if weight_ph is not None:
+        dc = dc + dz_i * p_i + dz_f * p_f
     return np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1), dc
 
 
@@ -89,12 +108,15 @@ def cell_backward(
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
     weight_hr: Array | None = None,
+    *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
 ) -> CellGradients:
     """Go back through one step of one layer.
 
     Parameters
     ----------
-    x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
+    x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ph, form
         What `cell_forward_gates` was given.
     gates : Gates, each of the shape of `c`
         What it returned.
@@ -112,7 +134,7 @@ def cell_backward(
     Raises
     ------
     ValueError
-        If a shape does not fit the others.
+        If a shape does not fit the others; for a form with a clip, which has no backward pass.
     TypeError
         If a dtype is not float32 or float64, or is not that of `x`.
 
@@ -139,20 +161,26 @@ def cell_backward(
     check("x", x, (*batch, n_in), x.dtype)
     check("h", h, (*batch, n_out), x.dtype)
     check("c", c, (*batch, n_hidden), x.dtype)
+    form = check_form(form, weight_ph, n_hidden, x.dtype)
     dh_next = check_gradient("grad_h_next", grad_h_next, h.shape, x.dtype)
 
     # h' = W_hr m
     dm = dh_next if weight_hr is None else dh_next @ weight_hr  # B,H
-    dz, dc = gates_backward(gates, c, dm, grad_c_next)  # B,4H  B,H
+    dz, dc = gates_backward(gates, c, dm, grad_c_next, weight_ph=weight_ph, form=form)  # B,4H  B,H
+    c_next = gates.f * c + gates.i * gates.g  # B,H
 
     # z = W x + U h + b: what went in gets the transposed matrices, the weights get the products with what went in.
     parameters = {"weight_ih": _sum_of_products(dz, x), "weight_hh": _sum_of_products(dz, h)}
+    if weight_ph is not None:
+        dz_i, dz_f, _, dz_o = np.split(dz, 4, axis=-1)  # each B,H
+        seen = np.concatenate([dz_i * c, dz_f * c, dz_o * c_next], axis=-1)  # B,3H
+        parameters["weight_ph"] = np.atleast_2d(seen).sum(axis=0)
     if bias_ih is not None:
         parameters["bias_ih"] = np.atleast_2d(dz).sum(axis=0)  # 4H
     if bias_hh is not None:
         parameters["bias_hh"] = np.atleast_2d(dz).sum(axis=0)  # 4H
     if weight_hr is not None:
-        m = gates.o * np.tanh(gates.f * c + gates.i * gates.g)  # B,H
+        m = gates.o * activate(form.cell, c_next)  # B,H
         parameters["weight_hr"] = _sum_of_products(dh_next, m)
     return CellGradients(x=dz @ weight_ih, h=dz @ weight_hh, c=dc, parameters=parameters)
 
@@ -215,7 +243,7 @@ def layer_backward(
         dh[now] += grad_output[t, now]
         gates = Gates(*(gate[t, now] for gate in tape.gates))
         step = cell_backward(
-            tape.input[t, now], tape.h[t, now], tape.c[t, now], gates, dh[now], dc[now], **tape.weights
+            tape.input[t, now], tape.h[t, now], tape.c[t, now], gates, dh[now], dc[now], **tape.weights, form=tape.form
         )
         dx[t, now], dh[now], dc[now] = step.x, step.h, step.c
         for name, gradient in step.parameters.items():

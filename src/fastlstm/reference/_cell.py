@@ -3,41 +3,11 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
-from ._checks import check, check_float, check_weights
+from ._activations import activate
+from ._checks import check, check_float, check_form, check_weights
+from ._form import Form
 from ._records import Array, Gates
-
-
-def sigmoid(x: ArrayLike) -> Array:
-    """Compute 1 / (1 + exp(-x)), without overflow and without cancellation for any x.
-
-    Parameters
-    ----------
-    x : array_like of float32 or float64, any shape
-        Infinities give 0 and 1, NaN gives NaN.
-
-    Returns
-    -------
-    ndarray, shape and dtype of `x`
-        Values in 0..1.
-
-    Raises
-    ------
-    TypeError
-        If `x` is neither float32 nor float64.
-
-    Examples
-    --------
-    >>> sigmoid([-1000.0, 0.0, 1000.0])
-    array([0. , 0.5, 1. ])
-    """
-    x = np.asarray(x)
-    check_float("x", x)
-    # exp only ever sees x <= 0, so it cannot overflow; for x < 0 the quotient e / (1 + e) keeps small results accurate.
-    e = np.exp(-np.abs(x))
-    result: Array = np.where(x < 0, e, 1) / (1 + e)
-    return result
 
 
 def cell_forward(
@@ -49,6 +19,9 @@ def cell_forward(
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
     weight_hr: Array | None = None,
+    *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
 ) -> tuple[Array, Array]:
     """Take one step of one layer: return the new state (h', c').
 
@@ -68,6 +41,10 @@ def cell_forward(
         Biases; their sum is b in the equations. None counts as zero.
     weight_hr : ndarray, shape (P, H), optional
         Projection of the hidden state; then R = P, otherwise R = H.
+    weight_ph : ndarray, shape (3H,), optional
+        Peepholes p of the gates i, f, o, one after the other; if and only if the form has them.
+    form : Form, optional
+        The form of the cell; None is the standard one.
 
     Returns
     -------
@@ -92,7 +69,8 @@ def cell_forward(
     >>> bool(h[0] == 0.5 * np.tanh(1.0))
     True
     """
-    h_next, c_next, _ = cell_forward_gates(x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
+    weights = weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
+    h_next, c_next, _ = cell_forward_gates(x, h, c, *weights, weight_ph=weight_ph, form=form)
     return h_next, c_next
 
 
@@ -105,12 +83,15 @@ def cell_forward_gates(
     bias_ih: Array | None = None,
     bias_hh: Array | None = None,
     weight_hr: Array | None = None,
+    *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
 ) -> tuple[Array, Array, Gates]:
     """Take one step of one layer, as `cell_forward`, and return the gates that led to the new state too.
 
     Parameters
     ----------
-    x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
+    x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ph, form
         As in `cell_forward`.
 
     Returns
@@ -139,20 +120,32 @@ def cell_forward_gates(
     check("x", x, (*batch, n_in), x.dtype)
     check("h", h, (*batch, n_out), x.dtype)
     check("c", c, (*batch, n_hidden), x.dtype)
+    form = check_form(form, weight_ph, n_hidden, x.dtype)
 
     w_i, w_f, w_g, w_o = np.split(weight_ih, 4)  # each H,I
     u_i, u_f, u_g, u_o = np.split(weight_hh, 4)  # each H,R
     b_i, b_f, b_g, b_o = np.split(_sum_biases(bias_ih, bias_hh, n_hidden, x.dtype), 4)  # each H
 
     # Gate recurrence: x and h decide, through matrices and activations.
-    i = sigmoid(x @ w_i.T + h @ u_i.T + b_i)  # B,H
-    f = sigmoid(x @ w_f.T + h @ u_f.T + b_f)  # B,H
-    g = np.tanh(x @ w_g.T + h @ u_g.T + b_g)  # B,H
-    o = sigmoid(x @ w_o.T + h @ u_o.T + b_o)  # B,H
+    z_i = x @ w_i.T + h @ u_i.T + b_i  # B,H
+    z_f = x @ w_f.T + h @ u_f.T + b_f  # B,H
+    z_g = x @ w_g.T + h @ u_g.T + b_g  # B,H
+    z_o = x @ w_o.T + h @ u_o.T + b_o  # B,H
+    if weight_ph is not None:
+        p_i, p_f, p_o = np.split(weight_ph, 3)  # each H
+        z_i, z_f = z_i + p_i * c, z_f + p_f * c
+    i = activate(form.gate, _clipped(form, ("activations", "gates"), z_i))  # B,H
+    f = 1 - i if form.coupled else activate(form.gate, _clipped(form, ("activations", "gates"), z_f))  # B,H
+    g = activate(form.candidate, _clipped(form, ("activations", "gates"), z_g))  # B,H
 
     # Cell recurrence: c meets nothing but the filter f on its way to c'.
-    c_next = f * c + i * g  # B,H
-    h_next = o * np.tanh(c_next)  # B,H
+    c_next = _clipped(form, ("state",), f * c + i * g)  # B,H
+
+    # The output gate is the last: its peephole sees what the cell has become.
+    if weight_ph is not None:
+        z_o = z_o + p_o * c_next
+    o = activate(form.gate, _clipped(form, ("activations", "gates"), z_o))  # B,H
+    h_next = o * activate(form.cell, _clipped(form, ("activations",), c_next))  # B,H
     if weight_hr is not None:
         h_next = h_next @ weight_hr.T  # B,P
     return h_next, c_next, Gates(i, f, g, o)
@@ -162,3 +155,11 @@ def _sum_biases(bias_ih: Array | None, bias_hh: Array | None, n_hidden: int, dty
     """Return b_ih + b_hh, shape (4H,), with zeros for a bias that is not there."""
     zeros = np.zeros(4 * n_hidden, dtype)
     return (zeros if bias_ih is None else bias_ih) + (zeros if bias_hh is None else bias_hh)
+
+
+def _clipped(form: Form, at: tuple[str, ...], x: Array) -> Array:
+    """Return x limited to -clip..clip if that is where the form clips, else x itself."""
+    if form.clip is None or form.clip_at not in at:
+        return x
+    limit = x.dtype.type(form.clip)
+    return np.clip(x, -limit, limit)

@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._form import STANDARD, Form, parameters
 from ._layout import Layout
 from ._records import Array
 
-# A layer has the first two of these always, the biases and the projection only if it was built with them.
-_KINDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr")
+# A layer has the first two of these always, the others only if it was built with them.
+_KINDS = ("weight_ih", "weight_hh", "weight_ph", "bias_ih", "bias_hh", "weight_hr")
 
 
 def initial_states(
@@ -38,7 +39,7 @@ def split_state_dict(
     """
     if num_layers < 1:
         raise ValueError(f"num_layers: expected at least 1, got {num_layers}")
-    # Layer 0 shows whether there are biases and a projection; all others must then have the same.
+    # Layer 0 shows whether there are peepholes, biases and a projection; all others must then have the same.
     kinds = [kind for kind in _KINDS if kind in ("weight_ih", "weight_hh") or f"{kind}_l0" in state_dict]
     suffixes = [f"_l{k}{end}" for k in range(num_layers) for end in (("", "_reverse") if bidirectional else ("",))]
     names = [kind + suffix for suffix in suffixes for kind in kinds]
@@ -79,6 +80,29 @@ def check_weights(
     if weight_hr is not None:
         check("weight_hr", weight_hr, (n_out, n_hidden), dtype)
     return n_in, n_hidden, n_out
+
+
+def check_form(form: Form | None, weight_ph: Array | None, n_hidden: int, dtype: np.dtype[Any]) -> Form:
+    """Return the form of the cell, the standard one for None; there must be peepholes if and only if it has them."""
+    if form is None:
+        form = STANDARD
+    if form.peepholes and weight_ph is None:
+        raise ValueError(f"weight_ph: expected shape ({3 * n_hidden},) for a form with peepholes, got None")
+    if weight_ph is not None:
+        if not form.peepholes:
+            raise ValueError("weight_ph: expected None for a form without peepholes, got an array")
+        check("weight_ph", weight_ph, (3 * n_hidden,), dtype)
+    return form
+
+
+def check_trainable(form: Form) -> None:
+    """Raise for a form that has no backward pass."""
+    if form.clip is not None:
+        raise ValueError(f"form: expected one without a clip to go back through, got clip={form.clip}")
+    for activation in (form.gate, form.candidate, form.cell):
+        name, alpha, _ = parameters(activation)
+        if name in ("leaky_relu", "elu") and alpha < 0:
+            raise ValueError(f"form: expected {name} with alpha >= 0 to go back through, got {alpha}")
 
 
 def check_lengths(lengths: ArrayLike, n_steps: int, shape: tuple[int, ...]) -> NDArray[np.integer[Any]]:

@@ -12,6 +12,7 @@ from ._cell import cell_forward_gates
 from ._checks import (
     check,
     check_float,
+    check_form,
     check_lengths,
     check_masks,
     check_resets,
@@ -19,6 +20,7 @@ from ._checks import (
     initial_states,
     split_state_dict,
 )
+from ._form import Form
 from ._layout import Layout
 from ._records import Array, Gates, LayerTape, Tape
 
@@ -33,6 +35,8 @@ def layer_forward(
     bias_hh: Array | None = None,
     weight_hr: Array | None = None,
     *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
     lengths: ArrayLike | None = None,
     resets: ArrayLike | None = None,
     reverse: bool = False,
@@ -47,7 +51,7 @@ def layer_forward(
         Hidden state before the first step.
     c_0 : ndarray, shape (B, H)
         Cell state before the first step.
-    weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
+    weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ph, form
         As in `cell_forward`.
     lengths : array_like of int, shape (B,), optional
         Number of valid steps of each row, 0..T in any order. What the input holds beyond them is never read.
@@ -92,6 +96,8 @@ def layer_forward(
         bias_ih,
         bias_hh,
         weight_hr,
+        weight_ph=weight_ph,
+        form=form,
         lengths=lengths,
         resets=resets,
         reverse=reverse,
@@ -109,6 +115,8 @@ def layer_forward_train(
     bias_hh: Array | None = None,
     weight_hr: Array | None = None,
     *,
+    weight_ph: Array | None = None,
+    form: Form | None = None,
     lengths: ArrayLike | None = None,
     resets: ArrayLike | None = None,
     reverse: bool = False,
@@ -117,7 +125,7 @@ def layer_forward_train(
 
     Parameters
     ----------
-    input, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, lengths, resets, reverse
+    input, h_0, c_0, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ph, form, lengths, resets, reverse
         As in `layer_forward`.
 
     Returns
@@ -150,6 +158,7 @@ def layer_forward_train(
     check("input", input, (n_steps, n_rows, n_in), input.dtype)
     check("h_0", h_0, (n_rows, n_out), input.dtype)
     check("c_0", c_0, (n_rows, n_hidden), input.dtype)
+    form = check_form(form, weight_ph, n_hidden, input.dtype)
     row_lengths = np.full(n_rows, n_steps) if lengths is None else check_lengths(lengths, n_steps, (n_rows,))
     row_resets = np.zeros((n_steps, n_rows), bool) if resets is None else check_resets(resets, (n_steps, n_rows))
     if resets is not None and reverse:
@@ -158,6 +167,7 @@ def layer_forward_train(
     weights = {
         "weight_ih": weight_ih,
         "weight_hh": weight_hh,
+        "weight_ph": weight_ph,
         "bias_ih": bias_ih,
         "bias_hh": bias_hh,
         "weight_hr": weight_hr,
@@ -173,6 +183,7 @@ def layer_forward_train(
         cut=valid & row_resets,
         reverse=reverse,
         weights={name: array.copy() for name, array in weights.items() if array is not None},
+        form=form,
     )
 
     h, c = h_0.copy(), c_0.copy()  # B,R  B,H
@@ -182,7 +193,7 @@ def layer_forward_train(
         c[tape.cut[t]] = 0
         now = valid[t]  # B
         tape.h[t, now], tape.c[t, now] = h[now], c[now]
-        h[now], c[now], gates = cell_forward_gates(input[t, now], h[now], c[now], **tape.weights)
+        h[now], c[now], gates = cell_forward_gates(input[t, now], h[now], c[now], **tape.weights, form=form)
         for kept, gate in zip(tape.gates, gates, strict=True):
             kept[t, now] = gate
         output[t, now] = h[now]
@@ -197,6 +208,7 @@ def lstm_forward(
     num_layers: int,
     bidirectional: bool = False,
     batch_first: bool = False,
+    form: Form | None = None,
     lengths: ArrayLike | None = None,
     resets: ArrayLike | None = None,
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -213,13 +225,15 @@ def lstm_forward(
     state_dict : mapping of str to ndarray
         Weights under torch's names: ``weight_ih_l0`` (4H, I), ``weight_hh_l0`` (4H, R), optionally ``bias_ih_l0`` and
         ``bias_hh_l0`` (4H,) and ``weight_hr_l0`` (P, H); the reverse direction's names end in ``_reverse``; the layers
-        above have ``_l1`` and so on, with D*R inputs each.
+        above have ``_l1`` and so on, with D*R inputs each. For a form with peepholes also ``weight_ph_l0`` (3H,).
     num_layers : int
         L, at least 1.
     bidirectional : bool, default False
         Run each layer a second time, in reverse, with its own weights.
     batch_first : bool, default False
         Whether `input`, output and `resets` have B before T. Of no effect on unbatched input.
+    form : Form, optional
+        The form of the cell; None is the standard one.
     lengths : array_like of int, shape (B,), unbatched one int, optional
         Valid steps of each row, as in `layer_forward`.
     resets : array_like of bool, shape (T, B), with `batch_first` (B, T), unbatched (T,), optional
@@ -256,6 +270,7 @@ def lstm_forward(
         num_layers=num_layers,
         bidirectional=bidirectional,
         batch_first=batch_first,
+        form=form,
         lengths=lengths,
         resets=resets,
     )
@@ -270,6 +285,7 @@ def lstm_forward_train(
     num_layers: int,
     bidirectional: bool = False,
     batch_first: bool = False,
+    form: Form | None = None,
     lengths: ArrayLike | None = None,
     resets: ArrayLike | None = None,
     dropout_masks: Sequence[Array] | None = None,
@@ -278,7 +294,7 @@ def lstm_forward_train(
 
     Parameters
     ----------
-    input, hx, state_dict, num_layers, bidirectional, batch_first, lengths, resets
+    input, hx, state_dict, num_layers, bidirectional, batch_first, form, lengths, resets
         As in `lstm_forward`.
     dropout_masks : sequence of L-1 ndarrays, each shape (T, B, D*R), with `batch_first` (B, T, D*R), unbatched (T, D*R)
         What the output of each layer but the last is multiplied with on its way up: for dropout of probability p, 0
@@ -312,7 +328,8 @@ def lstm_forward_train(
     if resets is not None and bidirectional:
         raise ValueError("resets: expected None for a bidirectional LSTM, got an array")
     layers = split_state_dict(state_dict, num_layers, bidirectional)
-    _, n_hidden, n_out = check_weights(input.dtype, **layers["_l0"])
+    weights = {kind: array for kind, array in layers["_l0"].items() if kind != "weight_ph"}
+    _, n_hidden, n_out = check_weights(input.dtype, **weights)
 
     layout = Layout(batched=input.ndim == 3, batch_first=batch_first)
     x = layout.steps_first(input)  # T,B,I
@@ -335,7 +352,14 @@ def lstm_forward_train(
         for d, direction in enumerate(("", "_reverse")[:directions]):
             k, name = layer * directions + d, f"_l{layer}{direction}"
             half, h_n[k], c_n[k], tape.layers[name] = layer_forward_train(
-                x, h_0[k], c_0[k], **layers[name], lengths=lengths, resets=resets, reverse=direction == "_reverse"
+                x,
+                h_0[k],
+                c_0[k],
+                **layers[name],
+                form=form,
+                lengths=lengths,
+                resets=resets,
+                reverse=direction == "_reverse",
             )
             halves.append(half)  # T,B,R
         x = np.concatenate(halves, axis=-1)  # T,B,D*R: the input of the layer above

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from ._form import STANDARD, Form
 from ._layout import Layout
 
 Array: TypeAlias = NDArray[np.floating[Any]]
@@ -53,6 +54,7 @@ class LayerTape:
     cut: NDArray[np.bool_]  #: T,B: where its state was reset before the step
     reverse: bool
     weights: dict[str, Array]  #: the weights and biases that there are, under their names in `layer_forward`
+    form: Form = STANDARD  #: of the cell
 
 
 @dataclass(frozen=True, eq=False)

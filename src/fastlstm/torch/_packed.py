@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .. import _core, _isa, _parameters
+from .. import _core, _forms, _isa, _parameters
 
 # 16 values of every parameter are compared at every call: 0.3 us for a layer, and no average or optimizer that writes
 # to ``parameter.data`` or through NumPy, behind the version counter's back, leaves all of them as they are.
@@ -71,7 +71,7 @@ class Packed:
         rows = []
         for j in range(0, len(arrays), each):
             biases = tuple(arrays[j + 2 : j + 4]) if s.bias else (None, None)
-            rows.append((*arrays[j : j + 2], *biases, arrays[j + each - 1] if s.proj_size else None))
+            rows.append((*arrays[j : j + 2], *biases, arrays[j + each - 1] if s.proj_size else None, None))
         plan = _core.Plan(
             8 * item,
             s.input_size,
@@ -82,6 +82,7 @@ class Packed:
             rows,
             _isa.resolve(None),
             self._memory,
+            _forms.packed(_forms.Form()),
         )
         return Snapshot(parameters, seen, held, sample, plan, None)
 

@@ -95,7 +95,7 @@ def backward(
         bias = None
         if s.bias:  # z depends on the sum of the two alone: one gradient for both
             bias = made[j + 2] if made[j + 2] is not None else made[j + 3]
-        row = (made[j], made[j + 1], bias, made[j + each - 1] if s.proj_size else None)
+        row = (made[j], made[j + 1], bias, made[j + each - 1] if s.proj_size else None, None)
         weights.append(tuple(_array(t) for t in row))
     tape.run_backward(
         call.plan,
