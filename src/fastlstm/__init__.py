@@ -8,6 +8,9 @@
 ((50, 8, 32), (2, 8, 32), (2, 8, 32))
 """
 
+import importlib
+from typing import Any
+
 from . import reference
 from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._cell import LSTMCell
@@ -19,6 +22,7 @@ from ._streams import Stream
 from ._thread_pool import ThreadPool
 from ._training import Gradients, SparseTape, Tape
 from ._window import SlidingWindow
+from .files import inspect, load, save
 
 __version__ = "0.1.0"
 
@@ -36,10 +40,20 @@ __all__ = [
     "__version__",
     "gates_backward",
     "gates_forward",
+    "inspect",
     "isa",
     "isas",
+    "load",
     "reference",
+    "save",
     "show_config",
     "sigmoid",
     "tanh",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the adapters when they are first asked for: what they adapt takes seconds to import."""
+    if name in ("keras", "onnx", "torch"):
+        return importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from . import __version__, files
 from ._isa import show_config
+from .files._extras import need
+from .files._save import write_whole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -69,9 +71,9 @@ def _convert(given: argparse.Namespace) -> None:
         raise ValueError(f"OUT should end in .safetensors or .onnx, got: {given.target}")
     lstm = files.load(given.source, given.prefix, dtype=given.dtype)
     if target.suffix == ".onnx":
-        files.need("onnx", "onnx")
+        need("onnx", "onnx")
         model = importlib.import_module("fastlstm.onnx").export(lstm)
-        files.write_whole(model.SerializeToString(), target)
+        write_whole(model.SerializeToString(), target)
     else:
         files.save(lstm, target)
     print(f"{given.target}: {lstm}")

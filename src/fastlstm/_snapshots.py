@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,8 @@ def save(h: Array, c: Array, **more: Array) -> bytes:
 
 def load(data: object, dtype: np.dtype[Any], h_shape: tuple[int, ...], c_shape: tuple[int, ...]) -> dict[str, Array]:
     """Read what `save` wrote; -1 in a shape stands for any number, the same in both."""
+    import zipfile  # 8 ms, which importing the package should not cost
+
     if not isinstance(data, bytes | bytearray | memoryview):
         raise TypeError(f"a snapshot should be bytes, got: {type(data).__name__}")
     try:

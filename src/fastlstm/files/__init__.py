@@ -9,9 +9,8 @@
 LSTM(4, 3)
 """
 
-from ._extras import need
 from ._layer import Layer, Layers
 from ._load import inspect, load
-from ._save import save, write_whole
+from ._save import save
 
-__all__ = ["Layer", "Layers", "inspect", "load", "need", "save", "write_whole"]
+__all__ = ["Layer", "Layers", "inspect", "load", "save"]

@@ -3,29 +3,38 @@
 from __future__ import annotations
 
 import io
+import mmap
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from . import _extras
+from ._h5_heaps import check_heaps
 from ._stored import Array, Stored, check_size, nbytes
+
+_MOST_TEXT = 2**26
 
 
 class Tree:
     """The datasets and the text attributes of an HDF5 file, given by its path or as bytes."""
 
     def __init__(self, source: Path | bytes) -> None:
+        self._h5py = _extras.need("h5py", "h5")
         self._source = source
         self.datasets: dict[str, Stored] = {}
         self.attributes: dict[str, dict[str, str]] = {}
+        if isinstance(source, bytes):
+            check_heaps(source)
+        else:
+            with source.open("rb") as raw, mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                check_heaps(data)
         with self._open() as file:
             self._note("", file)
             file.visititems(self._visit)  # hard links only, each object once
 
     def _open(self) -> Any:
-        h5py = _extras.need("h5py", "h5")
-        return h5py.File(io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source, "r")
+        return self._h5py.File(io.BytesIO(self._source) if isinstance(self._source, bytes) else self._source, "r")
 
     def _visit(self, path: str, item: Any) -> None:
         self._note(path, item)
@@ -40,6 +49,9 @@ class Tree:
         texts = {}
         for name in ("keras_version", "model_config", "name"):
             if name in item.attrs:
+                attribute = item.attrs.get_id(name)
+                if attribute.shape != () or attribute.get_storage_size() > _MOST_TEXT:
+                    raise ValueError(f"{path}: its {name} is no text, or too long")
                 value = item.attrs[name]
                 texts[name] = value.decode() if isinstance(value, bytes) else str(value)
         if texts:

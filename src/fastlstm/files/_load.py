@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,9 +12,11 @@ from numpy.typing import DTypeLike
 from .. import _checks
 from .._forms import Form
 from .._layers import LSTM
-from ._detect import Format, detect
 from ._layer import Layer, Layers
 from ._stored import Array
+
+if TYPE_CHECKING:
+    from ._detect import Format
 
 
 def inspect(path: str | os.PathLike[str]) -> Layers:
@@ -53,8 +56,7 @@ def inspect(path: str | os.PathLike[str]) -> Layers:
     ...     print(fastlstm.inspect(path))
     (no prefix): LSTM of npz, I=4 H=3 L=2 D=1 P=0, float32
     """
-    file = _path(path)
-    format = detect(file)
+    file, format = _detected(path)
     return Layers(_guarded(file, format))
 
 
@@ -117,8 +119,7 @@ def load(
     LSTM(4, 3, dtype='float64')
     """
     wanted = None if dtype is None else _checks.float_dtype(dtype)
-    file = _path(path)
-    format = detect(file)
+    file, format = _detected(path)
     layer = _chosen(file, _guarded(file, format), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
     if wanted is None and layer.dtype not in ("float32", "float64"):
@@ -129,6 +130,7 @@ def load(
     form = form or layer.form
     if form is None:
         raise ValueError(f"{where}: say which form, form=fastlstm.Form(...), since {layer.note}")
+    arrays = _guarded_arrays(file, format, layer)  # before anything as large as the file claims is made
     options = dict(layer.options)
     if batch_first is not None:
         options["batch_first"] = batch_first
@@ -145,7 +147,6 @@ def load(
         form=form,
         **options,  # type: ignore[arg-type]  # batch_first and dropout, checked by LSTM
     )
-    arrays = _guarded_arrays(file, format, layer)
     with np.errstate(over="ignore"):  # what becomes infinite is refused below
         converted = {name: array.astype(lstm.dtype) for name, array in arrays.items()}
     check_finite(converted, where)
@@ -161,10 +162,13 @@ def check_finite(arrays: dict[str, Array], where: str) -> None:
             raise ValueError(f"{where}: {wrong} of {array.size} values of {name} are NaN or infinite in {array.dtype}")
 
 
-def _path(path: object) -> Path:
+def _detected(path: object) -> tuple[Path, Format]:
+    from ._detect import detect  # with all readers of ours; importing the package stays quick
+
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path should be a str or os.PathLike, got: {type(path).__name__}")
-    return Path(path)
+    file = Path(path)
+    return file, detect(file)
 
 
 def _guarded(path: Path, format: Format) -> list[Layer]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
 from .. import _checks
 from .._forms import Form
+from .._layers import LSTM
 from . import _extras, _flax_names, _torch_names
 from ._layer import Layer, layer_of
 from ._stored import Array, Stored, from_bytes
@@ -42,8 +44,14 @@ def _stored(safetensors: Any, file: Any, path: Path, name: str) -> Stored:
     return Stored(shape, dtype, bfloat16 if dtype == "bfloat16" else lambda: file.get_tensor(name))
 
 
+def metadata(lstm: LSTM) -> dict[str, str]:
+    """Return the metadata that `save` writes."""
+    entry = {"form": dataclasses.asdict(lstm.form), "batch_first": lstm.batch_first, "dropout": lstm.dropout}
+    return {KEY: json.dumps(entry)}
+
+
 def described(text: str) -> tuple[Form, dict[str, bool | float]]:
-    """Read back what `description` wrote."""
+    """Read back what `metadata` wrote."""
     try:
         entry = json.loads(text)
         fields: dict[str, Any] = {

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import os
-import secrets
 from pathlib import Path
 
 from .._layers import LSTM
 from . import _extras
 from ._load import check_finite
-from ._safetensors import KEY
 
 
 def save(lstm: LSTM, path: str | os.PathLike[str]) -> None:
@@ -53,15 +49,15 @@ def save(lstm: LSTM, path: str | os.PathLike[str]) -> None:
     arrays = lstm.state_dict()
     check_finite(arrays, "lstm")
     writer = _extras.need("safetensors.numpy", "safetensors")
-    form = dataclasses.asdict(lstm.form)
-    entry = json.dumps({"form": form, "batch_first": lstm.batch_first, "dropout": lstm.dropout})
-    write_whole(writer.save(arrays, metadata={KEY: entry}), path)
+    from ._safetensors import metadata  # not before it is needed: importing the package stays quick
+
+    write_whole(writer.save(arrays, metadata=metadata(lstm)), path)
 
 
 def write_whole(content: bytes, path: str | os.PathLike[str]) -> None:
     """Write beside the file, then move over it: nobody ever sees half of it."""
     target = Path(os.path.realpath(path))  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(6)}")
+    temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
     try:
         try:
             with temporary.open("xb") as file:

@@ -1,0 +1,88 @@
+"""The command line: what it prints, what it writes, how it fails."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from support import assert_same_bits
+
+import fastlstm
+from fastlstm._cli import main
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Two layers in one file."""
+    made = tmp_path / "w.npz"
+    layers = {"one": fastlstm.LSTM(4, 3, seed=0), "two": fastlstm.LSTM(3, 2, num_layers=2, seed=1)}
+    np.savez(made, **{f"{k}.{name}": array for k, lstm in layers.items() for name, array in lstm.state_dict().items()})
+    return made
+
+
+def test_info(capsys):
+    assert main(["info"]) == 0
+    assert capsys.readouterr().out.startswith(f"fastlstm {fastlstm.__version__}")
+
+
+def test_inspect(path, capsys):
+    assert main(["inspect", str(path)]) == 0
+    assert capsys.readouterr().out == f"{fastlstm.inspect(path)}\n"
+
+
+@pytest.mark.parametrize("dtype", [None, "float64"])
+def test_convert_to_safetensors(dtype, path, capsys):
+    pytest.importorskip("safetensors", reason='pip install "fastlstm[safetensors]"')
+    out = path.with_name("out.safetensors")
+    assert main(["convert", str(path), str(out), "--prefix", "two", *(["--dtype", dtype] if dtype else [])]) == 0
+    expected = fastlstm.load(path, "two", dtype=dtype)
+    assert capsys.readouterr().out == f"{out}: {expected}\n"
+    for name, array in fastlstm.load(out).state_dict().items():
+        assert_same_bits(array, expected.state_dict()[name], name)
+
+
+def test_convert_to_onnx(path):
+    pytest.importorskip("onnx", reason='pip install "fastlstm[onnx]"')
+    out = path.with_name("out.onnx")
+    assert main(["convert", str(path), str(out), "--prefix", "two"]) == 0
+    expected = fastlstm.load(path, "two").state_dict()
+    first, second = fastlstm.inspect(out)
+    for layer, k in ((first, 0), (second, 1)):
+        for name, array in fastlstm.load(out, layer.name).state_dict().items():
+            assert_same_bits(array, expected[name.replace("_l0", f"_l{k}")], name)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["inspect", "none"], "No such file"),
+        (["convert", "IN", "out.safetensors"], "more than one LSTM: say which with prefix=; the file has:; one: LSTM"),
+        (["convert", "IN", "out.safetensors", "--prefix", "three"], "prefix='three' has no LSTM"),
+        (["convert", "IN", "out.pt", "--prefix", "one"], "OUT should end in .safetensors or .onnx, got: out.pt"),
+    ],
+)
+def test_errors_are_one_line_and_exit_code_1(arguments, message, path, capsys, monkeypatch):
+    monkeypatch.chdir(path.parent)
+    assert main([str(path) if argument == "IN" else argument for argument in arguments]) == 1
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"fastlstm {arguments[0]}: ")
+    assert message in told.err
+    assert told.err.count("\n") == 1
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["inspect"], ["convert", "a", "b", "--dtype", "int8"]])
+def test_wrong_usage_exits_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert "usage: fastlstm" in capsys.readouterr().err
+
+
+def test_python_dash_m():
+    command = [sys.executable, "-m", "fastlstm", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, f"fastlstm {fastlstm.__version__}\n")
+    command[-1] = "nonsense"
+    assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 2

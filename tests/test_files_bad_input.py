@@ -1,0 +1,489 @@
+"""Hostile, damaged and enormous files: a clear error, soon; nothing in them is ever run."""
+
+import io
+import os
+import pickle
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from cases import LAYERS, make_data
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import run_python
+from support_files import keras_2
+from support_torch import import_torch
+
+import fastlstm
+from fastlstm import files
+
+CASE = next(case for case in LAYERS if case.name == "two-layers-bidirectional")
+
+
+def state_dict(dtype="float32"):
+    return make_data(CASE, dtype).state_dict
+
+
+# ------------------------------------------------------------------------------------------------------------ pickles
+
+
+class Payload:
+    """Pickles to a call that makes a folder."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return os.mkdir, (self.path,)
+
+
+def zip_checkpoint(path, pickled, storages=()):
+    """Write torch's archive around a pickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        for key, content in enumerate(storages):
+            archive.writestr(f"archive/data/{key}", content)
+
+
+def legacy_checkpoint(path, pickled):
+    """Write a file of torch before 1.6 around a pickle."""
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {}}
+    head = [pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, system)]
+    path.write_bytes(b"".join([*head, pickled, pickle.dumps([], 2)]))
+
+
+@pytest.mark.parametrize("place", ["alone", "among the weights", "as a weight", "as a key's state"])
+@pytest.mark.parametrize("around", ["zip", "legacy", "plain", "npz"])
+@pytest.mark.parametrize("protocol", [2, 4])
+def test_payloads_are_not_run(place, around, protocol, tmp_path):
+    marker = tmp_path / "marker"
+    payload = Payload(marker)
+    tree = {
+        "alone": payload,
+        "among the weights": {"lstm.weight_ih_l0": [1.0], "extra": [payload]},
+        "as a weight": {"weight_ih_l0": payload, "weight_hh_l0": payload},
+        "as a key's state": [{"x": (payload,)}],
+    }[place]
+    pickled = pickle.dumps(tree, protocol)
+    path = tmp_path / "w"
+    if around == "zip":
+        zip_checkpoint(path, pickled)
+    elif around == "legacy":
+        legacy_checkpoint(path, pickled)
+    elif around == "npz":
+        np.savez(tmp_path / "w", weight_ih_l0=np.array([tree], dtype=object))
+        path = tmp_path / "w.npz"
+    else:
+        path.write_bytes(pickled)
+    message = {"plain": "plain pickle", "npz": "Python objects"}.get(around, r"it wants to run (posix|nt)\.mkdir")
+    with pytest.raises(ValueError, match=message):
+        fastlstm.load(path)
+    assert not marker.exists()
+    with pytest.raises(ValueError, match=message):
+        fastlstm.inspect(path)
+    assert not marker.exists()
+    pickle.loads(pickled)  # which shows that it would have
+    assert marker.exists()
+
+
+def test_payload_in_a_file_that_torch_wrote(tmp_path):
+    torch = import_torch()
+    torch.save({"weight_ih_l0": torch.zeros(12, 4), "x": Payload(tmp_path / "marker")}, tmp_path / "w.pt")
+    with pytest.raises(ValueError, match=r"it wants to run (posix|nt)\.mkdir, which is not data"):
+        fastlstm.load(tmp_path / "w.pt")
+    assert not (tmp_path / "marker").exists()
+
+
+def test_whole_module_is_refused_with_advice(tmp_path):
+    torch = import_torch()
+    torch.save(torch.nn.LSTM(4, 3), tmp_path / "w.pt")
+    with pytest.raises(
+        ValueError, match=r"torch\.nn\.modules\.rnn\.LSTM(?s:.*)torch\.save\(model\.state_dict\(\), path\)"
+    ):
+        fastlstm.load(tmp_path / "w.pt")
+
+
+def tuple_key():
+    """Return a pickle of a dictionary whose key is a tuple of tuples, 60 deep: hashing it takes 2^60 steps."""
+    deep = b"".join(b"h" + bytes([k]) + b"h" + bytes([k]) + b"\x86q" + bytes([k + 1]) + b"0" for k in range(60))
+    return b"\x80\x02)q\x000" + deep + b"}h\x3cNs."
+
+
+@pytest.mark.parametrize(
+    "pickled",
+    [
+        pytest.param(b"\x80\x02}r\xff\xff\xff\xff.", id="memo at 2^32"),
+        pytest.param(tuple_key(), id="key that cannot be hashed"),
+        pytest.param(b"\x80\x02}(.", id="mark left"),
+        pytest.param(b"\x80\x02ttt.", id="no mark"),
+        pytest.param(b"\x80\x02h\x05.", id="no such memo"),
+        pytest.param(b"\x80\x02]}s.", id="items for a list"),
+        pytest.param(b"\x80\x02K\x01K\x02a.", id="append to a number"),
+        pytest.param(b"\x80\x02K\x01)R.", id="calls a number"),
+        pytest.param(b"\x80\x02K\x01}b.", id="state for a number"),
+        pytest.param(b"\x80\x04\x8e" + struct.pack("<Q", 2**60) + b"abc.", id="bytes beyond the end"),
+        pytest.param(b"\x80\x02X" + struct.pack("<I", 2**31) + b"abc.", id="text beyond the end"),
+        pytest.param(b"\x80\x02(lp0\n.", id="protocol 0"),
+        pytest.param(b"\x80\x02ccollections\nOrderedDict\nK\x05\x85R.", id="dictionary of a number"),
+        pytest.param(b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)R.", id="tensor of nothing"),
+        pytest.param(b"\x80\x02", id="no end"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+@pytest.mark.parametrize("around", [zip_checkpoint, legacy_checkpoint])
+def test_malformed_pickles(pickled, around, tmp_path):
+    around(tmp_path / "w", pickled)
+    with pytest.raises(ValueError, match=r"cannot be read as torch|more than one|no LSTM"):
+        fastlstm.load(tmp_path / "w")
+
+
+def test_tree_that_contains_itself(tmp_path):
+    rings = b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s."
+    zip_checkpoint(tmp_path / "w", rings)
+    assert fastlstm.inspect(tmp_path / "w") == []
+    wide = {}
+    for _ in range(60):
+        wide = {"a": wide, "b": wide}
+    zip_checkpoint(tmp_path / "w", pickle.dumps(wide, 2))
+    assert fastlstm.inspect(tmp_path / "w") == []
+
+
+def tensor_pickle(count, offset, size, stride, kind="FloatStorage"):
+    """Return the pickle of a state dict of one tensor, as torch writes it."""
+
+    def part(value):
+        return pickle.dumps(value, 2)[2:-1]  # without its head and its end
+
+    storage = b"(" + part("storage") + f"ctorch\n{kind}\n".encode() + part("0") + part("cpu") + part(count) + b"tQ"
+    tensor = storage + b"".join(map(part, (offset, size, stride, False, {})))
+    return b"\x80\x02}" + part("weight_ih_l0") + b"ctorch._utils\n_rebuild_tensor_v2\n(" + tensor + b"tRs."
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((48, 0, (12, 4), (4, 1)), "missing: weight_hh_l0"),
+        ((48, 1, (12, 4), (4, 1)), "goes beyond its storage"),
+        ((48, 0, (12, 4), (5, 1)), "goes beyond its storage"),
+        ((48, -1, (12, 4), (4, 1)), "a tensor at -1"),
+        ((48, 0, (12, 4), (4, -1)), "strides"),
+        ((48, 0, (12, 4), (4,)), "strides"),
+        ((48, 0, (2**31, 2**31), (0, 0)), "goes beyond its storage"),
+        ((2**60, 0, (12, 4), (4, 1)), "more than the file holds"),
+        ((-5, 0, (12, 4), (4, 1)), "more than the file holds"),
+        ((48, 0, (12, 4), (4, 1), "UnknownStorage"), "unknown storage"),
+    ],
+)
+def test_tensors_stay_inside_their_storage(arguments, message, tmp_path):
+    zip_checkpoint(tmp_path / "w", tensor_pickle(*arguments), [bytes(192)])
+    with pytest.raises(ValueError, match=message):
+        fastlstm.load(tmp_path / "w")
+
+
+# ------------------------------------------------------------------------------------------------- out of proportion
+
+
+def npy(shape, dtype="<f4", body=b""):
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue() + body
+
+
+def test_zip_bombs_are_not_inflated(tmp_path):
+    def write(archive, name, head=b""):
+        with archive.open(name, "w") as file:
+            file.write(head)
+            for _ in range(256):
+                file.write(bytes(2**20))
+
+    with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
+        write(archive, "weight_ih_l0.npy", npy((2**26,)))
+    assert os.path.getsize(tmp_path / "w.npz") < 2**19
+    with pytest.raises(ValueError, match=r"claims to be 2\.68e\+08 bytes, packed into"):
+        fastlstm.inspect(tmp_path / "w.npz")
+    with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", b"")
+        write(archive, "config.json")
+    with pytest.raises(ValueError, match=r"config\.json claims to be"):
+        fastlstm.inspect(tmp_path / "w.keras")
+    with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps(["a"] * 10**6, 2))
+    with pytest.raises(ValueError, match=r"data\.pkl is compressed"):
+        fastlstm.inspect(tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("shape", [(2**40, 2**40), (2**62,), (10**30,), (2**31, 4)])
+def test_npz_that_claims_more_than_it_has(shape, tmp_path):
+    with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+        archive.writestr("weight_ih_l0.npy", npy(shape, body=bytes(64)))
+    with pytest.raises(ValueError, match="claims to be"):
+        fastlstm.load(tmp_path / "w")
+
+
+def test_npz_cut_inside_an_array(tmp_path):
+    arrays = state_dict()
+    with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+        for name, array in arrays.items():
+            body = array.tobytes()
+            archive.writestr(f"{name}.npy", npy(array.shape, body=body[:-4] if name == "bias_hh_l1" else body))
+    assert len(fastlstm.inspect(tmp_path / "w")) == 1
+    with pytest.raises(ValueError, match=r"bias_hh_l1\.npy should hold 144 bytes, got: 140"):
+        fastlstm.load(tmp_path / "w")
+
+
+def test_h5_that_claims_more_than_it_has_or_lies_elsewhere(tmp_path):
+    h5py = pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    H = 2**20
+    with h5py.File(tmp_path / "huge", "w") as file:
+        for name, shape in (("kernel", (4, 4 * H)), ("recurrent_kernel", (H, 4 * H)), ("bias", (4 * H,))):
+            file.create_dataset(f"lstm/{name}:0", shape, "float32", chunks=True)
+    assert fastlstm.inspect(tmp_path / "huge")[0].hidden_size == H
+    with pytest.raises(ValueError, match="claims to be"):
+        fastlstm.load(tmp_path / "huge")
+
+    with h5py.File(tmp_path / "external", "w") as file:
+        file.create_dataset("lstm/recurrent_kernel:0", (3, 12), "float32", external=[(__file__, 0, 144)])
+    with pytest.raises(ValueError, match="lies in another file"):
+        fastlstm.load(tmp_path / "external")
+
+    with h5py.File(tmp_path / "links", "w") as file:
+        file["lstm"] = h5py.ExternalLink(tmp_path / "huge", "/lstm")
+    assert fastlstm.inspect(tmp_path / "links") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda heap, text: (text + 3, b"\xff"), "a text claims 4278190085 bytes and has 5"),
+        (lambda heap, text: (heap + 16, bytes(16)), "a heap of texts has one of 0 bytes"),  # index 0: free space
+        (lambda heap, text: (heap + 24, b"\xff" * 8), "which does not fit"),
+        (lambda heap, text: (heap + 8, b"\xff" * 8), "beyond the end"),
+        (lambda heap, text: (14, b"\x04"), "eight bytes"),
+    ],
+)
+def test_h5_texts_that_the_library_would_choke_on(change, message, tmp_path):
+    pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    keras_2(tmp_path / "w", "2.3.1", "sigmoid")
+    content = bytearray((tmp_path / "w").read_bytes())
+    heap = content.index(b"GCOL")
+    text = content.index(struct.pack("<IQ", 5, heap))
+    place, changed = change(heap, text)
+    content[place : place + len(changed)] = changed
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        fastlstm.load(tmp_path / "w")
+
+
+# ---------------------------------------------------------------------------------------------------- what is missing
+
+
+def without(name):
+    return {key: array for key, array in state_dict().items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (without("weight_ih_l0"), "missing: weight_ih_l0"),
+        (without("weight_hh_l1_reverse"), "missing: weight_hh_l1_reverse"),
+        (without("bias_ih_l1"), "missing: bias_ih_l1"),
+        (state_dict() | {"weight_hr_l1": np.zeros((3, 9), "float32")}, "unexpected: weight_hr_l1"),
+        (state_dict() | {"weight_ih_l3": np.zeros((36, 9), "float32")}, "missing: .*weight_ih_l2"),
+        (state_dict() | {"weight_ih_l99999999999": np.zeros((36, 9), "float32")}, "not all layers before it"),
+        (state_dict() | {"bias_hh_l0": np.zeros(35, "float32")}, r"bias_hh_l0 should have shape \(36,\), got: \(35,\)"),
+        (state_dict() | {"weight_hh_l0": np.zeros((36, 8), "float32")}, r"should have shape \(4H, H\), got: \(36, 8\)"),
+        (state_dict() | {"weight_hh_l0": np.zeros((36,), "float32")}, "two dimensions"),
+        (state_dict() | {"weight_hh_l0": np.zeros((0, 0), "float32")}, "two dimensions"),
+        (state_dict() | {"bias_hh_l0": np.zeros(36, "int32")}, "bias_hh_l0 should be floating point, got: int32"),
+        (state_dict() | {"bias_hh_l0": np.zeros(36, "complex64")}, "should be floating point, got: complex64"),
+        (state_dict() | {"bias_hh_l0": np.full(36, np.nan, "float32")}, "36 of 36 values of bias_hh_l0 are NaN"),
+        (state_dict() | {"bias_hh_l0": np.full(36, -np.inf, "float32")}, "are NaN or infinite in float32"),
+        ({"weight": np.zeros(3)}, r"no LSTM; the file has:\s+none"),
+        ({"ii/kernel": np.zeros((4, 3)), "hi/kernel": np.zeros((3, 3))}, "missing: if/kernel, hf/kernel"),
+        ({"dense_i/kernel": np.zeros((4, 12)), "dense_h/kernel": np.zeros((3, 13))}, "weight_hh_l0 should have"),
+        (
+            {f"{side}{gate}/kernel": np.zeros((3, 3 + (gate == "g"))) for side in "ih" for gate in "ifgo"},
+            "gates differ",
+        ),
+    ],
+)
+def test_what_does_not_fit(arrays, message, tmp_path):
+    np.savez(tmp_path / "w", **arrays)
+    with pytest.raises(ValueError, match=message):
+        fastlstm.load(tmp_path / "w.npz")
+
+
+def test_float64_that_float32_cannot_hold(tmp_path):
+    arrays = state_dict("float64")
+    arrays["bias_hh_l0"] = np.full(36, 1e300)
+    np.savez(tmp_path / "w", **arrays)
+    with pytest.raises(ValueError, match="36 of 36 values of bias_hh_l0 are NaN or infinite in float32"):
+        fastlstm.load(tmp_path / "w.npz", dtype="float32")
+
+
+def test_arguments(tmp_path):
+    np.savez(tmp_path / "w", **state_dict())
+    path = tmp_path / "w.npz"
+    for arguments, kind, message in (
+        ((3,), TypeError, r"path should be a str or os\.PathLike, got: int"),
+        ((path, 3), TypeError, "prefix should be a str, got: int"),
+        ((path, "other"), ValueError, r"prefix='other' has no LSTM; the file has:\s+\(no prefix\)"),
+        ((tmp_path / "none",), FileNotFoundError, "none"),
+        ((tmp_path,), OSError, "."),
+    ):
+        with pytest.raises(kind, match=message):
+            fastlstm.load(*arguments)
+    for options, kind, message in (
+        ({"dtype": "int8"}, ValueError, "dtype should be 'float32' or 'float64'"),
+        ({"batch_first": 1}, TypeError, "batch_first should be of type bool"),
+        ({"form": "relu"}, TypeError, r"form should be a fastlstm\.Form"),
+        ({"threads": 0}, ValueError, "threads"),
+    ):
+        with pytest.raises(kind, match=message):
+            fastlstm.load(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "it has 0 bytes"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "none of safetensors"),
+        (b"\x93NUMPY\x01\x00", "none of safetensors"),
+        (b"PK\x03\x04 and no more", "damaged zip archive"),
+        (b"\x89HDF\r\n\x1a\n and no more", "cannot be read as HDF5"),
+        (b"\x05" + bytes(7) + b"{} no json", "cannot be read as safetensors"),
+        (b"\x81\xa1a\xc1", "cannot be read as Flax msgpack"),
+        (b"\x81" * 5000, "cannot be read as Flax msgpack"),
+        (b"\x08\x0a\xff\xff\xff", "cannot be read as ONNX"),
+    ],
+)
+def test_files_of_no_format(content, message, tmp_path):
+    for module in ("h5py", "safetensors", "msgpack", "onnx"):
+        pytest.importorskip(module, reason='pip install "fastlstm[h5,safetensors,flax,onnx]"')
+    (tmp_path / "w").write_bytes(content)
+    with pytest.raises(ValueError, match=message):
+        fastlstm.load(tmp_path / "w")
+
+
+# -------------------------------------------------------------------------------------------------------- at random
+
+
+def good_files(folder):
+    """Write one small file of each format."""
+    import msgpack
+    import onnx
+    import safetensors.numpy
+    import torch
+
+    from fastlstm.onnx import export
+
+    arrays = make_data(next(case for case in LAYERS if case.name == "plain"), "float32").state_dict
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+    torch.save(tensors, folder / "torch")
+    torch.save(tensors, folder / "legacy", _use_new_zipfile_serialization=False)
+    np.savez(folder / "npz", **arrays)
+    np.savez_compressed(folder / "npz_compressed", **arrays)
+    safetensors.numpy.save_file(arrays, folder / "safetensors")
+    keras_2(folder / "h5", "2.3.1", "sigmoid")
+    lstm = fastlstm.LSTM(3, 2, seed=0)
+    fastlstm.save(lstm, folder / "saved")
+    onnx.save(export(lstm), folder / "onnx")
+    packed = {
+        name: msgpack.ExtType(1, msgpack.packb([array.shape, "float32", array.tobytes()]))
+        for name, array in arrays.items()
+    }
+    (folder / "msgpack").write_bytes(msgpack.packb({"params": packed}))
+    return sorted(folder.iterdir())
+
+
+@pytest.fixture(scope="module")
+def intact(tmp_path_factory):
+    for module in ("torch", "h5py", "safetensors", "msgpack", "onnx"):
+        pytest.importorskip(module, reason='pip install torch "fastlstm[h5,safetensors,flax,onnx]"')
+    paths = good_files(tmp_path_factory.mktemp("intact"))
+    for path in paths:
+        assert fastlstm.load(path).hidden_size in (2, 3, 9), path
+    return {path.name: path.read_bytes() for path in paths}
+
+
+# In a process of its own: should a library crash, only that ends. Any other error than these two is a failure.
+_TRY_ALL = """
+import os, sys, resource, random
+import numpy as np
+import fastlstm
+
+resource.setrlimit(resource.RLIMIT_AS, (6 * 2**30, 6 * 2**30))
+content, path = open(sys.argv[1], "rb").read(), sys.argv[2]
+draw = random.Random(len(content))
+def broken():
+    for k in range(40):
+        yield content[: len(content) * k // 40]
+    for k in range(160):
+        changed = bytearray(content)
+        for _ in range(draw.choice((1, 1, 2, 8, 64))):
+            place = draw.randrange(len(changed) if k % 2 else min(len(changed), 400))
+            changed[place] = draw.choice((0, 255, 1, draw.randrange(256)))
+        yield bytes(changed)
+    for k in range(20):
+        start = draw.randrange(len(content))
+        yield content[:start] + content[start + draw.randrange(1, 50):]
+refused = loaded = 0
+for bad in broken():
+    with open(path, "wb") as file:
+        file.write(bad)
+    try:
+        fastlstm.inspect(path)
+        fastlstm.load(path)
+        loaded += 1
+    except (ValueError, TypeError) as error:
+        assert str(error)
+        refused += 1
+print(refused, loaded)
+"""
+
+FORMATS = ("torch", "legacy", "npz.npz", "npz_compressed.npz", "safetensors", "saved", "h5", "onnx", "msgpack")
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_truncated_and_mutated_files(name, intact, tmp_path):
+    (tmp_path / name).write_bytes(intact[name])
+    arguments = f"import sys; sys.argv = ['', {str(tmp_path / name)!r}, {str(tmp_path / 'broken')!r}]\n"
+    refused, loaded = map(int, run_python(arguments + _TRY_ALL).split())
+    assert refused >= 40  # every truncation
+    assert refused + loaded == 220
+
+
+HEADS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x02", b"\x10" + bytes(7) + b"{", b"\x81\xa1a", b"\x08\x07:", b"")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(head=st.sampled_from(HEADS), body=st.binary(max_size=200))
+def test_any_bytes_are_refused(head, body, tmp_path):
+    for module in ("h5py", "safetensors", "msgpack", "onnx"):
+        pytest.importorskip(module, reason='pip install "fastlstm[h5,safetensors,flax,onnx]"')
+    (tmp_path / "w").write_bytes(head + body)
+    with pytest.raises(ValueError, match="w"):
+        fastlstm.load(tmp_path / "w")
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers(-(2**40), 2**40) | st.floats(allow_nan=False) | st.text(max_size=8),
+        lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(max_size=5), children, max_size=4),
+        max_leaves=20,
+    ),
+    st.sampled_from([2, 3, 4, 5]),
+)
+def test_plain_data_is_read_as_pickle_reads_it(value, protocol):
+    machine = files._pickle.Machine({}, lambda name: False, lambda pid: None)
+    assert machine.load(io.BytesIO(pickle.dumps(value, protocol))) == value
+
+
+def test_importing_the_package_imports_no_reader():
+    modules = ["h5py", "onnx", "safetensors", "msgpack", "torch", "keras", "pickle"]
+    script = "import numpy, sys; before = set(sys.modules); import fastlstm; new = set(sys.modules) - before\n"
+    script += f"print(sorted(new & set({modules})))"
+    assert run_python(script).strip() == "[]"
