@@ -1,0 +1,1 @@
+"""A recurrent policy of stable-baselines3-contrib on fastlstm."""
