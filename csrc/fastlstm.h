@@ -293,7 +293,7 @@ FL_API size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
  * NULL if the plan is bidirectional. */
 FL_API fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
 
-/* bytes of workspace for a step of n sessions by this many threads; SIZE_MAX on overflow */
+/* bytes of workspace for a step of n sessions or fewer by this many threads; SIZE_MAX on overflow */
 FL_API size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads);
 
 /* One step of n sessions. Allocates nothing.

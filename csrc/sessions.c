@@ -88,21 +88,36 @@ static size_t groups_of(size_t n, size_t threads) {
   return most < 2 || threads < 2 ? 1 : most < threads ? most : threads;
 }
 
+static size_t first_of(const job *j, size_t g) {
+  return j->n * g / j->groups;
+}
+
+/* Each array once for all rows, a part of it to a group: so that no fewer rows ever take more than n do. */
 static void lay_out_step(const fl_plan *plan, job *j, fl_arena *a) {
-  const size_t m = (j->n + j->groups - 1) / j->groups, projected = plan->P ? m : 0;
+  const size_t n = j->n, projected = plan->P ? n : 0, line = FL_PANEL * plan->real;
   j->each = fl_carve(a, j->groups, sizeof *j->each);
-  for (size_t g = 0; g < j->groups; g++) {
-    const rows made = {.x = fl_carve(a, m, sizeof(void *)),
-                       .r = fl_carve(a, m, sizeof(void *)),
-                       .c = fl_carve(a, m, sizeof(void *)),
-                       .c_next = fl_carve(a, m, sizeof(void *)),
-                       .h = fl_carve(a, m, sizeof(void *)),
-                       .z = fl_carve(a, m, sizeof(void *)),
-                       .p = fl_carve(a, projected, sizeof(void *)),
-                       .scratch = fl_carve(a, FL_STEP_SCRATCH(m), plan->real),
-                       .hidden = fl_carve(a, projected, plan->H * plan->real),
-                       .projected = fl_carve(a, projected * plan->project_panels, FL_PANEL * plan->real)};
-    if (a->at) j->each[g] = made;
+  const rows all = {.x = fl_carve(a, n, sizeof(void *)),
+                    .r = fl_carve(a, n, sizeof(void *)),
+                    .c = fl_carve(a, n, sizeof(void *)),
+                    .c_next = fl_carve(a, n, sizeof(void *)),
+                    .h = fl_carve(a, n, sizeof(void *)),
+                    .z = fl_carve(a, n, sizeof(void *)),
+                    .p = fl_carve(a, projected, sizeof(void *)),
+                    .scratch = fl_carve(a, n + j->groups * FL_GROUP_ROWS, line),
+                    .hidden = fl_carve(a, projected, plan->H * plan->real),
+                    .projected = fl_carve(a, projected * plan->project_panels, line)};
+  for (size_t g = 0; a->at && g < j->groups; g++) {
+    const size_t first = first_of(j, g);
+    j->each[g] = (rows){.x = all.x + first,
+                        .r = all.r + first,
+                        .c = all.c + first,
+                        .c_next = all.c_next + first,
+                        .h = all.h + first,
+                        .z = all.z + first,
+                        .p = all.p + (plan->P ? first : 0),
+                        .scratch = all.scratch + (first + g * FL_GROUP_ROWS) * line,
+                        .hidden = all.hidden + (plan->P ? first * plan->H * plan->real : 0),
+                        .projected = all.projected + (plan->P ? first * plan->project_panels * line : 0)};
   }
 }
 
@@ -117,7 +132,7 @@ size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
 static void run_group(const job *j, size_t g) {
   const fl_sessions *const s = j->s;
   const fl_plan *const plan = s->plan;
-  const size_t first = j->n * g / j->groups, m = j->n * (g + 1) / j->groups - first, line = FL_PANEL * plan->real;
+  const size_t first = first_of(j, g), m = first_of(j, g + 1) - first, line = FL_PANEL * plan->real;
   const size_t *const slots = j->slots + first;
   const rows *const at = &j->each[g];
   for (size_t r = 0; r < m; r++) {

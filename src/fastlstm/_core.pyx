@@ -1150,13 +1150,20 @@ cdef class PoolCore:
 
     def run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
         """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
-        cdef size_t j, slot
+        cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
         cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(h, 0), c_row = cnp.PyArray_STRIDE(c, 0)
-        with cython.critical_section(self):
-            for j in range(cnp.PyArray_SIZE(ids)):
-                slot = self.find((<int64_t *>cnp.PyArray_DATA(ids))[j])
-                fl_sessions_get(self.states.sessions, slot, <char *>cnp.PyArray_DATA(h) + j * h_row,
-                                <char *>cnp.PyArray_DATA(c) + j * c_row)
+        if slots is NULL:
+            raise MemoryError()
+        try:
+            with cython.critical_section(self):
+                self.take(<int64_t *>cnp.PyArray_DATA(ids), n, slots)
+                for j in range(n):
+                    fl_sessions_get(self.states.sessions, slots[j], <char *>cnp.PyArray_DATA(h) + j * h_row,
+                                    <char *>cnp.PyArray_DATA(c) + j * c_row)
+                self.give(n, slots)
+        finally:
+            free(slots)
 
     def run_set(self, cnp.ndarray ids, h, c):
         """States in: h [n, L, R], c [n, L, H], contiguous, or None for zeros. With an error nothing changes."""

@@ -177,7 +177,7 @@ class StreamPool(_core.PoolCore):
         h_shape, c_shape = self._state
         found = _snapshots.load(data, self._dtype, (-1, *h_shape), (-1, *c_shape))
         old = found.get("ids")
-        if old is None or old.dtype != np.int64 or old.shape != (len(found["h"]),):
+        if old is None or old.dtype != np.int64 or old.shape != (len(found["h"]),) or len(set(old.tolist())) < len(old):
             raise ValueError("this is a snapshot, but not of a StreamPool")
         made: list[int] = []
         try:

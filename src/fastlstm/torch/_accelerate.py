@@ -57,15 +57,17 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None) -> Acceler
     Examples
     --------
     >>> import torch, fastlstm.torch
-    >>> model = torch.nn.ModuleDict({"rnn": torch.nn.LSTM(8, 16), "half": torch.nn.LSTM(8, 16).half()})
+    >>> model = torch.nn.ModuleDict({"rnn": torch.nn.LSTM(8, 16), "small": torch.nn.LSTM(8, 16).half()})
     >>> fastlstm.torch.accelerate(model)
-    Accelerated(swapped=['rnn'], left={'half': 'parameters have dtype torch.float16'})
+    Accelerated(swapped=['rnn'], left={'small': 'parameters have dtype torch.float16'})
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
     number = None if threads is None else _checks.thread_count(threads)
     done = Accelerated([], {})
     for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule) and module.original_name in ("LSTM", "LSTMCell"):
+            done.left[name] = "it is scripted"
         if type(module) in _TORCHS or not isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
             continue
         why = _ineligible(module)

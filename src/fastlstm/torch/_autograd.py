@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -49,8 +51,8 @@ def _differentiable(
     """Compute the gradients by torch's own operations, which have gradients of their own (create_graph=True)."""
     if call.dropout > 0 or call.lengths is not None or call.resets is not None:
         raise NotImplementedError(
-            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, lengths= and "
-            "resets=; fastlstm.torch.restore(model) brings torch's own LSTM back"
+            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, packed input, "
+            "lengths= and resets=; fastlstm.torch.restore(model) brings torch's own LSTM back"
         )
     s = call.sizes
     x, h_0, c_0, *parameters = tensors
@@ -59,8 +61,7 @@ def _differentiable(
     states = s.num_layers * s.directions
     h = x.new_zeros((states, rows, s.proj_size or s.hidden_size)) if h_0 is None else h_0
     c = x.new_zeros((states, rows, s.hidden_size)) if c_0 is None else c_0
-    # oneDNN's LSTM has no second derivative
-    with torch.enable_grad(), torch.backends.mkldnn.flags(enabled=False):
+    with torch.enable_grad(), _without_onednn():
         results = torch._VF.lstm(
             x,
             (h, c),
@@ -80,3 +81,14 @@ def _differentiable(
             )
         )
     return [next(made) if want else None for want in wanted]
+
+
+@contextmanager
+def _without_onednn() -> Iterator[None]:
+    """Keep torch off oneDNN's LSTM, which has no second derivative; torch's own way to say so warns of GPUs."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)

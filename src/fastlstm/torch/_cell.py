@@ -11,7 +11,7 @@ from .. import _core
 from . import _fit
 from ._autograd import Run
 from ._packed import Packed, Sizes
-from ._run import Call
+from ._run import Call, contiguous
 
 States = tuple[Tensor, Tensor]
 
@@ -119,16 +119,17 @@ class LSTMCell(torch.nn.LSTMCell):
                 return "torch refuses this hx"
         if _fit.wants_gradient(input, h, c, *weights):
             call = Call(plan, packed.sizes, False, None, None, None, 0.0, 0)
-            lift = (1, rows, -1)
-            state = (None, None) if h is None or c is None else (h.reshape(lift), c.reshape(lift))
-            _, h_n, c_n = Run.apply(call, input.reshape(lift), *state, *weights)
+            states = (1, rows, packed.sizes.hidden_size)
+            state = (None, None) if h is None or c is None else (h.reshape(states), c.reshape(states))
+            _, h_n, c_n = Run.apply(call, input.reshape(1, rows, packed.sizes.input_size), *state, *weights)
             return h_n.reshape(made), c_n.reshape(made)
         h_n, c_n = input.new_empty(made), input.new_empty(made)
+        x, h, c = input.contiguous(), contiguous(h), contiguous(c)  # held until C has read them
         plan.run_cell_at(
             rows,
-            input.contiguous().data_ptr(),
-            0 if h is None else h.contiguous().data_ptr(),
-            0 if c is None else c.contiguous().data_ptr(),
+            x.data_ptr(),
+            0 if h is None else h.data_ptr(),
+            0 if c is None else c.data_ptr(),
             h_n.data_ptr(),
             c_n.data_ptr(),
         )

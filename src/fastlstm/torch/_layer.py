@@ -227,7 +227,9 @@ def _state(hx: States, sizes: Sizes, B: int, batched: bool, dtype: torch.dtype) 
         if isinstance(h_0, Tensor) and isinstance(c_0, Tensor) and h_0.is_cpu and c_0.is_cpu:
             raise ValueError(f"LSTM: {why}. Convert it: hx = tuple(state.to({dtype}) for state in hx)")
         return why
-    if not batched and h_0.dim() == 2 and c_0.dim() == 2:
+    if not batched:
+        if h_0.dim() != 2 or c_0.dim() != 2:
+            return "torch refuses this hx"
         h_0, c_0 = h_0.unsqueeze(1), c_0.unsqueeze(1)
     states = sizes.num_layers * sizes.directions
     if h_0.shape != (states, B, sizes.proj_size or sizes.hidden_size) or c_0.shape != (states, B, sizes.hidden_size):
