@@ -1,0 +1,215 @@
+/* Sessions by themselves, as a service that embeds them sees them: fastlstm.h and nothing else.
+ *
+ * Random companies of sessions, on every instruction set and number of threads, against a stream for each: the same
+ * bits. Workspaces are exactly as long as was said, for the most rows that will come, so that a sanitizer sees the first
+ * byte past their end. The last line has a hash of all outputs: it must be the same on every machine.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "fastlstm.h"
+
+#define CHECK(what)                                                 \
+  do {                                                              \
+    if (!(what)) {                                                  \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
+      exit(1);                                                      \
+    }                                                               \
+  } while (0)
+
+enum { MOST = 70, STEPS = 40, MOST_THREADS = 5, PARTS = 6 };
+
+static uint64_t state = 1;
+
+static unsigned next(unsigned below) {
+  state = state * 6364136223846793005u + 1442695040888963407u;
+  return (unsigned)(state >> 33) % below;
+}
+
+static void *allocated(size_t bytes) {
+  void *const made = malloc(bytes ? bytes : 1);
+  CHECK(made);
+  return made;
+}
+
+/* exactly `bytes` long; the caller frees *raw */
+static void *aligned(size_t bytes, void **raw) {
+  CHECK(bytes < SIZE_MAX - 64);
+  *raw = allocated(bytes + 63);
+  char *const at = (char *)(((uintptr_t)*raw + 63) & ~(uintptr_t)63);
+  return memset(at, 0x88, bytes);
+}
+
+static void *numbers(size_t n, fl_dtype dtype) {
+  void *const made = allocated(n * dtype / 8);
+  for (size_t k = 0; k < n; k++) {
+    const double value = (double)next(1 << 20) / (1 << 20) - 0.5; /* exact as a float */
+    if (dtype == FL_FLOAT32)
+      ((float *)made)[k] = (float)value;
+    else
+      ((double *)made)[k] = value;
+  }
+  return made;
+}
+
+static uint64_t hash = 14695981039346656037u;
+
+static void remember(const void *data, size_t bytes) {
+  for (size_t k = 0; k < bytes; k++) hash = (hash ^ ((const unsigned char *)data)[k]) * 1099511628211u;
+}
+
+typedef struct {
+  fl_config config;
+  size_t real, R, in, out, h, c; /* bytes of a real; R; bytes of a row, an output, a session's h and c */
+  fl_plan *plan;
+  fl_stream *streams[MOST];
+  void *memory[MOST];
+} world;
+
+static void *weight(size_t n, const world *w, void **parts, size_t *used) {
+  return parts[(*used)++] = numbers(n, w->config.dtype);
+}
+
+static void begin(world *w, const char *isa) {
+  const fl_config *const f = &w->config;
+  const size_t H = f->hidden_size, P = f->proj_size, L = f->num_layers;
+  fl_weights weights[4];
+  void *parts[4 * PARTS];
+  size_t used = 0;
+  w->real = f->dtype / 8;
+  w->R = P ? P : H;
+  w->in = f->input_size * w->real;
+  w->out = w->R * w->real;
+  w->h = L * w->out;
+  w->c = L * H * w->real;
+  CHECK(L <= sizeof weights / sizeof weights[0]);
+  for (size_t l = 0; l < L; l++)
+    weights[l] = (fl_weights){weight(4 * H * (l ? w->R : f->input_size), w, parts, &used),
+                              weight(4 * H * w->R, w, parts, &used),
+                              weight(4 * H, w, parts, &used),
+                              weight(4 * H, w, parts, &used),
+                              P ? weight(P * H, w, parts, &used) : NULL,
+                              NULL};
+  CHECK(fl_plan_create(&w->plan, f, weights, isa) == FL_OK);
+  while (used) free(parts[--used]);
+  for (size_t k = 0; k < MOST; k++) {
+    w->streams[k] = fl_stream_init(w->plan, 1, aligned(fl_stream_size(w->plan, 1), &w->memory[k]));
+    CHECK(w->streams[k]);
+  }
+}
+
+static void end(world *w) {
+  for (size_t k = 0; k < MOST; k++) free(w->memory[k]);
+  fl_plan_destroy(w->plan);
+}
+
+static void expect_states(const world *w, const fl_sessions *s, size_t n) {
+  char *const a = allocated(2 * (w->h + w->c)), *const b = a + w->h + w->c;
+  for (size_t k = 0; k < n; k++) {
+    fl_sessions_get(s, k, a, a + w->h);
+    fl_stream_get(w->streams[k], b, b + w->h);
+    CHECK(!memcmp(a, b, w->h + w->c));
+  }
+  free(a);
+}
+
+/* the first `count` sessions, in companies of up to all of them, each company drawn anew */
+static void run(world *w, size_t count, size_t threads) {
+  void *raw, *raw_more, *raw_workspace;
+  fl_pool *pool;
+  CHECK(fl_pool_create(&pool, threads) == FL_OK);
+  fl_sessions *s = fl_sessions_init(w->plan, count, aligned(fl_sessions_size(w->plan, count), &raw));
+  void *const workspace = aligned(fl_sessions_workspace(w->plan, count, threads), &raw_workspace);
+  CHECK(s);
+  for (size_t k = 0; k < count; k++) fl_stream_set(w->streams[k], NULL, NULL);
+  char *const y = allocated(count * w->out), *const alone = allocated(w->out);
+  size_t slots[MOST];
+  for (size_t k = 0; k < count; k++) slots[k] = k;
+  for (size_t t = 0; t < STEPS; t++) {
+    const size_t n = next((unsigned)count + 1);
+    for (size_t k = 0; k < n; k++) { /* n of them, in any order */
+      const size_t other = k + next((unsigned)(count - k)), kept = slots[k];
+      slots[k] = slots[other];
+      slots[other] = kept;
+    }
+    char *const x = numbers(count * w->config.input_size, w->config.dtype);
+    const ptrdiff_t row = t % 3 ? (ptrdiff_t)w->in : 0; /* at times the same input for all */
+    fl_sessions_step(s, n, slots, x, row, y, t % 4 ? pool : NULL, workspace);
+    for (size_t k = 0; k < n; k++) {
+      fl_stream_step(w->streams[slots[k]], x + (ptrdiff_t)k * row, alone);
+      CHECK(!memcmp(alone, y + k * w->out, w->out));
+    }
+    remember(y, n * w->out);
+    free(x);
+    if (t % 8 == 5) { /* one starts again, with the h or the c of another */
+      const size_t k = next((unsigned)count);
+      char *const h = allocated(w->h + w->c);
+      fl_sessions_get(s, next((unsigned)count), h, h + w->h);
+      fl_sessions_set(s, k, t % 16 == 5 ? h : NULL, t % 16 == 5 ? NULL : h + w->h);
+      fl_stream_set(w->streams[k], t % 16 == 5 ? h : NULL, t % 16 == 5 ? NULL : h + w->h);
+      free(h);
+    }
+  }
+  expect_states(w, s, count);
+  fl_sessions *const more =
+      fl_sessions_init(w->plan, count + 3, aligned(fl_sessions_size(w->plan, count + 3), &raw_more));
+  CHECK(more);
+  fl_sessions_move(more, s);
+  memset(raw, 0x77, fl_sessions_size(w->plan, count));
+  expect_states(w, more, count);
+  free(raw);
+  free(raw_more);
+  free(raw_workspace);
+  free(y);
+  free(alone);
+  fl_pool_destroy(pool);
+}
+
+/* sizes without a plan's arithmetic */
+static void measures(const world *w) {
+  for (size_t threads = 1; threads < 10; threads++)
+    for (size_t n = 0; n < 100; n++)
+      CHECK(fl_sessions_workspace(w->plan, n, threads) <= fl_sessions_workspace(w->plan, n + 1, threads));
+  CHECK(fl_sessions_workspace(w->plan, SIZE_MAX / 2, 1) == SIZE_MAX);
+  CHECK(fl_sessions_size(w->plan, SIZE_MAX / 2) == SIZE_MAX);
+}
+
+static void refusals(void) {
+  const float one[4] = {0};
+  const fl_weights weights[2] = {{.weight_ih = one, .weight_hh = one}, {.weight_ih = one, .weight_hh = one}};
+  const fl_config config = {.dtype = FL_FLOAT32, .input_size = 1, .hidden_size = 1, .num_layers = 1, .directions = 2};
+  fl_plan *plan;
+  void *raw;
+  CHECK(fl_plan_create(&plan, &config, weights, NULL) == FL_OK);
+  CHECK(!fl_sessions_init(plan, 3, aligned(fl_sessions_size(plan, 3), &raw)));
+  free(raw);
+  fl_plan_destroy(plan);
+}
+
+int main(void) {
+  static const fl_config kinds[] = {
+      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},
+      {FL_FLOAT32, 3, 33, 20, 2, 1, NULL},
+      {FL_FLOAT64, 7, 17, 0, 3, 1, NULL},
+  };
+  static const size_t counts[] = {1, 8, 16, 32, MOST};
+  uint64_t first = 0;
+  refusals();
+  for (size_t i = 0; fl_isa_name(i); i++) {
+    hash = 14695981039346656037u;
+    state = 1;
+    for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
+      world w = {.config = kinds[k]};
+      begin(&w, fl_isa_name(i));
+      measures(&w);
+      for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++)
+        for (size_t threads = 1; threads <= MOST_THREADS; threads += 2) run(&w, counts[n], threads);
+      end(&w);
+    }
+    if (!i) first = hash;
+    CHECK(hash == first); /* the instruction sets agree */
+  }
+  printf("fastlstm sessions: hash %016llx\n", (unsigned long long)hash);
+  return 0;
+}

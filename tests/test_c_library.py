@@ -1,0 +1,288 @@
+"""The installed C library: what is in it, and programs in C and C++ built on it, which must give Python's bits."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import Array
+from support import assert_same_bits
+
+import fastlstm
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "examples"))
+
+from embed import write_weights  # noqa: E402  the path comes first
+from textgen import fetch  # noqa: E402
+
+SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+TOOLS = {name: shutil.which(name, path=SEARCHED) for name in ("cmake", "ninja", "pkg-config", "nm")}
+COMPILERS = {
+    language: shutil.which(os.environ.get(variable, name))
+    for language, variable, name in (("c", "CC", "cc"), ("c++", "CXX", "c++"))
+}
+WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Werror"]
+# the sanitizers' run-time library is for the process that it was preloaded into, not for compilers and what they make
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}
+
+pytestmark = [
+    pytest.mark.skipif(os.name == "nt", reason="builds with a Unix compiler's options"),
+    pytest.mark.skipif(not TOOLS["cmake"], reason="pip install cmake ninja"),
+    pytest.mark.skipif(not all(COMPILERS.values()), reason="needs a C and a C++ compiler"),
+]
+
+
+def run(*command: Any, fails: bool = False, **more: str) -> str:
+    """Run a command and return what it says; it has to succeed, or with `fails` to end with status 1."""
+    done = subprocess.run(
+        [str(part) for part in command],
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT | more,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == int(fails), f"exit status {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stderr if fails else done.stdout
+
+
+def cmake(source: Path, build: Path, *options: str) -> None:
+    """Configure and build."""
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={TOOLS['ninja']}"] if TOOLS["ninja"] else []
+    compilers = [f"-DCMAKE_C_COMPILER={COMPILERS['c']}", f"-DCMAKE_CXX_COMPILER={COMPILERS['c++']}"]
+    run(TOOLS["cmake"], "-S", source, "-B", build, *generator, *compilers, *options)
+    run(TOOLS["cmake"], "--build", build)
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Install the library, and move it: nothing in it may say where it was before."""
+    here = tmp_path_factory.mktemp("library")
+    cmake(ROOT, here / "build", "-DFASTLSTM_PYTHON=OFF", "-DCMAKE_INSTALL_LIBDIR=lib")
+    run(TOOLS["cmake"], "--install", here / "build", "--prefix", here / "first")
+    return (here / "first").rename(here / "moved")
+
+
+@pytest.fixture(scope="module", params=["cmake, static", "cmake, shared", "pkg-config, static", "pkg-config, shared"])
+def programs(request: pytest.FixtureRequest, prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Build the C and the C++ program on the installed library."""
+    tool, kind = request.param.split(", ")
+    source, build = ROOT / "examples" / "embed", tmp_path_factory.mktemp("embed")
+    if tool == "cmake":
+        flags = " ".join(WARNINGS)
+        found = [f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEMBED_SHARED={'ON' if kind == 'shared' else 'OFF'}"]
+        cmake(source, build, *found, f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}")
+        return [build / "embed", build / "embed_cpp"]
+    flags = package(prefix, "--cflags", "--libs", *(["--static"] if kind == "static" else [])).split()
+    if kind == "static":
+        flags = [str(prefix / "lib" / "libfastlstm.a") if flag == "-lfastlstm" else flag for flag in flags]
+    else:
+        flags.append(f"-Wl,-rpath,{prefix / 'lib'}")
+    made = []
+    for language, standard, file in (("c", "c11", "embed.c"), ("c++", "c++17", "embed.cpp")):
+        made.append(build / file.replace(".", "_"))
+        run(COMPILERS[language], f"-std={standard}", *WARNINGS, source / file, "-o", made[-1], *flags)
+    return made
+
+
+def package(prefix: Path, *options: str) -> str:
+    """Ask pkg-config about the installed library."""
+    if not TOOLS["pkg-config"]:
+        pytest.skip("needs pkg-config")
+    return run(TOOLS["pkg-config"], *options, "fastlstm", PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig")).strip()
+
+
+# ---- the same bits
+
+
+def expected_output(lstm: fastlstm.LSTM, x: Array) -> bytes:
+    """Compute here what the programs write."""
+    output, states = lstm(x)
+    parts = [output, *states]
+    if not lstm.bidirectional:
+        stream, pool = lstm.stream(), lstm.pool(20)
+        parts += [stream.step(row) for row in x]
+        ids: list[int] = []
+        for t in range(len(x)):
+            if len(ids) < 20:
+                ids.append(pool.open())
+            parts.append(pool.step(ids, x[t::-1][: len(ids)]))
+    return b"".join(part.tobytes() for part in parts)
+
+
+def assert_programs_agree(programs: list[Path], lstm: fastlstm.LSTM, x: Array, here: Path) -> None:
+    """Run the programs on one layer and one sequence, with one thread and with two."""
+    weights, source = here / "weights.bin", here / "input.bin"
+    write_weights.write(lstm, weights)
+    x.tofile(source)
+    expected = expected_output(lstm, x)
+    for program in programs:
+        for threads in (1, 2):
+            target = here / "output.bin"
+            said = run(program, weights, source, target, threads)
+            assert said.startswith(f"fastlstm {fastlstm.__version__} on {lstm.isa}: {len(x)} steps, "), said
+            got = target.read_bytes()
+            assert len(got) == len(expected)
+            assert_same_bits(np.frombuffer(got, x.dtype), np.frombuffer(expected, x.dtype), program.name)
+            target.unlink()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"num_layers": 2, "proj_size": 9},
+        {"bidirectional": True, "num_layers": 2, "bias": False},
+        {"dtype": "float64", "num_layers": 3},
+    ],
+    ids=repr,
+)
+def test_programs_give_the_bits_of_python(programs: list[Path], options: dict[str, Any], tmp_path: Path) -> None:
+    lstm = fastlstm.LSTM(7, 33, seed=3, **options)
+    for T in (0, 1, 60):
+        x = np.random.default_rng(T).standard_normal((T, 7)).astype(lstm.dtype)
+        assert_programs_agree(programs, lstm, x, tmp_path)
+
+
+def test_programs_run_a_published_model(programs: list[Path], tmp_path: Path) -> None:
+    pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    try:
+        archive = fetch.fetch()
+    except fetch.FetchError as error:
+        pytest.skip(str(error))
+    model = tmp_path / "weights.hdf5"
+    model.write_bytes(fetch.read_member(archive, fetch.WEIGHTS_MEMBER))
+    x = np.random.default_rng(0).standard_normal((40, 100)).astype(np.float32)
+    for name in ("rnn_1", "rnn_2"):
+        lstm = fastlstm.load(model, name)
+        assert_programs_agree(programs, lstm, x[:, : lstm.input_size], tmp_path)
+        x = lstm(x)[0]
+
+
+def test_the_command_line_writes_what_a_model_file_holds(tmp_path: Path) -> None:
+    lstm = fastlstm.LSTM(4, 6, num_layers=2, seed=0)
+    np.savez(tmp_path / "model.npz", **{f"encoder.{name}": array for name, array in lstm.state_dict().items()})
+    script = Path(write_weights.__file__)
+    run(sys.executable, script, tmp_path / "model.npz", tmp_path / "a.bin", "--prefix", "encoder")
+    write_weights.write(lstm, tmp_path / "b.bin")
+    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
+    assert "write_weights: " in run(sys.executable, script, tmp_path / "none", tmp_path / "a.bin", fails=True)
+
+
+def test_weights_of_another_form_are_not_written(tmp_path: Path) -> None:
+    lstm = fastlstm.LSTM(4, 6, form=fastlstm.Form(gate="hard_sigmoid"))
+    with pytest.raises(ValueError, match="this file has no room for a form"):
+        write_weights.write(lstm, tmp_path / "weights.bin")
+    assert not (tmp_path / "weights.bin").exists()
+
+
+def test_programs_refuse_bad_files(programs: list[Path], tmp_path: Path) -> None:
+    weights, source, target = tmp_path / "weights.bin", tmp_path / "input.bin", tmp_path / "output.bin"
+    write_weights.write(fastlstm.LSTM(4, 6, seed=0), weights)
+    good = weights.read_bytes()
+    np.zeros((3, 4), np.float32).tofile(source)
+
+    def with_size(k: int, value: int) -> bytes:
+        at = 8 + 8 * k
+        return good[:at] + np.uint64(value).tobytes() + good[at + 8 :]
+
+    bad = {
+        b"": "is not a file of write_weights.py",
+        b"x" * len(good): "is not a file of write_weights.py",
+        good[:-1]: "ends too early",
+        good + b"x": "goes on after its end",
+        with_size(2, 2**40): "has a size that cannot be",
+        with_size(2, 7): "ends too early",
+        with_size(1, 0): "",
+        with_size(0, 16): "",
+        with_size(5, 0): "",
+        with_size(3, 6): "",
+    }
+    for program in programs:
+        for data, message in bad.items():
+            weights.write_bytes(data)
+            said = run(program, weights, source, target, fails=True)
+            assert said.startswith("embed: "), said
+            assert message in said
+        weights.write_bytes(good)
+        assert "cannot be opened" in run(program, tmp_path / "none", source, target, fails=True)
+        source.write_bytes(b"x" * 17)
+        assert "is not a whole number of inputs" in run(program, weights, source, target, fails=True)
+        np.zeros((3, 4), np.float32).tofile(source)
+        assert "threads" in run(program, weights, source, target, 99999, fails=True)
+        assert "usage" in run(program, fails=True)
+
+
+# ---- what is installed
+
+
+def declared() -> set[str]:
+    """Functions that the header declares."""
+    header = (ROOT / "csrc" / "fastlstm.h").read_text(encoding="utf-8")
+    return set(re.findall(r"^FL_API [^;(]*?\b(fl_\w+)\(", header, re.MULTILINE))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at an ELF library")
+def test_the_library_shows_what_the_header_declares_and_nothing_else(prefix: Path) -> None:
+    if not TOOLS["nm"]:
+        pytest.skip("needs nm, of the binutils")
+    lines = run(TOOLS["nm"], "-D", "--defined-only", "--with-symbol-versions", prefix / "lib" / "libfastlstm.so")
+    shown = dict(line.split()[-1].split("@@") for line in lines.splitlines() if "@@" in line)
+    nodes = {line.split()[-1] for line in lines.splitlines() if "@@" not in line}
+    assert set(shown) == declared()
+    assert len(shown) > 30
+    assert all(re.fullmatch(r"FASTLSTM_\d+\.\d+", version) for version in shown.values()), shown
+    assert nodes <= set(shown.values()), "something has no version"
+
+
+def test_everything_that_the_header_declares_is_described() -> None:
+    header = (ROOT / "csrc" / "fastlstm.h").read_text(encoding="utf-8")
+    groups = [group for group in re.split(r"\n\s*\n", header) if re.search(r"^FL_API", group, re.MULTILINE)]
+    assert len(groups) > 20
+    assert [group for group in groups if "/*" not in group] == []
+
+
+@pytest.mark.parametrize(("language", "standard"), [("c", "c11"), ("c", "c17"), ("c++", "c++17"), ("c++", "c++20")])
+def test_the_header_stands_alone(prefix: Path, tmp_path: Path, language: str, standard: str) -> None:
+    source = tmp_path / "alone.x"
+    source.write_text("#include <fastlstm.h>\n#include <fastlstm.h>\nint main(void) { return fl_version() == 0; }\n")
+    strict = [*WARNINGS, "-Wshadow", "-Wconversion", *(["-Wstrict-prototypes"] if language == "c" else [])]
+    options = [f"-std={standard}", f"-I{prefix / 'include'}", "-fsyntax-only"]
+    run(COMPILERS[language], "-x", language, *options, *strict, source)
+
+
+def test_what_is_installed(prefix: Path) -> None:
+    files = {path.relative_to(prefix).as_posix() for path in prefix.rglob("*") if not path.is_dir()}
+    text = {"include/fastlstm.h", "lib/pkgconfig/fastlstm.pc", "lib/cmake/fastlstm/fastlstmConfig.cmake"}
+    assert text <= files
+    assert "lib/libfastlstm.a" in files
+    assert all(re.match(r"(include/fastlstm\.h|lib/(libfastlstm|pkgconfig/|cmake/fastlstm/))", name) for name in files)
+    assert (prefix / "include" / "fastlstm.h").read_bytes() == (ROOT / "csrc" / "fastlstm.h").read_bytes()
+    for name in files:
+        if name.endswith((".cmake", ".pc")):
+            said = (prefix / name).read_text(encoding="utf-8")
+            assert str(prefix.parent) not in said, f"{name} says where it was"
+            assert str(ROOT) not in said, f"{name} says where it was built"
+
+
+def test_pkg_config_says_which_version(prefix: Path) -> None:
+    assert package(prefix, "--modversion") == fastlstm.__version__
+
+
+@pytest.mark.parametrize(
+    ("wanted", "fits"), [("0.1", True), (fastlstm.__version__, True), ("0.2", False), ("1", False)]
+)
+def test_cmake_finds_the_versions_that_fit(prefix: Path, tmp_path: Path, wanted: str, fits: bool) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(
+        f"cmake_minimum_required(VERSION 3.20)\nproject(wants LANGUAGES C)\nfind_package(fastlstm {wanted} REQUIRED)\n"
+    )
+    said = run(
+        TOOLS["cmake"], "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", fails=not fits
+    )
+    assert fits or "fastlstm" in said
