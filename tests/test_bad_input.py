@@ -111,6 +111,7 @@ def test_sizes_beyond_memory_are_refused(kind: Callable[..., Any], sizes: tuple[
         kind(*sizes)
 
 
+@pytest.mark.unsanitized
 def test_too_many_layers_are_refused_before_memory_is_full() -> None:
     script = """
 import resource

@@ -33,6 +33,7 @@ def installed() -> list[Path]:
 # What is installed
 
 
+@pytest.mark.unsanitized
 @editable
 def test_installed_size_is_below_2_mb() -> None:
     files = [Path(str(file.locate())) for file in DISTRIBUTION.files or []]
@@ -130,6 +131,7 @@ def test_tools_that_judge_the_source_are_pinned() -> None:
     assert [requirement for requirement in groups["check"] if "==" not in requirement] == []
 
 
+@pytest.mark.unsanitized
 @source_tree
 def test_c_core_builds_alone_and_passes_its_own_test(tmp_path: Path) -> None:
     """As a service embeds it: CMake and a C compiler, no Python; a warning is an error."""

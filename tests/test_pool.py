@@ -298,6 +298,7 @@ def test_growing_keeps_ids_and_states() -> None:
     assert_same_bits(pool.step(ids, x), other.step([others[k] for k in (0, 1, 3, 4)], x))
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("capacity", [2**32 - 1, 2**32, 2**63, 2**80])
 def test_growing_beyond_memory_changes_nothing(capacity: int) -> None:
     pool, _ = opened(fastlstm.LSTM(I, 2**16, proj_size=8, seed=0), 1)
@@ -666,6 +667,7 @@ def test_steps_of_several_threads_on_one_session_are_each_whole() -> None:
 # ---- memory
 
 
+@pytest.mark.unsanitized
 def test_memory_stays_flat_over_many_steps() -> None:
     script = f"""
 import numpy as np, fastlstm

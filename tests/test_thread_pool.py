@@ -125,6 +125,7 @@ def test_no_thread_starts_unless_asked() -> None:
     assert one.threads == 1
 
 
+@pytest.mark.unsanitized
 @counts_threads
 def test_a_pool_that_cannot_start_its_threads_leaves_none() -> None:
     # a limit on address space refuses some of the stacks, and so some of the threads
@@ -260,11 +261,13 @@ made = make(pool)
 """
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_before_use() -> None:
     run_python(FORK + "child(lambda: check(made))\nassert check(made)")
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_between_uses() -> None:
     run_python(
@@ -281,6 +284,7 @@ assert check(made)
     )
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_while_another_thread_is_inside() -> None:
     run_python(

@@ -321,11 +321,13 @@ def child(work):
 """
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_before_use() -> None:
     run_python(FORK + "made = layers(2)\nchild(lambda: check(made))\nassert check(made)")
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_after_use() -> None:
     run_python(
@@ -344,6 +346,7 @@ assert check(made)
     )
 
 
+@pytest.mark.fork
 @needs_fork
 def test_a_fork_during_use() -> None:
     run_python(
@@ -396,6 +399,7 @@ assert rest()
 # Memory
 
 
+@pytest.mark.unsanitized
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/statm")
 def test_memory_does_not_grow_with_the_number_of_calls() -> None:
     script = """
@@ -476,6 +480,7 @@ void *realloc(void *p, size_t n) { __sync_fetch_and_add(&count, 1); return __lib
 """
 
 
+@pytest.mark.unsanitized
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counts calls of glibc's malloc")
 def test_a_step_never_calls_malloc(tmp_path: Path) -> None:
     compiler = shutil.which("cc")

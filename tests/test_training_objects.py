@@ -553,6 +553,7 @@ def now(name):
 """
 
 
+@pytest.mark.unsanitized
 @needs_proc
 def test_states_kept_every_few_steps_bound_the_peak_of_memory() -> None:
     script = f"""{MEASURE}
@@ -573,6 +574,7 @@ assert now("VmHWM") - before >= dense > 8 * sparse, (dense, sparse)
     run_python(script)
 
 
+@pytest.mark.unsanitized
 @needs_proc
 @KEPT
 def test_memory_stays_flat_over_a_thousand_steps(keep_every: int | None) -> None:

@@ -195,6 +195,7 @@ def test_lengths_that_cannot_be(length: Any, error: type[Exception]) -> None:
         layer().window(length)
 
 
+@pytest.mark.unsanitized
 @pytest.mark.parametrize("length", [2**40, 2**60, 2**63, 2**80])
 def test_a_window_that_does_not_fit_in_memory(length: int) -> None:
     with pytest.raises((MemoryError, OverflowError)):
@@ -263,6 +264,7 @@ def test_a_second_thread_is_refused_and_changes_nothing() -> None:
         assert_same_bits(pushing.result()[t], lstm(x[max(0, t - 59) : t + 1])[0][-1])
 
 
+@pytest.mark.unsanitized
 def test_memory_stays_flat_over_many_pushes() -> None:
     script = f"""
 import numpy as np, fastlstm
