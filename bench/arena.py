@@ -162,11 +162,31 @@ class Arena:
         dict of str to Result
             A round for each call.
         """
+        return self._watch(entries, "single", seconds / ENOUGH)
+
+    def idle(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
+        """Check every entry's answer, then see what it costs when it has been called and has nothing more to do.
+
+        Parameters
+        ----------
+        entries : mapping of str to Entry
+            Under the names that the results shall have. What is in one process is there all the time.
+        seconds : float
+            How long each is left alone, several times.
+
+        Returns
+        -------
+        dict of str to Result
+            A round for each time: seconds of CPU time.
+        """
+        return self._watch(entries, "idle", seconds)
+
+    def _watch(self, entries: Mapping[str, Entry], command: str, seconds: float) -> dict[str, Result]:
         results = self.prepare(entries)
         ready = [label for label, result in results.items() if result.error is None]
-        for _, label in product(range(ENOUGH), ready):
+        for _, label in product(range(min(self._rounds, ENOUGH)), ready):
             name, work = entries[label]
-            results[label].rounds += self._worker(name, work).ask("single", work, seconds / ENOUGH)
+            results[label].rounds += self._worker(name, work).ask(command, work, seconds)
         return results
 
     def close(self) -> None:

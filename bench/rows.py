@@ -2,6 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from bench.arena import LIMITS, Entry, Result
 from bench.contenders.limits_ import FLOPS, footprint
 from bench.report import Cell, Row
@@ -139,6 +141,24 @@ def micro(result: Result) -> Cell:
         Microseconds per call.
     """
     return None if result.seconds is None else result.seconds * 1e6
+
+
+def centile(result: Result, percent: float) -> Cell:
+    """Make a cell of one of the slower calls.
+
+    Parameters
+    ----------
+    result : Result
+        With a round for each call.
+    percent : float
+        How many of the calls were faster, 0..100; 100 is for the slowest of all.
+
+    Returns
+    -------
+    float or None
+        Microseconds.
+    """
+    return float(np.percentile(result.times, percent)) * 1e6 if result.rounds else None
 
 
 def race(row: Row, results: Results, ours: str, limit: float, *, goal: float, share: float | None = None) -> Row:

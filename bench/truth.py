@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from bench.works import GRADIENTS, Array, Case, Work, make
+from bench.works import CHECKED_STEPS, GRADIENTS, LEARNING_RATE, TRAINED_STEPS, Array, Data, Work, make
 from fastlstm import reference
 from tests.cases import TOLERANCES
 
-TRAINING = {"training", "repack"}
+TRAINING = {"training", "repack", "model_training"}
 
 
 def expected(work: Work) -> Array:
@@ -20,7 +20,8 @@ def expected(work: Work) -> Array:
     Returns
     -------
     ndarray of float64
-        The output of every step, 0 beyond a row's length; for an activation its values; for training all gradients.
+        The output of every step, 0 beyond a row's length; for a window the answers of the last ones; for an activation
+        its values; for training all gradients, those of one step after those of another.
     """
     data = make(work)
     x = data.x.astype(np.float64)
@@ -28,15 +29,37 @@ def expected(work: Work) -> Array:
         return reference.sigmoid(x)
     if work.kind == "tanh":
         return np.tanh(x)
+    if work.kind == "model_training":
+        return _train(work, data)
     weights = reference.to_float64(data.weights)
     if work.kind in TRAINING:
         _, _, tape = reference.lstm_forward_train(x, None, weights, num_layers=1)
         gradients = reference.lstm_backward(tape, data.grad_output.astype(np.float64))
         named = {"input": gradients.input} | gradients.parameters
         return np.concatenate([named[name].ravel() for name in GRADIENTS])
-    lengths = data.lengths if work.kind == "lengths" else None
-    output, _ = reference.lstm_forward(x, None, weights, num_layers=1, lengths=lengths)
+    if work.kind.startswith("window"):
+        windows = np.concatenate([x[k : k + work.case.T] for k in range(CHECKED_STEPS)], axis=1)
+        output, _ = reference.lstm_forward(windows, None, weights, num_layers=work.case.num_layers)
+        last: Array = output[-1]
+        return last
+    lengths = data.lengths if work.kind == "lengths" or work.case.ragged else None
+    output, _ = reference.lstm_forward(x, None, weights, num_layers=work.case.num_layers, lengths=lengths)
     return output
+
+
+def _train(work: Work, data: Data) -> Array:
+    """Take the steps of an optimizer."""
+    weights = reference.to_float64(data.weights)
+    x, target = data.x.astype(np.float64), data.grad_output.astype(np.float64)
+    taken = []
+    for _ in range(TRAINED_STEPS):
+        output, _, tape = reference.lstm_forward_train(
+            x, None, weights, num_layers=work.case.num_layers, lengths=data.lengths
+        )
+        gradients = reference.lstm_backward(tape, 2 * (output - target)).parameters
+        weights = {name: array - LEARNING_RATE * gradients[name] for name, array in weights.items()}
+        taken += [gradients[name].ravel() for name in weights]
+    return np.concatenate(taken)
 
 
 def complaint(work: Work, answer: Array, right: Array) -> str | None:
@@ -59,7 +82,7 @@ def complaint(work: Work, answer: Array, right: Array) -> str | None:
     if answer.dtype != np.float32 or answer.shape != right.shape:
         return f"{work}: wrong answer: {answer.dtype} {answer.shape}, expected float32 {right.shape}"
     if work.kind in TRAINING:
-        unit = _units(work.case, right)
+        unit = _units(work, right)
         answer, right = answer / unit, right / unit
     allowed = TOLERANCES[_tolerance(work.kind)].float32
     error = float((np.abs(answer - right) / (1 + np.abs(right))).max())
@@ -74,10 +97,14 @@ def _tolerance(kind: str) -> str:
     return "sigmoid" if kind in {"sigmoid", "tanh"} else "forward, wide"
 
 
-def _units(case: Case, right: Array) -> Array:
+def _units(work: Work, right: Array) -> Array:
     """Measure a parameter's gradients in units of the largest: as sums over steps and rows they round like that."""
-    shapes = {"input": (case.T, case.B, case.I)} | case.weight_shapes()
-    sizes = [int(np.prod(shapes[name])) for name in GRADIENTS]
+    shapes = work.case.weight_shapes()
+    if work.kind == "model_training":
+        names = list(shapes) * TRAINED_STEPS
+    else:
+        shapes, names = shapes | {"input": (work.case.T, work.case.B, work.case.I)}, list(GRADIENTS)
+    sizes = [int(np.prod(shapes[name])) for name in names]
     parts = np.split(right, np.cumsum(sizes)[:-1])
-    units = [1.0, *(max(1.0, float(np.abs(part).max())) for part in parts[1:])]
+    units = [1.0 if n == "input" else max(1.0, float(np.abs(p).max())) for n, p in zip(names, parts, strict=True)]
     return np.repeat(units, sizes)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.contenders import Answer, Loop
+from bench.contenders import Loop, Prepared
 from bench.works import Array, Work, make
 
 
@@ -44,7 +44,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self._contender = importlib.import_module(f"bench.contenders.{name}_")
-        self._prepared: dict[Work, tuple[Loop, Answer]] = {}
+        self._prepared: dict[Work, Prepared] = {}
 
     def version(self) -> str:
         """Say what is measured.
@@ -69,7 +69,7 @@ class Worker:
         ndarray
             What must be checked before anything is timed.
         """
-        _, answer = self._prepared[work] = self._contender.prepare(work, make(work))
+        _, answer, *_ = self._prepared[work] = self._contender.prepare(work, make(work))
         result: Array = answer()
         return result
 
@@ -88,7 +88,7 @@ class Worker:
         int
             At least 1.
         """
-        loop, _ = self._prepared[work]
+        loop, *_ = self._prepared[work]
         loop(1)
         n = 1
         while (took := _timed(loop, n)) < seconds / 2:
@@ -111,7 +111,7 @@ class Worker:
         Round
             Seconds per call.
         """
-        loop, _ = self._prepared[work]
+        loop, *_ = self._prepared[work]
         # The contenders before have left the caches to themselves; our threads may be asleep.
         loop(n // 8)
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
@@ -135,13 +135,37 @@ class Worker:
         list of Round
             One for each call; whether it was disturbed is not asked, as this is what is measured.
         """
-        loop, _ = self._prepared[work]
+        loop, _, *between = self._prepared[work]
+        loop(1)
         end = time.perf_counter() + seconds
         rounds = []
         while time.perf_counter() < end:
+            for pause in between:
+                pause()
             rounds.append(Round(_timed(loop, 1), disturbed=False))
         _settle()
         return rounds
+
+    def idle(self, work: Work, seconds: float) -> list[Round]:
+        """Measure the CPU time that the process takes in the time after a call, with all that it has prepared.
+
+        Parameters
+        ----------
+        work : Work
+            A prepared one: the call.
+        seconds : float
+            How long nothing is asked of the process.
+
+        Returns
+        -------
+        list of Round
+            One, whose seconds are those of the CPUs.
+        """
+        loop, *_ = self._prepared[work]
+        loop(1)
+        before = time.process_time()
+        time.sleep(seconds)
+        return [Round(time.process_time() - before, disturbed=False)]
 
     def clear(self) -> None:
         """Forget all that was prepared, its memory and its threads."""

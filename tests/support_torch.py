@@ -1,17 +1,19 @@
 """torch.nn.LSTM on a case, forward and backward, for the tests that compare with it where it is installed."""
 
 import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import Array, Case, Data
+from cases import Array, Case, Data, assert_close
+from support import assert_same_bits
 
 
 def import_torch() -> Any:
     """Return torch, on one thread; without it the test is skipped."""
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="pip install torch")
     torch.set_num_threads(1)
     return torch
 
@@ -24,6 +26,67 @@ def torch_lstm(torch: Any, case: Case, data: Data) -> Any:
         lstm = torch.nn.LSTM(case.I, case.H, bias=case.bias, proj_size=case.P, dtype=dtype, **case.config)
     lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.state_dict.items()})
     return lstm
+
+
+def twins(torch: Any, *args: Any, cell: bool = False, seed: int = 0, **options: Any) -> tuple[Any, Any]:
+    """Return a module of torch's and one of fastlstm.torch's with equal parameters."""
+    import fastlstm.torch as fast
+
+    makes = (torch.nn.LSTMCell, fast.LSTMCell) if cell else (torch.nn.LSTM, fast.LSTM)
+    torch.manual_seed(seed)
+    theirs, ours = (make(*args, **options) for make in makes)
+    ours.load_state_dict(theirs.state_dict())
+    return theirs, ours
+
+
+def fast_lstm(torch: Any, case: Case, data: Data, **options: Any) -> Any:
+    """Return a fastlstm.torch.LSTM with the weights of the case."""
+    import fastlstm.torch as fast
+
+    dtype = getattr(torch, data.input.dtype.name)
+    lstm = fast.LSTM(case.I, case.H, bias=case.bias, proj_size=case.P, dtype=dtype, **case.config, **options)
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.state_dict.items()})
+    return lstm
+
+
+def arrays(results: Any) -> list[Array]:
+    """Return every tensor among nested results, packed ones too, as arrays in order; None is left out."""
+    return list(_arrays(results))
+
+
+def _arrays(results: Any) -> Iterator[Array]:
+    if isinstance(results, tuple | list):
+        for one in results:
+            yield from _arrays(one)
+    elif results is not None:
+        yield results.detach().numpy()
+
+
+def assert_same_values(actual: Any, expected: Any, tolerance: str = "torch") -> None:
+    """Raise AssertionError unless nested results are equal: integers exactly, floats within a tolerance."""
+    ours, theirs = arrays(actual), arrays(expected)
+    assert len(ours) == len(theirs)
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.dtype == other.dtype
+        if one.dtype.kind == "f":
+            assert_close(one, other, tolerance)
+        else:
+            assert np.array_equal(one, other)
+
+
+def assert_equal_bits(actual: Any, expected: Any) -> None:
+    """Raise AssertionError unless nested results are equal to the bit."""
+    assert_same_bits(tuple(arrays(actual)), tuple(arrays(expected)))
+
+
+def assert_refused_alike(theirs: Callable[[], Any], ours: Callable[[], Any]) -> None:
+    """Raise AssertionError unless both raise the same class, and ours with at least the words of theirs."""
+    with pytest.raises(Exception) as expected:  # noqa: PT011  whatever torch raises
+        theirs()
+    with pytest.raises(expected.type) as got:
+        ours()
+    assert got.type is expected.type
+    assert str(expected.value).splitlines()[0] in str(got.value)
 
 
 def run_torch(torch: Any, case: Case, data: Data) -> tuple[Array, Array, Array]:

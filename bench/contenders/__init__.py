@@ -7,6 +7,9 @@ Every file offers the same three names, and nothing else is asked of it:
 - ``prepare(work, data) -> (loop, answer)``: everything that may be done once is done here, outside the timer.
   ``answer()`` computes the work from its beginning and returns an array; ``loop(n)`` runs it `n` times and returns
   nothing. The loop is the contender's own, so that no wrapper is timed along with a call that takes 300 ns.
+  A third function may follow, `between()`: what is done, off the clock, before a call that is timed alone.
+
+`torch_modules` is no contender: it holds the modules that `torch_` and `accelerated_` both run.
 """
 
 from collections.abc import Callable
@@ -16,3 +19,5 @@ from numpy.typing import NDArray
 
 Loop = Callable[[int], None]
 Answer = Callable[[], NDArray[np.float32]]
+Between = Callable[[], None]
+Prepared = tuple[Loop, Answer] | tuple[Loop, Answer, Between]

@@ -5,7 +5,7 @@ from itertools import repeat
 import numpy as np
 
 import fastlstm
-from bench.contenders import Answer, Loop
+from bench.contenders import Answer, Loop, Prepared, fastlstm_live
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "fastlstm"
@@ -22,7 +22,7 @@ def version() -> str:
     return f"{fastlstm.__version__} ({fastlstm.isa()})"
 
 
-def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
+def prepare(work: Work, data: Data) -> Prepared:
     """Prepare a work.
 
     Parameters
@@ -34,11 +34,15 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 
     Returns
     -------
-    (loop, answer)
+    (loop, answer) or (loop, answer, between)
         As `bench.contenders` describes.
     """
     if work.kind in {"sigmoid", "tanh"}:
         return _activation(work, data)
+    if work.kind.startswith(("sessions", "window")):
+        return fastlstm_live.prepare(work, data, _lstm(work, data))
+    if work.kind == "step_call":
+        return _call(work, data)
     if work.kind == "step_cell":
         return _cell(work, data)
     if work.kind.startswith("step"):
@@ -49,7 +53,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 
 def _lstm(work: Work, data: Data) -> fastlstm.LSTM:
-    lstm = fastlstm.LSTM(work.case.I, work.case.H, threads=work.threads)
+    lstm = fastlstm.LSTM(work.case.I, work.case.H, work.case.num_layers, threads=work.threads)
     lstm.load_state_dict(data.weights)
     return lstm
 
@@ -125,6 +129,25 @@ def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
         return np.stack(outputs)[:, None]
 
     return {"step": (loop, answer), "step_out": (loop_out, answer_out), "step_c": (loop_c, answer_c)}[work.kind]
+
+
+def _call(work: Work, data: Data) -> tuple[Loop, Answer]:
+    lstm, x, out = _lstm(work, data), data.x[0], np.empty((1, work.case.H), np.float32)
+    zero = np.zeros((work.case.num_layers, work.case.H), np.float32)
+
+    def loop(n: int) -> None:
+        state = zero, zero
+        for _ in repeat(None, n):
+            _, state = lstm(x, state, out=out)
+
+    def answer() -> Array:
+        state, outputs = (zero, zero), []
+        for x in data.x:
+            output, state = lstm(x, state)
+            outputs.append(output)
+        return np.stack(outputs)
+
+    return loop, answer
 
 
 def _cell(work: Work, data: Data) -> tuple[Loop, Answer]:

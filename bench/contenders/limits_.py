@@ -45,9 +45,10 @@ def footprint(case: Case) -> int:
     Returns
     -------
     int
-        Four gates of float32.
+        Four gates of float32 in all layers.
     """
-    return 4 * 4 * case.H * (case.H if case.T > 1 else case.I + case.H)
+    inputs = case.I + (case.num_layers - 1) * case.H if case.T == 1 else 0
+    return 4 * 4 * case.H * (inputs + case.num_layers * case.H)
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -1,4 +1,7 @@
-"""PyTorch: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step, both under inference_mode; autograd for training."""
+"""PyTorch: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step, both under inference_mode; autograd for training.
+
+Whole modules, as they are, are in `torch_modules`, sessions in `torch_sessions`.
+"""
 
 from itertools import repeat
 from typing import Any
@@ -6,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.contenders import Answer, Loop
+from bench.contenders import Answer, Loop, torch_modules, torch_sessions
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "torch"
@@ -38,6 +41,10 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     (loop, answer)
         As `bench.contenders` describes.
     """
+    if work.kind.startswith("model"):
+        return torch_modules.prepare(work, data)
+    if work.kind.startswith("sessions"):
+        return torch_sessions.prepare(work, data)
     if work.kind in {"sigmoid", "tanh"}:
         return _activation(work, data)
     if work.kind == "step_cell":

@@ -485,7 +485,7 @@ cdef class Sample:
     """A few values out of each of some arrays: whether somebody has written to them since.
 
     The arrays must outlive it. Every parameter that an optimizer or an average moves, moves as a whole, so a few values
-    tell; reading all of them would cost as much as a step.
+    tell; reading all of them would cost as much as a step. Arrays of no more than ``whole`` values are read whole.
     """
 
     cdef Py_ssize_t count
@@ -493,19 +493,21 @@ cdef class Sample:
     cdef const char **places
     cdef char *values
 
-    def __cinit__(self, list addresses, list sizes, size_t item, Py_ssize_t each):
-        cdef Py_ssize_t j, k, at = 0, size
+    def __cinit__(self, list addresses, list sizes, size_t item, Py_ssize_t each, Py_ssize_t whole):
+        cdef Py_ssize_t j, k, n, at = 0, size
         cdef uintptr_t address
         self.item = item
-        self.places = <const char **>malloc(len(addresses) * each * sizeof(char *))
-        self.values = <char *>malloc(len(addresses) * each * item)
+        n = len(addresses) * max(each, whole)
+        self.places = <const char **>malloc((n + 1) * sizeof(char *))
+        self.values = <char *>malloc((n + 1) * item)
         if self.places is NULL or self.values is NULL:
             raise MemoryError()
         for j in range(len(addresses)):
             address = addresses[j]
             size = sizes[j]
-            for k in range(min(each, size)):
-                self.places[at] = <const char *>(address + item * <uintptr_t>((2 * k + 1) * size // (2 * min(each, size))))
+            n = size if size <= whole else each
+            for k in range(n):
+                self.places[at] = <const char *>(address + item * <uintptr_t>((2 * k + 1) * size // (2 * n)))
                 memcpy(self.values + at * item, self.places[at], item)
                 at += 1
         self.count = at
@@ -1197,6 +1199,7 @@ cdef class WindowCore:
     cdef char *last      # [I]: the input that the waiting windows have not seen
     cdef char *ignored   # [length, R]: outputs of windows that are not at their end
     cdef size_t *waiting # [length]
+    cdef Py_ssize_t width
     cdef size_t n        # of them
     cdef single_user user
     cdef readonly size_t length
@@ -1211,6 +1214,7 @@ cdef class WindowCore:
         if scratch > <size_t>(-1) // 4 or length > <size_t>(-1) // 32 // max(width, 8):
             raise OverflowError("the window is too long")
         self.plan = plan
+        self.width = width
         self.workers = workers
         self.length = length
         self.states = Sessions(plan, length)
@@ -1237,6 +1241,46 @@ cdef class WindowCore:
             fl_sessions_step(self.states.sessions, self.n, self.waiting, self.last, 0, self.ignored,
                              self.workers.pool if self.workers is not None else NULL, self.scratch)
             self.n = 0
+
+    def push(self, x, out=None):
+        """Take the next input and answer for the window that ends with it.
+
+        Parameters
+        ----------
+        x : array [I]
+            Of the layer's dtype.
+        out : array [R], optional
+            Where to write the answer: contiguous, not overlapping `x`.
+
+        Returns
+        -------
+        array [R]
+            The last layer's output after the last `length` inputs, fewer at the start; `out` if it was given.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or an `out` that cannot be. The window stays as it is.
+        TypeError
+            For a wrong dtype. The window stays as it is.
+        RuntimeError
+            When another thread is inside this window.
+        """
+        if not self.fits(x, self.plan.input_size):
+            return self._checked(x, out)
+        if out is None:
+            y = fresh(1, 1, self.width, self.plan.typenum)
+        else:
+            if not self.fits(out, self.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) or overlap(x, out):
+                return self._checked(x, out)
+            y = out
+        self.run_push(x, y)
+        return y
+
+    cdef inline bint fits(self, array, cnp.npy_intp width) noexcept:
+        return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum
+                and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+                and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == width)
 
     def run_push(self, cnp.ndarray x, cnp.ndarray y):
         """x [I] into y [R], contiguous."""

@@ -45,39 +45,18 @@ class SlidingWindow(_core.WindowCore):
         self._dtype = dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
 
-    def push(self, x: ArrayLike, out: Array | None = None) -> Array:
-        """Take the next input and answer for the window that ends with it.
-
-        Parameters
-        ----------
-        x : array [I]
-            Of the layer's dtype.
-        out : array [R], optional
-            Where to write the answer: contiguous, not overlapping `x`.
-
-        Returns
-        -------
-        array [R]
-            The last layer's output after the last `length` inputs, fewer at the start; `out` if it was given.
-
-        Raises
-        ------
-        ValueError, TypeError
-            For a wrong shape or dtype, or an `out` that cannot be. The window stays as it is.
-        RuntimeError
-            When another thread is inside this window.
-        """
+    def _checked(self, x: ArrayLike, out: Array | None) -> Array:
+        """Take an input that is not exactly what the fast path takes: explain, convert, push."""
         array = _checks.floats(x, "x", self._dtype)
         _checks.shape(array, "x", (self._I,), "(I,)")
         y = np.empty(self._R, self._dtype)
         if out is not None:
             _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
-            if out.flags.c_contiguous and out.flags.aligned:
-                y = out
         self.run_push(np.require(array, requirements=("C", "A")), y)
-        if out is not None and y is not out:
-            out[...] = y
-        return y if out is None else out
+        if out is None:
+            return y
+        out[...] = y
+        return out
 
     def __repr__(self) -> str:
         return f"SlidingWindow({self._I} -> {self._R}, length={self.length}, count={self.count})"

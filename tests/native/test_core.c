@@ -206,6 +206,136 @@ static OS_THREAD(caller, argument) {
   OS_THREAD_RETURN;
 }
 
+/* ---- somebody else's threads ------------------------------------------------------------------------------------ */
+
+typedef struct {
+  void (*work)(void *);
+  void *data;
+} errand;
+
+static OS_THREAD(helper, argument) {
+  const errand *const e = argument;
+  e->work(e->data);
+  OS_THREAD_RETURN;
+}
+
+/* as many as are asked for */
+static void lend_all(void (*work)(void *), void *data, unsigned threads, unsigned flags) {
+  errand e = {work, data};
+  os_thread helpers[POOL_THREADS];
+  CHECK(threads <= POOL_THREADS && !flags);
+  for (unsigned n = 1; n < threads; n++) CHECK(os_start(&helpers[n], helper, &e));
+  work(data);
+  for (unsigned n = 1; n < threads; n++) os_join(helpers[n]);
+}
+
+/* one, whatever is asked for */
+static void lend_one(void (*work)(void *), void *data, unsigned threads, unsigned flags) {
+  errand e = {work, data};
+  os_thread other;
+  CHECK(threads > 1 && !flags);
+  CHECK(os_start(&other, helper, &e));
+  work(data);
+  os_join(other);
+}
+
+/* none */
+static void lend_none(void (*work)(void *), void *data, unsigned threads, unsigned flags) {
+  CHECK(threads > 1 && !flags);
+  work(data);
+}
+
+static const fl_parallel lenders[] = {lend_all, lend_one, lend_none};
+
+/* ---- gradients, all of them and some ---------------------------------------------------------------------------- */
+
+enum { KINDS = 8, INPUT = 0, H_0, C_0, WEIGHT_IH, WEIGHT_HH, BIAS, WEIGHT_HR, WEIGHT_PH, MOST = 3 + 5 * 8 };
+
+typedef struct {
+  int count;
+  int kind[MOST];
+  size_t bytes[MOST];
+  void *at[MOST]; /* NULL: not wanted, or not there */
+} gradients;
+
+static void add(gradients *g, int kind, size_t bytes, int wanted) {
+  g->kind[g->count] = kind;
+  g->bytes[g->count] = bytes;
+  g->at[g->count] = wanted ? malloc(bytes ? bytes : 1) : NULL;
+  CHECK(!wanted || g->at[g->count]);
+  if (wanted) memset(g->at[g->count], 0x88, bytes);
+  g->count++;
+}
+
+/* forward and backward, from the answer as the gradient of itself; only the kinds whose bit is set */
+static gradients backward(const job *j, fl_pool *pool, size_t threads, unsigned kinds) {
+  const sizes *const size = j->size;
+  const fl_config *const c = &size->config;
+  const size_t H = c->hidden_size, LD = c->num_layers * j->D, T = size->T, B = size->B;
+  const results r = allocate(j);
+  const fl_sequence s = whole(j, r);
+  size_t steps = T * B;
+  if (j->lengths) {
+    steps = 0;
+    for (size_t b = 0; b < B; b++) steps += (size_t)j->lengths[b];
+  }
+  gradients g = {0};
+  add(&g, INPUT, T * B * c->input_size * j->real, kinds >> INPUT & 1);
+  add(&g, H_0, h_bytes(j, B), kinds >> H_0 & 1);
+  add(&g, C_0, c_bytes(j, B), kinds >> C_0 & 1);
+  fl_weight_gradients weights[8];
+  for (size_t k = 0; k < LD; k++) {
+    const size_t I = k < j->D ? c->input_size : j->out;
+    void **const at = g.at + g.count;
+    add(&g, WEIGHT_IH, 4 * H * I * j->real, kinds >> WEIGHT_IH & 1);
+    add(&g, WEIGHT_HH, 4 * H * j->R * j->real, kinds >> WEIGHT_HH & 1);
+    add(&g, BIAS, 4 * H * j->real, kinds >> BIAS & 1);
+    add(&g, WEIGHT_HR, c->proj_size * H * j->real, j->weights[k].weight_hr && kinds >> WEIGHT_HR & 1);
+    add(&g, WEIGHT_PH, 3 * H * j->real, j->weights[k].weight_ph && kinds >> WEIGHT_PH & 1);
+    weights[k] = (fl_weight_gradients){at[0], at[1], at[2], at[3], at[4]};
+  }
+  const fl_gradients wanted = {j->y, j->h_n, j->c_n, g.at[0], g.at[1], g.at[2], weights};
+  void *raw_tape, *raw;
+  void *const memory = aligned(fl_tape_size(j->plan, T, B, steps, 0, j->resets != NULL), &raw_tape);
+  fl_tape *const tape = fl_tape_init(j->plan, &s, 0, 0, 0, memory);
+  CHECK(tape);
+  void *workspace = aligned(fl_workspace_size(j->plan, T, B, threads), &raw);
+  CHECK(fl_forward_train(&s, tape, pool, workspace) == FL_OK);
+  free(raw);
+  expect(j, "forward with a tape", r);
+  workspace = aligned(fl_backward_size(tape, threads), &raw);
+  CHECK(fl_backward(tape, &wanted, pool, workspace) == FL_OK);
+  free(raw);
+  free(raw_tape);
+  release(r);
+  return g;
+}
+
+static void forget(gradients g) {
+  for (int n = 0; n < g.count; n++) free(g.at[n]);
+}
+
+static void run_backward(const job *j, const char *how, fl_pool *pool, size_t threads, unsigned kinds,
+                         const gradients *all) {
+  const gradients g = backward(j, pool, threads, kinds);
+  for (int n = 0; n < g.count; n++)
+    if (g.at[n]) same(how, "a gradient", g.at[n], all->at[n], g.bytes[n]);
+  forget(g);
+}
+
+/* each kind alone, and each left out */
+static void run_some_gradients(const job *j, fl_pool *pool, size_t threads, const gradients *all) {
+  const unsigned every = (1u << KINDS) - 1;
+  run_backward(j, "all gradients", pool, threads, every, all);
+  run_backward(j, "no gradients", pool, threads, 0, all);
+  for (int kind = 0; kind < KINDS; kind++) {
+    run_backward(j, "one kind of gradients", pool, threads, 1u << kind, all);
+    run_backward(j, "all kinds of gradients but one", pool, threads, every & ~(1u << kind), all);
+  }
+}
+
+/* ---- everything, for one set of sizes --------------------------------------------------------------------------- */
+
 static void run(const sizes *size) {
   const fl_config *const c = &size->config;
   const fl_dtype dtype = c->dtype;
@@ -243,10 +373,15 @@ static void run(const sizes *size) {
   CHECK(fl_plan_create(&j.plan, c, j.weights, "scalar") == FL_OK);
   const fl_sequence s = whole(&j, answer);
   forward(j.plan, &s, NULL, 1);
-  fl_plan_destroy(j.plan);
   remember(j.y, y_bytes(&j));
   remember(j.h_n, h_bytes(&j, B));
   remember(j.c_n, c_bytes(&j, B));
+  const int trains = !c->form || c->form->clip_at == FL_CLIP_NONE; /* a clip has no gradient */
+  gradients all = {0};
+  if (trains) all = backward(&j, NULL, 1, (1u << KINDS) - 1);
+  for (int n = 0; n < all.count; n++)
+    if (all.at[n]) remember(all.at[n], all.bytes[n]);
+  fl_plan_destroy(j.plan);
 
   for (size_t k = 0; fl_isa_name(k); k++) {
     CHECK(fl_plan_create(&j.plan, c, j.weights, fl_isa_name(k)) == FL_OK);
@@ -263,10 +398,19 @@ static void run(const sizes *size) {
         for (int n = 0; n < CALLERS; n++) CHECK(os_start(&callers[n], caller, &j));
         for (int n = 0; n < CALLERS; n++) os_join(callers[n]);
       }
+      if (trains && threads == POOL_THREADS) run_some_gradients(&j, j.pool, threads, &all);
+      fl_pool_destroy(j.pool);
+    }
+    if (trains) run_some_gradients(&j, NULL, 1, &all);
+    for (size_t n = 0; n < sizeof lenders / sizeof lenders[0]; n++) {
+      CHECK(fl_pool_borrow(&j.pool, POOL_THREADS, lenders[n]) == FL_OK);
+      for (int again = 0; again < 2; again++) run_whole(&j, "borrowed threads", j.pool, POOL_THREADS);
+      if (trains) run_backward(&j, "borrowed threads", j.pool, POOL_THREADS, (1u << KINDS) - 1, &all);
       fl_pool_destroy(j.pool);
     }
     fl_plan_destroy(j.plan);
   }
+  forget(all);
 
   for (size_t k = 0; k < L * D; k++) {
     free((void *)j.weights[k].weight_ih);
@@ -298,6 +442,10 @@ static void refusals(void) {
   config.hidden_size = 0;
   CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT && !plan);
   CHECK(fl_pool_create(&pool, 0) == FL_ERROR_ARGUMENT && !pool);
+  CHECK(fl_pool_borrow(&pool, 0, lend_none) == FL_ERROR_ARGUMENT && !pool);
+  CHECK(fl_pool_borrow(&pool, 2, NULL) == FL_ERROR_ARGUMENT && !pool);
+  CHECK(fl_pool_borrow(&pool, 1, lend_none) == FL_OK); /* nothing is borrowed then */
+  fl_pool_destroy(pool);
   CHECK(fl_isa_name(1000) == NULL && fl_isa_description("abacus") == NULL);
   config.hidden_size = 1;
   const fl_form forms[] = {

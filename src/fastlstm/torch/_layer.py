@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, ClassVar
 
 import torch
@@ -116,6 +117,14 @@ class LSTM(torch.nn.LSTM):
             if found is None and (lengths is not None or resets is not None):
                 raise RuntimeError("lengths= and resets= need fastlstm's own code, which cannot run in this graph")
             return super().forward(input, hx) if found is None else found
+        if "torch._dynamo" in sys.modules and not hasattr(LSTM._eager, "_torchdynamo_disable"):
+            # what torch.compile leaves out of its graphs (allow_rnn = False) it would trace function by function
+            LSTM._eager = torch._dynamo.disable(LSTM._eager)  # type: ignore[method-assign]
+        return self._eager(input, hx, lengths, resets)
+
+    def _eager(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run here if that can be done, else on torch's own code."""
+        packed = isinstance(input, PackedSequence)
         why = self._overrides or _fit.situation()
         if why is None:
             result = self._run_packed(input, hx) if packed else self._run(input, hx, lengths, resets)

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .. import _checks
-from . import _run
+from . import _fit, _run
 from ._packed import Packed, Sizes
 from ._threads import pool
 
@@ -40,7 +40,19 @@ def lstm(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Output, h_n, c_n of batched `input`; parameters in torch's order; a seed for dropout > 0; threads 0: torch's."""
     call = _call(
-        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+        input,
+        h_0,
+        c_0,
+        parameters,
+        lengths,
+        resets,
+        seed,
+        num_layers,
+        bidirectional,
+        bias,
+        batch_first,
+        dropout,
+        threads,
     )
     return _run.forward(call, input, h_0, c_0, call.tape() if call.dropout else None)
 
@@ -66,7 +78,19 @@ def lstm_backward(
 ) -> list[Tensor]:
     """Gradients of input, h_0, c_0 and the parameters."""
     call = _call(
-        input, parameters, lengths, resets, seed, num_layers, bidirectional, bias, batch_first, dropout, threads
+        input,
+        h_0,
+        c_0,
+        parameters,
+        lengths,
+        resets,
+        seed,
+        num_layers,
+        bidirectional,
+        bias,
+        batch_first,
+        dropout,
+        threads,
     )
     tape = call.tape()
     _, h_n, c_n = _run.forward(call, input, h_0, c_0, tape)
@@ -77,6 +101,8 @@ def lstm_backward(
 
 def _call(
     input: Tensor,
+    h_0: Tensor | None,
+    c_0: Tensor | None,
     parameters: list[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
@@ -95,11 +121,35 @@ def _call(
     plan = _packed_of(parameters, sizes).plan(parameters)
     if isinstance(plan, str):
         raise ValueError(f"fastlstm::lstm cannot run: {plan}")
-    T, B = (input.size(1), input.size(0)) if batch_first else (input.size(0), input.size(1))
+    T, B = _checked(input, h_0, c_0, parameters[0].dtype, sizes, batch_first)
     steps = None if lengths is None else _checks.lengths(lengths, T, B)
     flags = None if resets is None else _checks.resets(resets.t() if batch_first else resets, (T, B), "(T, B)")
     number = 0 if seed is None else int(seed)
     return _run.Call(plan, sizes, batch_first, steps, flags, pool(threads or None), dropout, number)
+
+
+def _checked(
+    input: Tensor, h_0: Tensor | None, c_0: Tensor | None, dtype: torch.dtype, sizes: Sizes, batch_first: bool
+) -> tuple[int, int]:
+    """Return T and B, or raise in torch's words. Here and not where the graph is made, which would tie it to shapes."""
+    for tensor, name in ((input, "input"), (h_0, "h_0"), (c_0, "c_0")):
+        why = None if tensor is None else _fit.tensor(tensor, name, dtype)
+        if why is not None:
+            raise ValueError(f"fastlstm::lstm cannot run: {why}")
+    if input.dim() != 3:
+        raise ValueError(f"LSTM: Expected input to be 3D, got {input.dim()}D instead")
+    if input.size(2) != sizes.input_size:
+        raise RuntimeError(
+            f"input.size(-1) must be equal to input_size. Expected {sizes.input_size}, got {input.size(2)}"
+        )
+    T, B = (input.size(1), input.size(0)) if batch_first else (input.size(0), input.size(1))
+    if T == 0:
+        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
+    states = sizes.num_layers * sizes.directions
+    for k, (state, width) in enumerate(((h_0, sizes.proj_size or sizes.hidden_size), (c_0, sizes.hidden_size))):
+        if state is not None and state.shape != (states, B, width):
+            raise RuntimeError(f"Expected hidden[{k}] size {(states, B, width)}, got {list(state.shape)}")
+    return T, B
 
 
 # What was packed from a set of parameters, as long as the first of them lives.

@@ -12,6 +12,7 @@ from .. import _core, _forms, _isa, _parameters
 # 16 values of every parameter are compared at every call: 0.3 us for a layer, and no average or optimizer that writes
 # to ``parameter.data`` or through NumPy, behind the version counter's back, leaves all of them as they are.
 SAMPLED = 16
+WHOLE = 128  # smaller ones are compared whole: gradcheck writes single values
 
 
 class Sizes(NamedTuple):
@@ -58,13 +59,13 @@ class Packed:
     def _pack(self, parameters: list[Tensor]) -> Snapshot:
         unfit = _unfit(parameters, self.sizes)
         if unfit is not None:
-            return Snapshot(parameters, [], [], _core.Sample([], [], 4, 0), None, unfit)
+            return Snapshot(parameters, [], [], _core.Sample([], [], 4, 0, 0), None, unfit)
         # before they are read: a write meanwhile is noticed at the next call
         seen = [(p.data_ptr(), p._version) for p in parameters]
         held = [p.detach() for p in parameters]
         item = held[0].element_size()
         flat = [p for p in held if p.is_contiguous()]
-        sample = _core.Sample([p.data_ptr() for p in flat], [p.numel() for p in flat], item, SAMPLED)
+        sample = _core.Sample([p.data_ptr() for p in flat], [p.numel() for p in flat], item, SAMPLED, WHOLE)
         arrays = [p.contiguous().numpy() for p in held]
         s = self.sizes
         each = 2 + 2 * s.bias + (s.proj_size > 0)

@@ -1,0 +1,53 @@
+"""Ours in torch: the modules of `torch_modules` after ``fastlstm.torch.accelerate``."""
+
+import torch
+
+import fastlstm.torch
+from bench.contenders import Answer, Loop, torch_modules
+from bench.works import Array, Data, Work
+
+label = "fastlstm.torch"
+
+
+def version() -> str:
+    """Say what is measured.
+
+    Returns
+    -------
+    str
+        Version, instruction set and torch's version.
+    """
+    return f"{fastlstm.__version__} ({fastlstm.isa()}) in torch {torch.__version__}"
+
+
+def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
+    """Prepare a work of a kind that begins with "model".
+
+    Parameters
+    ----------
+    work : Work
+        What to run.
+    data : Data
+        Its arrays.
+
+    Returns
+    -------
+    (loop, answer)
+        As `bench.contenders` describes. An answer that torch's own code gave is an error.
+    """
+    modules: list[torch.nn.Module] = []
+
+    def change(module: torch.nn.Module) -> None:
+        fastlstm.torch.accelerate(module)
+        modules.append(module)
+
+    loop, answer = torch_modules.prepare(work, data, change)
+
+    def ours() -> Array:
+        result = answer()
+        (module,) = modules
+        if module.fallback is not None:
+            raise RuntimeError(f"torch's own code has run: {module.fallback}")
+        return result
+
+    return loop, ours
