@@ -16,7 +16,7 @@ C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train test bench check c sanitize sanitize-thread prove-activations soak sdist clean
+.PHONY: help demo train service test bench check c sanitize sanitize-thread prove-activations soak sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -27,6 +27,9 @@ demo: .venv/demo/ready ## a published character model scores and writes text (AR
 
 train: .venv/demo/ready ## train a character model from scratch on the standard library's sources (ARGS="--steps 300")
 	.venv/demo/bin/python examples/train_text $(ARGS)
+
+service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
+	.venv/service/bin/python examples/service $(ARGS)
 
 test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch onnx" for those that need more)
 	.venv/test/bin/python -m pytest tests $(ARGS)

@@ -208,10 +208,14 @@ each_mode = pytest.mark.parametrize("mode", ["flush", *ROUNDING.get(_MACHINE, RO
 
 
 def run_python(script: str, timeout: float = 120, **environment: str) -> str:
-    """Run a script in a fresh interpreter and return what it prints; AssertionError unless it exits with 0."""
+    """Run a script in a fresh interpreter and return what it prints; AssertionError unless it exits with 0.
+
+    It may import what stands beside this file.
+    """
+    paths = os.pathsep.join(filter(None, (os.path.dirname(__file__), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-c", script],
-        env=os.environ | environment,
+        env=os.environ | {"PYTHONPATH": paths} | environment,
         capture_output=True,
         text=True,
         timeout=timeout,

@@ -50,8 +50,10 @@ def test_installed_files_are_of_known_kinds() -> None:
 
 @editable
 def test_wheel_puts_nothing_beside_the_package() -> None:
-    tops = {file.parts[0] for file in DISTRIBUTION.files or []}
-    assert tops == {"fastlstm", f"fastlstm-{METADATA['Version']}.dist-info"}
+    """But for the command, among the environment's own."""
+    inside = ("fastlstm", f"fastlstm-{METADATA['Version']}.dist-info")
+    beside = [file for file in DISTRIBUTION.files or [] if file.parts[0] not in inside]
+    assert [file.stem for file in beside] == ["fastlstm"]
 
 
 def test_one_compiled_module() -> None:
@@ -90,7 +92,8 @@ def test_version_is_the_metadata_s() -> None:
 
 
 def test_numpy_is_the_only_requirement() -> None:
-    assert [requirement.partition(">=")[0] for requirement in DISTRIBUTION.requires or []] == ["numpy"]
+    needed = [requirement for requirement in DISTRIBUTION.requires or [] if "extra ==" not in requirement]
+    assert [requirement.partition(">=")[0] for requirement in needed] == ["numpy"]
 
 
 def test_importing_brings_nothing_but_numpy() -> None:

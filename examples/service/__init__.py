@@ -1,0 +1,1 @@
+"""A streaming service around a StreamPool, voice activity of live audio; README.md says what each file is for."""

@@ -1,0 +1,162 @@
+"""The service: one WebSocket, a page, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import uvicorn
+from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
+from fastapi.responses import FileResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+
+from . import settings as settings_of
+from .engine import RECENT, SIZE, Engine, RefusedError, Session
+from .fetch import MissingError, fetch
+from .model import FRAME, RATE, DamagedError, Model
+
+# Goodbye, and what would go wrong again: these end a session. After any other code its client may come back.
+FINAL = {1000, 1007, 1009, 4408}
+OTHER = {1005, 1006, 1011, 1012, 1013, 4404, 4409}
+
+
+class Service:
+    """The application, and how it stops."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine, self.limits = engine, engine.settings
+        self.listening: set[WebSocket] = set()
+        self.app = FastAPI(title="Voice activity", lifespan=lambda _: engine.running(), openapi_url=None)
+        self.app.websocket("/stream")(self.stream)
+        sample = Path(self.limits.sample)
+
+        @self.app.get("/")
+        async def page() -> FileResponse:
+            return FileResponse(Path(__file__).with_name("page.html"))
+
+        @self.app.get("/sample.wav")
+        async def wav() -> Response:
+            return FileResponse(sample) if sample.is_file() else Response(status_code=404)
+
+        @self.app.get("/health")
+        async def health() -> JSONResponse:
+            status = "stopping" if engine.draining else "ok"
+            return JSONResponse({"status": status, "sessions": len(engine.sessions)}, 503 if engine.draining else 200)
+
+        @self.app.get("/metrics")
+        async def metrics() -> Response:
+            return Response(generate_latest(engine.registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def stream(self, ws: WebSocket, token: str = "", have: int = 0) -> None:
+        """Serve one client: 16-bit samples in, a float32 for each 512 of them out.
+
+        The first message says the session's token and how many frames are done. With the token, and how many
+        probabilities it has, a client that was cut off goes on: it gets what it missed, and sends from `frames` on.
+        """
+        await ws.accept()
+        try:
+            session = await self.engine.attach(token)
+        except RefusedError as error:
+            self._count(await self._close(ws, error.code, error.reason))
+            return
+        code = 1006
+        try:
+            await ws.send_json({"token": session.token, "frames": session.frames, "frame": FRAME, "rate": RATE})
+            code = await self._talk(ws, session, session.since(have))
+        except (TimeoutError, WebSocketDisconnect):  # not reading, or gone
+            pass
+        finally:
+            self._count(code)
+            await self.engine.detach(session, for_good=code in FINAL)
+
+    async def _talk(self, ws: WebSocket, session: Session, answer: bytes) -> int:
+        """Answer message after message; return the code that it ended with."""
+        while True:
+            if answer:
+                async with asyncio.timeout(self.limits.ping_seconds):
+                    await ws.send_bytes(answer)
+            if self.engine.draining:
+                return await self._close(ws, 1012, "the service is stopping")
+            self.listening.add(ws)
+            try:
+                async with asyncio.timeout(self.limits.idle_seconds):
+                    message = await ws.receive()
+            except TimeoutError:
+                return await self._close(ws, 4408, "no audio came for too long")
+            finally:
+                self.listening.discard(ws)
+            if message["type"] == "websocket.disconnect":
+                return message["code"]
+            pcm = message.get("bytes")
+            if pcm is None or len(pcm) % 2:
+                return await self._close(ws, 1007, "expected binary messages of whole 16-bit samples")
+            # Nothing more is read until this is answered: who sends too fast waits, in its own socket.
+            answer = await self.engine.advance(session, pcm)
+
+    async def _close(self, ws: WebSocket, code: int, reason: str) -> int:
+        with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
+            async with asyncio.timeout(self.limits.ping_seconds):
+                await ws.close(code, reason)
+        return code
+
+    def _count(self, code: int) -> None:
+        self.engine.closed.labels(str(code) if code in FINAL | OTHER else "other").inc()
+
+    async def drain(self) -> None:
+        """Answer the frames that have come, close all connections with 1012; their sessions stay."""
+        self.engine.draining = True
+        closing = [self._close(ws, 1012, "the service is stopping") for ws in self.listening]
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self.limits.stop_seconds):
+                await asyncio.gather(*closing)
+                while any(session.connected for session in self.engine.sessions.values()):
+                    await asyncio.sleep(0.01)
+
+
+class Server(uvicorn.Server):
+    """Lets the service come to an end before connections are cut."""
+
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self.service = service
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Drain, then stop as uvicorn does; the last snapshot comes at the very end."""
+        await self.service.drain()
+        await super().shutdown(sockets)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the service until SIGTERM or SIGINT; return the exit code."""
+    settings = settings_of.read(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    try:
+        model = Model(Path(settings.model).read_bytes() if settings.model else fetch())
+    except (DamagedError, MissingError, OSError) as error:
+        print(f"service: {error}", file=sys.stderr)
+        return 1 if isinstance(error, DamagedError) else 3
+    service = Service(Engine(model, settings))
+    config = uvicorn.Config(
+        service.app,
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",  # its lines on connections would show tokens
+        ws="websockets-sansio",  # reads one message ahead, no more
+        ws_max_size=min(settings.max_message, SIZE * RECENT),  # an answer is taken from what is kept
+        ws_ping_interval=settings.ping_seconds,
+        ws_ping_timeout=settings.ping_seconds,
+        ws_per_message_deflate=False,
+        timeout_graceful_shutdown=settings.stop_seconds,
+    )
+    listener = config.bind_socket()
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel lets go of a client that takes no bytes, pending ones or not
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.ping_seconds * 1000))
+    logging.getLogger("service").info("Listening at http://%s:%d", settings.host, settings.port)
+    with contextlib.suppress(KeyboardInterrupt):
+        Server(config, service).run(sockets=[listener])
+    return 0

@@ -1,0 +1,45 @@
+"""What can be set, by flags (--max-sessions 100) or environment variables (VAD_MAX_SESSIONS=100)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from .fetch import cache_folder
+
+SETTINGS: dict[str, tuple[Any, str]] = {
+    "host": ("127.0.0.1", "address to listen at"),
+    "port": (8765, "port to listen at"),
+    "model": ("", "silero_vad_16k_op15.onnx; without it the published package is fetched"),
+    "snapshot": (str(cache_folder() / "sessions.npz"), "file that sessions are kept in; '' for none"),
+    "snapshot_seconds": (5.0, "time between snapshots"),
+    "max_sessions": (1000, "sessions at once, with those that may still come back"),
+    "max_batch": (128, "sessions in one micro-batch"),
+    "window_ms": (1.0, "how long a frame may wait for others"),
+    "max_message": (65536, "bytes in one message of a client, 262144 at most"),
+    "idle_seconds": (60.0, "a client that sends nothing for so long is closed"),
+    "resume_seconds": (60.0, "how long a session waits for a client that was cut off"),
+    "ping_seconds": (20.0, "time between pings, and for their answer and for a client to read"),
+    "stop_seconds": (10.0, "what is under way has so long to finish when the service stops"),
+    "sample": ("/usr/share/sounds/alsa/Front_Center.wav", "WAV file that the page offers"),
+}
+
+
+def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line; what it does not say, the environment does."""
+    parser = argparse.ArgumentParser(
+        prog="service",
+        description="Stream voice activity of many live sessions.",
+        epilog="exit codes: 0 stopped; 1 the model is damaged; 3 the model or a package is missing",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    for name, (default, help) in SETTINGS.items():
+        value = os.environ.get(f"VAD_{name.upper()}", str(default))
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=value, help=help)
+    settings = parser.parse_args(arguments)
+    for name, value in vars(settings).items():
+        if not isinstance(value, str) and not 0 < value < float("inf"):
+            parser.error(f"{name.replace('_', '-')}: expected a number above 0, got {value}")
+    return settings

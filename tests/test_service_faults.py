@@ -1,0 +1,337 @@
+"""What examples/service does when things go wrong: each fault has its answer, and nobody else notices."""
+
+import asyncio
+import contextlib
+import json
+import signal
+import socket
+from urllib.request import urlopen
+
+import numpy as np
+import pytest
+import websockets
+from cases import assert_close
+from support_service import made_audio, model, service, snapshots
+
+FRAME_BYTES = 2 * model.FRAME
+OPTIONS = {"compression": None, "ping_interval": None, "open_timeout": 60}
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    with service(folder, max_message=8192, max_sessions=120, ping_seconds=1.0) as made:
+        yield made
+
+
+async def greeted(ws):
+    return json.loads(await ws.recv())
+
+
+async def answers(ws, count):
+    got = b""
+    while len(got) < 4 * count:
+        got += await ws.recv()
+    return np.frombuffer(got, np.float32)
+
+
+async def code_of(ws):
+    """Read on until the connection is closed; return the code."""
+    with contextlib.suppress(websockets.ConnectionClosed):
+        async with asyncio.timeout(20):
+            while True:
+                await ws.recv()
+    return ws.close_code
+
+
+def beside_a_neighbour(running, fault):
+    """Run `fault` while another client streams, in real time, with every answer checked."""
+
+    async def both():
+        (neighbour,) = running.clients(1, 60)
+        work = asyncio.ensure_future(neighbour.run())
+        await fault()
+        await work
+        assert (neighbour.got, neighbour.resumed) == (60, 0)
+
+    asyncio.run(both())
+
+
+def ended(running, token):
+    """Tell whether a session is gone for good."""
+
+    async def ask():
+        async with websockets.connect(f"{running.url}?token={token}", **OPTIONS) as ws:
+            try:
+                await ws.recv()
+            except websockets.ConnectionClosed:
+                return ws.close_code == 4404
+            return False
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [("text", 1007), (b"odd", 1007), (bytes(8194), 1009)],
+    ids=["text", "half a sample", "too long a message"],
+)
+def test_a_client_that_sends_garbage_is_closed_and_its_session_ends(running, message, code):
+    tokens = []
+
+    async def fault():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            tokens.append((await greeted(ws))["token"])
+            await ws.send(made_audio(3).tobytes())
+            await answers(ws, 3)
+            await ws.send(message)
+            assert await code_of(ws) == code
+
+    beside_a_neighbour(running, fault)
+    assert ended(running, tokens[0])
+
+
+def test_bytes_that_are_no_websocket_are_refused(running):
+    async def fault():
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(np.random.default_rng(0).bytes(5000) + b"\r\n\r\n")
+        assert (await reader.read()).startswith(b"HTTP/1.1 400")
+        writer.close()
+        await writer.wait_closed()
+
+    beside_a_neighbour(running, fault)
+
+
+def test_a_client_that_sends_too_fast_waits(running):
+    frames = 600
+    pcm = made_audio(frames, seed=1)
+
+    async def fault():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            getting = asyncio.ensure_future(answers(ws, frames))
+            for start in range(0, len(pcm), 4096):
+                await ws.send(pcm[start : start + 4096].tobytes())
+            assert_close(await getting, running.model.clips([pcm])[0], "service")
+
+    beside_a_neighbour(running, fault)
+
+
+@pytest.mark.parametrize("what", ["audio", "pings"])
+def test_a_client_that_stops_reading_is_closed(running, what):
+    before = running.metric("process_open_fds")
+
+    async def fault():
+        raw = socket.socket()
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        raw.connect(("127.0.0.1", running.port))
+        async with websockets.connect(running.url, sock=raw, **OPTIONS) as ws:
+            await greeted(ws)
+            ws.transport.pause_reading()
+            if what == "pings":  # their answers are more than the kernel holds: 25 MB
+                ws.transport.write((b"\x89\xfd" + bytes(4 + 125)) * 200_000)
+            with contextlib.suppress(websockets.ConnectionClosed):
+                while what == "audio":
+                    await ws.send(bytes(FRAME_BYTES))
+            await asyncio.to_thread(running.until, "process_open_fds", lambda now: now <= before)
+            ws.transport.abort()
+
+    def closed():  # in the middle of an answer, or between two
+        return running.metric('vad_closed_total{code="1005"}') + running.metric('vad_closed_total{code="1006"}')
+
+    count = closed()
+    beside_a_neighbour(running, fault)
+    assert closed() == count + 1
+
+
+def test_a_client_that_is_cut_off_in_a_frame_goes_on_at_that_frame(running):
+    pcm = made_audio(20, seed=2)
+    expected = running.model.clips([pcm])[0]
+
+    async def fault():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            token = (await greeted(ws))["token"]
+            await ws.send(pcm.tobytes()[: 5 * FRAME_BYTES + 300])
+            await answers(ws, 5)
+            ws.transport.abort()
+        while True:
+            async with websockets.connect(f"{running.url}?token={token}&have=3", **OPTIONS) as ws:
+                try:
+                    hello = await greeted(ws)
+                except websockets.ConnectionClosed:
+                    if ws.close_code == 4409:  # the service has not noticed yet
+                        continue
+                    raise
+                assert hello["frames"] == 5
+                await ws.send(pcm[5 * model.FRAME :].tobytes()[:8192])
+                assert_close(await answers(ws, 10), expected[3:13], "service")  # what it missed, and 8 new ones
+                return
+
+    beside_a_neighbour(running, fault)
+
+
+def test_one_session_has_one_client(running):
+    async def fault():
+        async with websockets.connect(running.url, **OPTIONS) as first:
+            token = (await greeted(first))["token"]
+            async with websockets.connect(f"{running.url}?token={token}", **OPTIONS) as second:
+                assert await code_of(second) == 4409
+            await first.send(bytes(FRAME_BYTES))
+            await answers(first, 1)
+
+    beside_a_neighbour(running, fault)
+
+
+def test_a_thousand_sessions_that_are_opened_and_left(running):
+    async def visit(number):
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            if number % 2:  # a session with a frame waits for its client; one without has nothing to lose
+                await ws.send(bytes(FRAME_BYTES))
+                await answers(ws, 1)
+            ws.transport.abort()
+
+    async def fault():
+        for wave in range(20):
+            await asyncio.gather(*(visit(number) for number in range(50)))
+            assert running.metric("vad_sessions") <= 120, wave
+        async with websockets.connect(running.url, **OPTIONS) as ws:  # who is gone makes room
+            await greeted(ws)
+            await ws.send(bytes(FRAME_BYTES))
+            await answers(ws, 1)
+
+    beside_a_neighbour(running, fault)
+
+
+def test_more_clients_than_sessions_are_sent_away(tmp_path):
+    async def fill():
+        async with websockets.connect(running.url, **OPTIONS) as first:
+            await greeted(first)
+            async with websockets.connect(running.url, **OPTIONS) as second:
+                assert await code_of(second) == 1013
+            await first.close(1000)
+        running.until("vad_sessions", lambda count: count == 0)
+        async with websockets.connect(running.url, **OPTIONS) as third:
+            await greeted(third)
+
+    with service(tmp_path, max_sessions=1) as running:
+        asyncio.run(fill())
+
+
+def test_idle_sessions_are_closed_and_left_ones_expire(tmp_path):
+    async def wait():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            assert await code_of(ws) == 4408
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            await ws.send(bytes(FRAME_BYTES))
+            await answers(ws, 1)
+            ws.transport.abort()
+
+    with service(tmp_path, idle_seconds=0.5, resume_seconds=0.5) as running:
+        asyncio.run(wait())
+        running.until("vad_sessions", lambda count: count == 0)
+
+
+def test_a_full_disk_costs_a_snapshot_and_nothing_else(tmp_path):
+    async def fault():
+        running.until("vad_snapshots_failed_total", lambda count: count == 1)
+        running.until("vad_snapshots_total", lambda count: count >= 1)  # there is room again
+
+    with service(tmp_path) as running:
+        asyncio.run(running.clients(1, 2)[0].run())
+        running.stop()
+        old = running.snapshot.read_bytes()
+        # Writes to this device fail as on a full disk: ENOSPC.
+        running.snapshot.with_name("sessions.npz.tmp").symlink_to("/dev/full")
+        with pytest.raises(OSError, match="No space left"):
+            snapshots.write(running.snapshot, {"pool": np.zeros(100_000)})
+        assert running.snapshot.read_bytes() == old
+        running.snapshot.with_name("sessions.npz.tmp").symlink_to("/dev/full")
+        running.start()
+        beside_a_neighbour(running, fault)
+
+
+@pytest.mark.parametrize("damage", ["short", "flipped", "empty", "other"])
+def test_a_damaged_snapshot_is_put_aside(tmp_path, damage):
+    with service(tmp_path) as running:
+        asyncio.run(_leave(running))
+        running.stop()
+        data, arrays = bytearray(running.snapshot.read_bytes()), snapshots.read(running.snapshot)
+        assert arrays["tokens"].size == 1
+        if damage == "flipped":
+            data[data.index(arrays["recent"].tobytes())] ^= 1
+        running.snapshot.write_bytes({"short": data[:-50], "flipped": data, "empty": b""}.get(damage, b"other"))
+        running.start()
+        assert running.metric("vad_snapshots_failed_total") == 1
+        assert running.metric("vad_sessions") == 0
+        assert running.snapshot.with_name("sessions.npz.refused").exists()
+
+
+def test_a_snapshot_of_more_sessions_than_there_may_be_is_put_aside(tmp_path):
+    with service(tmp_path) as running:
+        asyncio.run(_leave(running))
+        asyncio.run(_leave(running))
+        running.stop()
+        running.flags += ["--max-sessions", "1"]
+        running.start()
+        assert running.metric("vad_snapshots_failed_total") == 1
+        assert running.snapshot.with_name("sessions.npz.refused").exists()
+
+
+async def _leave(running):
+    async with websockets.connect(running.url, **OPTIONS) as ws:
+        await greeted(ws)
+        await ws.send(bytes(FRAME_BYTES))
+        await answers(ws, 1)
+        ws.transport.abort()
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+def test_a_restart_under_load_loses_no_session(tmp_path, how):
+    async def run(clients):
+        work = asyncio.gather(*(client.run() for client in clients))
+        while min(client.got for client in clients) < 20:
+            await asyncio.sleep(0.02)
+        if how == signal.SIGKILL:  # what no snapshot has is lost with it; so wait for one that has all of them
+            saved = running.metric("vad_snapshots_total") + 2
+            await asyncio.to_thread(running.until, "vad_snapshots_total", lambda count: count >= saved)
+        assert await asyncio.to_thread(running.stop, how) == -how
+        before = {client.token: client.got for client in clients}
+        await asyncio.to_thread(running.start)
+        await work
+        return before
+
+    with service(tmp_path) as running:
+        clients = running.clients(20, 150)
+        before = asyncio.run(run(clients))
+        assert all(0 < got < 150 for got in before.values())
+        assert [(client.got, client.resumed, client.token in before) for client in clients] == [(150, 1, True)] * 20
+
+
+def test_sigterm_says_why_and_answers_what_has_come(tmp_path):
+    async def run():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            await ws.send(made_audio(30).tobytes())
+            stopping = asyncio.ensure_future(asyncio.to_thread(running.stop))
+            got = await answers(ws, 30)
+            assert await code_of(ws) == 1012
+            await stopping
+            return got
+
+    with service(tmp_path) as running:
+        got = asyncio.run(run())
+        assert_close(got, running.model.clips([made_audio(30)])[0], "service")
+        assert snapshots.read(running.snapshot)["frames"].tolist() == [30]
+        assert oct(running.snapshot.stat().st_mode & 0o777) == "0o600"
+
+
+def test_health_and_metrics(running):
+    with urlopen(f"http://127.0.0.1:{running.port}/health") as answer:
+        assert json.load(answer)["status"] == "ok"
+    count = running.metric("vad_frames_total")
+    asyncio.run(running.clients(1, 7)[0].run())
+    assert running.metric("vad_frames_total") == count + 7
+    assert running.metric("vad_batch_sessions_sum") == count + 7
