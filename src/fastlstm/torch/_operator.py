@@ -7,7 +7,7 @@ training step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,110 +22,76 @@ if TYPE_CHECKING:
     from ._layer import LSTM, States
 
 
-@torch.library.custom_op("fastlstm::lstm", mutates_args=(), device_types="cpu")
-def lstm(
-    input: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    parameters: list[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Output, h_n, c_n of batched `input`; parameters in torch's order; a seed for dropout > 0; threads 0: torch's."""
-    call = _call(
-        input,
-        h_0,
-        c_0,
-        parameters,
-        lengths,
-        resets,
-        seed,
-        num_layers,
-        bidirectional,
-        bias,
-        batch_first,
-        dropout,
-        threads,
-    )
-    return _run.forward(call, input, h_0, c_0, call.tape() if call.dropout else None)
+class Arguments(NamedTuple):
+    """Of both operators, in their order; `_SCHEMA` says the same to torch."""
+
+    input: Tensor  # batched
+    h_0: Tensor | None
+    c_0: Tensor | None
+    parameters: list[Tensor]  # in torch's order
+    lengths: Tensor | None
+    resets: Tensor | None
+    seed: Tensor | None  # an int64, for dropout > 0
+    num_layers: int
+    bidirectional: bool
+    bias: bool
+    batch_first: bool
+    dropout: float
+    threads: int  # 0: torch's number
+
+    @property
+    def sizes(self) -> Sizes:
+        """What the parameters are made for."""
+        first, second = self.parameters[:2]
+        H, R = first.size(0) // 4, second.size(1)
+        directions = 2 if self.bidirectional else 1
+        return Sizes(first.size(1), H, R if R < H else 0, self.num_layers, directions, self.bias)
 
 
-@torch.library.custom_op("fastlstm::lstm_backward", mutates_args=(), device_types="cpu")
-def lstm_backward(
-    grad_output: Tensor,
-    grad_h_n: Tensor,
-    grad_c_n: Tensor,
-    input: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    parameters: list[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    threads: int,
-) -> list[Tensor]:
+_SCHEMA = (
+    "Tensor input, Tensor? h_0, Tensor? c_0, Tensor[] parameters, Tensor? lengths, Tensor? resets, Tensor? seed, "
+    "int num_layers, bool bidirectional, bool bias, bool batch_first, float dropout, int threads"
+)
+
+
+@torch.library.custom_op(
+    "fastlstm::lstm", mutates_args=(), device_types="cpu", schema=f"({_SCHEMA}) -> (Tensor, Tensor, Tensor)"
+)
+def lstm(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, h_n, c_n."""
+    a = Arguments(*given)
+    call = _call(a)
+    return _run.forward(call, a.input, a.h_0, a.c_0, call.tape() if call.dropout else None)
+
+
+@torch.library.custom_op(
+    "fastlstm::lstm_backward",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"(Tensor grad_output, Tensor grad_h_n, Tensor grad_c_n, {_SCHEMA}) -> Tensor[]",
+)
+def lstm_backward(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *given: Any) -> list[Tensor]:
     """Gradients of input, h_0, c_0 and the parameters."""
-    call = _call(
-        input,
-        h_0,
-        c_0,
-        parameters,
-        lengths,
-        resets,
-        seed,
-        num_layers,
-        bidirectional,
-        bias,
-        batch_first,
-        dropout,
-        threads,
-    )
+    a = Arguments(*given)
+    call = _call(a)
     tape = call.tape()
-    _, h_n, c_n = _run.forward(call, input, h_0, c_0, tape)
-    like = (input, h_n, c_n, *parameters)
+    _, h_n, c_n = _run.forward(call, a.input, a.h_0, a.c_0, tape)
+    like = (a.input, h_n, c_n, *a.parameters)
     made = _run.backward(call, tape, like, (True,) * len(like), (grad_output, grad_h_n, grad_c_n))
     return [t.contiguous() for t in made if t is not None]
 
 
-def _call(
-    input: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    parameters: list[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    threads: int,
-) -> _run.Call:
-    D = 2 if bidirectional else 1
-    H, I = parameters[0].size(0) // 4, parameters[0].size(1)
-    R = parameters[1].size(1)
-    sizes = Sizes(I, H, R if R < H else 0, num_layers, D, bias)
-    plan = _packed_of(parameters, sizes).plan(parameters)
+def _call(a: Arguments) -> _run.Call:
+    sizes = a.sizes
+    plan = _packed_of(a.parameters, sizes).plan(a.parameters)
     if isinstance(plan, str):
         raise ValueError(f"fastlstm::lstm cannot run: {plan}")
-    T, B = _checked(input, h_0, c_0, parameters[0].dtype, sizes, batch_first)
-    steps = None if lengths is None else _checks.lengths(lengths, T, B)
-    flags = None if resets is None else _checks.resets(resets.t() if batch_first else resets, (T, B), "(T, B)")
-    number = 0 if seed is None else int(seed)
-    return _run.Call(plan, sizes, batch_first, steps, flags, pool(threads or None), dropout, number)
+    T, B = _checked(a.input, a.h_0, a.c_0, a.parameters[0].dtype, sizes, a.batch_first)
+    steps = None if a.lengths is None else _checks.lengths(a.lengths, T, B)
+    resets = a.resets.t() if a.resets is not None and a.batch_first else a.resets
+    flags = None if resets is None else _checks.resets(resets, (T, B), "(T, B)")
+    number = 0 if a.seed is None else int(a.seed)
+    return _run.Call(plan, sizes, a.batch_first, steps, flags, pool(a.threads or None), a.dropout, number)
 
 
 def _checked(
@@ -164,40 +130,19 @@ def _packed_of(parameters: list[Tensor], sizes: Sizes) -> Packed:
 
 
 @lstm.register_fake
-def _(
-    input: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    parameters: list[Tensor],
-    lengths: Tensor | None,
-    resets: Tensor | None,
-    seed: Tensor | None,
-    num_layers: int,
-    bidirectional: bool,
-    bias: bool,
-    batch_first: bool,
-    dropout: float,
-    threads: int,
-) -> tuple[Tensor, Tensor, Tensor]:
-    D = 2 if bidirectional else 1
-    H, R = parameters[0].size(0) // 4, parameters[1].size(1)
-    B = input.size(0) if batch_first else input.size(1)
-    output = input.new_empty((input.size(0), input.size(1), D * R))
-    return output, input.new_empty((num_layers * D, B, R)), input.new_empty((num_layers * D, B, H))
+def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a = Arguments(*given)
+    D = 2 if a.bidirectional else 1
+    H, R = a.parameters[0].size(0) // 4, a.parameters[1].size(1)
+    B = a.input.size(0) if a.batch_first else a.input.size(1)
+    output = a.input.new_empty((a.input.size(0), a.input.size(1), D * R))
+    return output, a.input.new_empty((a.num_layers * D, B, R)), a.input.new_empty((a.num_layers * D, B, H))
 
 
 @lstm_backward.register_fake
-def _(
-    grad_output: Tensor,
-    grad_h_n: Tensor,
-    grad_c_n: Tensor,
-    input: Tensor,
-    h_0: Tensor | None,
-    c_0: Tensor | None,
-    parameters: list[Tensor],
-    *rest: Any,
-) -> list[Tensor]:
-    return [t.new_empty(t.shape) for t in (input, grad_h_n, grad_c_n, *parameters)]
+def _(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *given: Any) -> list[Tensor]:
+    a = Arguments(*given)
+    return [t.new_empty(t.shape) for t in (a.input, grad_h_n, grad_c_n, *a.parameters)]
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
