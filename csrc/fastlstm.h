@@ -182,6 +182,9 @@ typedef struct fl_sequence {
   const int64_t *lengths; /* [B], each 0..T; read; NULL if all are T */
   const uint8_t *resets;  /* [T, B], not 0 where the row's state is zero before the step; read; NULL for none; D = 1 */
   ptrdiff_t resets_t, resets_b;
+  /* Packed input and output, for fl_forward: [T], step t's rows begin at row starts[t] of both, input_b and output_b apart, row b
+   * at starts[t] + b; input_t and output_t do not count. Needs lengths, the longest first. Read; NULL if not packed. */
+  const int64_t *starts;
 } fl_sequence;
 
 /* bytes of workspace that fl_forward needs for these sizes (any lengths) and this many threads; SIZE_MAX on overflow */

@@ -25,8 +25,10 @@ typedef struct {
   char *tail; /* the caller's output, whose rows are 0 past their lengths; NULL for inner layers */
   const char *x;
   ptrdiff_t x_t, x_b;
+  const int64_t *x_starts; /* of packed rows, or NULL */
   char *y;
   ptrdiff_t y_t, y_b;
+  const int64_t *y_starts;
   const char *h_0, *c_0; /* [B, R], [B, H] of this layer and direction, or NULL */
   char *h_n, *c_n;
   char *gates, *c; /* rows of the tape, or NULL */
@@ -89,6 +91,18 @@ static void point_at_scratch(const group *g) {
   }
 }
 
+static const char *input_at(const group *g, size_t r, size_t s) {
+  const pass *const p = g->pass;
+  const ptrdiff_t b = (ptrdiff_t)row_of(g, r), t = time_of(g, r, s);
+  return p->x + (p->x_starts ? (ptrdiff_t)p->x_starts[t] + b : b) * p->x_b + (p->x_starts ? 0 : t * p->x_t);
+}
+
+static char *output_at(const group *g, size_t r, size_t s) {
+  const pass *const p = g->pass;
+  const ptrdiff_t b = (ptrdiff_t)row_of(g, r), t = time_of(g, r, s);
+  return p->y + (p->y_starts ? (ptrdiff_t)p->y_starts[t] + b : b) * p->y_b + (p->y_starts ? 0 : t * p->y_t);
+}
+
 /* x rows of steps s0..s1, step by step (and with a tape their z rows); how many there are */
 static size_t point_at_inputs(const group *g, size_t s0, size_t s1, size_t alive) {
   const pass *const p = g->pass;
@@ -96,7 +110,7 @@ static size_t point_at_inputs(const group *g, size_t s0, size_t s1, size_t alive
   for (size_t s = s0; s < s1; s++) {
     while (length_at(g, alive - 1) <= s) alive--;
     for (size_t r = 0; r < alive; r++, rows++) {
-      g->at->x[rows] = p->x + (ptrdiff_t)row_of(g, r) * p->x_b + time_of(g, r, s) * p->x_t;
+      g->at->x[rows] = input_at(g, r, s);
       if (p->gates) g->at->z[rows] = p->gates + tape_row(g, s, r) * p->job->tape->gate_row * p->job->plan->real;
     }
   }
@@ -114,12 +128,12 @@ static void point_at_states(const group *g, size_t s, size_t active) {
       const size_t b = row_of(g, r);
       g->at->h[r] = p->h_0 ? p->h_0 + b * plan->R * plan->real : p->job->zeros;
       g->at->c_prev[r] = p->c_0 ? p->c_0 + b * plan->H * plan->real : p->job->zeros;
-      g->at->y[r] = p->y + (ptrdiff_t)b * p->y_b + time_of(g, r, 0) * p->y_t;
+      g->at->y[r] = output_at(g, r, 0);
       g->at->c[r] = p->c_n + b * plan->H * plan->real;
     } else {
       g->at->h[r] = g->at->y[r];
       g->at->c_prev[r] = g->at->c[r];
-      g->at->y[r] = (char *)g->at->y[r] + step;
+      g->at->y[r] = p->y_starts ? output_at(g, r, s) : (char *)g->at->y[r] + step;
     }
     if (p->c) g->at->c[r] = p->c + tape_row(g, s, r) * p->job->tape->cell_row * plan->real;
     if (q->resets && q->resets[(ptrdiff_t)s * q->resets_t + (ptrdiff_t)row_of(g, r) * q->resets_b])
@@ -159,7 +173,7 @@ static void begin_ahead(const group *g, size_t s0, size_t steps) {
   for (size_t one; fl_next(g->member, 1, &one);) {
     if (n < rows) memset(g->own->x_ahead, 0, I * rows * plan->real);
     for (size_t r = 0; r < n; r++) {
-      const char *const x = p->x + (ptrdiff_t)row_of(g, 0) * p->x_b + time_of(g, 0, s0 + r) * p->x_t;
+      const char *const x = input_at(g, 0, s0 + r);
       if (plan->real == sizeof(float))
         for (size_t k = 0; k < I; k++) ((float *)g->own->x_ahead)[k * rows + r] = ((const float *)x)[k];
       else
@@ -297,6 +311,7 @@ static pass make_pass(const fl_job *j, size_t l, size_t d) {
     p.x = q->input;
     p.x_t = q->input_t;
     p.x_b = q->input_b;
+    p.x_starts = q->starts;
   } else {
     p.x = !t           ? j->between[(l - 1) % 2]
           : t->dropped ? t->dropped + (l - 1) * fl_tape_outputs(t) * plan->real
@@ -305,9 +320,11 @@ static pass make_pass(const fl_job *j, size_t l, size_t d) {
     p.x_b = (ptrdiff_t)full;
   }
   if (last && !t) {
-    p.y = p.tail = (char *)q->output + d * h_row;
+    p.y = (char *)q->output + d * h_row;
+    p.tail = q->starts ? NULL : p.y;
     p.y_t = q->output_t;
     p.y_b = q->output_b;
+    p.y_starts = q->starts;
   } else {
     p.y = (t ? t->y + l * fl_tape_outputs(t) * plan->real : j->between[l % 2]) + d * h_row;
     p.tail = last ? p.y : NULL;

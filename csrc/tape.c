@@ -59,7 +59,7 @@ static int trainable(const fl_form *form) {
 
 fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time,
                       void *memory) {
-  if (!(dropout >= 0 && dropout <= 1)) return NULL;
+  if (!(dropout >= 0 && dropout <= 1) || q->starts) return NULL;
   if (plan->form && !trainable(plan->form)) return NULL;
   fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
   for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);

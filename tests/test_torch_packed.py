@@ -7,12 +7,14 @@ from support_torch import assert_equal_bits, assert_refused_alike, assert_same_v
 
 torch = import_torch()
 
-from torch.nn.utils.rnn import (  # noqa: E402  torch first
+from torch.nn.utils.rnn import (  # noqa: E402
     PackedSequence,
     pack_padded_sequence,
     pack_sequence,
     pad_packed_sequence,
 )
+
+import fastlstm.torch  # noqa: E402  torch first
 
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's, about its own code
 
@@ -173,3 +175,28 @@ def test_lengths_never_fall_back():
     _, ours = twins(torch, I, H)
     with torch.autocast("cpu"), pytest.raises(RuntimeError, match="cannot run here: autocast is on"):
         ours(torch.randn(T, B, I), lengths=[1] * B)
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("options", [{}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 3}], ids=str)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_read_where_they_are_give_the_bits_of_padded_ones(options, batch_first, threads):
+    """Without gradients packed rows are not padded; with gradients they are."""
+    lstm = fastlstm.torch.LSTM(5, 40, batch_first=batch_first, threads=threads, **options)
+    lengths = torch.tensor([3, 11, 1, 11, 7, 2, 2, 5, 9])
+    x = torch.randn(9, 11, 5)
+    packed = pack_padded_sequence(
+        x if batch_first else x.transpose(0, 1), lengths, batch_first=batch_first, enforce_sorted=False
+    )
+    padded, states = lstm(packed)
+    with torch.no_grad():
+        in_place, states_in_place = lstm(packed)
+    assert torch.equal(in_place.data, padded.data)
+    assert all(torch.equal(a, b) for a, b in zip(states_in_place, states, strict=True))
+
+
+@pytest.mark.parametrize("batch_sizes", [[2, 3], [6, -1]])
+def test_batch_sizes_that_cannot_be_are_refused(batch_sizes):
+    packed = PackedSequence(torch.randn(sum(batch_sizes), 5), torch.tensor(batch_sizes))
+    with torch.no_grad(), pytest.raises(RuntimeError):
+        fastlstm.torch.LSTM(5, 7)(packed)

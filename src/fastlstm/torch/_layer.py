@@ -5,15 +5,16 @@ from __future__ import annotations
 import sys
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from .. import _checks
+from .. import _checks, _core
 from . import _fit, _operator
 from ._autograd import Run
 from ._packed import Packed, Sizes
-from ._run import Call, forward
+from ._run import Call, forward, forward_packed
 from ._threads import pool
 
 States = tuple[Tensor, Tensor]
@@ -153,18 +154,21 @@ class LSTM(torch.nn.LSTM):
             return 0.0, 0
         return float(self.dropout), int(torch.randint(2**63 - 1, ()))
 
+    def _plan(self) -> tuple[list[Tensor], Sizes, _core.Plan | str]:
+        """Return the parameters, their sizes, and the plan of them or why there is none."""
+        packed: Packed = self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
+        weights = self._weights()
+        return weights, packed.sizes, packed.plan(weights)
+
     def _run(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | str:
         """Run padded input, or say why that cannot be done here."""
-        packed = self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
-        weights = self._weights()
-        plan = packed.plan(weights)
+        weights, sizes, plan = self._plan()
         if isinstance(plan, str):
             return plan
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
             return why
-        sizes = packed.sizes
         batched = input.dim() == 3
         if (not batched and input.dim() != 2) or input.size(-1) != sizes.input_size or input.size(0) == 0:
             return "torch refuses this input"
@@ -198,7 +202,7 @@ class LSTM(torch.nn.LSTM):
         return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
 
     def _run_packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States] | str:
-        """Run packed input: padded for the way through, which costs a copy, and only the steps there are."""
+        """Run packed input, only the steps there are; or say why that cannot be done here."""
         data, sizes, order, back = input
         why = _fit.tensor(data, "input.data", data.dtype)
         if why is not None:
@@ -208,17 +212,45 @@ class LSTM(torch.nn.LSTM):
                 f"a PackedSequence with {int(sizes.sum())} steps (its batch_sizes) needs data of as many rows, got "
                 f"{tuple(data.shape)}: were lengths longer than the padded data packed?"
             )
-        padded, lengths = torch._VF._pad_packed_sequence(data, sizes, self.batch_first, 0.0, len(sizes))
         if hx is not None and order is not None:
             hx = self.permute_hidden(hx, order)
-        found = self._run(padded, hx, lengths, None)
+        found = self._run_rows(data, sizes, hx)
         if isinstance(found, str):
             return found
-        output, states = found
-        made, _ = torch._VF._pack_padded_sequence(output, lengths, self.batch_first)
+        made, states = found
         if back is not None:
             states = self.permute_hidden(states, back)
         return PackedSequence(made, sizes, order, back), states
+
+    def _run_rows(self, data: Tensor, batch_sizes: Tensor, hx: States | None) -> tuple[Tensor, States] | str:
+        """Run packed rows: where they are, or padded for the way through if a tape is to be kept."""
+        weights, sizes, plan = self._plan()
+        if isinstance(plan, str):
+            return plan
+        dropping = self.training and self.dropout > 0 and self.num_layers > 1
+        if dropping or _fit.wants_gradient(data, *(hx or ()), *weights):
+            padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
+            found = self._run(padded, hx, lengths, None)
+            if isinstance(found, str):
+                return found
+            made, _ = torch._VF._pack_padded_sequence(found[0], lengths, self.batch_first)
+            return made, found[1]
+        why = _fit.tensor(data, "input.data", weights[0].dtype)
+        if why is not None:
+            return why
+        rows = batch_sizes.numpy()
+        if data.size(1) != sizes.input_size or len(rows) == 0 or rows[-1] < 1 or (rows[1:] > rows[:-1]).any():
+            return "torch refuses this input"
+        B = int(rows[0])
+        h_0 = c_0 = None
+        if hx is not None:
+            state = _state(hx, sizes, B, True, weights[0].dtype)
+            if isinstance(state, str):
+                return state
+            h_0, c_0 = state
+        call = Call(plan, sizes, False, np.searchsorted(-rows, -np.arange(B)), None, pool(self.threads), 0.0, 0)
+        output, h_n, c_n = forward_packed(call, data, np.cumsum(rows) - rows, h_0, c_0)
+        return output, (h_n, c_n)
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()

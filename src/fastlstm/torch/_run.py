@@ -70,6 +70,40 @@ def forward(
     return output, h_n, c_n
 
 
+def forward_packed(
+    call: Call, data: Tensor, starts: NDArray[np.int64], h_0: Tensor | None, c_0: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run packed rows [N, I], step t's from row starts[t] on, the longest first; `call.lengths` are theirs."""
+    s, item = call.sizes, data.element_size()
+    assert call.lengths is not None
+    data, h_0, c_0 = readable(data), contiguous(h_0), contiguous(c_0)
+    T, B, states = len(starts), len(call.lengths), s.num_layers * s.directions
+    width = s.directions * (s.proj_size or s.hidden_size)
+    output = data.new_empty((data.size(0), width))
+    h_n = data.new_empty((states, B, s.proj_size or s.hidden_size))
+    c_n = data.new_empty((states, B, s.hidden_size))
+    call.plan.run_at(
+        T,
+        B,
+        data.data_ptr(),
+        0,
+        data.stride(0) * item,
+        output.data_ptr(),
+        0,
+        width * item,
+        0 if h_0 is None else h_0.data_ptr(),
+        0 if c_0 is None else c_0.data_ptr(),
+        h_n.data_ptr(),
+        c_n.data_ptr(),
+        call.lengths,
+        None,
+        call.pool,
+        None,
+        starts,
+    )
+    return output, h_n, c_n
+
+
 def backward(
     call: Call,
     tape: _core.Tape,
