@@ -10,6 +10,7 @@ that is cut sums its gradients in another order.
 from __future__ import annotations
 
 import argparse
+import gc
 import tempfile
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -97,7 +98,9 @@ def _process(rank: int, processes: int, settings: Settings, folder: Path) -> Non
         losses = train(rank, processes, settings)
         if rank == 0:
             torch.save(losses, folder / "losses")
+        distributed.barrier()  # nobody leaves while another still averages
     finally:
+        gc.collect()
         distributed.destroy_process_group()
 
 
