@@ -3,6 +3,7 @@
 import shutil
 
 import pytest
+from support import run_python
 from support_torch import assert_equal_bits, assert_same_values, import_torch, twins
 
 torch = import_torch()
@@ -120,13 +121,21 @@ def test_changed_parameters_are_seen_by_what_was_compiled():
     assert_same_values(*found[::-1], "torch, trained")
 
 
-@pytest.mark.filterwarnings("default")  # inductor imports much that warns of its own
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="inductor needs a C++ compiler")
 def test_inductor():
-    theirs, ours, tokens = tagger()
-    with torch._dynamo.config.patch(allow_rnn=True):
-        found = trained(torch.compile(ours, fullgraph=True), ours, tokens)
-    assert_same_values(found, trained(theirs, theirs, tokens), "torch, trained")
+    """In a process of its own: inductor imports setuptools, which another test's distutils would be in the way of."""
+    run_python(
+        """
+import torch
+from support_torch import assert_same_values
+from test_torch_compile import tagger, trained
+
+theirs, ours, tokens = tagger()
+with torch._dynamo.config.patch(allow_rnn=True):
+    found = trained(torch.compile(ours, fullgraph=True), ours, tokens)
+assert_same_values(found, trained(theirs, theirs, tokens), "torch, trained")
+"""
+    )
 
 
 @each_backend
