@@ -1,0 +1,43 @@
+/* What the C tests share.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_TESTS_SUPPORT_H
+#define FASTLSTM_TESTS_SUPPORT_H
+
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CHECK(what)                                                 \
+  do {                                                              \
+    if (!(what)) {                                                  \
+      fprintf(stderr, "%s:%d: not so: %s\n", __FILE__, __LINE__, #what); \
+      exit(1);                                                      \
+    }                                                               \
+  } while (0)
+
+static inline void *allocated(size_t bytes) {
+  void *const made = malloc(bytes ? bytes : 1);
+  CHECK(made);
+  return made;
+}
+
+/* 64-byte aligned and exactly `bytes` long, so that a sanitizer sees the first byte past the end; the caller frees *raw */
+static inline void *aligned(size_t bytes, void **raw) {
+  CHECK(bytes < SIZE_MAX - 64);
+  *raw = allocated(bytes + 63);
+  char *const at = (char *)(((uintptr_t)*raw + 63) & ~(uintptr_t)63);
+  return memset(at, 0x88, bytes);
+}
+
+/* the finalizer of SplitMix64, as in csrc/dropout.c */
+static inline uint64_t mix(uint64_t z) {
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+static const uint64_t GOLDEN = 0x9e3779b97f4a7c15u;
+
+#endif
