@@ -2,6 +2,7 @@
 
 import copy
 import doctest
+import hashlib
 import importlib
 import itertools
 import pickle
@@ -77,6 +78,27 @@ def test_seeds(make: Any) -> None:
     assert (weights(seed=3) != weights(seed=4)).any()
     assert (weights() != weights()).any()
     assert_same_bits(weights(seed=3, dtype="float64").astype("float32"), weights(seed=3))
+
+
+FROZEN_WEIGHTS = {
+    ("LSTM", "float32"): "ca5689dc202a977c07f6aebc9e1398ad47cbff9e4430853d0bb04820995a99f4",
+    ("LSTM", "float64"): "b784bda7450f6f18e1982508d62113cdbc920bc0ef40663ab8b0123db3069a5e",
+    ("LSTMCell", "float32"): "4db122e6bd38c5e896b77ea854c1ee70a97357238eadd25d2f9996a8f119a020",
+    ("LSTMCell", "float64"): "be5e45bf4e260f86cd52b57c8a4ee30d5a8bf041714d44ebd0c37b4f54747366",
+}
+
+
+@pytest.mark.parametrize(("kind", "dtype"), FROZEN_WEIGHTS)
+def test_seeded_weights_are_the_same_on_every_machine(kind: str, dtype: str) -> None:
+    """float64 is where a fused multiply-add would show: float32 rounds its last bit away."""
+    if kind == "LSTM":
+        thing: Any = fastlstm.LSTM(7, 33, num_layers=2, bidirectional=True, seed=2**64 - 1, dtype=dtype)
+        first = fastlstm.LSTM(2, 3, seed=0, dtype="float64").state_dict()["weight_ih_l0"][0, 0]
+        assert float(first).hex() == "0x1.43e401fe365a8p-3"
+    else:
+        thing = fastlstm.LSTMCell(5, 19, seed=3, dtype=dtype)
+    little = [array.astype(array.dtype.newbyteorder("<")).tobytes() for array in thing.state_dict().values()]
+    assert hashlib.sha256(b"".join(little)).hexdigest() == FROZEN_WEIGHTS[kind, dtype]
 
 
 @both_kinds
@@ -417,7 +439,7 @@ else:
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     fastlstm.show_config()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"fastlstm {fastlstm.__version__}, numpy {np.__version__}"
+    assert lines[0] == f"fastlstm {fastlstm.__version__}, contract 1, numpy {np.__version__}"
     assert [line.split()[0 if line[2] == " " else 1] for line in lines[1:]] == fastlstm.isas()
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [fastlstm.isa()]
 

@@ -76,7 +76,7 @@ def test_the_bytes_are_an_archive_that_numpy_reads() -> None:
     stream = layer(num_layers=2, proj_size=6).stream(3)
     stream.feed(inputs(2, 3))
     with np.load(io.BytesIO(stream.save()), allow_pickle=False) as found:
-        assert sorted(found.files) == ["c", "h"]
+        assert sorted(found.files) == ["c", "contract", "format", "h", "weights"]
         assert_same_bits((found["h"], found["c"]), stream.state)
 
 
@@ -127,7 +127,7 @@ def test_damaged_states_are_refused_or_harmless() -> None:
         for flipped in (1 << k % 8, 0xFF):
             taken(data[:k] + bytes([data[k] ^ flipped]) + data[k + 1 :])
     assert not any(taken(data[:n]) for n in range(len(data)))
-    assert all(text.startswith(("this is not a snap", "the snapshot is of another layer: ")) for text in refusals)
+    assert all(text.startswith(("this is ", "the snapshot ")) for text in refusals)
 
 
 def saved(save: Callable[..., None], *arrays: Any, **named: Any) -> bytes:
@@ -148,12 +148,11 @@ STATE = np.zeros((1, 1, 3), np.float32)
         pickle.dumps((STATE, STATE)),
         saved(np.save, STATE),
         saved(np.savez, h=STATE),
-        saved(np.savez, h=STATE, c=STATE.astype(">f4")),
         saved(np.savez, h=STATE, c=np.array([None])),
         saved(np.savez, h=STATE, c=STATE[0]),
         saved(np.savez, h=STATE[:0], c=STATE),
     ],
-    ids=["nothing", "an empty archive", "a pickle", "one array", "no c", "big-endian", "an object", "axes", "no layer"],
+    ids=["nothing", "an empty archive", "a pickle", "one array", "no c", "an object", "axes", "no layer"],
 )
 def test_what_is_not_a_state_is_refused(data: bytes) -> None:
     stream = fastlstm.LSTM(2, 3, seed=0).stream()
@@ -167,7 +166,7 @@ def test_what_is_not_a_state_is_refused(data: bytes) -> None:
 def test_a_pool_s_snapshot_of_one_session_is_no_stream_s() -> None:
     pool = fastlstm.LSTM(2, 3, num_layers=2, seed=0).pool(3)
     pool.open(), pool.open(), pool.open()
-    with pytest.raises(ValueError, match="the snapshot is of another layer"):
+    with pytest.raises(ValueError, match="this is a snapshot, but not of a Stream"):
         fastlstm.LSTM(2, 3, num_layers=2, seed=0).stream().restore(pool.snapshot())
 
 

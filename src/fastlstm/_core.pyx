@@ -967,7 +967,7 @@ cdef class Sessions:
 
 
 cdef class PoolCore:
-    """Who is open, who is busy; ids become slots here. An id is a slot, and above 32 bits how often it was closed."""
+    """Who is open, who is busy; ids become slots here. An id is a slot + 1, and above 32 bits how often it was closed."""
 
     cdef Plan plan
     cdef Sessions states
@@ -1026,16 +1026,20 @@ cdef class PoolCore:
                     self.status[k] = OPEN
                     self.used += 1
                     fl_sessions_set(self.states.sessions, k, NULL, NULL)
-                    return <int64_t>self.closed[k] << 32 | <int64_t>k
+                    return self.id_of(k)
 
     def ids(self):
         """Those of all open sessions, in the order of their slots."""
         cdef size_t k
         with cython.critical_section(self):
-            return [<int64_t>self.closed[k] << 32 | <int64_t>k for k in range(self.capacity) if self.status[k]]
+            return [self.id_of(k) for k in range(self.capacity) if self.status[k]]
+
+    cdef int64_t id_of(self, size_t slot) noexcept:
+        """Never 0, which callers may take for no session."""
+        return <int64_t>self.closed[slot] << 32 | <int64_t>(slot + 1)
 
     cdef Py_ssize_t find(self, int64_t id) except -1:
-        cdef size_t slot = id & 0xffffffff
+        cdef size_t slot = <size_t>(id & 0xffffffff) - 1
         if id < 0 or slot >= self.capacity or (id >> 32) > <int64_t>self.closed[slot]:
             raise ValueError(f"session {id} has never been opened in this pool")
         if (id >> 32) < <int64_t>self.closed[slot] or self.status[slot] == CLOSED:

@@ -70,7 +70,7 @@ def _checked(name: object, argument: str) -> str:
 
 
 def show_config() -> None:
-    """Print the version, the instruction sets and which of them is in use.
+    """Print the versions of package and numerical contract, the instruction sets and which of them is in use.
 
     Examples
     --------
@@ -81,7 +81,8 @@ def show_config() -> None:
     import numpy as np
 
     from . import __version__
+    from ._contract import CONTRACT
 
-    print(f"fastlstm {__version__}, numpy {np.__version__}")
+    print(f"fastlstm {__version__}, contract {CONTRACT}, numpy {np.__version__}")
     for name in isas():
         print(f"  {'*' if name == isa() else ' '} {name:8} {_core.isa_description(name)}")

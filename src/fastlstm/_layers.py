@@ -534,7 +534,8 @@ class LSTM(Weights):
         """
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
-        return Stream(self._plan, _checks.size(batch_size, "batch_size"), self._settings.dtype)
+        origin = self._origin
+        return Stream(origin.plan, _checks.size(batch_size, "batch_size"), origin)
 
     def pool(self, capacity: int) -> StreamPool:
         """Make room for many independent sequences that arrive step by step, with the present weights.
@@ -564,7 +565,8 @@ class LSTM(Weights):
         """
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer has no sessions: its reverse direction starts at the end")
-        return StreamPool(self._plan, capacity_of(capacity), self._pool(), self._settings.dtype)
+        origin = self._origin
+        return StreamPool(origin.plan, capacity_of(capacity), self._pool(), origin)
 
     def window(self, length: int) -> SlidingWindow:
         """Answer for the last inputs after every input, with the present weights.
@@ -593,7 +595,8 @@ class LSTM(Weights):
         """
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
-        return SlidingWindow(self._plan, _checks.size(length, "length"), self._pool(), self._settings.dtype)
+        origin = self._origin
+        return SlidingWindow(origin.plan, _checks.size(length, "length"), self._pool(), origin)
 
     def __repr__(self) -> str:
         names = (

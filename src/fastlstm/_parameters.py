@@ -71,7 +71,15 @@ def initial(shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], seed: int | 
     check_memory(sum(math.prod(shape) for shape in shapes.values()))
     rng = np.random.default_rng(seed)
     bound = 1 / math.sqrt(hidden_size)
-    return {name: frozen(rng.uniform(-bound, bound, shape).astype(dtype)) for name, shape in shapes.items()}
+    return {name: frozen(_uniform(rng, bound, shape).astype(dtype, copy=False)) for name, shape in shapes.items()}
+
+
+def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> Array:
+    """Draw from U(-bound, bound). On some machines rng.uniform uses a fused multiply-add: other bits."""
+    drawn = rng.random(shape)
+    drawn *= 2 * bound
+    drawn -= bound
+    return drawn
 
 
 def frozen(array: Array) -> Array:

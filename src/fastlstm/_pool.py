@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
+from ._weights import Origin
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
@@ -25,6 +26,10 @@ class StreamPool(_core.PoolCore):
     ----------
     capacity : int
         How many sessions there is room for; `grow` makes more.
+    used : int
+        How many are open; ``len(pool)`` too.
+    current : bool
+        Whether the layer still has the weights that this pool runs with.
 
     Examples
     --------
@@ -39,8 +44,8 @@ class StreamPool(_core.PoolCore):
     (2, 100)
     """
 
-    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, origin: Origin) -> None:
+        self._origin, self._dtype = origin, origin.dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
         self._state = (plan.num_layers, self._R), (plan.num_layers, plan.hidden_size)
 
@@ -50,7 +55,7 @@ class StreamPool(_core.PoolCore):
         Returns
         -------
         int
-            Its id; those of closed sessions do not come again.
+            Its id, greater than zero; those of closed sessions do not come again.
 
         Raises
         ------
@@ -142,13 +147,19 @@ class StreamPool(_core.PoolCore):
             made.append(np.ascontiguousarray(checked).reshape(len(wanted), *shape))
         self.run_set(wanted, made[0], made[1])
 
+    @property
+    def current(self) -> bool:
+        """Whether the layer still has the weights that this pool runs with; False after its `load_state_dict`."""
+        return self._origin.current
+
     def snapshot(self, ids: Sequence[int] | Ids | None = None) -> bytes:
         """Write the states of some sessions, all for None, as bytes.
 
         Returns
         -------
         bytes
-            For `restore`, here or elsewhere; an npz archive of ids [n], h [n, L, R], c [n, L, H].
+            For `restore`, here or elsewhere; an npz archive of ids [n], h [n, L, R], c [n, L, H], and of what tells
+            the model: see `LSTM.fingerprint`.
 
         Raises
         ------
@@ -157,10 +168,18 @@ class StreamPool(_core.PoolCore):
         """
         wanted = _ids(self.ids() if ids is None else ids)
         h, c = self.state(wanted)
-        return _snapshots.save(h, c, ids=wanted)
+        return _snapshots.save({"h": h, "c": c, "ids": wanted}, self._origin)
 
-    def restore(self, data: bytes) -> dict[int, int]:
+    def restore(self, data: bytes, *, any_weights: bool = False) -> dict[int, int]:
         """Open a session for each that a snapshot holds, with its state.
+
+        Parameters
+        ----------
+        data : bytes
+            What `snapshot` returned, of a pool of the same weights, on any machine.
+        any_weights : bool
+            Take the states of a layer with other weights, or of bytes that do not tell which (those of version 0.1
+            before its release), as long as the sizes are the same.
 
         Returns
         -------
@@ -170,24 +189,32 @@ class StreamPool(_core.PoolCore):
         Raises
         ------
         ValueError
-            For bytes that are damaged, not a snapshot, or of a layer of other sizes.
+            For bytes that are damaged, not a snapshot, of a layer of other sizes, or of other weights.
         RuntimeError
             When there is not room for all. Nothing changes then.
+
+        Warns
+        -----
+        UserWarning
+            For a snapshot of another version of the numerical contract: what follows may have other last bits.
         """
         h_shape, c_shape = self._state
-        found = _snapshots.load(data, self._dtype, (-1, *h_shape), (-1, *c_shape))
-        old = found.get("ids")
-        if old is None or old.dtype != np.int64 or old.shape != (len(found["h"]),) or len(set(old.tolist())) < len(old):
-            raise ValueError("this is a snapshot, but not of a StreamPool")
+        members: _snapshots.Members = {
+            "h": (self._dtype, (-1, *h_shape)),
+            "c": (self._dtype, (-1, *c_shape)),
+            "ids": (np.dtype(np.int64), (-1,)),
+        }
+        found = _snapshots.load(data, "StreamPool", members, self._origin, any_weights, self.capacity - self.used)
+        old = found["ids"]
+        if len(set(old.tolist())) < len(old):
+            raise ValueError("this is not a snapshot: it holds a session twice")
         made: list[int] = []
         try:
             for _ in range(len(old)):
                 made.append(self.open())  # noqa: PERF401  what was opened has to be closed if one fails
         except RuntimeError:
             self.close(made)
-            raise RuntimeError(
-                f"the snapshot holds {len(old)} sessions, and there is room for {len(made)}; grow the pool"
-            ) from None
+            raise _snapshots.no_room(len(old), len(made)) from None
         self.run_set(_ids(made), found["h"], found["c"])
         return dict(zip(old.tolist(), made, strict=True))
 

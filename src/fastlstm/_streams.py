@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
+from ._weights import Origin
 
 Array = NDArray[Any]
 
@@ -22,6 +23,8 @@ class Stream(_core.StreamCore):
     ----------
     batch_size : int
         B: how many sequences advance together.
+    current : bool
+        Whether the layer still has the weights that this stream runs with.
 
     Examples
     --------
@@ -35,8 +38,8 @@ class Stream(_core.StreamCore):
     True
     """
 
-    def __init__(self, plan: _core.Plan, batch_size: int, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
+        self._origin, self._dtype = origin, origin.dtype
         self._sizes = plan.input_size, plan.proj_size or plan.hidden_size
         self._state_shapes = (
             (plan.num_layers, batch_size, plan.proj_size or plan.hidden_size),
@@ -110,19 +113,46 @@ class Stream(_core.StreamCore):
             made.append(np.require(checked, requirements=("C", "A")))
         self.run_set(made[0], made[1])
 
-    def save(self) -> bytes:
-        """Write the state as bytes, for `restore` here or elsewhere: an npz archive of h [L, B, R] and c [L, B, H]."""
-        return _snapshots.save(*self.state)
+    @property
+    def current(self) -> bool:
+        """Whether the layer still has the weights that this stream runs with; False after its `load_state_dict`."""
+        return self._origin.current
 
-    def restore(self, data: bytes) -> None:
-        """Go on from a state that `save` wrote, of a stream of the same sizes.
+    def save(self) -> bytes:
+        """Write the state as bytes, for `restore` here or elsewhere.
+
+        Returns
+        -------
+        bytes
+            An npz archive of h [L, B, R] and c [L, B, H], and of what tells the model: see `LSTM.fingerprint`.
+        """
+        h, c = self.state
+        return _snapshots.save({"h": h, "c": c}, self._origin)
+
+    def restore(self, data: bytes, *, any_weights: bool = False) -> None:
+        """Go on from a state that `save` wrote, of a stream of the same weights, on any machine.
+
+        Parameters
+        ----------
+        data : bytes
+            What `save` returned.
+        any_weights : bool
+            Take the state of a layer with other weights, or of bytes that do not tell which (those of version 0.1
+            before its release), as long as the sizes are the same.
 
         Raises
         ------
         ValueError
-            For bytes that are damaged, not a state, or of a stream of other sizes. The stream stays as it is.
+            For bytes that are damaged, not a state, of a stream of other sizes, or of other weights. The stream stays
+            as it is.
+
+        Warns
+        -----
+        UserWarning
+            For a state of another version of the numerical contract: what follows may have other last bits.
         """
-        found = _snapshots.load(data, self._dtype, *self._state_shapes)
+        members = {name: (self._dtype, shape) for name, shape in zip("hc", self._state_shapes, strict=True)}
+        found = _snapshots.load(data, "Stream", members, self._origin, any_weights)
         self.run_set(found["h"], found["c"])
 
     def reset(self) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core
+from ._weights import Origin
 
 Array = NDArray[Any]
 
@@ -25,6 +26,8 @@ class SlidingWindow(_core.WindowCore):
         Inputs in a window.
     count : int
         Inputs so far.
+    current : bool
+        Whether the layer still has the weights that this window runs with.
 
     Notes
     -----
@@ -41,8 +44,8 @@ class SlidingWindow(_core.WindowCore):
     True
     """
 
-    def __init__(self, plan: _core.Plan, length: int, workers: _core.Pool | None, dtype: np.dtype[Any]) -> None:
-        self._dtype = dtype
+    def __init__(self, plan: _core.Plan, length: int, workers: _core.Pool | None, origin: Origin) -> None:
+        self._origin, self._dtype = origin, origin.dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
 
     def _checked(self, x: ArrayLike, out: Array | None) -> Array:
@@ -57,6 +60,11 @@ class SlidingWindow(_core.WindowCore):
             return y
         out[...] = y
         return out
+
+    @property
+    def current(self) -> bool:
+        """Whether the layer still has the weights that this window runs with; False after its `load_state_dict`."""
+        return self._origin.current
 
     def __repr__(self) -> str:
         return f"SlidingWindow({self._I} -> {self._R}, length={self.length}, count={self.count})"
