@@ -198,15 +198,18 @@ def test_zip_bombs_are_not_inflated(tmp_path):
                 file.write(bytes(2**20))
 
     with zipfile.ZipFile(tmp_path / "w.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        write(archive, "weight_ih_l0.npy", npy((2**26,)))
+        write(archive, "weight_ih_l0.npy", npy((4, 2**24)))
+        archive.writestr("weight_hh_l0.npy", npy((4, 1), body=bytes(16)))
     assert os.path.getsize(tmp_path / "w.npz") < 2**19
-    with pytest.raises(ValueError, match=r"claims to be 2\.68e\+08 bytes, packed into"):
-        fastlstm.inspect(tmp_path / "w.npz")
+    with pytest.raises(
+        MemoryError, match=r"weight_ih_l0(\.npy)? would take 2684\d+ bytes .* allow more with max_bytes="
+    ):
+        fastlstm.load(tmp_path / "w.npz")
     with zipfile.ZipFile(tmp_path / "w.keras", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("metadata.json", "{}")
         archive.writestr("model.weights.h5", b"")
         write(archive, "config.json")
-    with pytest.raises(ValueError, match=r"config\.json claims to be"):
+    with pytest.raises(MemoryError, match=r"config\.json would take 268435456 bytes"):
         fastlstm.inspect(tmp_path / "w.keras")
     with zipfile.ZipFile(tmp_path / "w.pt", "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(["a"] * 10**6, 2))
@@ -218,7 +221,7 @@ def test_zip_bombs_are_not_inflated(tmp_path):
 def test_npz_that_claims_more_than_it_has(shape, tmp_path):
     with zipfile.ZipFile(tmp_path / "w", "w") as archive:
         archive.writestr("weight_ih_l0.npy", npy(shape, body=bytes(64)))
-    with pytest.raises(ValueError, match="claims to be"):
+    with pytest.raises(ValueError, match="should hold"):
         fastlstm.load(tmp_path / "w")
 
 
@@ -228,7 +231,6 @@ def test_npz_cut_inside_an_array(tmp_path):
         for name, array in arrays.items():
             body = array.tobytes()
             archive.writestr(f"{name}.npy", npy(array.shape, body=body[:-4] if name == "bias_hh_l1" else body))
-    assert len(fastlstm.inspect(tmp_path / "w")) == 1
     with pytest.raises(ValueError, match=r"bias_hh_l1\.npy should hold 144 bytes, got: 140"):
         fastlstm.load(tmp_path / "w")
 
@@ -240,7 +242,7 @@ def test_h5_that_claims_more_than_it_has_or_lies_elsewhere(tmp_path):
         for name, shape in (("kernel", (4, 4 * H)), ("recurrent_kernel", (H, 4 * H)), ("bias", (4 * H,))):
             file.create_dataset(f"lstm/{name}:0", shape, "float32", chunks=True)
     assert fastlstm.inspect(tmp_path / "huge")[0].hidden_size == H
-    with pytest.raises(ValueError, match="claims to be"):
+    with pytest.raises(MemoryError, match="allow more with max_bytes="):
         fastlstm.load(tmp_path / "huge")
 
     with h5py.File(tmp_path / "external", "w") as file:
@@ -349,8 +351,7 @@ def test_arguments(tmp_path):
     ("content", "message"),
     [
         (b"", "it has 0 bytes"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "none of safetensors"),
-        (b"\x93NUMPY\x01\x00", "none of safetensors"),
+        (b"nothing known", "none of safetensors"),
         (b"PK\x03\x04 and no more", "damaged zip archive"),
         (b"\x89HDF\r\n\x1a\n and no more", "cannot be read as HDF5"),
         (b"\x05" + bytes(7) + b"{} no json", "cannot be read as safetensors"),
@@ -479,7 +480,8 @@ def test_any_bytes_are_refused(head, body, tmp_path):
 )
 def test_plain_data_is_read_as_pickle_reads_it(value, protocol):
     machine = files._pickle.Machine({}, lambda name: False, lambda pid: None)
-    assert machine.load(io.BytesIO(pickle.dumps(value, protocol))) == value
+    pickled = pickle.dumps(value, protocol)
+    assert machine.load(io.BytesIO(pickled), len(pickled)) == value
 
 
 def test_importing_the_package_imports_no_reader():

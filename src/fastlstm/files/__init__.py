@@ -10,7 +10,7 @@ LSTM(4, 3)
 """
 
 from ._layer import Layer, Layers
-from ._load import inspect, load
+from ._load import AssumptionWarning, inspect, load
 from ._save import save
 
-__all__ = ["Layer", "Layers", "inspect", "load", "save"]
+__all__ = ["AssumptionWarning", "Layer", "Layers", "inspect", "load", "save"]

@@ -5,17 +5,18 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import zipfile
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from ._budget import Budget
 from ._h5 import Tree
 from ._keras_config import Entry, entries, form_of
 from ._layer import Layer, layer_of
-from ._stored import Array, Stored, check_size
+from ._stored import Array, Stored
+from ._zip import Archive
 
 _NAMED = re.compile(r"(?:(?P<cell>.*)/)?(?P<part>kernel|recurrent_kernel|bias)(?::0)?", re.DOTALL)
 _NUMBERED = re.compile(r"(?P<cell>.*)/vars/(?P<part>[012])", re.DOTALL)
@@ -33,24 +34,16 @@ class Cell:
     arrays: Mapping[str, Stored]
 
 
-def archive_layers(path: Path) -> list[Layer]:
+def archive_layers(archive: Archive) -> list[Layer]:
     """List the LSTMs of a `.keras` archive."""
-    with zipfile.ZipFile(path) as archive:
-        texts = [_member(archive, name) for name in ("config.json", "metadata.json")]
-        weights = _member(archive, "model.weights.h5")
+    texts = [archive.read(name) for name in ("config.json", "metadata.json")]
+    weights = bytes(archive.read("model.weights.h5"))
     config, metadata = (json.loads(text) for text in texts)
     version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
     return _layers(Tree(weights), entries(config), version, "Keras 3")
 
 
-def _member(archive: zipfile.ZipFile, name: str) -> bytes:
-    info = archive.getinfo(name)
-    check_size(name, info.file_size, info.compress_size)
-    with archive.open(info) as file:
-        return file.read(info.file_size)
-
-
-def h5_layers(path: Path) -> list[Layer]:
+def h5_layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of an h5 file, of a whole model or of its weights."""
     tree = Tree(path)
     root = tree.attributes.get("", {})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from .. import _parameters
 from .._forms import Form
@@ -39,6 +39,8 @@ class Layer:
         What has to be known to use it, and is not in the weights.
     problem : str
         Why it cannot be loaded; empty if it can.
+    assumed : str
+        What the file does not say about `form` and `load` assumes, with a warning; empty if it is known.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Layer:
     options: Mapping[str, bool | float] = dataclasses.field(default_factory=dict)
     note: str = ""
     problem: str = ""
+    assumed: str = ""
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -64,14 +67,30 @@ class Layer:
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
         told += [sizes, self.dtype, *(() if self.bias else ("no bias",))]
         told += [repr(self.form) if self.form else "form unknown"] if self.form != Form() else []
-        return ", ".join(told) + (f" ({self.note})" if self.note else "")
+        notes = "; ".join(filter(None, (self.note, self.assumed)))
+        return ", ".join(told) + (f" ({notes})" if notes else "")
 
 
 class Layers(list[Layer]):
-    """All LSTMs of a file; prints one on a line."""
+    """All LSTMs of a file; prints one on a line.
+
+    Parameters
+    ----------
+    layers : iterable of Layer
+        Its items.
+    ignored : iterable of str
+        Names of what else the file holds and would run elsewhere: it was neither imported nor run.
+    """
+
+    def __init__(self, layers: Iterable[Layer] = (), ignored: Iterable[str] = ()) -> None:
+        super().__init__(layers)
+        self.ignored = tuple(ignored)
 
     def __str__(self) -> str:
-        return "\n".join(map(str, self)) or "no LSTM"
+        told = [str(layer) for layer in self] or ["no LSTM"]
+        if self.ignored:
+            told.append(f"ignored, neither imported nor run: {', '.join(self.ignored)}")
+        return "\n".join(told)
 
 
 def layer_of(
@@ -84,6 +103,7 @@ def layer_of(
     options: Mapping[str, bool | float] | None = None,
     note: str = "",
     problem: str = "",
+    assumed: str = "",
 ) -> Layer:
     """Make a record of parameters under torch's names, or one that says why they make no LSTM."""
     sizes: dict[str, int] = {}
@@ -106,6 +126,7 @@ def layer_of(
         options=options or {},
         note=note,
         problem=problem,
+        assumed=assumed,
         parameters=parameters,
     )
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,10 +20,15 @@ from ._layer import Layer, Layers
 from ._stored import Array
 
 if TYPE_CHECKING:
+    from ._budget import Budget
     from ._detect import Format
 
 
-def inspect(path: str | os.PathLike[str]) -> Layers:
+class AssumptionWarning(UserWarning):
+    """`load` assumes what the file does not say; ``form=`` says it instead."""
+
+
+def inspect(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Layers:
     """List the LSTMs of a file, without reading their numbers.
 
     Parameters
@@ -27,18 +36,24 @@ def inspect(path: str | os.PathLike[str]) -> Layers:
     path : path
         A file of safetensors, torch (state dicts, checkpoints, TorchScript), Keras (``.keras``, h5), ONNX, Flax
         (msgpack) or NumPy (npz). Its content tells which, not its name.
+    max_bytes : int, optional
+        What reading it may take of memory, instead of 64 MiB and 4 times the file's size (in which compressed arrays
+        count by their own size, up to 20 times what they are packed in). For files that you trust.
 
     Returns
     -------
     Layers
         A list of `Layer` records that prints as a table: names, kinds, sizes, dtypes, forms, and what does not fit.
+        Its `ignored` names what a torch file would run elsewhere, which is neither imported nor run here.
 
     Raises
     ------
     OSError
-        For a file that cannot be opened.
+        For a file that cannot be opened, or that is no regular file: a directory, a pipe, a device.
     ValueError
-        For one that is of no known format, damaged, or out of proportion.
+        For one that is of no known format, damaged, or claims more than it holds.
+    MemoryError
+        For one that would take more memory than it may.
     ModuleNotFoundError
         Where its reader is not installed; the message names the extra.
 
@@ -56,8 +71,8 @@ def inspect(path: str | os.PathLike[str]) -> Layers:
     ...     print(fastlstm.inspect(path))
     (no prefix): LSTM of npz, I=4 H=3 L=2 D=1 P=0, float32
     """
-    file, format = _detected(path)
-    return Layers(_guarded(file, format))
+    file, format, budget = _detected(path, max_bytes)
+    return _guarded(file, format, budget)
 
 
 def load(
@@ -69,6 +84,7 @@ def load(
     form: Form | None = None,
     threads: int = 1,
     isa: str | None = None,
+    max_bytes: int | None = None,
 ) -> LSTM:
     """Make a layer of the weights in a file.
 
@@ -87,6 +103,8 @@ def load(
         Instead of the form that the file tells or that is assumed.
     threads, isa
         As for `LSTM`.
+    max_bytes : int, optional
+        As for `inspect`.
 
     Returns
     -------
@@ -95,13 +113,18 @@ def load(
 
     Raises
     ------
-    OSError, ModuleNotFoundError
+    OSError, ModuleNotFoundError, MemoryError
         As for `inspect`.
     ValueError
         As for `inspect`; for no LSTM under the prefix or more than one, with the list of them; for parameters that are
         missing, too many or of wrong shapes; for weights that are NaN or infinite.
     TypeError
         For weights of other dtypes than float32 and float64 without `dtype`.
+
+    Warns
+    -----
+    fastlstm.files.AssumptionWarning
+        Where the file does not tell the form and a default is assumed; not with `form`.
 
     Notes
     -----
@@ -119,18 +142,19 @@ def load(
     LSTM(4, 3, dtype='float64')
     """
     wanted = None if dtype is None else _checks.float_dtype(dtype)
-    file, format = _detected(path)
-    layer = _chosen(file, _guarded(file, format), prefix)
+    file, format, budget = _detected(path, max_bytes)
+    layer = _chosen(file, _guarded(file, format, budget), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
     if wanted is None and layer.dtype not in ("float32", "float64"):
         raise TypeError(
             f"{where} is stored as {layer.dtype}: say what to convert it to, dtype='float32' (exact for float16 and "
             "bfloat16) or dtype='float64'"
         )
-    form = form or layer.form
-    if form is None:
+    if form is None and layer.form is None:
         raise ValueError(f"{where}: say which form, form=fastlstm.Form(...), since {layer.note}")
-    arrays = _guarded_arrays(file, format, layer)  # before anything as large as the file claims is made
+    if form is None and layer.assumed:
+        warnings.warn(f"{where}: {layer.assumed}; form= says it", AssumptionWarning, stacklevel=2)
+    arrays = _guarded_arrays(file, format, layer, budget)  # before anything as large as the file claims is made
     options = dict(layer.options)
     if batch_first is not None:
         options["batch_first"] = batch_first
@@ -144,11 +168,11 @@ def load(
         dtype=wanted or layer.dtype,
         threads=threads,
         isa=isa,
-        form=form,
+        form=form or layer.form,
         **options,  # type: ignore[arg-type]  # batch_first and dropout, checked by LSTM
     )
     with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        converted = {name: array.astype(lstm.dtype) for name, array in arrays.items()}
+        converted = {name: array.astype(lstm.dtype, copy=False) for name, array in arrays.items()}
     check_finite(converted, where)
     lstm.load_state_dict(converted)
     return lstm
@@ -162,35 +186,56 @@ def check_finite(arrays: dict[str, Array], where: str) -> None:
             raise ValueError(f"{where}: {wrong} of {array.size} values of {name} are NaN or infinite in {array.dtype}")
 
 
-def _detected(path: object) -> tuple[Path, Format]:
-    from ._detect import detect  # with all readers of ours; importing the package stays quick
+def _detected(path: object, max_bytes: int | None) -> tuple[Path, Format, Budget]:
+    from . import _detect, _foreign  # with all readers of ours; importing the package stays quick
 
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"path should be a str or os.PathLike, got: {type(path).__name__}")
-    file = Path(path)
-    return file, detect(file)
-
-
-def _guarded(path: Path, format: Format) -> list[Layer]:
-    """Read; whatever goes wrong inside a damaged file, or in its reader, becomes one kind of error."""
+    if max_bytes is not None:
+        max_bytes = _checks.size(max_bytes, "max_bytes")
+    file = Path(os.fsdecode(path))
     try:
-        return format.layers(path)
+        head, budget = _detect.opened(file, max_bytes)
+    except PermissionError:
+        if file.is_dir():  # Windows does not open one at all
+            raise IsADirectoryError(errno.EISDIR, _foreign.folder(file), str(file)) from None
+        raise
+    with _guard(file, ""):
+        return file, _detect.detect(file, head, budget), budget
+
+
+def _guarded(path: Path, format: Format, budget: Budget) -> Layers:
+    with _guard(path, format.name):
+        found = format.layers(budget)
+        return found if isinstance(found, Layers) else Layers(found)
+
+
+def _guarded_arrays(path: Path, format: Format, layer: Layer, budget: Budget) -> dict[str, Array]:
+    arrays = {}
+    with _guard(path, format.name):
+        for name, stored in layer.parameters.items():
+            budget.keep(name, stored.nbytes)
+            arrays[name] = stored.read()
+    return arrays
+
+
+@contextmanager
+def _guard(path: Path, format: str) -> Iterator[None]:
+    """Read; whatever goes wrong inside a damaged file, or in its reader, becomes one kind of error."""
+    what = f"{path} cannot be read{f' as {format}' if format else ''}"
+    try:
+        yield
     except ModuleNotFoundError:
         raise
+    except MemoryError as error:
+        raise MemoryError(f"{what}: {_told(error)}") from error
     except Exception as error:
-        raise ValueError(f"{path} cannot be read as {format.name}: {_told(error)}") from error
-
-
-def _guarded_arrays(path: Path, format: Format, layer: Layer) -> dict[str, Array]:
-    try:
-        return {name: stored.read() for name, stored in layer.parameters.items()}
-    except Exception as error:
-        raise ValueError(f"{path} cannot be read as {format.name}: {_told(error)}") from error
+        raise ValueError(f"{what}: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError) and text else f"{type(error).__name__} {text}".strip()
+    text = " ".join(str(error)[:2000].split())
+    return text if isinstance(error, ValueError | MemoryError) and text else f"{type(error).__name__} {text}".strip()
 
 
 def _chosen(path: Path, layers: list[Layer], prefix: str | None) -> Layer:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import _extras, _flax_names, _torch_names
+from ._budget import Budget
 from ._layer import Layer
 from ._stored import FLOATS, Array, Stored, from_bytes, nbytes
 
@@ -17,7 +18,7 @@ _ARRAY = 1  # Flax's extension code; its others are single numbers
 _CHUNKED = "__msgpack_chunked_array__"
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
     msgpack = _extras.need("msgpack", "flax")
 

@@ -2,45 +2,40 @@
 
 from __future__ import annotations
 
-import zipfile
-from pathlib import Path
+import io
 from typing import IO
 
 import numpy as np
 
 from . import _flax_names, _torch_names
 from ._layer import Layer
-from ._stored import Array, Stored, check_size, nbytes
+from ._stored import Array, Stored, nbytes
+from ._zip import Archive
+
+#: NumPy itself reads headers of at most 10,000 bytes.
+_MOST_HEADER = 2**14
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(archive: Archive) -> list[Layer]:
     """List the LSTMs of a file."""
-    with zipfile.ZipFile(path) as archive:
-        tensors = {
-            member.filename.removesuffix(".npy"): _stored(archive, path, member)
-            for member in archive.infolist()
-            if member.filename.endswith(".npy")
-        }
+    tensors = {name.removesuffix(".npy"): _stored(archive, name) for name in archive.members if name.endswith(".npy")}
     return [*_torch_names.layers(tensors, "npz"), *_flax_names.layers(tensors, "npz")]
 
 
-def _stored(archive: zipfile.ZipFile, path: Path, member: zipfile.ZipInfo) -> Stored:
-    name = member.filename
-    with archive.open(member) as file:
-        shape, fortran_order, dtype = _header(file, name)
+def _stored(archive: Archive, name: str) -> Stored:
+    head = io.BytesIO(archive.head(name, _MOST_HEADER))
+    shape, fortran_order, dtype = _header(head, name)
+    start = head.tell()
     native = dtype.newbyteorder("=")
     if native.hasobject:
         raise ValueError(f"{name} holds Python objects, which would have to be unpickled: refused")
-    check_size(name, nbytes(shape, native.str), member.compress_size)
+    size, has = nbytes(shape, native.str), archive.size(name) - start
+    if size != has:
+        raise ValueError(f"{name} should hold {size} bytes, got: {has}")
 
     def read() -> Array:
-        with zipfile.ZipFile(path) as again, again.open(member) as file:
-            _header(file, name)
-            size = nbytes(shape, native.str)
-            data = file.read(size + 1)
-        if len(data) != size:
-            raise ValueError(f"{name} should hold {size} bytes, got: {len(data)}")
-        array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+        content = archive.read(name)
+        array = np.frombuffer(content, dtype, offset=start).reshape(shape, order="F" if fortran_order else "C")
         return array.astype(native, copy=False)
 
     return Stored(shape, native.name, read)

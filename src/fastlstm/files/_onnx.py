@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import _extras
+from ._budget import Budget
 from ._layer import Layer, layer_of
 from ._stored import Stored
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from ..onnx import Node
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTM nodes of a model."""
     _extras.need("onnx", "onnx")
     return [_layer(node) for node in importlib.import_module("fastlstm.onnx").load(path)]

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import pickletools
 from collections.abc import Callable, Mapping
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 #: More steps than any state dict takes: a hundred thousand arrays, some forty steps each.
 _MOST_STEPS = 4_000_000
+
+_LONGEST_LINE = 2**12
 
 _VALUES = {
     *("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"),
@@ -29,6 +31,30 @@ class Name(NamedTuple):
 
 class Instance(dict[str, Any]):
     """An object of a class that the file names: its attributes, and nothing else of it."""
+
+
+class Bounded:
+    """What `pickletools` reads of a stream, which may not claim more than there is."""
+
+    def __init__(self, stream: IO[bytes], most: int) -> None:
+        self.stream, self.left = stream, most
+
+    def read(self, size: int) -> bytes:
+        """Read that many bytes."""
+        if size > self.left:
+            raise ValueError(f"a pickle of something of {size} bytes, where {self.left} are left")
+        self.left -= size
+        return self.stream.read(size)
+
+    def readline(self) -> bytes:
+        """Read a line: a name."""
+        line = self.stream.readline(min(_LONGEST_LINE, self.left))
+        self.left -= len(line)
+        return line
+
+    def tell(self) -> int:
+        """Tell the place."""
+        return self.stream.tell()
 
 
 class Machine:
@@ -55,10 +81,10 @@ class Machine:
         self.below: list[list[Any]] = []
         self.memo: dict[int, Any] = {}
 
-    def load(self, stream: IO[bytes]) -> Any:
-        """Read one pickle off a stream, and leave the stream behind it."""
+    def load(self, stream: IO[bytes], most: int) -> Any:
+        """Read one pickle of at most so many bytes off a stream, and leave the stream behind it."""
         try:
-            for step, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            for step, (opcode, argument, _) in enumerate(pickletools.genops(cast("IO[bytes]", Bounded(stream, most)))):
                 if step > _MOST_STEPS:
                     raise ValueError("the pickle is too long for weights")
                 if opcode.name == "STOP":

@@ -11,6 +11,7 @@ from .. import _checks
 from .._forms import Form
 from .._layers import LSTM
 from . import _extras, _flax_names, _torch_names
+from ._budget import Budget
 from ._layer import Layer, layer_of
 from ._stored import Array, Stored, from_bytes
 
@@ -20,7 +21,7 @@ KEY = "fastlstm"
 _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 
 
-def layers(path: Path) -> list[Layer]:
+def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
     safetensors = _extras.need("safetensors", "safetensors")
     file = safetensors.safe_open(path, "np")

@@ -29,6 +29,11 @@ class Stored:
     read: Callable[[], Array]
     """bfloat16 comes as the float32 of the same value."""
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of memory that `read` takes."""
+        return nbytes(self.shape, "float32" if self.dtype == "bfloat16" else self.dtype)
+
     def mapped(self, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
         """Return what `change` makes of it, which has `shape`."""
         return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()))

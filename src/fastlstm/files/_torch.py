@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -16,14 +15,16 @@ from typing import IO, Any
 import numpy as np
 
 from . import _torch_names
+from ._budget import Budget
 from ._layer import Layer
 from ._pickle import Instance, Machine, Name, set_items
 from ._stored import Array, Stored, nbytes, widened
+from ._zip import Archive
 
 #: How files of torch before 1.6 begin.
 MAGIC = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
 
-_MOST_PICKLE_BYTES = 2**27
+_MOST_PICKLE_BYTES, _MOST_ORDER_BYTES = 2**27, 16
 _TYPES = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"} | {
     "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool"
 }  # fmt: skip
@@ -36,7 +37,7 @@ class Storage:
     dtype: str
     key: str
     count: int
-    data: Callable[[str], bytes]
+    data: Callable[[str], bytes | bytearray]
 
     @property
     def itemsize(self) -> int:
@@ -54,32 +55,24 @@ class Storage:
         return widened(raw, self.dtype)
 
 
-def archive_layers(path: Path) -> list[Layer]:
+def archive_layers(archive: Archive) -> list[Layer]:
     """List the LSTMs of a zip checkpoint or of a TorchScript archive, whose code stays unread."""
-    with zipfile.ZipFile(path) as archive:
-        members = {member.filename: member for member in archive.infolist()}
-        root = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
-        script = f"{root}constants.pkl" in members
-        order = members.get(f"{root}byteorder")
-        if order and archive.read(order)[:16] != b"little":
-            raise ValueError("its numbers are big-endian")
-        pickled = members[f"{root}data.pkl"]
-        _check_member(pickled)
-        if pickled.file_size > _MOST_PICKLE_BYTES:
-            raise ValueError(f"data.pkl has {pickled.file_size} bytes: more than a description of weights takes")
-        content = archive.read(pickled)
+    members = archive.members
+    root = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    script = f"{root}constants.pkl" in members
+    order = f"{root}byteorder"
+    if order in members and _stored_bytes(archive, order, _MOST_ORDER_BYTES) != b"little":
+        raise ValueError("its numbers are big-endian")
+    content = _stored_bytes(archive, f"{root}data.pkl", _MOST_PICKLE_BYTES)
 
-    def data(key: str) -> bytes:
-        member = members[f"{root}data/{key}"]
-        _check_member(member)
-        with zipfile.ZipFile(path) as again:
-            return again.read(member)
+    def data(key: str) -> bytes | bytearray:
+        return _stored_bytes(archive, f"{root}data/{key}")
 
-    tree = _machine(data, path.stat().st_size).load(io.BytesIO(content))
+    tree = _machine(data, archive.budget.file_size).load(io.BytesIO(content), len(content))
     return list(_torch_names.layers(dict(_flat(tree)), "TorchScript" if script else "torch"))
 
 
-def legacy_layers(path: Path) -> list[Layer]:
+def legacy_layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file of torch before 1.6: five pickles, then the storages."""
     places: dict[str, tuple[int, int]] = {}
     itemsizes: dict[str, int] = {}
@@ -93,11 +86,11 @@ def legacy_layers(path: Path) -> list[Layer]:
     size = path.stat().st_size
     with path.open("rb") as file:
         machine = _machine(data, size, itemsizes)
-        _, version, system = (_plain(file) for _ in range(3))
+        _, version, system = (_plain(file, size) for _ in range(3))
         if not isinstance(system, dict) or system.get("little_endian") is not True:
             raise ValueError(f"unknown version {version!r:.40}, or big-endian")
-        tree = machine.load(file)
-        keys = _plain(file)
+        tree = machine.load(file, min(size, _MOST_PICKLE_BYTES))
+        keys = _plain(file, size)
         for key in keys if isinstance(keys, list) else ():
             count = int.from_bytes(file.read(8), "little", signed=True) * itemsizes.get(key, 0)
             if not 0 <= count <= size - file.tell():
@@ -107,16 +100,19 @@ def legacy_layers(path: Path) -> list[Layer]:
     return list(_torch_names.layers(dict(_flat(tree)), "torch before 1.6"))
 
 
-def _check_member(member: zipfile.ZipInfo) -> None:
-    if member.compress_type != zipfile.ZIP_STORED or member.file_size != member.compress_size:
-        raise ValueError(f"{member.filename} is compressed, as torch never writes it: refused")
+def _stored_bytes(archive: Archive, name: str, most: int | None = None) -> bytes | bytearray:
+    if not archive.is_stored(name):
+        raise ValueError(f"{name} is compressed, as torch never writes it: refused")
+    return archive.read(name, most)
 
 
-def _plain(stream: IO[bytes]) -> Any:
-    return Machine({}, lambda name: False, lambda pid: None).load(stream)
+def _plain(stream: IO[bytes], most: int) -> Any:
+    return Machine({}, lambda name: False, lambda pid: None).load(stream, most)
 
 
-def _machine(data: Callable[[str], bytes], file_size: int, itemsizes: dict[str, int] | None = None) -> Machine:
+def _machine(
+    data: Callable[[str], bytes | bytearray], file_size: int, itemsizes: dict[str, int] | None = None
+) -> Machine:
     read: dict[str, Array] = {}  # the parameters of one module often share a storage
 
     def storage(pid: Any) -> Storage:
