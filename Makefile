@@ -10,7 +10,7 @@ WITH ?=
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
-SOURCES := pyproject.toml CMakeLists.txt README.md LICENSE \
+SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
   $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
 C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
 

@@ -8,8 +8,8 @@ import pytest
 from cases import assert_close
 
 os.environ.setdefault("KERAS_BACKEND", "numpy")
-keras: Any = pytest.importorskip("keras", reason='pip install "fastlstm[keras]"', exc_type=ImportError)
-fastkeras: Any = pytest.importorskip("fastlstm.keras", reason='pip install "fastlstm[keras]"')
+keras: Any = pytest.importorskip("keras", reason="pip install keras", exc_type=ImportError)
+fastkeras: Any = pytest.importorskip("fastlstm.keras", reason="pip install keras")
 
 BACKEND = keras.backend.backend()
 B, T, I, H = 4, 6, 5, 7

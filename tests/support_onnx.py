@@ -9,7 +9,7 @@ import pytest
 from cases import Array
 from numpy.typing import DTypeLike
 
-onnx: Any = pytest.importorskip("onnx", reason='pip install "fastlstm[onnx]"')
+onnx: Any = pytest.importorskip("onnx", reason="pip install onnx")
 INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 
 # what each activation is of x, alpha and beta, as the operator's text has it; then its defaults

@@ -11,7 +11,7 @@ from support_keras import arrays, keras, quiet, randomized
 
 import fastlstm
 
-h5py = pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+h5py = pytest.importorskip("h5py", reason="pip install h5py")
 
 pytestmark = quiet
 

@@ -29,7 +29,7 @@ def expected_of(lstm, x, form=None):
 
 @pytest.mark.parametrize("size", [50, 100, 150, 200, 300])
 def test_chars2vec(size, tmp_path):
-    pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    pytest.importorskip("h5py", reason="pip install h5py")
     path = CHARS2VEC.extracted(f"chars2vec-0.1.7/chars2vec/trained_models/eng_{size}/weights.h5", tmp_path)
     found = fastlstm.inspect(path)
     assert [(layer.input_size, layer.hidden_size) for layer in found] == [(59, size), (size, size)]
@@ -45,7 +45,7 @@ def test_chars2vec(size, tmp_path):
 
 
 def test_chars2vec_as_keras_computes_it(tmp_path):
-    pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    pytest.importorskip("h5py", reason="pip install h5py")
     from support_keras import arrays, keras
 
     path = CHARS2VEC.extracted("chars2vec-0.1.7/chars2vec/trained_models/eng_50/weights.h5", tmp_path)
@@ -67,7 +67,7 @@ def test_chars2vec_as_keras_computes_it(tmp_path):
 
 
 def test_textgenrnn(tmp_path):
-    pytest.importorskip("h5py", reason='pip install "fastlstm[h5]"')
+    pytest.importorskip("h5py", reason="pip install h5py")
     try:
         archive = fetch.fetch()
     except fetch.FetchError as error:
@@ -116,7 +116,7 @@ def test_silero_vad_torch_script(silero):
 
 
 def test_silero_vad_is_the_same_as_onnx_and_as_torch_script(silero):
-    pytest.importorskip("onnx", reason='pip install "fastlstm[onnx]"')
+    pytest.importorskip("onnx", reason="pip install onnx")
     script, model = silero("silero_vad.jit"), silero("silero_vad.onnx")
     expected = {name: fastlstm.load(script, name).state_dict() for name in ("_model", "_model_8k")}
     found = fastlstm.inspect(model)
@@ -132,7 +132,7 @@ def test_silero_vad_is_the_same_as_onnx_and_as_torch_script(silero):
 
 
 def test_silero_vad_safetensors(silero):
-    library = pytest.importorskip("safetensors.numpy", reason='pip install "fastlstm[safetensors]"')
+    library = pytest.importorskip("safetensors.numpy", reason="pip install safetensors")
     path = silero("silero_vad_16k.safetensors")
     expected = library.load_file(path)
     lstm = fastlstm.load(path)

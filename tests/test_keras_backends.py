@@ -22,11 +22,19 @@ def test_backend(backend):
     assert result.returncode == 0, result.stdout[-4000:] + result.stderr[-4000:]
 
 
-def test_without_keras_the_error_names_the_extra():
+@pytest.mark.parametrize(
+    ("missing", "message"),
+    [
+        ("keras", "fastlstm.keras needs keras: pip install keras"),
+        ("keras.src", "fastlstm.keras needs keras, whose own import fails: "),
+    ],
+)
+def test_without_keras_or_a_part_of_it_the_error_says_so(missing, message):
     script = (
-        "import sys; sys.modules['keras'] = None\n"
+        f"import sys; sys.modules[{missing!r}] = None\n"
         "try:\n    import fastlstm.keras\n"
-        "except ImportError as error:\n    assert 'fastlstm[keras]' in str(error), error\n"
+        f"except ImportError as error:\n    assert str(error).startswith({message!r}), error\n"
+        "    assert 'KERAS_BACKEND' in error.__notes__[0]\n"
         "else:\n    raise AssertionError('imported')"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

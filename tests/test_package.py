@@ -6,6 +6,7 @@ Nothing here needs the network or looks at a clock.
 import ast
 import importlib.metadata
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,21 @@ def test_licence_is_named_and_there() -> None:
     assert "Redistribution and use" in licences[0].read_text(encoding="utf-8")
 
 
+def test_what_an_index_shows_has_no_links_into_the_tree() -> None:
+    text = METADATA.get_payload()
+    assert isinstance(text, str)
+    assert text.startswith("# fastlstm")
+    assert re.findall(r"\]\((?!https://)", text) == []
+
+
+def test_classifiers_name_the_pythons_that_wheels_are_built_for() -> None:
+    named = {line.rpartition(" ")[2] for line in METADATA.get_all("Classifier") or [] if ":: Python :: 3." in line}
+    assert f"3.{sys.version_info.minor}" in named
+    if (ROOT / "pyproject.toml").exists():
+        built = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["cibuildwheel"]["build"]
+        assert named == {f"3.{tag.removeprefix('cp3').removesuffix('-*')}" for tag in built if not tag.endswith("t-*")}
+
+
 def test_all_names_what_is_there() -> None:
     assert sorted(fastlstm.__all__) == sorted(set(fastlstm.__all__))
     assert [name for name in fastlstm.__all__ if not hasattr(fastlstm, name)] == []
@@ -126,6 +142,15 @@ def test_all_names_what_is_there() -> None:
 def test_changelog_has_this_version() -> None:
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert f"## [{fastlstm.__version__}]" in changelog
+
+
+@source_tree
+def test_no_text_installs_from_an_index_what_is_in_none() -> None:
+    texts = [path for kind in ("*.md", "*.py", "*.txt") for path in ROOT.rglob(kind)]
+    inside = [path for path in texts if path.relative_to(ROOT).parts[0] in ("src", "docs", "examples", "README.md")]
+    assert len(inside) > 50
+    asked = re.compile(r"pip install [^\n]*\bfastlstm\b(?![./])")
+    assert [str(path) for path in inside if asked.search(path.read_text(encoding="utf-8"))] == []
 
 
 @source_tree

@@ -21,7 +21,7 @@ try:
     from recurrent_ppo.policy import OneCallPolicy
     from recurrent_ppo.task import make_model
 except ModuleNotFoundError as error:
-    sys.exit(f'recurrent_ppo: {error.name} is missing: pip install "fastlstm[torch]" sb3-contrib')
+    sys.exit(f"recurrent_ppo: {error.name} is missing: pip install torch sb3-contrib")
 
 import fastlstm.torch
 

@@ -24,7 +24,7 @@ try:
 
     from torch_models import names, sound, voices
 except ModuleNotFoundError as error:
-    sys.exit(f'torch_models: {error.name} is missing: pip install "fastlstm[torch]"')
+    sys.exit(f"torch_models: {error.name} is missing: pip install torch")
 
 import fastlstm.torch
 

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from . import __version__, files
+from ._extras import need
 from ._isa import show_config
-from .files._extras import need
 from .files._save import write_whole
 
 
@@ -71,7 +71,7 @@ def _convert(given: argparse.Namespace) -> None:
         raise ValueError(f"OUT should end in .safetensors or .onnx, got: {given.target}")
     lstm = files.load(given.source, given.prefix, dtype=given.dtype)
     if target.suffix == ".onnx":
-        need("onnx", "onnx")
+        need("onnx")
         model = importlib.import_module("fastlstm.onnx").export(lstm)
         write_whole(model.SerializeToString(), target)
     else:

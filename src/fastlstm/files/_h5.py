@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _extras
+from .. import _extras
 from ._h5_heaps import check_heaps
 from ._stored import Array, Stored, check_size, nbytes
 
@@ -20,7 +20,7 @@ class Tree:
     """The datasets and the text attributes of an HDF5 file, given by its path or as bytes."""
 
     def __init__(self, source: Path | bytes) -> None:
-        self._h5py = _extras.need("h5py", "h5")
+        self._h5py = _extras.need("h5py")
         self._source = source
         self.datasets: dict[str, Stored] = {}
         self.attributes: dict[str, dict[str, str]] = {}

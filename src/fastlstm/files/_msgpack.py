@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from . import _extras, _flax_names, _torch_names
+from .. import _extras
+from . import _flax_names, _torch_names
 from ._budget import Budget
 from ._layer import Layer
 from ._stored import FLOATS, Array, Stored, from_bytes, nbytes
@@ -20,7 +21,7 @@ _CHUNKED = "__msgpack_chunked_array__"
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
-    msgpack = _extras.need("msgpack", "flax")
+    msgpack = _extras.need("msgpack")
 
     def extension(code: int, data: bytes) -> object:
         return _array(*msgpack.unpackb(data, raw=False)) if code == _ARRAY else None

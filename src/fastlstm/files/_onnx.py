@@ -6,7 +6,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import _extras
+from .. import _extras
 from ._budget import Budget
 from ._layer import Layer, layer_of
 from ._stored import Stored
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTM nodes of a model."""
-    _extras.need("onnx", "onnx")
+    _extras.need("onnx")
     return [_layer(node) for node in importlib.import_module("fastlstm.onnx").load(path)]
 
 

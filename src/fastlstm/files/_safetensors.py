@@ -7,10 +7,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from .. import _checks
+from .. import _checks, _extras
 from .._forms import Form
 from .._layers import LSTM
-from . import _extras, _flax_names, _torch_names
+from . import _flax_names, _torch_names
 from ._budget import Budget
 from ._layer import Layer, layer_of
 from ._stored import Array, Stored, from_bytes
@@ -23,7 +23,7 @@ _DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
-    safetensors = _extras.need("safetensors", "safetensors")
+    safetensors = _extras.need("safetensors")
     file = safetensors.safe_open(path, "np")
     tensors = {name: _stored(safetensors, file, path, name) for name in file.keys()}  # noqa: SIM118  not a mapping
     ours = (file.metadata() or {}).get(KEY)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from .. import _extras
 from .._layers import LSTM
-from . import _extras
 from ._load import check_finite
 
 
@@ -29,7 +29,7 @@ def save(lstm: LSTM, path: str | os.PathLike[str]) -> None:
     OSError
         For a path that cannot be written or a full disk; an old file is then as it was.
     ModuleNotFoundError
-        Where safetensors is not installed; the message names the extra.
+        Where safetensors is not installed; the message names the package.
 
     Notes
     -----
@@ -48,7 +48,7 @@ def save(lstm: LSTM, path: str | os.PathLike[str]) -> None:
         raise TypeError(f"lstm should be a fastlstm.LSTM, got: {type(lstm).__name__}")
     arrays = lstm.state_dict()
     check_finite(arrays, "lstm")
-    writer = _extras.need("safetensors.numpy", "safetensors")
+    writer = _extras.need("safetensors.numpy")
     from ._safetensors import metadata  # not before it is needed: importing the package stays quick
 
     write_whole(writer.save(arrays, metadata=metadata(lstm)), path)

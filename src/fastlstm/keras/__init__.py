@@ -1,17 +1,19 @@
 """A Keras 3 layer that computes with fastlstm: `LSTM`, where `keras.layers.LSTM` stood; `accelerate` for whole models.
 
-Needs Keras: ``pip install "fastlstm[keras]"``.
+Needs Keras 3 and a backend that is installed: ``pip install keras torch``, and ``KERAS_BACKEND=torch``.
 """
 
 try:
-    import keras
-except ImportError as error:
-    raise ImportError(
-        f'fastlstm.keras needs Keras 3 and a backend: pip install "fastlstm[keras]" ({error})', name=error.name
-    ) from error
+    import keras as _keras
+except ModuleNotFoundError as error:
+    from .._extras import missing
 
-if int(keras.__version__.partition(".")[0]) < 3:
-    raise ImportError(f'fastlstm.keras needs Keras 3, got: {keras.__version__}. pip install "fastlstm[keras]"')
+    told = missing("keras", "fastlstm.keras", error)
+    told.add_note("KERAS_BACKEND=torch, jax or numpy chooses the backend; Keras's own choice is tensorflow")
+    raise told from error
+
+if int(_keras.__version__.partition(".")[0]) < 3:
+    raise ImportError(f'fastlstm.keras needs Keras 3, found {_keras.__version__}: pip install "keras>=3.12"')
 
 from ._accelerate import accelerate
 from ._layer import LSTM

@@ -5,7 +5,7 @@ the operator's inputs and outputs in order; `export` writes an LSTM as a model f
 operator from opset 7 on run natively: both layouts, peepholes, every activation, clip, coupled gates. Where
 onnxruntime does not do what the operator's text says, `Semantics` chooses.
 
-Install with ``pip install "fastlstm[onnx]"``; onnx 1.19 or later.
+Needs onnx 1.19 or later: ``pip install onnx``.
 
 >>> import numpy as np, fastlstm, fastlstm.onnx
 >>> model = fastlstm.onnx.export(fastlstm.LSTM(4, 3, seed=0))
@@ -19,9 +19,10 @@ Node('lstm_l0', 4, 3)
 
 try:
     import onnx as _onnx
-except ImportError as error:
-    raise ImportError('fastlstm.onnx needs onnx: pip install "fastlstm[onnx]"') from error
+except ModuleNotFoundError as error:
+    from .._extras import missing
 
+    raise missing("onnx", "fastlstm.onnx", error) from error
 if tuple(int(part) for part in _onnx.__version__.split(".")[:2]) < (1, 19):  # the first that reads bfloat16 as such
     raise ImportError(f"fastlstm.onnx needs onnx 1.19 or later, found {_onnx.__version__}")
 

@@ -3,7 +3,7 @@
 `accelerate` makes the LSTMs of a module tree run and train here, with the very same parameters; `restore` undoes it.
 `LSTM` and `LSTMCell` are torch's classes with fastlstm inside, for new models.
 
-Install with ``pip install "fastlstm[torch]"``; torch 2.4 or later.
+Needs torch 2.4 or later: ``pip install torch``.
 
 >>> import torch, fastlstm.torch
 >>> model = torch.nn.Sequential(torch.nn.LSTM(8, 16))
@@ -13,8 +13,10 @@ Accelerated(swapped=['0'], left={})
 
 try:
     import torch as _torch
-except ImportError as error:
-    raise ImportError('fastlstm.torch needs torch: pip install "fastlstm[torch]"') from error
+except ModuleNotFoundError as error:
+    from .._extras import missing
+
+    raise missing("torch", "fastlstm.torch", error) from error
 
 if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) < (2, 4):
     raise ImportError(f"fastlstm.torch needs torch 2.4 or later, found {_torch.__version__}")
