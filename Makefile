@@ -14,9 +14,18 @@ SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
   $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
 C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
 
+# Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
+PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+EXTRAS = formats torch reinforcement service-test
+EXTRAS_TESTS = cli docs* files* forms_onnxruntime keras* objects onnx* service* torch*
+# A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from fastlstm, and from torch and its oneDNN.
+AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+LESSER_TESTS = activations bits docs* forms_onnxruntime keras_torch objects onnx_operator pool torch* window
+SCALAR_TESTS = bits objects
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test bench check c sanitize sanitize-thread prove-activations soak sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -31,8 +40,15 @@ train: .venv/demo/ready ## train a character model from scratch on the standard 
 service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
 	.venv/service/bin/python examples/service $(ARGS)
 
-test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch onnx" for those that need more)
-	.venv/test/bin/python -m pytest tests $(ARGS)
+test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch formats" for those that need more)
+	$(PYTEST) tests $(ARGS)
+
+test-extras: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that need more than `make test` installs, with all of it
+	$(PYTEST) $(wildcard $(EXTRAS_TESTS:%=tests/test_%.py)) $(ARGS)
+
+test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that depend on the CPU, as CPUs with less would run them
+	$(AVX2_ONLY) $(PYTEST) $(wildcard $(LESSER_TESTS:%=tests/test_%.py)) $(ARGS)
+	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(wildcard $(SCALAR_TESTS:%=tests/test_%.py)) $(ARGS)
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and jax where they can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)

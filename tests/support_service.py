@@ -16,13 +16,14 @@ sys.path.insert(0, str(EXAMPLES))
 
 GROUP = "pip install --group service"
 onnx = pytest.importorskip("onnx", reason=GROUP)
-for name in ("fastapi", "uvicorn", "websockets", "prometheus_client"):
+websockets = pytest.importorskip("websockets", reason=GROUP)
+for name in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(name, reason=GROUP)
 
 from service import audio, fetch, load, model, settings, snapshots  # noqa: E402  the path comes first
 
 # Tests take these from here: their imports are sorted, and the path has to come first.
-__all__ = ["audio", "fetch", "load", "model", "settings", "snapshots"]
+__all__ = ["audio", "fetch", "load", "model", "settings", "snapshots", "websockets"]
 
 SPEECH = Path("/usr/share/sounds/alsa")
 

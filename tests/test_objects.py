@@ -5,6 +5,7 @@ import doctest
 import hashlib
 import importlib
 import itertools
+import os
 import pickle
 import pkgutil
 import platform
@@ -389,13 +390,20 @@ def test_scalar_is_always_there_and_last() -> None:
     assert len(set(fastlstm.isas())) == len(fastlstm.isas())
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="Linux tells what the CPU has")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are vector kernels for x86-64 alone")
 def test_vectors_are_used_where_the_cpu_has_them() -> None:
-    if platform.machine() == "x86_64":
-        with open("/proc/cpuinfo", encoding="utf-8") as info:
-            flags = info.read().split()
-        assert ("avx2" in fastlstm.isas()) == ("avx2" in flags and "fma" in flags)
-    elif platform.machine() in ("aarch64", "arm64"):
-        assert "neon" in fastlstm.isas()
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        flags = set(info.read().split())
+    v3 = {"avx", "avx2", "fma", "f16c", "movbe", "bmi1", "bmi2", "abm"}
+    needed = {"avx512": v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "avx2": v3}
+    there = [name for name, wanted in needed.items() if wanted <= flags]
+    assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == [*there, "scalar"]
+
+
+def test_hidden_instruction_sets_are_not_there() -> None:
+    script = "import fastlstm; print(*fastlstm.isas(), fastlstm.isa(), fastlstm.LSTM(4, 3).isa)"
+    assert run_python(script, FASTLSTM_HIDE="avx512,avx2", FASTLSTM_ISA="").split() == ["scalar"] * 3
 
 
 @each_isa

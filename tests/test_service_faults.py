@@ -9,9 +9,8 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-import websockets
 from cases import assert_close
-from support_service import made_audio, model, service, snapshots
+from support_service import made_audio, model, service, snapshots, websockets
 
 FRAME_BYTES = 2 * model.FRAME
 OPTIONS = {"compression": None, "ping_interval": None, "open_timeout": 60}

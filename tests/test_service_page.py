@@ -15,7 +15,7 @@ wait = pytest.importorskip("selenium.webdriver.support.ui")
 
 @pytest.fixture(scope="module")
 def browser():
-    paths = [shutil.which(name) for name in ("chromium", "chromedriver")]
+    paths = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
     if None in paths:
         pytest.skip("needs a browser (apt-get install chromium chromium-driver)")
     options = webdriver.ChromeOptions()
