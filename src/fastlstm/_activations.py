@@ -75,18 +75,19 @@ def _activation(is_tanh: bool, x: object, out: Array | None, isa: str | None) ->
     if y is not None:
         return y
     array = _float_array(x, "x")
+    to = None
     if out is not None:
-        _checks.output(out, array.shape, array.dtype, "x's", {} if out is x else {"x": array})
+        to = _checks.output(out, array.shape, array.dtype, "x's", {} if out is x else {"x": array})
     y = _core.activation(is_tanh, np.array(array, order="C"), None, name)
     assert y is not None
-    if out is None:
+    if out is None or to is None:
         return y
-    out[...] = y
+    to[...] = y
     return out
 
 
 def _float_array(x: object, name: str) -> Array:
-    array = np.asarray(x, np.float64) if isinstance(x, list | tuple | float) else np.asarray(x)
+    array = (np.asarray(x, np.float64) if isinstance(x, list | tuple | float) else np.asarray(x)).view()  # our own
     if array.dtype not in _checks.FLOATS or isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} should be an array of float32 or float64, got: {type(x).__name__} of {array.dtype}")
     return array
@@ -145,16 +146,17 @@ def gates_forward(
         raise TypeError(f"z and c should have the same dtype, got: {za.dtype} and {ca.dtype}")
     rows, units = _rows_and_units(ca, "c")
     _checks.shape(za, "z", (*ca.shape[:-1], 4 * units), "(..., 4H) for c of (..., H)")
+    to = None
     if gates is not None:
-        _checks.output(gates, za.shape, za.dtype, "z's", {"z": za, "c": ca}, name="gates")
-        if not gates.flags.carray:
+        to = _checks.output(gates, za.shape, za.dtype, "z's", {"z": za, "c": ca}, name="gates")
+        if not to.flags.carray:
             raise ValueError("gates should be contiguous")
     za, ca = (np.require(array, requirements=("C", "A")) for array in (za, ca))
     h, c_next = np.empty_like(ca), np.empty_like(ca)
-    if gates is None:
+    if to is None:
         _core.run_gates_forward(za, ca, c_next, h, rows, units, name)
     else:
-        _core.run_gates_train(za, ca, c_next, h, gates, rows, units, name)
+        _core.run_gates_train(za, ca, c_next, h, to, rows, units, name)
     return h, c_next
 
 

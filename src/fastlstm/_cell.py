@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from . import _checks, _core, _forms, _isa, _parameters
+from . import _checks, _forms, _isa, _parameters
+from ._core import CellCore, Plan
 from ._forms import Form
 from ._weights import Array, Settings, States, Weights
 
@@ -44,7 +45,7 @@ class LSTMCell(Weights):
     ((2, 3), (2, 3))
     """
 
-    _core: _core.CellCore
+    _core: CellCore
 
     def __init__(
         self,
@@ -57,38 +58,52 @@ class LSTMCell(Weights):
         isa: str | None = None,
         form: Form | None = None,
     ) -> None:
-        self._settings = Settings(
-            input_size=_checks.size(input_size, "input_size"),
-            hidden_size=_checks.size(hidden_size, "hidden_size"),
+        given = Settings(
+            input_size=input_size,
+            hidden_size=hidden_size,
             num_layers=1,
-            bias=_checks.flag(bias, "bias"),
+            bias=bias,
             batch_first=False,
             dropout=0.0,
             bidirectional=False,
             proj_size=0,
-            dtype=_checks.float_dtype(dtype),
+            dtype=dtype,  # type: ignore[arg-type]  # until it has been checked
             threads=1,
             isa=isa,
-            form=_forms.checked(form),
+            form=form,  # type: ignore[arg-type]
         )
-        _isa.resolve(isa)
-        self._use(_parameters.initial(self._shapes(), self.hidden_size, self.dtype, _checks.seed(seed)))
+        s = self._checked_settings(given)
+        self._use(s, _parameters.initial(self._shapes_of(s), s.hidden_size, s.dtype, _checks.seed(seed)))
+
+    @staticmethod
+    def _checked_settings(s: Settings) -> Settings:
+        _isa.resolve(s.isa)
+        fixed = s.num_layers, s.batch_first, s.dropout, s.bidirectional, s.proj_size, s.threads
+        if fixed != (1, False, 0.0, False, 0, 1):
+            raise ValueError("these are not the settings of a fastlstm.LSTMCell")
+        return s._replace(
+            input_size=_checks.size(s.input_size, "input_size"),
+            hidden_size=_checks.size(s.hidden_size, "hidden_size"),
+            bias=_checks.flag(s.bias, "bias"),
+            dtype=_checks.float_dtype(s.dtype),
+            form=_forms.checked(s.form),
+        )
 
     def __getattr__(self, name: str) -> Any:
         if name in ("bias_ih", "bias_hh") and not self.bias:
             return None  # as torch has it
         return super().__getattr__(name)
 
-    def _suffixes(self) -> list[str]:
+    @staticmethod
+    def _suffixes_of(s: Settings) -> list[str]:
         return [""]
 
-    def _shapes(self) -> _parameters.Shapes:
-        s = self._settings
+    @staticmethod
+    def _shapes_of(s: Settings) -> _parameters.Shapes:
         return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias, s.form.peepholes)
 
-    def _use(self, parameters: dict[str, Array]) -> None:
-        super()._use(parameters)
-        self._core = _core.CellCore(self._plan)
+    def _made(self, s: Settings, plan: Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+        return super()._made(s, plan, parameters) | {"_core": CellCore(plan)}
 
     def __call__(
         self,
@@ -137,30 +152,41 @@ class LSTMCell(Weights):
         inputs = {"input": x}
         state = None
         if hx is not None:
-            if not isinstance(hx, tuple | list) or len(hx) != 2:
+            pair = tuple(hx) if isinstance(hx, tuple | list) else ()
+            if len(pair) != 2:
                 raise TypeError(f"hx should be a pair (h, c), got: {type(hx).__name__}")
-            for k, given in enumerate(hx):
+            for k, given in enumerate(pair):
                 array = _checks.floats(given, f"hx[{k}]", s.dtype)
                 inputs[f"hx[{k}]"] = _checks.shape(array, f"hx[{k}]", wanted, letters)
             state = (
                 np.require(inputs["hx[0]"], requirements=("C", "A")),
                 np.require(inputs["hx[1]"], requirements=("C", "A")),
             )
-        if out is not None:
-            if not isinstance(out, tuple | list) or len(out) != 2:
-                raise TypeError(f"out should be a pair (h', c'), got: {type(out).__name__}")
-            for k, array in enumerate(out):
-                _checks.output(
-                    array, wanted, s.dtype, letters, inputs if k == 0 or hx is None or array is not hx[1] else {}
-                )
-            if _checks.overlap(out[0], out[1]):
-                raise ValueError("out[0] overlaps out[1]")
+        written = () if out is None else self._outputs(out, hx, wanted, letters, inputs)
         done = self._core.step(np.require(x, requirements=("C", "A")), state, None)
         assert done is not None
         if out is None:
             return done
-        out[0][...], out[1][...] = done
-        return out[0], out[1]
+        for to, made in zip(written, done, strict=True):
+            to[...] = made
+        return out[0], out[1]  # type: ignore[index]
+
+    def _outputs(
+        self, out: object, hx: Any, wanted: tuple[int, ...], letters: str, inputs: dict[str, Array]
+    ) -> tuple[Array, ...]:
+        """Check out = (h', c') and return views of both; c' may be the very array c."""
+        given = tuple(out) if isinstance(out, tuple | list) else ()
+        if len(given) != 2:
+            raise TypeError(f"out should be a pair (h', c'), got: {type(out).__name__}")
+        same = hx is not None and given[1] is hx[1]
+        others = inputs, {} if same else inputs
+        h, c = (
+            _checks.output(array, wanted, self.dtype, letters, other)
+            for array, other in zip(given, others, strict=True)
+        )
+        if _checks.overlap(h, c):
+            raise ValueError("out[0] overlaps out[1]")
+        return h, c
 
     def __repr__(self) -> str:
         return self._repr(("bias", "dtype", "isa", "form"))

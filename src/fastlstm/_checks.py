@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,6 +44,14 @@ def integer(value: object, name: str) -> int:
         raise TypeError(f"{name} should be of type int, got: {type(value).__name__}") from None
 
 
+def count(value: object, name: str) -> int:
+    """Check a size that must fit in memory's address range too."""
+    number = size(value, name)
+    if number > sys.maxsize:
+        raise OverflowError(f"{name} is too large: {number}")
+    return number
+
+
 def seed(value: object) -> int | None:
     """Check a seed: None, or an integer in 0..2^64-1."""
     if value is None:
@@ -61,7 +70,10 @@ def flag(value: object, name: str) -> bool:
 
 
 def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
-    """View an argument as an array of exactly this dtype. Sequences of numbers, which have no dtype, are converted."""
+    """View an argument as an array of exactly this dtype. Sequences of numbers, which have no dtype, are converted.
+
+    The view is ours alone: whatever is done to the caller's array later, its shape stays as it was checked.
+    """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
     array = read(value, name, str(dtype))
@@ -81,9 +93,9 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
 
 
 def read(value: object, name: str, kind: str) -> Array:
-    """Call np.asarray, with the argument's name in the error."""
+    """View an argument as an array of our own, of no subclass, with the argument's name in the error."""
     try:
-        return np.asarray(value)
+        return np.asarray(value).view()
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{name} could not be read as an array of {kind}: {error}") from None
 
@@ -119,9 +131,13 @@ def output(
     inputs: dict[str, Array],
     name: str = "out",
 ) -> Array:
-    """Check an ``out`` argument: right shape and dtype, writable, and sharing no memory with any input."""
+    """Check an ``out`` argument: right shape and dtype, writable, and sharing no memory with any input.
+
+    What is returned, and is to be written to, is a view of our own, as from `floats`.
+    """
     if not isinstance(out, np.ndarray) or isinstance(out, np.ma.MaskedArray):
         raise TypeError(f"{name} should be a numpy.ndarray, got: {type(out).__name__}")
+    out = np.asarray(out).view()
     if out.dtype != dtype:
         raise TypeError(f"{name} should have dtype {dtype}, that of the inputs, got: {out.dtype}")
     shape(out, name, expected, letters)
@@ -154,8 +170,11 @@ def overlap(a: Array, b: Array) -> bool:
 
 
 def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
-    """Check lengths: one integer in 0..T for each row (B = None: unbatched, a single one)."""
-    array = read(value, "lengths", "integers")
+    """Check lengths: one integer in 0..T for each row (B = None: unbatched, a single one).
+
+    Copied before they are checked: another thread may write to the caller's array meanwhile.
+    """
+    array = np.array(read(value, "lengths", "integers"))
     if array.dtype.kind not in "iu":
         if array.size:
             raise TypeError(f"lengths should be integers, got dtype: {array.dtype}")
@@ -167,7 +186,7 @@ def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
     wrong = np.flatnonzero((array < 0) | (array > T))
     if wrong.size:
         raise ValueError(f"lengths should be in 0..{T} (T), got {array[wrong[0]]} at row {wrong[0]}")
-    return np.array(array, np.int64)  # a copy: what was checked is what is used, whatever other threads do
+    return array.astype(np.int64, copy=False)
 
 
 def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np.bool_]:
@@ -175,7 +194,7 @@ def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np
     array = read(value, "resets", "bool")
     if array.dtype != np.bool_:
         raise TypeError(f"resets should have dtype bool, got: {array.dtype}")
-    return np.array(shape(array, "resets", expected, letters))
+    return np.array(shape(array, "resets", expected, letters), order="C")
 
 
 def thread_count(threads: object) -> int:
@@ -184,3 +203,9 @@ def thread_count(threads: object) -> int:
     if number > 4096:
         raise ValueError(f"threads should be at most 4096, got: {number}")
     return number
+
+
+def made_once(self: object) -> None:
+    """Refuse a second __init__: the sizes in the compiled part of the object stay."""
+    if "_dtype" in self.__dict__:
+        raise RuntimeError(f"this {type(self).__name__} has been made already: make another one")

@@ -1,7 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
-"""The bridge: arrays to pointers, status to exceptions. No maths, and no checks but those that choose the fast path.
+"""The bridge: arrays to pointers, status to exceptions, ids to slots. No maths.
 
-What comes in through a method named with a leading ``run`` has been checked by the Python that calls it. The step path
+What comes in through a method named with a leading ``run`` has been checked, and explained where it was wrong, by the Python
+that calls it; here its type, size and layout are compared once more, for no caller's code must come between a check and C. Only
+``run_at`` and ``run_cell_at`` have to trust: they get addresses. The step path
 (``StreamCore.step``, ``CellCore.step``, ``activation``) looks at its arrays itself with NumPy's C macros, 25-30 ns where a
 typed memoryview takes 160, and hands anything that is not exactly as expected to the Python that checks and explains.
 
@@ -17,6 +19,8 @@ from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+
+from time import sleep
 
 cnp.import_array()
 
@@ -161,6 +165,39 @@ cdef object raise_for(fl_status status):
     raise ValueError(text)
 
 
+cdef inline int must(bint holds) except -1:
+    """The last line: what Python has computed is compared once more where it meets C."""
+    if not holds:
+        raise ValueError("the arrays are not of the sizes that were checked")
+    return 0
+
+
+cdef inline bint dense(array, int typenum, cnp.npy_intp size) noexcept:
+    """A contiguous array of so many numbers of one type."""
+    return (cnp.PyArray_Check(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == typenum
+            and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array) and cnp.PyArray_SIZE(<cnp.ndarray>array) == size)
+
+
+cdef inline bint room(array, int typenum, cnp.npy_intp size) noexcept:
+    """As ``dense``, to be written to."""
+    return dense(array, typenum, size) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>array)
+
+
+cdef inline bint integers(array, cnp.npy_intp size) noexcept:
+    """A contiguous array of so many 64-bit integers, of whichever of C's types that have 64 bits."""
+    return (cnp.PyArray_Check(array) and cnp.PyTypeNum_ISSIGNED(cnp.PyArray_TYPE(<cnp.ndarray>array))
+            and cnp.PyArray_ITEMSIZE(<cnp.ndarray>array) == 8 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+            and cnp.PyArray_SIZE(<cnp.ndarray>array) == size)
+
+
+cdef inline bint rows_of(cnp.ndarray array, int typenum, cnp.npy_intp T, cnp.npy_intp B, cnp.npy_intp width) noexcept:
+    """[T, B, width], the last axis contiguous, the others of any strides."""
+    return (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_NDIM(array) == 3 and cnp.PyArray_ISBEHAVED_RO(array)
+            and cnp.PyArray_DIM(array, 0) == T and cnp.PyArray_DIM(array, 1) == B and cnp.PyArray_DIM(array, 2) == width
+            and (width < 2 or cnp.PyArray_SIZE(array) == 0
+                 or cnp.PyArray_STRIDE(array, 2) == cnp.PyArray_ITEMSIZE(array)))
+
+
 # ---- instruction sets ------------------------------------------------------------------------------------------------
 
 def isa_names():
@@ -243,8 +280,9 @@ cdef inline cnp.ndarray fresh(int ndim, cnp.npy_intp rows, cnp.npy_intp width, i
 def run_gates_forward(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, size_t rows, size_t units, bytes isa):
     """``c_next``, ``h`` from pre-activations [rows, 4*units] and ``c`` [rows, units], all contiguous and of one dtype."""
     cdef const char *name = isa
-    cdef int bits = bits_of(cnp.PyArray_TYPE(z))
+    cdef int typenum = cnp.PyArray_TYPE(z), bits = bits_of(typenum)
     cdef fl_status status
+    must(bits and gates_fit(typenum, rows, units, [z], [c, c_next, h]))
     cdef void *zp = cnp.PyArray_DATA(z)
     cdef void *cp = cnp.PyArray_DATA(c)
     cdef void *np = cnp.PyArray_DATA(c_next)
@@ -259,9 +297,16 @@ def run_gates_train(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarra
                     size_t rows, size_t units, bytes isa):
     """As ``run_gates_forward``, and i, f, g, o into ``gates`` [rows, 4*units]."""
     cdef const char *name = isa
-    cdef fl_status status = fl_gates_train(name, bits_of(cnp.PyArray_TYPE(z)), rows, units, cnp.PyArray_DATA(z),
-                                           cnp.PyArray_DATA(c), cnp.PyArray_DATA(c_next), cnp.PyArray_DATA(h),
-                                           cnp.PyArray_DATA(gates))
+    cdef int typenum = cnp.PyArray_TYPE(z), bits = bits_of(typenum)
+    cdef fl_status status
+    must(bits and gates_fit(typenum, rows, units, [z, gates], [c, c_next, h]))
+    cdef void *zp = cnp.PyArray_DATA(z)
+    cdef void *cp = cnp.PyArray_DATA(c)
+    cdef void *np = cnp.PyArray_DATA(c_next)
+    cdef void *hp = cnp.PyArray_DATA(h)
+    cdef void *gp = cnp.PyArray_DATA(gates)
+    with nogil:
+        status = fl_gates_train(name, bits, rows, units, zp, cp, np, hp, gp)
     if status != FL_OK:
         raise_for(status)
 
@@ -270,16 +315,44 @@ def run_gates_backward(cnp.ndarray gates, cnp.ndarray c_prev, cnp.ndarray c, cnp
                        cnp.ndarray dc, size_t rows, size_t units, bytes isa):
     """``dz`` [rows, 4*units] from ``dh`` [rows, units]; ``dc`` goes from the gradient of c to that of c_prev."""
     cdef const char *name = isa
-    cdef fl_status status = fl_gates_backward(name, bits_of(cnp.PyArray_TYPE(gates)), rows, units,
-                                              cnp.PyArray_DATA(gates), cnp.PyArray_DATA(c_prev), cnp.PyArray_DATA(c),
-                                              cnp.PyArray_DATA(dh), cnp.PyArray_DATA(dz), cnp.PyArray_DATA(dc))
+    cdef int typenum = cnp.PyArray_TYPE(gates), bits = bits_of(typenum)
+    cdef fl_status status
+    must(bits and gates_fit(typenum, rows, units, [gates, dz], [c_prev, c, dh, dc]))
+    cdef void *gp = cnp.PyArray_DATA(gates)
+    cdef void *pp = cnp.PyArray_DATA(c_prev)
+    cdef void *cp = cnp.PyArray_DATA(c)
+    cdef void *hp = cnp.PyArray_DATA(dh)
+    cdef void *zp = cnp.PyArray_DATA(dz)
+    cdef void *dcp = cnp.PyArray_DATA(dc)
+    with nogil:
+        status = fl_gates_backward(name, bits, rows, units, gp, pp, cp, hp, zp, dcp)
     if status != FL_OK:
         raise_for(status)
 
 
+cdef bint gates_fit(int typenum, Py_ssize_t rows, Py_ssize_t units, list wide, list narrow):
+    """[rows, 4*units] and [rows, units]: of one type, contiguous."""
+    for array in wide:
+        if not dense(array, typenum, rows * 4 * units):
+            return False
+    for array in narrow:
+        if not dense(array, typenum, rows * units):
+            return False
+    return True
+
+
 def accumulate(cnp.ndarray total, cnp.ndarray part):
     """total += part, two contiguous arrays of one shape and dtype, rounded to nearest whatever the caller's mode is."""
-    fl_accumulate(bits_of(cnp.PyArray_TYPE(total)), cnp.PyArray_DATA(total), cnp.PyArray_DATA(part), cnp.PyArray_SIZE(part))
+    cdef int typenum = cnp.PyArray_TYPE(total), bits = bits_of(typenum)
+    cdef Py_ssize_t n = cnp.PyArray_SIZE(total)
+    must(bits and room(total, typenum, n) and dense(part, typenum, n))
+    cdef void *to = cnp.PyArray_DATA(total)
+    cdef const void *from_ = cnp.PyArray_DATA(part)
+    if n < 16384:
+        fl_accumulate(bits, to, from_, n)
+    else:
+        with nogil:
+            fl_accumulate(bits, to, from_, n)
 
 
 # ---- pool ------------------------------------------------------------------------------------------------------------
@@ -335,7 +408,7 @@ cdef class Plan:
         cdef fl_weights *weights
         cdef fl_status status
         cdef const char *name = isa
-        cdef Py_ssize_t j
+        cdef Py_ssize_t j, width
         self.memory = memory
         self.input_size = input_size
         self.hidden_size = hidden_size
@@ -354,6 +427,16 @@ cdef class Plan:
         packed.candidate.kind, packed.candidate.alpha, packed.candidate.beta = candidate
         packed.cell.kind, packed.cell.alpha, packed.cell.beta = cell
         config.form = &packed
+        width = proj_size if proj_size else hidden_size
+        must(num_layers > 0 and directions > 0 and len(parameters) == num_layers * directions)
+        for j in range(len(parameters)):
+            ih, hh, bias_ih, bias_hh, hr, ph = parameters[j]
+            must(dense(ih, self.typenum, 4 * hidden_size * (input_size if j < directions else directions * width))
+                 and dense(hh, self.typenum, 4 * hidden_size * width)
+                 and (bias_ih is None or dense(bias_ih, self.typenum, 4 * hidden_size))
+                 and (bias_hh is None or dense(bias_hh, self.typenum, 4 * hidden_size))
+                 and (hr is None or dense(hr, self.typenum, proj_size * hidden_size))
+                 and (ph is None or dense(ph, self.typenum, 3 * hidden_size)))
         weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
         if weights is NULL:
             raise MemoryError()
@@ -392,8 +475,12 @@ cdef class Plan:
         resets is bool [T, B] or None.
         """
         cdef fl_sequence s
+        must(cnp.PyArray_NDIM(x) == 3)
         s.T = cnp.PyArray_DIM(x, 0)
         s.B = cnp.PyArray_DIM(x, 1)
+        must(rows_of(x, self.typenum, s.T, s.B, self.input_size)
+             and rows_of(y, self.typenum, s.T, s.B, self.directions * self.width()) and cnp.PyArray_ISWRITEABLE(y)
+             and self.states(h_0, c_0, s.B, False) and self.states(h_n, c_n, s.B, True))
         s.input = cnp.PyArray_DATA(x)
         s.input_t = cnp.PyArray_STRIDE(x, 0)
         s.input_b = cnp.PyArray_STRIDE(x, 1)
@@ -404,12 +491,34 @@ cdef class Plan:
         s.c_0 = address(c_0)
         s.h_n = cnp.PyArray_DATA(h_n)
         s.c_n = cnp.PyArray_DATA(c_n)
+        self.more(&s, lengths, resets, None)
+        self.go(&s, pool, tape)
+
+    cdef inline Py_ssize_t width(self) noexcept:
+        """R: of an output in one direction."""
+        return self.proj_size if self.proj_size else self.hidden_size
+
+    cdef inline bint states(self, h, c, Py_ssize_t B, bint written) noexcept:
+        """[L*D, B, R] and [L*D, B, H]; to be read, either may be None."""
+        cdef Py_ssize_t rows = self.num_layers * self.directions * B
+        if written:
+            return room(h, self.typenum, rows * self.width()) and room(c, self.typenum, rows * self.hidden_size)
+        return ((h is None or dense(h, self.typenum, rows * self.width()))
+                and (c is None or dense(c, self.typenum, rows * self.hidden_size)))
+
+    cdef int more(self, fl_sequence *s, lengths, resets, starts) except -1:
+        """lengths [B], resets [T, B] and starts [T], each of them or None."""
+        must((lengths is None or integers(lengths, s.B)) and (starts is None or integers(starts, s.T)))
+        must(resets is None or (cnp.PyArray_Check(resets) and cnp.PyArray_TYPE(<cnp.ndarray>resets) == cnp.NPY_BOOL
+                                and cnp.PyArray_NDIM(<cnp.ndarray>resets) == 2
+                                and cnp.PyArray_DIM(<cnp.ndarray>resets, 0) == <cnp.npy_intp>s.T
+                                and cnp.PyArray_DIM(<cnp.ndarray>resets, 1) == <cnp.npy_intp>s.B))
         s.lengths = <const int64_t *>address(lengths)
         s.resets = <const uint8_t *>address(resets)
         s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
         s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
-        s.starts = NULL
-        self.go(&s, pool, tape)
+        s.starts = <const int64_t *>address(starts)
+        return 0
 
     def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
                ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets, Pool pool,
@@ -433,11 +542,7 @@ cdef class Plan:
         s.c_0 = <void *>c_0
         s.h_n = <void *>h_n
         s.c_n = <void *>c_n
-        s.lengths = <const int64_t *>address(lengths)
-        s.resets = <const uint8_t *>address(resets)
-        s.resets_t = cnp.PyArray_STRIDE(resets, 0) if resets is not None else 0
-        s.resets_b = cnp.PyArray_STRIDE(resets, 1) if resets is not None else 0
-        s.starts = <const int64_t *>address(starts)
+        self.more(&s, lengths, resets, starts)
         self.go(&s, pool, tape)
 
     cdef int go(self, fl_sequence *s, Pool pool, Tape tape) except -1:
@@ -459,6 +564,8 @@ cdef class Plan:
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if status != FL_OK:
             raise_for(status)
+        if tape is not None:
+            tape.tape = kept # full: a backward pass may have it
         return 0
 
     def run_cell_at(self, size_t rows, uintptr_t x, uintptr_t h, uintptr_t c, uintptr_t h_next, uintptr_t c_next):
@@ -559,6 +666,7 @@ cdef class Tape:
 
     cdef fl_tape *begin(self, Plan plan, fl_sequence *s) except NULL:
         cdef size_t b, steps = s.T * s.B
+        cdef fl_tape *made
         if s.lengths is not NULL:
             steps = 0
             for b in range(s.B):
@@ -574,14 +682,17 @@ cdef class Tape:
         self.memory = workspace_take(&plan.memory.tape, self.nbytes)
         if self.memory is NULL:
             raise MemoryError(f"the tape takes {self.nbytes} bytes")
-        self.tape = fl_tape_init(plan.plan, s, self.dropout, self.seed, self.time, self.memory.data)
-        if self.tape is NULL:
+        with nogil:
+            made = fl_tape_init(plan.plan, s, self.dropout, self.seed, self.time, self.memory.data)
+        if made is NULL:
             raise ValueError(fl_status_text(FL_ERROR_ARGUMENT).decode())
-        return self.tape
+        return made
 
-    cdef inline bint holds(self, array, Py_ssize_t rows, Py_ssize_t width):
-        return array is None or (cnp.PyArray_SIZE(<cnp.ndarray>array) == rows * width
-                                 and cnp.PyArray_TYPE(<cnp.ndarray>array) == self.plan.typenum)
+    cdef inline bint holds(self, array, Py_ssize_t rows, Py_ssize_t width) noexcept:
+        return array is None or dense(array, self.plan.typenum, rows * width)
+
+    cdef inline bint takes(self, array, Py_ssize_t rows, Py_ssize_t width) noexcept:
+        return array is None or room(array, self.plan.typenum, rows * width)
 
     def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Pool pool):
         """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of
@@ -606,10 +717,10 @@ cdef class Tape:
             LD = plan.num_layers * plan.directions
             if not (plan is self.plan and len(weights) == LD
                     and self.holds(output, self.steps * self.rows, plan.directions * R)
-                    and self.holds(input, self.steps * self.rows, plan.input_size)
-                    and self.holds(h_n, LD * self.rows, R) and self.holds(h_0, LD * self.rows, R)
+                    and self.takes(input, self.steps * self.rows, plan.input_size)
+                    and self.holds(h_n, LD * self.rows, R) and self.takes(h_0, LD * self.rows, R)
                     and self.holds(c_n, LD * self.rows, plan.hidden_size)
-                    and self.holds(c_0, LD * self.rows, plan.hidden_size)):
+                    and self.takes(c_0, LD * self.rows, plan.hidden_size)):
                 raise ValueError("this tape is of another call")
             if self.used:
                 raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
@@ -618,6 +729,9 @@ cdef class Tape:
                 raise MemoryError()
             for j in range(len(weights)):
                 ih, hh, bias, hr, ph = weights[j]
+                must(self.takes(ih, 4 * plan.hidden_size, plan.input_size if j < plan.directions else plan.directions * R)
+                     and self.takes(hh, 4 * plan.hidden_size, R) and self.takes(bias, 4, plan.hidden_size)
+                     and self.takes(hr, plan.proj_size, plan.hidden_size) and self.takes(ph, 3, plan.hidden_size))
                 w[j].weight_ih = <void *>address(ih)
                 w[j].weight_hh = <void *>address(hh)
                 w[j].bias = <void *>address(bias)
@@ -659,6 +773,8 @@ cdef class CellCore:
     cdef Plan plan
 
     def __cinit__(self, Plan plan not None):
+        if plan.num_layers != 1 or plan.directions != 1 or plan.proj_size:
+            raise ValueError("a cell is one layer in one direction without projection")
         self.plan = plan
 
     cdef inline bint fits(self, array, int ndim, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
@@ -903,6 +1019,8 @@ cdef class StreamCore:
 
     def run_feed(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray h_0, cnp.ndarray c_0, cnp.ndarray h_n, cnp.ndarray c_n):
         """The whole of x [T, B, I] into y [T, B, R]; h_0, h_n [L, B, R] and c_0, c_n [L, B, H] are scratch."""
+        must(cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) == self.batch_size
+             and self.plan.states(h_0, c_0, self.batch_size, True) and self.plan.states(h_n, c_n, self.batch_size, True))
         self.enter(False)
         try:
             fl_stream_get(self.stream, cnp.PyArray_DATA(h_0), cnp.PyArray_DATA(c_0))
@@ -914,6 +1032,7 @@ cdef class StreamCore:
     def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
         """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
         cdef Py_ssize_t j
+        must(dense(x, self.typenum, self.batch_size * self.input_size) and room(y, self.typenum, self.batch_size * self.width))
         cdef void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
         self.enter(False)
@@ -924,12 +1043,14 @@ cdef class StreamCore:
 
     def run_get(self, cnp.ndarray h, cnp.ndarray c):
         """State out: h [L, B, R], c [L, B, H], contiguous."""
+        must(self.plan.states(h, c, self.batch_size, True))
         self.enter(False)
         fl_stream_get(self.stream, cnp.PyArray_DATA(h), cnp.PyArray_DATA(c))
         single_user_leave(&self.user, False)
 
     def run_set(self, h, c):
         """State in, or zeros for None."""
+        must(self.plan.states(h, c, self.batch_size, False))
         self.enter(False)
         fl_stream_set(self.stream, address(h), address(c))
         single_user_leave(&self.user, False)
@@ -939,6 +1060,7 @@ cdef class StreamCore:
 
 cdef enum:
     CLOSED, OPEN, BUSY # of a session
+    PATIENCE = 100000  # tenths of a millisecond, at least, that a step waits while the pool is held
 
 @cython.final
 cdef class Sessions:
@@ -976,8 +1098,11 @@ cdef class PoolCore:
     cdef uint8_t *status  # [capacity]
     cdef readonly size_t capacity, used
     cdef Py_ssize_t input_size, width
+    cdef size_t held      # by how many: new steps wait
 
     def __cinit__(self, Plan plan not None, size_t capacity, Pool workers, *args, **kwargs):
+        if capacity < 1:
+            raise ValueError("a pool needs a capacity of at least 1")
         self.plan = plan
         self.workers = workers
         self.input_size = plan.input_size
@@ -1045,17 +1170,21 @@ cdef class PoolCore:
         if (id >> 32) < <int64_t>self.closed[slot] or self.status[slot] == CLOSED:
             raise ValueError(f"session {id} has been closed" if (id >> 32) < <int64_t>self.closed[slot]
                              else f"session {id} has never been opened in this pool")
-        if self.status[slot] == BUSY:
-            raise RuntimeError(f"session {id} is given twice, or is in a step of another thread")
         return slot
 
     cdef int take(self, const int64_t *ids, size_t n, size_t *slots) except -1:
         """All of them or, with an error, none."""
-        cdef size_t j = 0
+        cdef size_t j = 0, k, slot
         try:
             for j in range(n):
-                slots[j] = self.find(ids[j])
-                self.status[slots[j]] = BUSY
+                slot = self.find(ids[j])
+                if self.status[slot] == BUSY:
+                    for k in range(j):
+                        if slots[k] == slot:
+                            raise RuntimeError(f"session {ids[j]} is given twice")
+                    raise RuntimeError(f"session {ids[j]} is in a step of another thread")
+                slots[j] = slot
+                self.status[slot] = BUSY
         except:
             while j > 0:
                 j -= 1
@@ -1068,9 +1197,38 @@ cdef class PoolCore:
         for j in range(n):
             self.status[slots[j]] = OPEN
 
+    def run_hold(self):
+        """New steps wait, for a while, until ``run_release``: so that those under way come to an end."""
+        with cython.critical_section(self):
+            self.held += 1
+
+    def run_release(self):
+        """End of ``run_hold``."""
+        with cython.critical_section(self):
+            self.held -= 1
+
+    def run_busy(self):
+        """Is any session in a step?"""
+        cdef size_t k
+        with cython.critical_section(self):
+            for k in range(self.capacity):
+                if self.status[k] == BUSY:
+                    return True
+            return False
+
+    cdef int wait(self) except -1:
+        """Let who holds the pool go first; not for ever, since that may be this very thread, in a signal handler."""
+        cdef int j
+        for j in range(PATIENCE):
+            if not self.held:
+                break
+            sleep(1e-4)
+        return 0
+
     def run_close(self, cnp.ndarray ids):
         """Close sessions: all of these, or with an error none."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        must(integers(ids, n))
         cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
         if slots is NULL:
             raise MemoryError()
@@ -1095,8 +1253,12 @@ cdef class PoolCore:
         cdef const void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
         cdef ptrdiff_t row = self.input_size * cnp.PyArray_ITEMSIZE(x)
+        must(integers(ids, n) and dense(x, self.plan.typenum, n * self.input_size)
+             and room(y, self.plan.typenum, n * self.width))
         if bytes > <size_t>(-1) // 2 - head:
             raise OverflowError("too many sessions in a step")
+        if self.held:
+            self.wait()
         w = workspace_take(&self.plan.memory.scratch, head + bytes)
         if w is NULL:
             raise MemoryError(f"a step of {n} sessions takes {head + bytes} bytes")
@@ -1162,6 +1324,7 @@ cdef class PoolCore:
     def run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
         """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        must(integers(ids, n) and self.plan.states(h, c, n, True))
         cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
         cdef cnp.npy_intp h_row = cnp.PyArray_STRIDE(h, 0), c_row = cnp.PyArray_STRIDE(c, 0)
         if slots is NULL:
@@ -1179,6 +1342,7 @@ cdef class PoolCore:
     def run_set(self, cnp.ndarray ids, h, c):
         """States in: h [n, L, R], c [n, L, H], contiguous, or None for zeros. With an error nothing changes."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
+        must(integers(ids, n) and self.plan.states(h, c, n, False))
         cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
         cdef const char *hp = <const char *>address(h)
         cdef const char *cp = <const char *>address(c)
@@ -1215,6 +1379,8 @@ cdef class WindowCore:
     cdef readonly size_t count
 
     def __cinit__(self, Plan plan not None, size_t length, Pool workers, *args, **kwargs):
+        if length < 1:
+            raise ValueError("a window needs a length of at least 1")
         cdef size_t threads = workers.threads if workers is not None else 1
         cdef size_t item = 4 if plan.typenum == cnp.NPY_FLOAT32 else 8, at
         cdef size_t width = plan.proj_size if plan.proj_size else plan.hidden_size
@@ -1293,6 +1459,7 @@ cdef class WindowCore:
 
     def run_push(self, cnp.ndarray x, cnp.ndarray y):
         """x [I] into y [R], contiguous."""
+        must(dense(x, self.plan.typenum, self.plan.input_size) and room(y, self.plan.typenum, self.width))
         cdef const void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
         cdef size_t bytes = cnp.PyArray_NBYTES(x), t, first, k, slot

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
@@ -17,6 +18,9 @@ from ._thread_pool import ThreadPool, workers
 from ._training import Gradients, SparseTape, Tape
 from ._weights import Array, Settings, States, Weights
 from ._window import SlidingWindow
+
+#: Each takes names and arrays of its own, so that many more take minutes and gigabytes however small they are.
+MOST_LAYERS: Final = 2**16
 
 
 class LSTM(Weights):
@@ -105,38 +109,62 @@ class LSTM(Weights):
         form: Form | None = None,
     ) -> None:
         number, pool = workers(threads)
-        if pool is not None:
-            self._workers = pool
-        self._settings = Settings(
-            input_size=_checks.size(input_size, "input_size"),
-            hidden_size=_checks.size(hidden_size, "hidden_size"),
-            num_layers=_checks.size(num_layers, "num_layers"),
-            bias=_checks.flag(bias, "bias"),
-            batch_first=_checks.flag(batch_first, "batch_first"),
-            dropout=_probability(dropout),
-            bidirectional=_checks.flag(bidirectional, "bidirectional"),
-            proj_size=_checks.integer(proj_size, "proj_size"),
-            dtype=_checks.float_dtype(dtype),
-            threads=number,
-            isa=isa,
-            form=_forms.checked(form),
-        )
-        s = self._settings
-        if s.proj_size < 0:
-            raise ValueError(
-                f"proj_size should be a positive integer or zero to disable projections, got: {s.proj_size}"
+        s = self._checked_settings(
+            Settings(
+                input_size=input_size,
+                hidden_size=hidden_size,
+                num_layers=num_layers,
+                bias=bias,
+                batch_first=batch_first,
+                dropout=dropout,
+                bidirectional=bidirectional,
+                proj_size=proj_size,
+                dtype=dtype,  # type: ignore[arg-type]  # until it has been checked
+                threads=number,
+                isa=isa,
+                form=form,  # type: ignore[arg-type]
             )
-        if s.proj_size >= s.hidden_size:
-            raise ValueError(f"proj_size has to be smaller than hidden_size, got: {s.proj_size} and {s.hidden_size}")
+        )
         if s.dropout > 0 and s.num_layers == 1:
             warnings.warn(
                 "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
                 f"num_layers greater than 1, but got dropout={s.dropout} and num_layers=1",
                 stacklevel=2,
             )
-        _isa.resolve(isa)
-        _parameters.check_memory(4 * s.num_layers * s.hidden_size)  # before there is a name for every layer
-        self._use(_parameters.initial(self._shapes(), s.hidden_size, s.dtype, _checks.seed(seed)))
+        self._use(s, _parameters.initial(self._shapes_of(s), s.hidden_size, s.dtype, _checks.seed(seed)))
+        self.__dict__.pop("_workers", None)  # of an earlier life
+        if pool is not None:
+            self._workers = pool
+
+    @staticmethod
+    def _checked_settings(s: Settings) -> Settings:
+        made = Settings(
+            input_size=_checks.size(s.input_size, "input_size"),
+            hidden_size=_checks.size(s.hidden_size, "hidden_size"),
+            num_layers=_checks.size(s.num_layers, "num_layers"),
+            bias=_checks.flag(s.bias, "bias"),
+            batch_first=_checks.flag(s.batch_first, "batch_first"),
+            dropout=_probability(s.dropout),
+            bidirectional=_checks.flag(s.bidirectional, "bidirectional"),
+            proj_size=_checks.integer(s.proj_size, "proj_size"),
+            dtype=_checks.float_dtype(s.dtype),
+            threads=_checks.thread_count(s.threads),
+            isa=s.isa,
+            form=_forms.checked(s.form),
+        )
+        if made.proj_size < 0:
+            raise ValueError(
+                f"proj_size should be a positive integer or zero to disable projections, got: {made.proj_size}"
+            )
+        if made.proj_size >= made.hidden_size:
+            raise ValueError(
+                f"proj_size has to be smaller than hidden_size, got: {made.proj_size} and {made.hidden_size}"
+            )
+        if made.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers should be at most {MOST_LAYERS}, got: {made.num_layers}")
+        _isa.resolve(made.isa)
+        _parameters.check_memory(4 * made.num_layers * made.hidden_size)  # before there is a name for every layer
+        return made
 
     @property
     def num_layers(self) -> int:
@@ -168,11 +196,12 @@ class LSTM(Weights):
         """How many threads share a call."""
         return self._settings.threads
 
-    def _suffixes(self) -> list[str]:
-        return _parameters.suffixes(self._settings.num_layers, 2 if self._settings.bidirectional else 1)
+    @staticmethod
+    def _suffixes_of(s: Settings) -> list[str]:
+        return _parameters.suffixes(s.num_layers, 2 if s.bidirectional else 1)
 
-    def _shapes(self) -> _parameters.Shapes:
-        s = self._settings
+    @staticmethod
+    def _shapes_of(s: Settings) -> _parameters.Shapes:
         directions = 2 if s.bidirectional else 1
         sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
         return _parameters.stack_shapes(*sizes, s.bias, s.form.peepholes)
@@ -429,7 +458,7 @@ class LSTM(Weights):
         hx: object,
         lengths: ArrayLike | None,
         resets: ArrayLike | None,
-        out: object = None,
+        out: Array | None = None,
         tape: _core.Tape | None = None,
     ) -> tuple[Array, States]:
         s = self._settings
@@ -467,7 +496,7 @@ class LSTM(Weights):
         full = (*given.shape[:-1], D * R)
         result = (
             np.empty(full, s.dtype) if out is None else _checks.output(out, full, s.dtype, "that of output", inputs)
-        )
+        )  # of `out` a view: the caller's own object is returned, but not looked at again
         direct = result if result.flags.aligned and result.flags.c_contiguous else np.empty(full, s.dtype)
         y = direct if batched else direct[:, None]
         if batched and s.batch_first:
@@ -487,16 +516,17 @@ class LSTM(Weights):
         )
         if direct is not result:
             result[...] = direct
-        return result, (h_n, c_n) if batched else (h_n[:, 0], c_n[:, 0])
+        return result if out is None else out, (h_n, c_n) if batched else (h_n[:, 0], c_n[:, 0])
 
     def _initial_state(
         self, hx: object, h_shape: tuple[int, int, int], c_shape: tuple[int, int, int], batched: bool
     ) -> States:
         """Check hx = (h_0, c_0) and return both with a batch axis."""
-        if not isinstance(hx, tuple | list) or len(hx) != 2:
-            told = f"{len(hx)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+        pair = tuple(hx) if isinstance(hx, tuple | list) else ()
+        if len(pair) != 2:
+            told = f"{len(pair)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
             raise TypeError(f"hx should be a pair (h_0, c_0), got: {told}")
-        h, c = (_checks.floats(state, f"hx[{k}]", self._settings.dtype) for k, state in enumerate(hx))
+        h, c = (_checks.floats(state, f"hx[{k}]", self._settings.dtype) for k, state in enumerate(pair))
         rank = 3 if batched else 2
         if h.ndim != rank or c.ndim != rank:
             kind = "batched 3-D" if batched else "unbatched 2-D"
@@ -535,7 +565,7 @@ class LSTM(Weights):
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
         origin = self._origin
-        return Stream(origin.plan, _checks.size(batch_size, "batch_size"), origin)
+        return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin)
 
     def pool(self, capacity: int) -> StreamPool:
         """Make room for many independent sequences that arrive step by step, with the present weights.
@@ -596,7 +626,7 @@ class LSTM(Weights):
         if self._settings.bidirectional:
             raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
         origin = self._origin
-        return SlidingWindow(origin.plan, _checks.size(length, "length"), self._pool(), origin)
+        return SlidingWindow(origin.plan, _checks.count(length, "length"), self._pool(), origin)
 
     def __repr__(self) -> str:
         names = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from ._weights import Origin
 
 Array = NDArray[Any]
 Ids = NDArray[np.int64]
+
+PATIENCE = 10.0  # seconds that a snapshot waits for the steps under way: longer ones are not of this process, or hang
 
 
 class StreamPool(_core.PoolCore):
@@ -45,6 +48,7 @@ class StreamPool(_core.PoolCore):
     """
 
     def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, origin: Origin) -> None:
+        _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
         self._state = (plan.num_layers, self._R), (plan.num_layers, plan.hidden_size)
@@ -137,14 +141,15 @@ class StreamPool(_core.PoolCore):
             As for `close`, and for states of wrong shapes or dtypes. Nothing changes then.
         """
         wanted = _ids(ids)
-        if not isinstance(state, tuple | list) or len(state) != 2:
+        pair = tuple(state) if isinstance(state, tuple | list) else ()
+        if len(pair) != 2:
             raise TypeError(f"state should be a pair (h, c), got: {type(state).__name__}")
         lead = () if np.ndim(ids) == 0 else (len(wanted),)
         made = []
-        for array, name, shape in zip(state, ("state[0]", "state[1]"), self._state, strict=True):
+        for array, name, shape in zip(pair, ("state[0]", "state[1]"), self._state, strict=True):
             letters = "(n, L, R or H)" if lead else "(L, R or H)"
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, (*lead, *shape), letters)
-            made.append(np.ascontiguousarray(checked).reshape(len(wanted), *shape))
+            made.append(np.require(checked, requirements=("C", "A")).reshape(len(wanted), *shape))
         self.run_set(wanted, made[0], made[1])
 
     @property
@@ -154,6 +159,9 @@ class StreamPool(_core.PoolCore):
 
     def snapshot(self, ids: Sequence[int] | Ids | None = None) -> bytes:
         """Write the states of some sessions, all for None, as bytes.
+
+        Other threads may go on stepping: their steps that are under way are waited for, and those that come meanwhile
+        wait until the states have been copied.
 
         Returns
         -------
@@ -166,8 +174,7 @@ class StreamPool(_core.PoolCore):
         ValueError, RuntimeError
             As for `close`.
         """
-        wanted = _ids(self.ids() if ids is None else ids)
-        h, c = self.state(wanted)
+        wanted, h, c = self._still(ids)
         return _snapshots.save({"h": h, "c": c, "ids": wanted}, self._origin)
 
     def restore(self, data: bytes, *, any_weights: bool = False) -> dict[int, int]:
@@ -218,18 +225,34 @@ class StreamPool(_core.PoolCore):
         self.run_set(_ids(made), found["h"], found["c"])
         return dict(zip(old.tolist(), made, strict=True))
 
+    def _still(self, ids: Sequence[int] | Ids | None) -> tuple[Ids, Array, Array]:
+        """Copy states out, of all open sessions for None, between steps: those that come meanwhile wait."""
+        self.run_hold()
+        try:
+            end = time.monotonic() + PATIENCE
+            while self.run_busy() and time.monotonic() < end:
+                time.sleep(1e-4)
+            while True:
+                wanted = _ids(self.ids() if ids is None else ids)
+                try:
+                    return (wanted, *self.state(wanted))
+                except ValueError:
+                    if ids is not None:
+                        raise  # for None: one was closed meanwhile
+        finally:
+            self.run_release()
+
     def _checked(self, ids: Any, x: ArrayLike, out: Array | None) -> Array:
         """Do a step whose arguments are not exactly what the fast path takes: explain, convert, step."""
         wanted = _ids(ids)
         array = _checks.floats(x, "x", self._dtype)
         _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
         y = np.empty((len(wanted), self._R), self._dtype)
-        if out is not None:
-            _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
+        to = None if out is None else _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
         self.run_step(wanted, np.require(array, requirements=("C", "A")), y)
-        if out is None:
+        if out is None or to is None:
             return y
-        out[...] = y
+        to[...] = y
         return out
 
     def __len__(self) -> int:
@@ -249,7 +272,7 @@ def _ids(ids: object) -> Ids:
         raise TypeError(f"ids should be integers, got dtype: {array.dtype}")
     if array.ndim > 1:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
-    return np.ascontiguousarray(array.reshape(-1), np.int64)
+    return np.require(array.reshape(-1), np.int64, ("C", "A"))
 
 
 def capacity_of(value: object) -> int:

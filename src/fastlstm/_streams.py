@@ -39,6 +39,7 @@ class Stream(_core.StreamCore):
     """
 
     def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
+        _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
         self._sizes = plan.input_size, plan.proj_size or plan.hidden_size
         self._state_shapes = (
@@ -55,12 +56,13 @@ class Stream(_core.StreamCore):
             raise ValueError(f"Expected x to be {'1D [I] or ' if B == 1 else ''}2D [B, I], got {array.ndim}D instead")
         lead = () if array.ndim == 1 else (B,)
         _checks.shape(array, "x", (*lead, I), "(I,)" if array.ndim == 1 else "(B, I)")
+        to = None
         if out is not None:
-            _checks.output(out, (*lead, R), self._dtype, "(R,)" if array.ndim == 1 else "(B, R)", {"x": array})
+            to = _checks.output(out, (*lead, R), self._dtype, "(R,)" if array.ndim == 1 else "(B, R)", {"x": array})
         y = super().step(np.array(array, order="C"))
-        if out is None:
+        if out is None or to is None:
             return y
-        out[...] = y
+        to[...] = y
         return out
 
     def feed(self, x: ArrayLike) -> Array:
@@ -105,10 +107,11 @@ class Stream(_core.StreamCore):
 
     @state.setter
     def state(self, value: tuple[ArrayLike, ArrayLike]) -> None:
-        if not isinstance(value, tuple | list) or len(value) != 2:
+        pair = tuple(value) if isinstance(value, tuple | list) else ()
+        if len(pair) != 2:
             raise TypeError("state should be a pair (h_n, c_n)")
         made = []
-        for array, name, shape in zip(value, ("h_n", "c_n"), self._state_shapes, strict=True):
+        for array, name, shape in zip(pair, ("h_n", "c_n"), self._state_shapes, strict=True):
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
             made.append(np.require(checked, requirements=("C", "A")))
         self.run_set(made[0], made[1])

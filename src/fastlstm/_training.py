@@ -41,8 +41,9 @@ class Tape:
     """
 
     def __init__(self, lstm: LSTM, seed: int, time: int = 0, plan: _core.Plan | None = None) -> None:
+        core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
         self.plan = plan or lstm._plan  # the weights it was, and will be, run with
-        self.core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
+        self.core = core
         self.shape: tuple[int, ...] = ()  # of the output
 
     @property

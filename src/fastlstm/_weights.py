@@ -37,11 +37,11 @@ class Settings(NamedTuple):
 class Origin:
     """Weights as a layer has them at one time: what its streams, pools and windows are made with, and go on with."""
 
-    def __init__(self, layer: Weights, plan: _core.Plan, parameters: dict[str, Array]) -> None:
+    def __init__(self, layer: Weights, s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> None:
         self._layer = weakref.ref(layer)
-        self._settings, self._parameters = layer._settings, parameters
+        self._settings, self._parameters = s, parameters
         self._fingerprint: bytes | None = None
-        self.plan, self.dtype = plan, layer._settings.dtype
+        self.plan, self.dtype = plan, s.dtype
 
     @property
     def current(self) -> bool:
@@ -72,21 +72,33 @@ class Weights:
     _plan: _core.Plan
     _origin: Origin
 
-    def _shapes(self) -> Shapes:
+    @staticmethod
+    def _checked_settings(s: Settings) -> Settings:
+        """Check settings, be they arguments or what a pickle holds."""
         raise NotImplementedError
+
+    @staticmethod
+    def _shapes_of(s: Settings) -> Shapes:
+        raise NotImplementedError
+
+    @staticmethod
+    def _suffixes_of(s: Settings) -> list[str]:
+        raise NotImplementedError
+
+    def _shapes(self) -> Shapes:
+        return self._shapes_of(self._settings)
 
     def _suffixes(self) -> list[str]:
-        raise NotImplementedError
+        return self._suffixes_of(self._settings)
 
-    def _use(self, parameters: dict[str, Array]) -> None:
-        """Pack first, then swap: calls under way finish with the old weights, an error leaves them in place."""
-        s = self._settings
+    def _use(self, s: Settings, parameters: dict[str, Array]) -> None:
+        """Pack first, then swap all together: calls under way finish with the old weights, an error changes nothing."""
         rows = [
             tuple(
                 parameters.get(f"{name}{suffix}")
                 for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ph")
             )
-            for suffix in self._suffixes()
+            for suffix in self._suffixes_of(s)
         ]
         directions = 2 if s.bidirectional else 1
         name = _isa.resolve(s.isa)
@@ -94,7 +106,16 @@ class Weights:
         memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
         sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
         plan = _core.Plan(bits, *sizes, rows, name, memory, _forms.packed(s.form))
-        self._plan, self._parameters, self._origin = plan, parameters, Origin(self, plan, parameters)
+        self.__dict__.update(self._made(s, plan, parameters))
+
+    def _made(self, s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+        """Return the attributes that belong together."""
+        return {
+            "_settings": s,
+            "_plan": plan,
+            "_parameters": parameters,
+            "_origin": Origin(self, s, plan, parameters),
+        }
 
     @property
     def input_size(self) -> int:
@@ -169,7 +190,8 @@ class Weights:
         >>> a, b = fastlstm.LSTM(4, 3), fastlstm.LSTM(4, 3)
         >>> a.load_state_dict(b.state_dict())
         """
-        self._use(_parameters.loaded(state_dict, self._shapes(), self._settings.dtype))
+        s = self._settings
+        self._use(s, _parameters.loaded(state_dict, self._shapes_of(s), s.dtype))
 
     def fingerprint(self) -> str:
         """Hash sizes, form, dtype and weights: equal on every machine, and in practice for no two different models.
@@ -210,8 +232,12 @@ class Weights:
         return {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._settings = Settings(*state["settings"])
-        self._use(_parameters.loaded(state["parameters"], self._shapes(), self._settings.dtype))
+        try:
+            given, parameters = Settings(*state["settings"]), state["parameters"]
+        except (TypeError, KeyError):
+            raise ValueError(f"this is not the state of a fastlstm.{type(self).__name__}") from None
+        s = self._checked_settings(given)
+        self._use(s, _parameters.loaded(parameters, self._shapes_of(s), s.dtype))
 
     def _repr(self, names: tuple[str, ...]) -> str:
         """Write as torch writes: sizes, then what is not the default."""

@@ -45,6 +45,7 @@ class SlidingWindow(_core.WindowCore):
     """
 
     def __init__(self, plan: _core.Plan, length: int, workers: _core.Pool | None, origin: Origin) -> None:
+        _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
 
@@ -53,12 +54,11 @@ class SlidingWindow(_core.WindowCore):
         array = _checks.floats(x, "x", self._dtype)
         _checks.shape(array, "x", (self._I,), "(I,)")
         y = np.empty(self._R, self._dtype)
-        if out is not None:
-            _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
+        to = None if out is None else _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
         self.run_push(np.require(array, requirements=("C", "A")), y)
-        if out is None:
+        if out is None or to is None:
             return y
-        out[...] = y
+        to[...] = y
         return out
 
     @property
