@@ -5,15 +5,22 @@ import contextlib
 import json
 import signal
 import socket
+import subprocess
+import sys
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from cases import assert_close
-from support_service import made_audio, model, service, snapshots, websockets
+from support_service import load, made_audio, model, service, snapshots, websockets
 
 FRAME_BYTES = 2 * model.FRAME
 OPTIONS = {"compression": None, "ping_interval": None, "open_timeout": 60}
+
+
+def read_snapshot(path):
+    return snapshots.read(path, {"contexts": 2 * model.CONTEXT, "recent": 4 * 256})
 
 
 @pytest.fixture(scope="module")
@@ -257,7 +264,7 @@ def test_a_damaged_snapshot_is_put_aside(tmp_path, damage):
     with service(tmp_path) as running:
         asyncio.run(_leave(running))
         running.stop()
-        data, arrays = bytearray(running.snapshot.read_bytes()), snapshots.read(running.snapshot)
+        data, arrays = bytearray(running.snapshot.read_bytes()), read_snapshot(running.snapshot)
         assert arrays["tokens"].size == 1
         if damage == "flipped":
             data[data.index(arrays["recent"].tobytes())] ^= 1
@@ -287,6 +294,82 @@ async def _leave(running):
         ws.transport.abort()
 
 
+def other_ids(arrays):
+    arrays["ids"] = arrays["ids"] + 1
+
+
+def shorter(arrays):
+    arrays["frames"] = arrays["frames"][:0]
+
+
+def not_a_number(arrays):
+    arrays["frames"] = arrays["frames"] * np.nan
+
+
+def no_frames(arrays):
+    arrays["frames"] = -arrays["frames"]
+
+
+def narrow(arrays):
+    arrays["contexts"] = arrays["contexts"][:, :3]
+
+
+def another_model(arrays):
+    arrays["model"] = np.array("0" * 64)
+
+
+def another_format(arrays):
+    arrays["format"] = arrays["format"] + 1
+
+
+def twice(arrays):
+    for name in ("tokens", "ids", "frames", "contexts", "recent"):
+        arrays[name] = np.concatenate([arrays[name]] * 2)
+
+
+def another_pool(arrays):
+    arrays["pool"] = arrays["pool"][:-9]
+
+
+def one_more(arrays):
+    arrays["more"] = np.zeros(3)
+
+
+CHANGES = [
+    other_ids,
+    shorter,
+    not_a_number,
+    no_frames,
+    narrow,
+    another_model,
+    another_format,
+    twice,
+    another_pool,
+    one_more,
+]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_snapshot_that_does_not_fit_is_put_aside(tmp_path, compressed):
+    with service(tmp_path) as running:
+        asyncio.run(_leave(running))
+        running.stop()
+        whole = read_snapshot(running.snapshot)
+        for change in [lambda arrays: None] if compressed else CHANGES:
+            arrays = dict(whole)
+            change(arrays)
+            (np.savez_compressed if compressed else np.savez)(running.snapshot, **arrays)
+            running.start()
+            assert running.metric("vad_snapshots_failed_total") == 1, change
+            assert running.metric("vad_sessions") == 0, change
+            assert running.stop() == 0, change
+            assert running.snapshot.with_name("sessions.npz.refused").exists(), change
+            running.snapshot.with_name("sessions.npz.refused").unlink()
+        np.savez(running.snapshot, **whole)  # as it was written, it does fit
+        running.start()
+        assert running.metric("vad_sessions") == 1
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
 def test_a_restart_under_load_loses_no_session(tmp_path, how):
     async def run(clients):
@@ -296,7 +379,7 @@ def test_a_restart_under_load_loses_no_session(tmp_path, how):
         if how == signal.SIGKILL:  # what no snapshot has is lost with it; so wait for one that has all of them
             saved = running.metric("vad_snapshots_total") + 2
             await asyncio.to_thread(running.until, "vad_snapshots_total", lambda count: count >= saved)
-        assert await asyncio.to_thread(running.stop, how) == -how
+        assert await asyncio.to_thread(running.stop, how) == (0 if how == signal.SIGTERM else -how)
         before = {client.token: client.got for client in clients}
         await asyncio.to_thread(running.start)
         await work
@@ -323,7 +406,7 @@ def test_sigterm_says_why_and_answers_what_has_come(tmp_path):
     with service(tmp_path) as running:
         got = asyncio.run(run())
         assert_close(got, running.model.clips([made_audio(30)])[0], "service")
-        assert snapshots.read(running.snapshot)["frames"].tolist() == [30]
+        assert read_snapshot(running.snapshot)["frames"].tolist() == [30]
         assert oct(running.snapshot.stat().st_mode & 0o777) == "0o600"
 
 
@@ -334,3 +417,204 @@ def test_health_and_metrics(running):
     asyncio.run(running.clients(1, 7)[0].run())
     assert running.metric("vad_frames_total") == count + 7
     assert running.metric("vad_batch_sessions_sum") == count + 7
+
+
+def get(running, path):
+    """Return the status and the JSON of an answer."""
+    try:
+        with urlopen(f"http://127.0.0.1:{running.port}{path}") as answer:
+            return answer.status, json.load(answer)
+    except HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_ready_says_whether_a_session_would_be_taken(tmp_path):
+    async def take_all():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            full = await asyncio.to_thread(get, running, "/ready")
+            assert full == (503, {"ready": False, "reasons": ["all sessions are taken"]})
+            assert (await asyncio.to_thread(get, running, "/health"))[0] == 200
+            await ws.close(1000)
+
+    with service(tmp_path, max_sessions=1) as running:
+        assert get(running, "/ready") == (200, {"ready": True, "reasons": []})
+        asyncio.run(take_all())
+        running.until("vad_sessions", lambda count: count == 0)
+        assert get(running, "/ready")[0] == 200
+
+
+def test_ready_says_that_snapshots_fail(tmp_path):
+    with service(tmp_path, snapshot_seconds=0.05) as running:
+        running.until("vad_snapshots_total", lambda count: count >= 1)
+        running.snapshot.unlink()
+        running.snapshot.mkdir()  # cannot be replaced by a file
+        running.until("vad_snapshots_failed_total", lambda count: count >= 1)
+        assert get(running, "/ready") == (503, {"ready": False, "reasons": ["snapshots fail"]})
+
+
+@pytest.mark.parametrize("have", ["-1000", "x", "1.5", "9" * 5000])
+def test_have_is_a_number_of_probabilities(running, have):
+    async def fault():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            token = (await greeted(ws))["token"]
+            await ws.send(made_audio(3).tobytes())
+            await answers(ws, 3)
+            ws.transport.abort()
+        for query in (f"?have={have}", f"?token={token}&have={have}"):
+            async with websockets.connect(running.url + query, **OPTIONS) as ws:
+                assert await code_of(ws) == 1007
+
+    beside_a_neighbour(running, fault)
+
+
+def test_no_more_comes_back_than_there_was(tmp_path):
+    async def run():
+        async with websockets.connect(running.url + "?have=0", **OPTIONS) as ws:
+            hello = await greeted(ws)
+            assert hello["frames"] == 0
+            await ws.send(made_audio(3).tobytes())
+            first = await answers(ws, 3)
+            ws.transport.abort()
+        while True:
+            async with websockets.connect(f"{running.url}?token={hello['token']}&have=0", **OPTIONS) as ws:
+                try:
+                    await greeted(ws)
+                except websockets.ConnectionClosed:  # the service has not noticed yet
+                    continue
+                again = np.frombuffer(await ws.recv(), np.float32)
+                assert again.tobytes() == first.tobytes()
+                return
+
+    with service(tmp_path) as running:
+        asyncio.run(run())
+
+
+def test_silence_before_a_session_costs_nobody_else_a_place(tmp_path):
+    """More connections than there may be, silent or with half a request: they go, and a client comes in."""
+
+    async def run():
+        silent = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(running.most + 5)]
+        for _, writer in silent[::2]:
+            writer.write(b"GET /health HTTP/1.1\r\nHost:")
+        for reader, writer in silent:
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+        (client,) = running.clients(1, 5)
+        await client.run()
+
+    with service(tmp_path, max_connections=20, handshake_seconds=0.5) as running:
+        running.most = 20
+        asyncio.run(run())
+        assert running.metric('vad_refused_total{reason="connections"}') >= 5
+        assert running.metric('vad_refused_total{reason="handshake"}') >= 10
+
+
+def test_one_address_cannot_take_all_connections(tmp_path):
+    async def run():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            others = [await asyncio.open_connection("127.0.0.1", running.port) for _ in range(4)]
+            closed = 0
+            for reader, _ in others[2:]:
+                with contextlib.suppress(ConnectionError):
+                    assert await reader.read() == b""
+                closed += 1
+            assert closed == 2
+            await ws.send(bytes(FRAME_BYTES))
+            await answers(ws, 1)
+            for _, writer in others:
+                writer.close()
+
+    with service(tmp_path, max_per_address=3, handshake_seconds=60) as running:
+        running.until("vad_connections", lambda count: count <= 1)
+        asyncio.run(run())
+
+
+def test_a_slow_request_is_not_a_reason_to_cut_a_session(tmp_path):
+    """A WebSocket outlives the time that a handshake may take."""
+
+    async def run():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            for _ in range(6):
+                await asyncio.sleep(0.1)
+                await ws.send(bytes(FRAME_BYTES))
+                await answers(ws, 1)
+
+    with service(tmp_path, handshake_seconds=0.2) as running:
+        asyncio.run(run())
+
+
+def test_a_sample_now_and_then_keeps_no_session(tmp_path):
+    async def run():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            with contextlib.suppress(websockets.ConnectionClosed):
+                for _ in range(200):
+                    await ws.send(bytes(2))
+                    await asyncio.sleep(0.05)
+            assert ws.close_code == 4408
+
+    with service(tmp_path, idle_seconds=0.5) as running:
+        asyncio.run(run())
+
+
+async def refused(url, **options):
+    """Return the status that a handshake is refused with; None if it is not."""
+    try:
+        async with websockets.connect(url, **OPTIONS, **options) as ws:
+            await greeted(ws)
+    except websockets.InvalidStatus as error:
+        return error.response.status_code
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (None, None),
+        ("http://127.0.0.1:{port}", None),  # the service's own page
+        ("https://a.example", None),
+        ("http://a.example", 403),
+        ("http://evil.example", 403),
+        ("null", 403),
+    ],
+)
+def test_other_pages_may_not_stream(tmp_path_factory, running_with_origins, origin, status):
+    running = running_with_origins
+    origin = origin and origin.format(port=running.port)
+    assert asyncio.run(refused(running.url, origin=origin)) == status
+
+
+@pytest.fixture(scope="module")
+def running_with_origins(tmp_path_factory):
+    with service(tmp_path_factory.mktemp("origins"), origins="https://a.example, https://b.example") as made:
+        yield made
+
+
+def test_a_key_is_asked_for(tmp_path):
+    async def run():
+        assert await refused(running.url) == 403
+        assert await refused(f"{running.url}?key=wrong") == 403
+        assert await refused(running.url, additional_headers={"Authorization": "Bearer wrong"}) == 403
+        assert await refused(f"{running.url}?key=sesame") is None
+        assert await refused(running.url, additional_headers={"Authorization": "Bearer sesame"}) is None
+
+    with service(tmp_path, access_key="sesame") as running:
+        asyncio.run(run())
+        assert running.metric('vad_refused_total{reason="key"}') == 3
+
+
+def test_exit_codes(tmp_path):
+    with service(tmp_path) as running:
+        assert running.stop(signal.SIGTERM) == 0
+        running.start()
+        assert running.stop(signal.SIGINT) == 0
+        running.start()
+        again = [sys.executable, load.SERVICE, "--port", str(running.port), *running.flags]
+        assert subprocess.run(again, check=False, timeout=60).returncode == 4  # the address is in use
+        running.stop()
+        running.flags += ["--snapshot", str(running.model_path / "sessions.npz")]  # a file is no folder
+        with pytest.raises(RuntimeError, match="ended with code 4"):
+            running.start()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from . import settings as settings_of
+from .doors import Doors
 from .engine import RECENT, SIZE, Engine, RefusedError, Session
 from .fetch import MissingError, fetch
 from .model import FRAME, RATE, DamagedError, Model
@@ -24,12 +26,16 @@ from .model import FRAME, RATE, DamagedError, Model
 FINAL = {1000, 1007, 1009, 4408}
 OTHER = {1005, 1006, 1011, 1012, 1013, 4404, 4409}
 
+log = logging.getLogger("service")
+
 
 class Service:
     """The application, and how it stops."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine, self.limits = engine, engine.settings
+        self.doors = Doors(engine.settings, lambda why: engine.refused.labels(why).inc())
+        engine.connections.set_function(lambda: len(self.doors))
         self.listening: set[WebSocket] = set()
         self.app = FastAPI(title="Voice activity", lifespan=lambda _: engine.running(), openapi_url=None)
         self.app.websocket("/stream")(self.stream)
@@ -48,17 +54,31 @@ class Service:
             status = "stopping" if engine.draining else "ok"
             return JSONResponse({"status": status, "sessions": len(engine.sessions)}, 503 if engine.draining else 200)
 
+        @self.app.get("/ready")
+        async def ready() -> JSONResponse:
+            """Tell a load balancer whether a new session would be taken, and kept."""
+            reasons = engine.not_ready()
+            return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+
         @self.app.get("/metrics")
         async def metrics() -> Response:
             return Response(generate_latest(engine.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def stream(self, ws: WebSocket, token: str = "", have: int = 0) -> None:
+    async def stream(self, ws: WebSocket, token: str = "", have: str = "0", key: str = "") -> None:
         """Serve one client: 16-bit samples in, a float32 for each 512 of them out.
 
         The first message says the session's token and how many frames are done. With the token, and how many
         probabilities it has, a client that was cut off goes on: it gets what it missed, and sends from `frames` on.
         """
+        why = self.doors.may_stream(ws.headers, key)
+        if why is not None:
+            self.engine.refused.labels(why).inc()
+            await ws.close()  # before it is accepted: HTTP's 403
+            return
         await ws.accept()
+        if not (have.isdecimal() and len(have) < 16):
+            self._count(await self._close(ws, 1007, "have should be the number of probabilities that you have"))
+            return
         try:
             session = await self.engine.attach(token)
         except RefusedError as error:
@@ -67,7 +87,7 @@ class Service:
         code = 1006
         try:
             await ws.send_json({"token": session.token, "frames": session.frames, "frame": FRAME, "rate": RATE})
-            code = await self._talk(ws, session, session.since(have))
+            code = await self._talk(ws, session, session.since(int(have)))
         except (TimeoutError, WebSocketDisconnect):  # not reading, or gone
             pass
         finally:
@@ -76,18 +96,22 @@ class Service:
 
     async def _talk(self, ws: WebSocket, session: Session, answer: bytes) -> int:
         """Answer message after message; return the code that it ended with."""
+        loop = asyncio.get_running_loop()
+        deadline, frames = loop.time() + self.limits.idle_seconds, session.frames
         while True:
             if answer:
                 async with asyncio.timeout(self.limits.ping_seconds):
                     await ws.send_bytes(answer)
             if self.engine.draining:
                 return await self._close(ws, 1012, "the service is stopping")
+            if session.frames > frames:  # whole frames count: a sample now and then keeps no session
+                deadline, frames = loop.time() + self.limits.idle_seconds, session.frames
             self.listening.add(ws)
             try:
-                async with asyncio.timeout(self.limits.idle_seconds):
+                async with asyncio.timeout_at(deadline):
                     message = await ws.receive()
             except TimeoutError:
-                return await self._close(ws, 4408, "no audio came for too long")
+                return await self._close(ws, 4408, "no whole frame of audio came for too long")
             finally:
                 self.listening.discard(ws)
             if message["type"] == "websocket.disconnect":
@@ -140,12 +164,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DamagedError, MissingError, OSError) as error:
         print(f"service: {error}", file=sys.stderr)
         return 1 if isinstance(error, DamagedError) else 3
-    service = Service(Engine(model, settings))
-    config = uvicorn.Config(
+    _allow_files(settings.max_connections)
+    engine = Engine(model, settings)
+    service = Service(engine)
+    try:
+        engine.restore()
+        listener = _listen(settings.host, settings.port, settings.ping_seconds)
+    except OSError as error:
+        print(f"service: cannot start: {error}", file=sys.stderr)
+        return 4
+    server = Server(_config(service), service)
+    # uvicorn raises the signals that stopped it once more: by then there is nothing left to do, and 0 is the code
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: setattr(server, "should_exit", True))
+    log.info("Listening at http://%s:%d", settings.host, listener.getsockname()[1])
+    server.run(sockets=[listener])
+    return 5 if engine.broken else 0
+
+
+def _config(service: Service) -> uvicorn.Config:
+    settings = service.limits
+    return uvicorn.Config(
         service.app,
-        host=settings.host,
-        port=settings.port,
+        http=service.doors.protocol(),
         log_level="warning",  # its lines on connections would show tokens
+        server_header=False,
         ws="websockets-sansio",  # reads one message ahead, no more
         ws_max_size=min(settings.max_message, SIZE * RECENT),  # an answer is taken from what is kept
         ws_ping_interval=settings.ping_seconds,
@@ -153,10 +196,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ws_per_message_deflate=False,
         timeout_graceful_shutdown=settings.stop_seconds,
     )
-    listener = config.bind_socket()
+
+
+def _listen(host: str, port: int, ping_seconds: float) -> socket.socket:
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     if hasattr(socket, "TCP_USER_TIMEOUT"):  # the kernel lets go of a client that takes no bytes, pending ones or not
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(settings.ping_seconds * 1000))
-    logging.getLogger("service").info("Listening at http://%s:%d", settings.host, settings.port)
-    with contextlib.suppress(KeyboardInterrupt):
-        Server(config, service).run(sockets=[listener])
-    return 0
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, int(ping_seconds * 1000))
+    return listener
+
+
+def _allow_files(connections: int) -> None:
+    """Raise the limit of open files to what the connections need; say so where the system does not let us."""
+    try:
+        import resource
+    except ModuleNotFoundError:  # Windows has no such limit
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = connections + 64
+    if soft == resource.RLIM_INFINITY or soft >= wanted:
+        return
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        log.warning("%d connections need %d open files, the system allows %d", connections, wanted, hard)
+        wanted = hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

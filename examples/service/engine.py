@@ -56,7 +56,7 @@ class Session:
 
     def since(self, frame: int) -> bytes:
         """Return the probabilities from a frame on, as far back as they are kept."""
-        count = max(0, min(self.frames - frame, RECENT))
+        count = max(0, min(self.frames - frame, self.frames, RECENT))
         return self.recent[len(self.recent) - 4 * count :]
 
 
@@ -67,7 +67,8 @@ class Engine:
         self.model, self.settings = model, settings
         self.pool = model.lstm.pool(settings.max_sessions)
         self.sessions: dict[str, Session] = {}
-        self.draining = False
+        self.draining = self.broken = False
+        self._saved_at, self._save_failed = time.monotonic(), False
         self._path = Path(settings.snapshot) if settings.snapshot else None
         self._waiting: deque[Session] = deque()
         self._wake, self._pool_free = asyncio.Event(), asyncio.Lock()
@@ -76,6 +77,12 @@ class Engine:
         ProcessCollector(registry=self.registry)
         of: Any = {"registry": self.registry}
         Gauge("vad_sessions", "Sessions, with those that may come back", **of).set_function(lambda: len(self.sessions))
+        Gauge("vad_sessions_waiting", "Sessions whose client may come back", **of).set_function(self._waiting_count)
+        Gauge("vad_snapshot_age_seconds", "Since the last snapshot", **of).set_function(
+            lambda: time.monotonic() - self._saved_at
+        )
+        self.connections = Gauge("vad_connections", "Open connections, of any kind", **of)
+        self.refused = Counter("vad_refused", "Connections that were not let in, by reason", ["reason"], **of)
         self.closed = Counter("vad_closed", "Connections that ended, by WebSocket code", ["code"], **of)
         self._frames = Counter("vad_frames", "Frames answered", **of)
         self._batches = Histogram("vad_batch_sessions", "Sessions in a batch", buckets=[2**n for n in range(11)], **of)
@@ -85,17 +92,26 @@ class Engine:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Restore the last snapshot, work, write a last one."""
-        self._restore()
+        """Work; at the end write a last snapshot."""
         tasks = [asyncio.create_task(work()) for work in (self._work, self._save_often, self._expire)]
         for task in tasks:
-            task.add_done_callback(_stop_if_broken)
+            task.add_done_callback(self._stop_if_broken)
         yield
         async with self._pool_free:  # not in the middle of a step
             for task in tasks:
                 task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.save()
+
+    def not_ready(self) -> list[str]:
+        """Say why a new session would not be taken, or might not be kept."""
+        connected = sum(session.connected for session in self.sessions.values())
+        reasons = {
+            "stopping": self.draining,
+            "all sessions are taken": connected >= self.settings.max_sessions,
+            "snapshots fail": self._save_failed,
+        }
+        return [reason for reason, true in reasons.items() if true]
 
     async def attach(self, token: str) -> Session:
         """Open a session, or go on with the one of this token."""
@@ -152,7 +168,8 @@ class Engine:
         async with self._pool_free:
             kept = [s for s in self.sessions.values() if s.id is not None]
             arrays = {
-                "tokens": np.array([s.token for s in kept], "U22"),
+                "model": np.array(self.model.fingerprint),
+                "tokens": np.array([s.token for s in kept], snapshots.TOKEN),
                 "ids": np.array([s.id for s in kept], np.int64),
                 "frames": np.array([s.frames for s in kept], np.int64),
                 "contexts": _rows([s.audio[s.at : s.at + HEAD] for s in kept], HEAD),
@@ -163,17 +180,25 @@ class Engine:
             arrays["pool"] = np.frombuffer(pool, np.uint8)
             await loop.run_in_executor(self._disk, snapshots.write, self._path, arrays)
             self._saved.inc()
+            self._saved_at, self._save_failed = time.monotonic(), False
         except OSError as error:
             self._failed.inc()
+            self._save_failed = True
             log.error("No snapshot was written, the last one stays: %s", error)
 
-    def _restore(self) -> None:
+    def restore(self) -> None:
+        """Go on with the sessions of the last snapshot; one that does not fit whole is put aside."""
         if self._path is None:
             return
         self._path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            arrays = snapshots.read(self._path)
+            arrays = snapshots.read(self._path, {"contexts": HEAD, "recent": 4 * RECENT})
+            if str(arrays["model"]) != self.model.fingerprint:
+                raise ValueError(f"{self._path} is of another model")
             ids = self.pool.restore(arrays["pool"].tobytes())
+            if sorted(ids) != sorted(arrays["ids"].tolist()):
+                self.pool.close(list(ids.values()))
+                raise ValueError(f"{self._path} has other sessions than its pool")
         except FileNotFoundError:
             return
         except (ValueError, RuntimeError) as error:
@@ -250,11 +275,14 @@ class Engine:
             for session in [s for s in self.sessions.values() if not s.connected and s.left < latest]:
                 await self._end(session)
 
+    def _waiting_count(self) -> int:
+        return sum(not session.connected for session in self.sessions.values())
 
-def _stop_if_broken(task: asyncio.Task[None]) -> None:
-    if not task.cancelled():
-        log.critical("The service stops, as a part of it broke: %r", task.exception())
-        signal.raise_signal(signal.SIGTERM)
+    def _stop_if_broken(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled():
+            self.broken = True
+            log.critical("The service stops, as a part of it broke: %r", task.exception())
+            signal.raise_signal(signal.SIGTERM)
 
 
 def _rows(parts: list[bytes], size: int) -> np.ndarray[Any, Any]:

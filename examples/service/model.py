@@ -5,6 +5,8 @@ A frame is 512 samples with the 64 before them. Its four spectra become one vect
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
@@ -46,6 +48,7 @@ class Model:
             if found is None or found.shape != shape or found.dtype != np.float32:
                 came = "nothing" if found is None else f"{found.dtype} {found.shape}"
                 raise DamagedError(f"The model's {name}: expected float32 {shape}, got {came}.")
+        self.fingerprint = hashlib.sha256(onnx).hexdigest()
         self.basis = np.ascontiguousarray(weights["stft.forward_basis_buffer"][:, 0].T)
         self.convolutions = []
         for n, (_, _, stride) in enumerate(ENCODER):
