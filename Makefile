@@ -20,8 +20,8 @@ EXTRAS = formats torch reinforcement service-test
 EXTRAS_TESTS = cli docs* files* forms_onnxruntime keras* objects onnx* service* torch*
 # A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from fastlstm, and from torch and its oneDNN.
 AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
-LESSER_TESTS = activations bits docs* forms_onnxruntime keras_torch objects onnx_operator pool torch* window
-SCALAR_TESTS = bits objects
+LESSER_TESTS = activations frozen_bits docs* forms_onnxruntime keras_torch objects onnx_operator pool torch* window
+SCALAR_TESTS = frozen_bits objects
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
