@@ -148,7 +148,7 @@ def test_functions() -> None:
     model = model_of([call], tensors(drawn), functions=[function])
     (node,) = load(model)
     assert node.name == "f/drawn"
-    assert node.reason == "W is not constant: 'W' is an input of the graph"
+    assert node.reason == "W is not constant: 'W' is an input of the function"
 
 
 def test_nodes_that_are_not_built_say_why() -> None:

@@ -52,6 +52,12 @@ class Budget:
         finally:
             self.taken -= size
 
+    def add_file(self, size: int) -> None:
+        """Count another file that belongs to this one: raise the limit by 4 times its size."""
+        self._packed += size
+        if not self._fixed:
+            self.limit += TIMES * size
+
     def unpack(self, unpacked: int, packed: int) -> None:
         """Count a compressed part of the file by its decoded size, at most 20 times what it is packed in.
 

@@ -41,6 +41,8 @@ class Layer:
         Why it cannot be loaded; empty if it can.
     assumed : str
         What the file does not say about `form` and `load` assumes, with a warning; empty if it is known.
+    caution : str
+        What the model does around the layer, which is left to the caller: `load` warns of it; empty if nothing.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Layer:
     note: str = ""
     problem: str = ""
     assumed: str = ""
+    caution: str = ""
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -67,7 +70,7 @@ class Layer:
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
         told += [sizes, self.dtype, *(() if self.bias else ("no bias",))]
         told += [repr(self.form) if self.form else "form unknown"] if self.form != Form() else []
-        notes = "; ".join(filter(None, (self.note, self.assumed)))
+        notes = "; ".join(filter(None, (self.note, self.assumed, self.caution)))
         return ", ".join(told) + (f" ({notes})" if notes else "")
 
 
@@ -104,6 +107,7 @@ def layer_of(
     note: str = "",
     problem: str = "",
     assumed: str = "",
+    caution: str = "",
 ) -> Layer:
     """Make a record of parameters under torch's names, or one that says why they make no LSTM."""
     sizes: dict[str, int] = {}
@@ -127,6 +131,7 @@ def layer_of(
         note=note,
         problem=problem,
         assumed=assumed,
+        caution=caution,
         parameters=parameters,
     )
 

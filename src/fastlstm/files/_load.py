@@ -125,6 +125,9 @@ def load(
     -----
     fastlstm.files.AssumptionWarning
         Where the file does not tell the form and a default is assumed; not with `form`.
+    UserWarning
+        Where the model does something around the layer that is left to the caller: a state that it computes or holds
+        fixed, a sequence that it reads backwards.
 
     Notes
     -----
@@ -154,6 +157,8 @@ def load(
         raise ValueError(f"{where}: say which form, form=fastlstm.Form(...), since {layer.note}")
     if form is None and layer.assumed:
         warnings.warn(f"{where}: {layer.assumed}; form= says it", AssumptionWarning, stacklevel=2)
+    if layer.caution:
+        warnings.warn(f"{where}: {layer.caution}", UserWarning, stacklevel=2)
     arrays = _guarded_arrays(file, format, layer, budget)  # before anything as large as the file claims is made
     options = dict(layer.options)
     if batch_first is not None:

@@ -12,28 +12,52 @@ from ._layer import Layer, layer_of
 from ._stored import Stored
 
 if TYPE_CHECKING:
-    from ..onnx import Node
+    from ..onnx._load import Found
+    from ..onnx._node import States
 
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTM nodes of a model."""
     _extras.need("onnx")
-    return [_layer(node) for node in importlib.import_module("fastlstm.onnx").load(path)]
+    return [_layer(found) for found in importlib.import_module("fastlstm.onnx._load").find(path, budget=budget)]
 
 
-def _layer(node: Node) -> Layer:
-    if node.reason or len(node.lstms) != 1:
-        problem = node.reason or "its two directions have other activations; fastlstm.onnx.load runs it"
-        return layer_of(node.name, "LSTM", "ONNX", {}, problem=problem)
-    lstm = node.lstm
-    parameters = {
-        name: Stored(array.shape, node.dtype.name, lambda array=array: array)  # type: ignore[misc]
-        for name, array in lstm.state_dict().items()
-    }
-    notes = []
-    if node.attributes and node.attributes.direction == "reverse":
-        notes.append("direction='reverse': the input is to be reversed")
-    if node.constants:
-        notes.append(f"the model fixes {', '.join(node.constants)}, which the layer does not")
-    options = {"batch_first": lstm.batch_first}
-    return layer_of(node.name, "LSTM", "ONNX", parameters, form=lstm.form, options=options, note="; ".join(notes))
+def _layer(found: Found) -> Layer:
+    from ..onnx import _forms, _semantics, _weights
+
+    kind = found.proto.op_type
+    with found.reading():
+        try:
+            attributes, tensors, states = found.read()
+            forms = _forms.forms(attributes, tensors.P is not None, _semantics.of_node("onnx", found.proto))
+            if len(set(forms)) > 1:
+                raise ValueError("its two directions have other activations; fastlstm.onnx.load runs it")
+            parameters = _weights.parameters_of(tensors, range(attributes.directions))
+        except (ValueError, TypeError, MemoryError) as error:
+            return layer_of(found.name, kind, "ONNX", {}, problem=str(error))
+    dtype = tensors.W.dtype.name
+    for name, array in parameters.items():
+        found.budget.keep(f"{name} of {found.name}", array.nbytes)
+    return layer_of(
+        found.name,
+        kind,
+        "ONNX",
+        {
+            name: Stored(array.shape, dtype, lambda array=array: array)  # type: ignore[misc]
+            for name, array in parameters.items()
+        },
+        form=forms[0],
+        options={"batch_first": attributes.layout == 1},
+        note="weights of 8 bits, dequantised" if kind != "LSTM" else "",
+        caution=_caution(attributes.direction, states),
+    )
+
+
+def _caution(direction: str, states: States) -> str:
+    """Tell what the model does around the node."""
+    told = [f"{name} comes from the model ({source}): give it to each call" for name, source in states.computed.items()]
+    if direction == "reverse":
+        told.append("direction='reverse': the input and the output are to be reversed in time")
+    if states.constants:
+        told.append(f"the model fixes {', '.join(states.constants)}, which the layer does not")
+    return "; ".join(told)

@@ -7,6 +7,8 @@ from typing import Any, Final
 
 from onnx import AttributeProto, NodeProto, helper
 
+from ._operators import is_quantized
+
 DIRECTIONS: Final = ("forward", "reverse", "bidirectional")
 
 _TYPES: Final = {
@@ -89,10 +91,13 @@ class Attributes:
 def read(node: NodeProto) -> Attributes:
     """Read the attributes of a node."""
     values: dict[str, Any] = {}
+    known = [name for name in _TYPES if name != "layout" or not is_quantized(node)]
     for attribute in node.attribute:
         name = attribute.name
-        if name not in _TYPES:
-            raise ValueError(f"{name!r} is no attribute of the LSTM operator: {', '.join(_TYPES)}")
+        if name not in known:
+            raise ValueError(f"{name!r} is no attribute of the {node.op_type} operator: {', '.join(known)}")
+        if name in values:
+            raise ValueError(f"{name} is given twice")
         if attribute.ref_attr_name:
             raise ValueError(f"{name} is a parameter of the function around the node")
         if attribute.type != _TYPES[name]:

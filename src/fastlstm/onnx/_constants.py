@@ -6,15 +6,21 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from onnx import AttributeProto, GraphProto, NodeProto, OperatorSetIdProto, TensorProto, helper, numpy_helper
+from onnx import AttributeProto, GraphProto, NodeProto, helper
+
+from ..files._budget import Budget
+from ._fold import fold, is_folded
+from ._tensors import Source
 
 Array = NDArray[Any]
 
-# what exporters put between a framework's weights and W, R, B: reordered, joined, one axis more
-_FOLDED: Final = {"Cast", "Concat", "Identity", "Reshape", "Slice", "Squeeze", "Transpose", "Unsqueeze"}
 _DEPTH: Final = 50  # nodes in a row; exporters need about five
-_GROWTH: Final = 8  # honest files move what they hold, or widen it; one that doubles a tensor forty times does not
 _PLAIN: Final = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
+#: Operators whose result is zero where their first input is, whatever its shape: it may come with the sequence.
+_ZERO_AS_FIRST: Final = {
+    *("Cast", "CastLike", "Expand", "Gather", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose"),
+    "Unsqueeze",
+}
 
 
 class NotConstantError(Exception):
@@ -24,21 +30,28 @@ class NotConstantError(Exception):
 class Scope:
     """The constants that the nodes of one graph can see: its own, and those of the graphs around it."""
 
-    def __init__(
-        self, graph: GraphProto, opsets: list[OperatorSetIdProto], folder: str | None, outer: Scope | None = None
-    ) -> None:
-        self._opsets, self._folder, self._outer = opsets, folder, outer
+    def __init__(self, graph: GraphProto, source: Source, outer: Scope | None = None, inputs_of: str = "graph") -> None:
+        self._source, self._outer, self._inputs_of = source, outer, inputs_of
         self._tensors = {tensor.name: tensor for tensor in graph.initializer}
         self._sparse = {tensor.values.name for tensor in graph.sparse_initializer}
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._inputs = {value.name for value in graph.input}
         self._known: dict[str, Array] = {}
-        self._root: Scope = self if outer is None else outer._root
-        self._bytes_read = 0  # of the root: what tensors of the whole model have come to
 
     def inside(self, graph: GraphProto) -> Scope:
         """Return the scope of a graph inside this one."""
-        return Scope(graph, self._opsets, self._folder, self)
+        return Scope(graph, self._source, self)
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of the model's file."""
+        return self._source.budget
+
+    def forget(self) -> None:
+        """Give up what was read and computed: it would be read anew."""
+        self._known.clear()
+        if self._outer is not None:
+            self._outer.forget()
 
     def value(self, name: str, depth: int = 0) -> Array:
         """Return a constant; NotConstantError tells why it is none, ValueError what is wrong with it."""
@@ -46,13 +59,34 @@ class Scope:
             self._known[name] = self._find(name, depth)
         return self._known[name]
 
+    def is_zero(self, name: str, depth: int = 0) -> bool:
+        """Tell whether all elements of a value are zero, whatever its shape, which may come with the sequence.
+
+        This is how exporters write a state that starts at zero for any batch.
+        """
+        try:
+            return not self.value(name, depth).any()
+        except (NotConstantError, ValueError):
+            pass
+        node = self._producers.get(name)
+        if name in self._inputs or node is None:
+            return self._outer is not None and name not in self._inputs and self._outer.is_zero(name, depth)
+        self._source.look_up(name, len(node.input))
+        if depth == _DEPTH or node.domain not in ("", "ai.onnx"):
+            return False
+        if node.op_type == "ConstantOfShape":
+            return all(not self._source.read(attribute.t).any() for attribute in node.attribute)
+        if node.op_type == "Concat":
+            return all(self.is_zero(label, depth + 1) for label in node.input)
+        return node.op_type in _ZERO_AS_FIRST and bool(node.input) and self.is_zero(node.input[0], depth + 1)
+
     def _find(self, name: str, depth: int) -> Array:
         if name in self._tensors:  # before the inputs: old files list every initializer as an input too
-            return self._read(self._tensors[name])
+            return self._source.read(self._tensors[name])
         if name in self._sparse:
             raise NotConstantError(f"{name!r} is a sparse tensor")
         if name in self._inputs:
-            raise NotConstantError(f"{name!r} is an input of the graph")
+            raise NotConstantError(f"{name!r} is an input of the {self._inputs_of}")
         if name in self._producers:
             return self._compute(name, self._producers[name], depth)
         if self._outer is None:
@@ -62,15 +96,16 @@ class Scope:
     def _compute(self, name: str, node: NodeProto, depth: int) -> Array:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             return self._constant(name, node)
-        if node.op_type not in _FOLDED or node.domain not in ("", "ai.onnx"):
+        if not is_folded(node):
             raise NotConstantError(f"{name!r} is computed by {node.op_type}")
         if depth == _DEPTH:
             raise NotConstantError(f"{name!r} is computed by more than {_DEPTH} nodes in a row")
-        inputs = {label: self.value(label, depth + 1) for label in node.input if label}
-        size = sum(inputs[label].nbytes for label in node.input if label)
-        if size > _GROWTH * self._root._bytes_read:
-            raise ValueError(f"{name!r} would take {size} bytes, of {self._root._bytes_read} that the model holds")
-        return self._evaluate(name, node, inputs)
+        self._source.look_up(name, len(node.input))
+        inputs = [self.value(label, depth + 1) if label else None for label in node.input]
+        try:
+            return fold(node, inputs, lambda size: self._source.take(repr(name), size))
+        except Exception as error:  # whatever a wrong attribute, shape or name sets off in there
+            raise ValueError(f"{name!r}, computed by {node.op_type}: {error}") from None
 
     def _constant(self, name: str, node: NodeProto) -> Array:
         held = {attribute.name: attribute for attribute in node.attribute}
@@ -79,33 +114,4 @@ class Scope:
                 return np.asarray(helper.get_attribute_value(held[kind]), dtype)
         if "value" not in held or held["value"].type != AttributeProto.TENSOR:
             raise NotConstantError(f"{name!r} is a Constant without a dense tensor of numbers")
-        return self._read(held["value"].t)
-
-    def _evaluate(self, name: str, node: NodeProto, inputs: dict[str, Array]) -> Array:
-        from onnx.reference import ReferenceEvaluator  # a slow import: only files that need it pay
-
-        try:
-            typed = [
-                helper.make_tensor_value_info(label, helper.np_dtype_to_tensor_dtype(array.dtype), None)
-                for label, array in inputs.items()
-            ]
-            result = helper.make_tensor_value_info(name, TensorProto.UNDEFINED, None)
-            graph = helper.make_graph([node], "one", typed, [result])
-            (made,) = ReferenceEvaluator(helper.make_model(graph, opset_imports=self._opsets)).run([name], inputs)
-        except Exception as error:  # whatever a wrong attribute, shape or name sets off in there
-            raise ValueError(f"{name!r}, computed by {node.op_type}: {error}") from None
-        return np.asarray(made)
-
-    def _read(self, tensor: TensorProto) -> Array:
-        external = tensor.data_location == TensorProto.EXTERNAL
-        if external and self._folder is None:
-            raise ValueError(f"{tensor.name!r} is in another file: load the model by its path")
-        if any(size < 0 for size in tensor.dims):
-            raise ValueError(f"{tensor.name!r} has negative sizes: {list(tensor.dims)}")
-        try:
-            array = np.asarray(numpy_helper.to_array(tensor, self._folder or ""))
-        except Exception as error:  # a corrupt tensor or a missing file: many kinds, from C++ too
-            where = ", in another file" if external else ""
-            raise ValueError(f"{tensor.name!r} {list(tensor.dims)}{where} cannot be read: {error}") from None
-        self._root._bytes_read += array.nbytes
-        return array
+        return self._source.read(held["value"].t)

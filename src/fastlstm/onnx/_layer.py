@@ -73,6 +73,28 @@ class Layer:
         return array.swapaxes(0, 1) if self._attributes.layout == 1 else array
 
 
+def check_states(states: dict[str, Array], attributes: Attributes, dtype: np.dtype[Any], H: int) -> None:
+    """Check states and lengths that a model holds fixed, as far as it goes without T and B."""
+    rows_first, D = attributes.layout == 1, attributes.directions
+    rows: dict[str, int] = {}
+    for name, array in states.items():
+        if name == "sequence_lens":
+            if array.dtype.kind not in "iu":
+                raise TypeError(f"sequence_lens should have dtype int32, got: {array.dtype}")
+            if array.ndim != 1 or (array < 0).any():
+                raise ValueError(f"sequence_lens should have shape (B,) and no negative lengths, got: {array.shape}")
+        else:
+            tensor(array, name, dtype)
+            if array.ndim != 3 or np.delete(array.shape, 0 if rows_first else 1).tolist() != [D, H]:
+                letters = "[B, D, H]" if rows_first else "[D, B, H]"
+                raise ValueError(f"{name} should have shape {letters} with D = {D}, H = {H}, got: {array.shape}")
+        rows[name] = array.shape[1 if array.ndim == 3 and not rows_first else 0]
+    if len(set(rows.values())) > 1:
+        raise ValueError(
+            f"the model's {', '.join(rows)} are for {', '.join(map(str, rows.values()))} rows: no B fits all"
+        )
+
+
 def _joined(parts: list[Array], axis: int) -> Array:
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 

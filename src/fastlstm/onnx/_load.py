@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from contextlib import contextmanager
+from typing import Any, Final
 
+import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, defs
 
+from .. import _checks
+from ..files._budget import Budget
 from . import _attributes, _semantics
+from ._attributes import Attributes
 from ._constants import NotConstantError, Scope
 from ._dtypes import check_element
-from ._layer import Layer
-from ._node import Node
-from ._run import INPUTS, check_operator
+from ._layer import Layer, check_states
+from ._node import Node, States
+from ._operators import INPUTS, QUANTIZED_INPUTS, STATES, check_operator, inputs_of, is_lstm, is_quantized
+from ._quantized import dequantize_weights
 from ._semantics import Semantics
-from ._weights import Tensors
+from ._tensors import Source, regular
+from ._weights import Tensors, check
 
 Array = NDArray[Any]
 
@@ -26,17 +33,98 @@ _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _FIRST, _LAST = 7, 22  # versions of the operator: before 7 it had other attributes; after 22 nobody knows yet
 
 
-class _Found(NamedTuple):
+class Found:
     """An LSTM node, where it is, and what it can see."""
 
-    path: str
-    proto: NodeProto
-    scope: Scope
-    opset: int
+    def __init__(self, name: str, proto: NodeProto, scope: Scope, opset: int) -> None:
+        self.name, self.proto, self.opset = name, proto, opset
+        self._scope = scope
+        self._inputs = inputs_of(proto)
+
+    def read(self) -> tuple[Attributes, Tensors, States]:
+        """Read all of the node, checked; ValueError, TypeError or MemoryError says why it cannot be."""
+        attributes = self.attributes()
+        tensors = self.tensors(attributes)
+        check(tensors, attributes)
+        states = self.states(attributes, tensors)
+        self._scope.forget()
+        return attributes, tensors, states
+
+    def attributes(self) -> Attributes:
+        """Read the attributes; ValueError where they, or the node itself, are wrong."""
+        check_operator(self.proto)
+        if not is_quantized(self.proto):
+            _check_version(self.opset)
+        return _attributes.read(self.proto)
+
+    def tensors(self, attributes: Attributes) -> Tensors:
+        """Read the weights, and dequantise them; ValueError or TypeError says why there are none."""
+        found = {name: self._constant(name) for name in ("W", "R", "B", "P") if self._inputs[name]}
+        for name in ("W", "R"):
+            if name not in found:
+                raise ValueError(f"{name} is missing")
+        if is_quantized(self.proto):
+            scales = {name: self._needed(name) for name in QUANTIZED_INPUTS if name not in INPUTS}
+            self.budget.keep("W and R", 4 * (found["W"].size + found["R"].size))
+            found |= dequantize_weights(found | scales, attributes)
+        check_element(found["W"].dtype, "W")
+        return Tensors(**found)
+
+    def states(self, attributes: Attributes, tensors: Tensors) -> States:
+        """Tell what the model does about the initial state and the lengths."""
+        constants, computed = {}, {}
+        for name in STATES:
+            label = self._inputs[name]
+            if not label:
+                continue
+            try:
+                constants[name] = self._scope.value(label)
+            except NotConstantError as error:
+                if name == "sequence_lens" or not self._scope.is_zero(label):
+                    computed[name] = str(error)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        check_states(constants, attributes, tensors.W.dtype, tensors.R.shape[2])
+        zeros = [name for name, array in constants.items() if name != "sequence_lens" and not array.any()]
+        for name in zeros:  # as without: B is free then
+            del constants[name]
+        return States({name: np.array(array) for name, array in constants.items()}, computed)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Give back at the end of the block what was read in it."""
+        before = self.budget.taken
+        try:
+            yield
+        finally:
+            self._scope.forget()
+            self.budget.taken = before
+
+    @property
+    def budget(self) -> Budget:
+        """The budget of the model's file."""
+        return self._scope.budget
+
+    def _needed(self, name: str) -> Array:
+        if not self._inputs[name]:
+            raise ValueError(f"{name} is missing")
+        return self._constant(name)
+
+    def _constant(self, name: str) -> Array:
+        try:
+            return self._scope.value(self._inputs[name])
+        except NotConstantError as error:
+            raise ValueError(f"{name} is not constant: {error}") from None
+        except (ValueError, MemoryError) as error:
+            raise ValueError(f"{name}: {error}") from None
 
 
 def load(
-    model: str | os.PathLike[str] | ModelProto, *, semantics: str | Semantics = "onnx", threads: int = 1
+    model: str | os.PathLike[str] | ModelProto,
+    *,
+    semantics: str | Semantics = "onnx",
+    threads: int = 1,
+    max_bytes: int | None = None,
 ) -> list[Node]:
     """List every LSTM node of a model, and build those whose weights are constants.
 
@@ -45,9 +133,13 @@ def load(
     model : path or onnx.ModelProto
         An ONNX file, with the files of its external data beside it; or a model in memory.
     semantics : str or Semantics
-        ``"onnx"``, ``"onnxruntime"`` or a `Semantics`: how nodes are read where the two differ.
+        ``"onnx"``, ``"onnxruntime"`` or a `Semantics`: how nodes are read where the two differ. DynamicQuantizeLSTM,
+        an operator of onnxruntime's own, is read in its way by default.
     threads : int
         As for `fastlstm.LSTM`.
+    max_bytes : int, optional
+        What reading the model may take of memory, instead of 64 MiB and 4 times the size of its files (numbers that
+        take less than 4 bytes there beside that). For models that you trust.
 
     Returns
     -------
@@ -60,15 +152,20 @@ def load(
     FileNotFoundError
         For a path where nothing is.
     ValueError
-        For a file that is not an ONNX model, or a part of one.
+        For a file that is not an ONNX model, or a part of one; for a pipe or a device.
+    MemoryError
+        For a file that is larger than `max_bytes`.
     TypeError
         For something that is neither a path nor a model.
 
     Notes
     -----
-    Constants are initializers, Constant nodes, and what Slice, Concat, Unsqueeze, Squeeze, Transpose, Reshape, Cast
-    and Identity make of them, as exporters do. An initializer that is an input too, as old files have it, counts as
-    constant. No other part of the model is looked at, and nothing in it is run.
+    Constants are initializers, Constant nodes, and what Slice, Concat, Unsqueeze, Squeeze, Transpose, Reshape, Cast,
+    Identity and DequantizeLinear make of them, as exporters do. An initializer that is an input too, as old files have
+    it, counts as constant. No other part of the model is looked at, and nothing in it is run.
+
+    Weights of 8 bits are dequantised: float32 weights are what the numbers and scales say, rounded once, and inputs and
+    states are not rounded to 8 bits as in onnxruntime.
 
     Examples
     --------
@@ -77,37 +174,48 @@ def load(
     >>> fastlstm.onnx.load(model)
     [Node('lstm_l0', 4, 3, bidirectional), Node('lstm_l1', 6, 3, bidirectional)]
     """
-    chosen = _semantics.checked(semantics)
-    proto, folder = _read(model)
+    _semantics.checked(semantics)
+    max_bytes = None if max_bytes is None else _checks.size(max_bytes, "max_bytes")
+    return [_node(found, semantics, threads) for found in find(model, max_bytes)]
+
+
+def find(model: object, max_bytes: int | None = None, budget: Budget | None = None) -> list[Found]:
+    """List the LSTM nodes of a model, without reading their weights."""
+    proto, source = _read(model, max_bytes, budget)
     names: dict[str, int] = {}
-    return [_node(found, chosen, threads, names) for found in _find(proto, folder)]
+    return list(_find(proto, source, names))
 
 
-def _read(model: object) -> tuple[ModelProto, str | None]:
-    """Return a model, and the folder that its external data is in."""
+def _read(model: object, max_bytes: int | None, budget: Budget | None) -> tuple[ModelProto, Source]:
+    """Return a model, and what reads its tensors."""
     if isinstance(model, ModelProto):
-        return model, None
+        return model, Source(None, Budget(model.ByteSize(), max_bytes))
     if not isinstance(model, str | os.PathLike):
         raise TypeError(f"model should be a path or an onnx.ModelProto, got: {type(model).__name__}")
     path = os.fspath(model)
-    with open(path, "rb") as file:
-        content = file.read(_LARGEST)
-    try:
-        proto = onnx.load_model_from_string(content)
-    except Exception as error:  # the parser has no class of its own in onnx
-        raise ValueError(f"{path} is not an ONNX file, or not all of one: {error}") from None
+    with regular(path) as (file, size):
+        if size >= _LARGEST:
+            raise ValueError(f"{path} has {size} bytes; an ONNX file has less than {_LARGEST}")
+        budget = budget or Budget(size, max_bytes)
+        budget.keep("the model", size)
+        with budget.hold("the file", size):
+            content = file.read(_LARGEST)
+            try:
+                proto = onnx.load_model_from_string(content)
+            except Exception as error:  # the parser has no class of its own in onnx
+                raise ValueError(f"{path} is not an ONNX file, or not all of one: {error}") from None
     if not proto.HasField("graph") or not proto.opset_import:  # other bytes too can be read as an empty model
         raise ValueError(f"{path} is not an ONNX file, or not all of one: it has no graph, or no opset")
-    return proto, os.path.dirname(os.path.abspath(path))
+    return proto, Source(os.path.dirname(os.path.abspath(path)), budget)
 
 
-def _find(model: ModelProto, folder: str | None) -> Iterator[_Found]:
+def _find(model: ModelProto, source: Source, names: dict[str, int]) -> Iterator[Found]:
     opset = _opset(model.opset_import)
-    scope = Scope(model.graph, list(model.opset_import), folder)
-    yield from _walk(model.graph, "", scope, opset)
+    yield from _walk(model.graph, "", Scope(model.graph, source), opset, names)
     for function in model.functions:
-        inner = Scope(_as_graph(function), list(function.opset_import), folder)
-        yield from _walk(function, f"{function.name}/", inner, _opset(function.opset_import) or opset)
+        inner = Scope(_as_graph(function), source, inputs_of="function")
+        own = _opset(function.opset_import) or opset
+        yield from _walk(function, f"{function.name}/", inner, own, names)
 
 
 def _opset(imports: Any) -> int:
@@ -119,35 +227,39 @@ def _as_graph(function: FunctionProto) -> GraphProto:
     return GraphProto(node=function.node, input=[onnx.ValueInfoProto(name=name) for name in function.input])
 
 
-def _walk(graph: GraphProto | FunctionProto, path: str, scope: Scope, opset: int) -> Iterator[_Found]:
+def _walk(
+    graph: GraphProto | FunctionProto, path: str, scope: Scope, opset: int, names: dict[str, int]
+) -> Iterator[Found]:
     for node in graph.node:
-        if node.op_type == "LSTM" and node.domain in ("", "ai.onnx"):
-            yield _Found(path, node, scope, opset)
+        if is_lstm(node):
+            yield Found(_unique(f"{path}{node.name or 'LSTM'}", names), node, scope, opset)
         for attribute in node.attribute:
             inner = f"{path}{node.name or node.op_type}.{attribute.name}/"
             for body in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
-                yield from _walk(body, inner, scope.inside(body), opset)
+                yield from _walk(body, inner, scope.inside(body), opset, names)
 
 
-def _node(found: _Found, semantics: Semantics, threads: int, names: dict[str, int]) -> Node:
-    """Build a node, or say why not; what is wrong with one does not keep the others from being built."""
-    name = f"{found.path}{found.proto.name or 'LSTM'}"  # not +: a name that is no text comes as bytes
+def _unique(name: str, names: dict[str, int]) -> str:
     names[name] = names.get(name, 0) + 1
-    if names[name] > 1:
-        name = f"{name}#{names[name]}"
-    attributes = None
-    try:
-        check_operator(found.proto)
-        _check_version(found.opset)
-        attributes = _attributes.read(found.proto)
-        inputs = dict(zip(INPUTS, found.proto.input, strict=False))
-        tensors = _tensors(inputs, found.scope)
-        layer = Layer(tensors, attributes, semantics, threads)
-        built: tuple[_attributes.Attributes, Layer, dict[str, Array]] | str
-        built = attributes, layer, _states(inputs, found.scope)
-    except (ValueError, TypeError) as error:
-        built = str(error)
-    return Node(name, found.proto, found.opset, semantics, built, attributes)
+    return name if names[name] == 1 else f"{name}#{names[name]}"
+
+
+def _node(found: Found, semantics: str | Semantics, threads: int) -> Node:
+    """Build a node, or say why not; what is wrong with one does not keep the others from being built."""
+    chosen = _semantics.of_node(semantics, found.proto)
+    attributes: Attributes | None = None
+    built: tuple[Layer, States] | str
+    with found.reading():
+        try:
+            attributes = found.attributes()
+            _, tensors, states = found.read()
+            found.budget.keep(f"the layer of {found.name}", tensors.nbytes)
+            built = Layer(tensors, attributes, chosen, threads), states
+        except (ValueError, TypeError, MemoryError) as error:
+            built = str(error)
+    if not isinstance(built, str):
+        found.budget.keep(f"the layer of {found.name}", tensors.nbytes)
+    return Node(found.name, found.proto, found.opset, chosen, attributes, built)
 
 
 def _check_version(opset: int) -> None:
@@ -157,33 +269,3 @@ def _check_version(opset: int) -> None:
         version = 0
     if not _FIRST <= version <= _LAST:
         raise ValueError(f"opset {opset}: the LSTM operator is known here from opset {_FIRST} to version {_LAST}")
-
-
-def _tensors(inputs: dict[str, str], scope: Scope) -> Tensors:
-    found: dict[str, Array] = {}
-    for name in ("W", "R", "B", "P"):
-        label = inputs.get(name, "")
-        if not label:
-            if name in ("W", "R"):
-                raise ValueError(f"{name} is missing")
-            continue
-        try:
-            found[name] = scope.value(label)
-        except NotConstantError as error:
-            raise ValueError(f"{name} is not constant: {error}") from None
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-    check_element(found["W"].dtype, "W")
-    return Tensors(**found)
-
-
-def _states(inputs: dict[str, str], scope: Scope) -> dict[str, Array]:
-    """Return those of the other inputs that the model holds fixed."""
-    found = {}
-    for name in ("sequence_lens", "initial_h", "initial_c"):
-        if inputs.get(name):
-            try:
-                found[name] = scope.value(inputs[name])
-            except NotConstantError:
-                continue  # comes with each call
-    return found

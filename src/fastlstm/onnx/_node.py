@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,28 @@ from onnx import NodeProto
 from .. import LSTM
 from ._attributes import Attributes
 from ._layer import Layer, Outputs
+from ._operators import STATES, is_quantized
 from ._semantics import Semantics
 
 Array = NDArray[Any]
+
+
+class _OfModel:
+    """The default of a call's states: what the model has."""
+
+    def __repr__(self) -> str:
+        return "<of the model>"
+
+
+_OF_MODEL: Final = _OfModel()
+
+
+class States(NamedTuple):
+    """What a model does about sequence_lens, initial_h and initial_c; what is under neither is not there or is zero."""
+
+    constants: dict[str, Array]
+    computed: dict[str, str]
+    """Where each comes from."""
 
 
 class Node:
@@ -34,7 +53,10 @@ class Node:
     reason : str or None
         Why the node was not built; None if it was. An input that is not constant is named with what it comes from.
     constants : dict of str to array
-        Those of sequence_lens, initial_h and initial_c that the model holds fixed: a call uses them by default.
+        Those of sequence_lens, initial_h and initial_c that the model holds fixed: a call uses them by default. States
+        of zeros, which the operator starts from anyway, are not among them.
+    computed : dict of str to str
+        Those that come only when the model runs, each with where from: every call has to say what they are.
 
     Notes
     -----
@@ -55,19 +77,15 @@ class Node:
         proto: NodeProto,
         opset: int,
         semantics: Semantics,
-        built: tuple[Attributes, Layer, dict[str, Array]] | str,
-        attributes: Attributes | None = None,
+        attributes: Attributes | None,
+        built: tuple[Layer, States] | str | None,
     ) -> None:
         self.name, self.proto, self.opset, self.semantics = name, proto, opset, semantics
-        self.reason: str | None
-        self.attributes: Attributes | None
+        self.attributes = attributes
+        self.reason = built if isinstance(built, str) else None
         self._layer: Layer | None
-        self.constants: dict[str, Array]
-        if isinstance(built, str):
-            self.reason, self.attributes, self._layer, self.constants = built, attributes, None, {}
-        else:
-            self.reason = None
-            self.attributes, self._layer, self.constants = built
+        self._layer, states = built if isinstance(built, tuple) else (None, States({}, {}))
+        self.constants, self.computed = states
 
     def _built(self) -> Layer:
         if self._layer is None:
@@ -107,7 +125,11 @@ class Node:
         return self._built().dtype
 
     def __call__(
-        self, X: object, sequence_lens: object = None, initial_h: object = None, initial_c: object = None
+        self,
+        X: object,
+        sequence_lens: object = _OF_MODEL,
+        initial_h: object = _OF_MODEL,
+        initial_c: object = _OF_MODEL,
     ) -> Outputs:
         """Compute the operator's three outputs.
 
@@ -116,9 +138,10 @@ class Node:
         X : array [T, B, I], [B, T, I] with layout 1
             Of the node's dtype. B is free, whatever the model was made for; T and B may be 0.
         sequence_lens : array of int [B], optional
-            Steps of each row, 0..T. By default the model's constant, else T for all.
+            Steps of each row, 0..T. By default, and for None, the model's constant, else T for all.
         initial_h, initial_c : array [D, B, H], [B, D, H] with layout 1; optional
-            By default the model's constants, else zeros.
+            By default, and for None, the model's constants, else zeros. What the model computes, or takes as an input
+            of its own (see `computed`), has no default: give it, or None.
 
         Returns
         -------
@@ -130,7 +153,8 @@ class Node:
         Raises
         ------
         ValueError
-            For a wrong shape, lengths outside 0..T, or a node that was not built.
+            For a wrong shape, lengths outside 0..T, or a node that was not built; where a state or lengths that the
+            model computes are left out.
         TypeError
             For a wrong dtype: nothing is cast silently.
 
@@ -146,13 +170,21 @@ class Node:
         >>> bool((Y_h[0, 1] == Y[1, 0, 1]).all())
         True
         """
-        layer, constants = self._built(), self.constants
-        return layer(
-            X,
-            constants.get("sequence_lens") if sequence_lens is None else sequence_lens,
-            constants.get("initial_h") if initial_h is None else initial_h,
-            constants.get("initial_c") if initial_c is None else initial_c,
-        )
+        layer = self._built()
+        if not self.constants and not self.computed:
+            return layer(X, *(None if state is _OF_MODEL else state for state in (sequence_lens, initial_h, initial_c)))
+        given = zip(STATES, (sequence_lens, initial_h, initial_c), strict=True)
+        return layer(X, *(self._state(name, value) for name, value in given))
+
+    def _state(self, name: str, value: object) -> object:
+        """Return a call's lengths or state: the given, else the model's."""
+        if value is _OF_MODEL and name in self.computed:
+            none = "T for all" if name == "sequence_lens" else "zeros"
+            raise ValueError(
+                f"{name} should be given, or None for {none}: {self.name} takes it from the model, where "
+                f"{self.computed[name]}"
+            )
+        return self.constants.get(name) if value is _OF_MODEL or value is None else value
 
     def __repr__(self) -> str:
         if self.reason is not None:
@@ -161,4 +193,8 @@ class Node:
         direction = self.attributes.direction if self.attributes else "forward"
         if direction != "forward":
             told.append(direction)
+        if is_quantized(self.proto):
+            told.append("dequantised")
+        if self.computed:
+            told.append(f"needs {' and '.join(self.computed)}")
         return f"Node({', '.join(told)})"

@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
 from . import _attributes, _semantics
+from ._attributes import Attributes
 from ._dtypes import check_element
 from ._layer import Layer, tensor
 from ._node import Node
+from ._operators import OPTIONAL, STATES, check_operator, inputs_of, is_quantized
+from ._quantized import dequantize_weights
 from ._semantics import Semantics
 from ._weights import Tensors
 
 Array = NDArray[Any]
-
-INPUTS: Final = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
-_OUTPUTS: Final = 3
 
 
 def run_node(
@@ -29,17 +29,18 @@ def run_node(
     semantics: str | Semantics = "onnx",
     threads: int = 1,
 ) -> tuple[Array, ...]:
-    """Run an LSTM node with the operator's inputs in order.
+    """Run a node of LSTM, or of com.microsoft's DynamicQuantizeLSTM, with the operator's inputs in order.
 
     Parameters
     ----------
     node : onnx.NodeProto or Node
         A node as a model has it, or one that `load` built: that has its weights and its semantics already.
     inputs : sequence of arrays
-        X, W, R, B, sequence_lens, initial_h, initial_c, P, with None for what is absent; the end may be left out. For
-        a NodeProto exactly those that it names; for a built node W, R, B and P are None.
+        X, W, R, B, sequence_lens, initial_h, initial_c, P (then W_scale, W_zero_point, R_scale, R_zero_point of the
+        quantised operator), with None for what is absent; the end may be left out. For a NodeProto exactly those that
+        it names; for a built node the weights are None.
     semantics : str or Semantics
-        ``"onnx"``, ``"onnxruntime"`` or a `Semantics`; a built node keeps its own.
+        As for `load`; a built node keeps its own.
     threads : int
         As for `fastlstm.LSTM`; a built node keeps its own.
 
@@ -68,48 +69,48 @@ def run_node(
     >>> [array.shape for array in fastlstm.onnx.run_node(node, [X, W, R])]
     [(1, 2, 3)]
     """
-    chosen = _semantics.checked(semantics)
+    _semantics.checked(semantics)
     if not isinstance(node, NodeProto | Node):
         raise TypeError(f"node should be an onnx.NodeProto or a Node, got: {type(node).__name__}")
-    values = _by_name(inputs)
+    proto = node.proto if isinstance(node, Node) else node
+    check_operator(proto)
+    values = _by_name(inputs, tuple(inputs_of(proto)))
+    states = {name: values[name] for name in STATES if values[name] is not None}
     if isinstance(node, Node):
-        given = [name for name in ("W", "R", "B", "P") if values[name] is not None]
+        given = [name for name, value in values.items() if value is not None and name not in ("X", *STATES)]
         if given:
             raise ValueError(f"{', '.join(given)} should be None for a built node: it has its weights")
-        outputs = node(values["X"], values["sequence_lens"], values["initial_h"], values["initial_c"])
-        return _named(node.proto, outputs)
-    check_operator(node)
+        return _named(proto, node(values["X"], **states))
     _check_presence(node, values)
     attributes = _attributes.read(node)
-    W = np.asarray(values["W"])
-    check_element(W.dtype, "W")
-    tensors = Tensors(
-        *(
-            None if values[name] is None else tensor(values[name], name, W.dtype)  # type: ignore[arg-type]
-            for name in ("W", "R", "B", "P")
-        )
+    layer = Layer(
+        _weights(values, attributes, is_quantized(node)), attributes, _semantics.of_node(semantics, node), threads
     )
-    layer = Layer(tensors, attributes, chosen, threads)
-    return _named(node, layer(values["X"], values["sequence_lens"], values["initial_h"], values["initial_c"]))
+    return _named(node, layer(values["X"], *(states.get(name) for name in STATES)))
 
 
-def check_operator(node: NodeProto) -> None:
-    """Check that a node is an LSTM, with no more inputs and outputs than that has."""
-    if node.op_type != "LSTM" or node.domain not in ("", "ai.onnx"):
-        raise ValueError(f"node should be ONNX's LSTM, got: {node.op_type!r} of domain {node.domain!r}")
-    for what, names, most in (("inputs", node.input, len(INPUTS)), ("outputs", node.output, _OUTPUTS)):
-        if len(names) > most:
-            raise ValueError(f"an LSTM node has at most {most} {what}, got {len(names)}")
+def _weights(values: dict[str, object], attributes: Attributes, quantized: bool) -> Tensors:
+    """Return the weights among the inputs, dequantised."""
+    given = {
+        name: np.asarray(value)
+        for name, value in values.items()
+        if value is not None and name not in ("X", "B", "P", *STATES)
+    }
+    if quantized:
+        given |= dequantize_weights(given, attributes)
+    check_element(given["W"].dtype, "W")
+    B, P = (None if values[name] is None else tensor(values[name], name, given["W"].dtype) for name in ("B", "P"))
+    return Tensors(given["W"], tensor(given["R"], "R", given["W"].dtype), B, P)
 
 
-def _by_name(inputs: object) -> dict[str, object]:
+def _by_name(inputs: object, names: tuple[str, ...]) -> dict[str, object]:
     """Name the inputs; None for what is absent."""
     if isinstance(inputs, np.ndarray) or not isinstance(inputs, Sequence):
         raise TypeError(f"inputs should be a sequence of arrays, got: {type(inputs).__name__}")
-    if len(inputs) > len(INPUTS):
-        raise ValueError(f"inputs should be at most {len(INPUTS)}: {', '.join(INPUTS)}; got {len(inputs)}")
-    values: dict[str, object] = dict.fromkeys(INPUTS)
-    values.update(zip(INPUTS, inputs, strict=False))
+    if len(inputs) > len(names):
+        raise ValueError(f"inputs should be at most {len(names)}: {', '.join(names)}; got {len(inputs)}")
+    values: dict[str, object] = dict.fromkeys(names)
+    values.update(zip(names, inputs, strict=False))
     if values["X"] is None:
         raise ValueError("inputs: X is missing")
     return values
@@ -117,9 +118,8 @@ def _by_name(inputs: object) -> dict[str, object]:
 
 def _check_presence(node: NodeProto, values: dict[str, object]) -> None:
     """Check that the inputs are those that the node names."""
-    names = dict.fromkeys(INPUTS, "") | dict(zip(INPUTS, node.input, strict=False))
-    for name, label in names.items():
-        if values[name] is None and (label or name in ("X", "W", "R")):
+    for name, label in inputs_of(node).items():
+        if values[name] is None and (label or name not in OPTIONAL):
             raise ValueError(f"inputs: {name} is missing" + (f"; the node names it {label!r}" if label else ""))
         if values[name] is not None and not label:
             raise ValueError(f"inputs: {name} is given, but the node does not name it")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from onnx import NodeProto
+
+from ._operators import is_quantized
+
 _CHOICES: Final = {
     "clip_at": ("activations", "gates", "state"),
     "zero_length": ("state", "zeros"),
@@ -36,7 +40,8 @@ class Semantics:
     Notes
     -----
     Wherever semantics are asked for, ``"onnx"`` stands for ``Semantics()``, ``"onnxruntime"`` for the second choice
-    of all three. Source: the operator's text up to version 22; onnxruntime 1.32, by experiment.
+    of all three, and so does ``"onnx"`` for com.microsoft's DynamicQuantizeLSTM. Source: the operator's text up to
+    version 22; onnxruntime 1.32, by experiment.
 
     Examples
     --------
@@ -71,3 +76,9 @@ def checked(semantics: object) -> Semantics:
     if semantics not in _NAMED:
         raise ValueError(f"semantics should be one of {', '.join(_NAMED)}, or a Semantics, got: {semantics!r}")
     return _NAMED[semantics]
+
+
+def of_node(semantics: object, node: NodeProto) -> Semantics:
+    """Check a ``semantics`` argument for a node: onnxruntime's own operator is read in its way by default."""
+    made = checked(semantics)
+    return _NAMED["onnxruntime"] if semantics == "onnx" and is_quantized(node) else made

@@ -36,6 +36,11 @@ class Tensors(NamedTuple):
     P: Array | None = None
     """[D, 3H]"""
 
+    @property
+    def nbytes(self) -> int:
+        """What they take as parameters."""
+        return sum(array.size for array in self if array is not None) * computed_in(self.W.dtype).itemsize
+
 
 def check(tensors: Tensors, attributes: Attributes) -> None:
     """Check the shapes against each other and the attributes, and that there is one dtype."""
@@ -77,15 +82,19 @@ def build(tensors: Tensors, attributes: Attributes, semantics: Semantics, thread
             form=kinds[group[0]],
             seed=0,  # any: these weights are replaced at once
         )
-        lstm.load_state_dict(
-            {
-                f"{name}_l0{suffix}": array.astype(lstm.dtype)
-                for d, suffix in zip(group, ("", "_reverse"), strict=False)
-                for name, array in _parameters(tensors, d).items()
-            }
-        )
+        lstm.load_state_dict(parameters_of(tensors, group))
         made.append(lstm)
     return tuple(made)
+
+
+def parameters_of(tensors: Tensors, directions: range) -> dict[str, Array]:
+    """Return the parameters of one LSTM under torch's names, in the dtype that is computed in."""
+    dtype = computed_in(tensors.W.dtype)
+    return {
+        f"{name}_l0{suffix}": array.astype(dtype, copy=False)
+        for d, suffix in zip(directions, ("", "_reverse"), strict=False)
+        for name, array in _parameters(tensors, d).items()
+    }
 
 
 def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
