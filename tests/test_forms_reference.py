@@ -10,6 +10,10 @@ from support_forms import TRAINABLE, each_trainable, formed
 from support_train import named
 
 from fastlstm import Form, reference
+from fastlstm.reference._cell import standard_cell, standard_gradient
+from fastlstm.reference._form import STANDARD
+from fastlstm.reference._forms import general_cell, general_gradient
+from fastlstm.reference._records import Weights
 
 INF = math.inf
 STEP = 5e-4
@@ -51,6 +55,23 @@ def test_slopes_of_activations_by_differences(form: str) -> None:
         ahead, behind, far, back = (reference.activate(activation, x + k * STEP) for k in (1, -1, 2, -2))
         expected = (8 * (ahead - behind) - (far - back)) / (12 * STEP)
         assert_close(reference.slope(activation, reference.activate(activation, x)), expected, "gradients, differences")
+
+
+@pytest.mark.parametrize("projected", [False, True])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_general_cell_is_the_standard_cell_to_the_bit(dtype: str, projected: bool) -> None:
+    rng = np.random.default_rng(0)
+    x, h, c, dm, dc = (rng.normal(size=(7, n)).astype(dtype) for n in (5, 3 if projected else 6, 6, 6, 6))
+    weights = Weights(
+        *(rng.normal(size=shape).astype(dtype) for shape in ((24, 5), (24, h.shape[1]), (24,))),
+        weight_hr=rng.normal(size=(3, 6)).astype(dtype) if projected else None,
+        weight_ph=None,
+    )
+    standard, general = standard_cell(x, h, c, weights), general_cell(x, h, c, weights, STANDARD)
+    for one, other in zip((*standard[:2], *standard[2]), (*general[:2], *general[2]), strict=True):
+        assert one.tobytes() == other.tobytes()
+    back = standard_gradient(standard[2], c, dm, dc), general_gradient(standard[2], c, dm, dc, None, STANDARD)
+    assert [array.tobytes() for array in back[0]] == [array.tobytes() for array in back[1]]
 
 
 def test_a_step_by_hand() -> None:

@@ -29,8 +29,8 @@ what an activation is applied to, so that i = sigmoid(z_i), and m for o * tanh(c
     dx, dh = W^T dz, U^T dz              the gate recurrence: slopes and matrices
     dW, dU, db, dW_hr                    sums of dz x^T, dz h^T, dz, dh' m^T over all steps and rows
 
-Other forms of the cell (`fastlstm.Form`) have other activations, peepholes or coupled gates; they are written where
-the standard cell is. With another activation, its slope stands where s (1 - s) or 1 - t^2 stands above.
+Other forms of the cell (`fastlstm.Form`) have other activations, peepholes or coupled gates; `_forms` has them beside
+the standard cell of `_cell`. With another activation, its slope stands where s (1 - s) or 1 - t^2 stands above.
 
 Shapes are written with these letters, in the docstrings and at the lines of code:
 
@@ -44,13 +44,14 @@ nothing is cast silently. Products are NumPy's ``@``, so the last bits may depen
 it; the promise of equal bits belongs to the compiled kernels, which are tested against this module's float64 results.
 
 Read `_cell` first, one step; then `_forward`, steps, layers and directions; then `_backward`, all of it backwards.
+`_step` and `_checks` look at arguments.
 """
 
 from ._activations import activate, sigmoid, slope
 from ._backward import cell_backward, gates_backward, layer_backward, lstm_backward
-from ._cell import cell_forward, cell_forward_gates
 from ._forward import layer_forward, layer_forward_train, lstm_forward, lstm_forward_train, to_float64
 from ._records import CellGradients, Gates, Gradients, LayerTape, Tape
+from ._step import cell_forward, cell_forward_gates
 
 __all__ = [
     "CellGradients",

@@ -5,9 +5,11 @@ In the code dv stands for the gradient of the loss with respect to v, as in the 
 
 import numpy as np
 
-from ._activations import activate, slope
+from ._activations import activate
+from ._cell import standard_gradient
 from ._checks import check, check_float, check_form, check_gradient, check_trainable, check_weights
-from ._form import Form
+from ._form import Form, is_standard
+from ._forms import general_gradient
 from ._records import Array, CellGradients, Gates, Gradients, LayerTape, Tape
 
 
@@ -70,30 +72,9 @@ def gates_backward(
     check_trainable(form)
     dm = check_gradient("grad_m", grad_m, c.shape, c.dtype)
     dc_next = check_gradient("grad_c_next", grad_c_next, c.shape, c.dtype)
-    i, f, g, o = gates
-    c_next = f * c + i * g
-
-    # m = o * cell(c'): what flows into c' from here joins what flows into it from the next step.
-    shown = activate(form.cell, c_next)
-    dz_o = dm * shown * slope(form.gate, o)
-    dc_next = dc_next + dm * o * slope(form.cell, shown)
-    if weight_ph is not None:
-        p_i, p_f, p_o = np.split(weight_ph, 3)  # each H
-        dc_next = dc_next + dz_o * p_o
-
-    # c' = f * c + i * g: each factor gets the gradient times its partner.
-    di, dg = dc_next * g, dc_next * i
-    df, dc = dc_next * c, dc_next * f
-    if form.coupled:  # f = 1 - i: what f gets, i gets with the other sign
-        di, df = di - df, np.zeros_like(df)
-
-    # The slopes of the activations, from their values.
-    dz_i = di * slope(form.gate, i)
-    dz_f = df * slope(form.gate, f)
-    dz_g = dg * slope(form.candidate, g)
-    if weight_ph is not None:
-        dc = dc + dz_i * p_i + dz_f * p_f
-    return np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1), dc
+    if is_standard(form):
+        return standard_gradient(gates, c, dm, dc_next)
+    return general_gradient(gates, c, dm, dc_next, weight_ph, form)
 
 
 def cell_backward(

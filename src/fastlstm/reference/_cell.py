@@ -1,165 +1,39 @@
-"""One step of one layer, forward: the equations."""
-
-from typing import Any
+"""One step of the standard cell, forward and back: the equations, for rows x [B, I], h [B, R], c [B, H]."""
 
 import numpy as np
 
-from ._activations import activate
-from ._checks import check, check_float, check_form, check_weights
-from ._form import Form
-from ._records import Array, Gates
+from ._activations import sigmoid
+from ._records import Array, Gates, Weights
 
 
-def cell_forward(
-    x: Array,
-    h: Array,
-    c: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias_ih: Array | None = None,
-    bias_hh: Array | None = None,
-    weight_hr: Array | None = None,
-    *,
-    weight_ph: Array | None = None,
-    form: Form | None = None,
-) -> tuple[Array, Array]:
-    """Take one step of one layer: return the new state (h', c').
+def standard_cell(x: Array, h: Array, c: Array, w: Weights) -> tuple[Array, Array, Gates]:
+    """Return the next state h', c', and the gates that led to it."""
+    W_i, W_f, W_g, W_o = np.split(w.weight_ih, 4)
+    U_i, U_f, U_g, U_o = np.split(w.weight_hh, 4)
+    b_i, b_f, b_g, b_o = np.split(w.bias, 4)
 
-    Parameters
-    ----------
-    x : ndarray, shape (B, I) or (I,)
-        Input of the step; float32 or float64, and every other array has the same dtype.
-    h : ndarray, shape (B, R) or (R,)
-        Hidden state before the step.
-    c : ndarray, shape (B, H) or (H,)
-        Cell state before the step.
-    weight_ih : ndarray, shape (4H, I)
-        Input weights W of the gates i, f, g, o, one below the other.
-    weight_hh : ndarray, shape (4H, R)
-        Recurrent weights U of the gates, in the same order.
-    bias_ih, bias_hh : ndarray, shape (4H,), optional
-        Biases; their sum is b in the equations. None counts as zero.
-    weight_hr : ndarray, shape (P, H), optional
-        Projection of the hidden state; then R = P, otherwise R = H.
-    weight_ph : ndarray, shape (3H,), optional
-        Peepholes p of the gates i, f, o, one after the other; if and only if the form has them.
-    form : Form, optional
-        The form of the cell; None is the standard one.
+    # The gate recurrence: x and h decide, through matrices and activations.
+    i = sigmoid(x @ W_i.T + h @ U_i.T + b_i)  # a filter: how much of the candidate is written
+    f = sigmoid(x @ W_f.T + h @ U_f.T + b_f)  # a filter: how much of the cell is kept
+    g = np.tanh(x @ W_g.T + h @ U_g.T + b_g)  # the candidate, a signed update: it adds to a cell or takes from it
+    o = sigmoid(x @ W_o.T + h @ U_o.T + b_o)  # a filter: how much of the cell is shown
 
-    Returns
-    -------
-    h_next : ndarray, shape of `h`
-    c_next : ndarray, shape of `c`
-        New arrays; the arguments are never written to.
+    # The cell recurrence: c meets nothing but the filter f on its way to c'.
+    c_next = f * c + i * g
 
-    Raises
-    ------
-    ValueError
-        If a shape does not fit the others.
-    TypeError
-        If a dtype is not float32 or float64, or is not that of `x`.
-
-    Examples
-    --------
-    With all weights zero each filter is half open and the update is 0, so the cell is halved:
-
-    >>> h, c = cell_forward(np.ones(3), np.zeros(1), np.array([2.0]), np.zeros((4, 3)), np.zeros((4, 1)))
-    >>> c
-    array([1.])
-    >>> bool(h[0] == 0.5 * np.tanh(1.0))
-    True
-    """
-    weights = weight_ih, weight_hh, bias_ih, bias_hh, weight_hr
-    h_next, c_next, _ = cell_forward_gates(x, h, c, *weights, weight_ph=weight_ph, form=form)
-    return h_next, c_next
-
-
-def cell_forward_gates(
-    x: Array,
-    h: Array,
-    c: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias_ih: Array | None = None,
-    bias_hh: Array | None = None,
-    weight_hr: Array | None = None,
-    *,
-    weight_ph: Array | None = None,
-    form: Form | None = None,
-) -> tuple[Array, Array, Gates]:
-    """Take one step of one layer, as `cell_forward`, and return the gates that led to the new state too.
-
-    Parameters
-    ----------
-    x, h, c, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr, weight_ph, form
-        As in `cell_forward`.
-
-    Returns
-    -------
-    h_next : ndarray, shape of `h`
-    c_next : ndarray, shape of `c`
-    gates : Gates
-        The activations i, f, g, o, each of the shape of `c`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `cell_forward`.
-
-    Examples
-    --------
-    >>> h, c, gates = cell_forward_gates(np.ones(3), np.zeros(1), np.ones(1), np.zeros((4, 3)), np.zeros((4, 1)))
-    >>> gates.f, gates.g
-    (array([0.5]), array([0.]))
-    """
-    check_float("x", x)
-    n_in, n_hidden, n_out = check_weights(x.dtype, weight_ih, weight_hh, bias_ih, bias_hh, weight_hr)
-    if x.ndim not in (1, 2):
-        raise ValueError(f"x: expected shape (I,) or (B, I), got {x.shape}")
-    batch = x.shape[:-1]  # (B,), or () for a single row
-    check("x", x, (*batch, n_in), x.dtype)
-    check("h", h, (*batch, n_out), x.dtype)
-    check("c", c, (*batch, n_hidden), x.dtype)
-    form = check_form(form, weight_ph, n_hidden, x.dtype)
-
-    w_i, w_f, w_g, w_o = np.split(weight_ih, 4)  # each H,I
-    u_i, u_f, u_g, u_o = np.split(weight_hh, 4)  # each H,R
-    b_i, b_f, b_g, b_o = np.split(_sum_biases(bias_ih, bias_hh, n_hidden, x.dtype), 4)  # each H
-
-    # Gate recurrence: x and h decide, through matrices and activations.
-    z_i = x @ w_i.T + h @ u_i.T + b_i  # B,H
-    z_f = x @ w_f.T + h @ u_f.T + b_f  # B,H
-    z_g = x @ w_g.T + h @ u_g.T + b_g  # B,H
-    z_o = x @ w_o.T + h @ u_o.T + b_o  # B,H
-    if weight_ph is not None:
-        p_i, p_f, p_o = np.split(weight_ph, 3)  # each H
-        z_i, z_f = z_i + p_i * c, z_f + p_f * c
-    i = activate(form.gate, _clipped(form, ("activations", "gates"), z_i))  # B,H
-    f = 1 - i if form.coupled else activate(form.gate, _clipped(form, ("activations", "gates"), z_f))  # B,H
-    g = activate(form.candidate, _clipped(form, ("activations", "gates"), z_g))  # B,H
-
-    # Cell recurrence: c meets nothing but the filter f on its way to c'.
-    c_next = _clipped(form, ("state",), f * c + i * g)  # B,H
-
-    # The output gate is the last: its peephole sees what the cell has become.
-    if weight_ph is not None:
-        z_o = z_o + p_o * c_next
-    o = activate(form.gate, _clipped(form, ("activations", "gates"), z_o))  # B,H
-    h_next = o * activate(form.cell, _clipped(form, ("activations",), c_next))  # B,H
-    if weight_hr is not None:
-        h_next = h_next @ weight_hr.T  # B,P
+    m = o * np.tanh(c_next)
+    h_next = m if w.weight_hr is None else m @ w.weight_hr.T
     return h_next, c_next, Gates(i, f, g, o)
 
 
-def _sum_biases(bias_ih: Array | None, bias_hh: Array | None, n_hidden: int, dtype: np.dtype[Any]) -> Array:
-    """Return b_ih + b_hh, shape (4H,), with zeros for a bias that is not there."""
-    zeros = np.zeros(4 * n_hidden, dtype)
-    return (zeros if bias_ih is None else bias_ih) + (zeros if bias_hh is None else bias_hh)
+def standard_gradient(gates: Gates, c: Array, dm: Array, dc_next: Array) -> tuple[Array, Array]:
+    """Return dz [B, 4H] and dc: the gradients of the pre-activations and of c, from those of m and c'."""
+    i, f, g, o = gates
+    tanh_c = np.tanh(f * c + i * g)
+    dc_next = dc_next + dm * o * (1 - tanh_c**2)  # through what is shown, beside what comes from the next step
 
-
-def _clipped(form: Form, at: tuple[str, ...], x: Array) -> Array:
-    """Return x limited to -clip..clip if that is where the form clips, else x itself."""
-    if form.clip is None or form.clip_at not in at:
-        return x
-    limit = x.dtype.type(form.clip)
-    return np.clip(x, -limit, limit)
+    dz_i = dc_next * g * (i * (1 - i))  # what would have been written, times the filter's slope
+    dz_f = dc_next * c * (f * (1 - f))  # what would have been kept
+    dz_g = dc_next * i * (1 - g**2)
+    dz_o = dm * tanh_c * (o * (1 - o))  # what would have been shown
+    return np.concatenate([dz_i, dz_f, dz_g, dz_o], axis=-1), dc_next * f  # the cell recurrence: f alone

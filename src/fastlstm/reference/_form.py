@@ -50,6 +50,11 @@ class _Standard(NamedTuple):
 STANDARD: Form = _Standard()
 
 
+def is_standard(form: Form) -> bool:
+    """Tell whether the equations of the standard cell are those of this form."""
+    return all(getattr(form, name) == getattr(STANDARD, name) for name in _Standard._fields if name != "clip_at")
+
+
 def parameters(activation: Activation) -> tuple[str, float, float]:
     """Return (name, alpha, beta) of an activation, 0 for what it does not have."""
     if isinstance(activation, str):

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._cell import cell_forward_gates
 from ._checks import (
     check,
     check_float,
@@ -23,6 +22,7 @@ from ._checks import (
 from ._form import Form
 from ._layout import Layout
 from ._records import Array, Gates, LayerTape, Tape
+from ._step import cell_forward_gates
 
 
 def layer_forward(

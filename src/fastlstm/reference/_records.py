@@ -12,6 +12,16 @@ from ._layout import Layout
 Array: TypeAlias = NDArray[np.floating[Any]]
 
 
+class Weights(NamedTuple):
+    """The weights of one layer in one direction, as the equations need them."""
+
+    weight_ih: Array  #: (4H, I): W of i, f, g, o, one below the other
+    weight_hh: Array  #: (4H, R): U
+    bias: Array  #: (4H,): b = b_ih + b_hh
+    weight_hr: Array | None  #: (P, H): the projection, if there is one
+    weight_ph: Array | None  #: (3H,): the peepholes of i, f, o, if the form has them
+
+
 class Gates(NamedTuple):
     """The four gate activations of one step, each of shape (B, H), or (H,) for a single row."""
 
