@@ -10,31 +10,12 @@ label = "fastlstm.torch"
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        Version, instruction set and torch's version.
-    """
+    """Say what is measured."""
     return f"{fastlstm.__version__} ({fastlstm.isa()}) in torch {torch.__version__}"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work of a kind that begins with "model".
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes. An answer that torch's own code gave is an error.
-    """
+    """Prepare a work of a kind that begins with "model"."""
     modules: list[torch.nn.Module] = []
 
     def change(module: torch.nn.Module) -> None:

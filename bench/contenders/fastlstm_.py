@@ -12,31 +12,12 @@ label = "fastlstm"
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        Version and instruction set.
-    """
+    """Say what is measured."""
     return f"{fastlstm.__version__} ({fastlstm.isa()})"
 
 
 def prepare(work: Work, data: Data) -> Prepared:
-    """Prepare a work.
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer) or (loop, answer, between)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work."""
     if work.kind in {"sigmoid", "tanh"}:
         return _activation(work, data)
     if work.kind.startswith(("sessions", "window")):

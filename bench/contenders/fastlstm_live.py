@@ -10,22 +10,7 @@ from bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
 
 
 def prepare(work: Work, data: Data, lstm: fastlstm.LSTM) -> Prepared:
-    """Prepare a work of a kind that begins with "sessions" or "window".
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-    lstm : LSTM
-        With its weights.
-
-    Returns
-    -------
-    (loop, answer) or (loop, answer, between)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work of a kind that begins with "sessions" or "window"."""
     make = {"sessions": _pool, "sessions_alone": _streams, "window_again": _again}
     return make.get(work.kind, _window)(work, data, lstm)
 

@@ -19,31 +19,12 @@ Weights = dict[str, jax.Array]
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        The version.
-    """
+    """Say what is measured."""
     return str(jax.__version__)
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work of the kind "training".
-
-    Parameters
-    ----------
-    work : Work
-        What to run; all works of a process have as many threads.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work of the kind "training"."""
     # XLA makes its threads at the first use of the device, which is below, and never again.
     threads = str(work.threads)
     if os.environ.setdefault("NPROC", threads) != threads:

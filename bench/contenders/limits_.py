@@ -24,48 +24,18 @@ WIDTHS = (16, 32, 64)
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        The vector widths that the compiler knows of on this machine.
-    """
+    """Say what is measured."""
     return "best of " + ", ".join(f"{8 * width}" for width in _widths()) + " bit vectors"
 
 
 def footprint(case: Case) -> int:
-    """Count the bytes of weights that must be read for every step of one row.
-
-    Parameters
-    ----------
-    case : Case
-        A sequence, whose W x is computed before the steps, or a single step, which needs W too.
-
-    Returns
-    -------
-    int
-        Four gates of float32 in all layers.
-    """
+    """Count the bytes of weights that must be read for every step of one row."""
     inputs = case.I + (case.num_layers - 1) * case.H if case.T == 1 else 0
     return 4 * 4 * case.H * (inputs + case.num_layers * case.H)
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a limit, at the vector width that is the fastest at it.
-
-    Parameters
-    ----------
-    work : Work
-        Kind "fma", or "read" for the footprint of the case, which the threads share.
-    data : Data
-        Not used.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes; there is no answer to check.
-    """
+    """Prepare a limit, at the vector width that is the fastest at it."""
     make = _fma if work.kind == "fma" else _read
     loops = [make(work, width) for width in _widths()]
     return min(loops, key=_trial), lambda: np.zeros(0, np.float32)

@@ -16,31 +16,12 @@ label = "onnxruntime"
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        The version.
-    """
+    """Say what is measured."""
     return str(ort.__version__)
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work: a sequence, with or without lengths, or a step as a sequence of one, or what lives on.
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work: a sequence, with or without lengths, or a step as a sequence of one, or what lives on."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = work.threads
     options.inter_op_num_threads = 1

@@ -14,20 +14,7 @@ Weights = dict[str, Array]
 
 
 def layer(weights: Weights, *, ragged: bool) -> onnx.ModelProto:
-    """Make a model of one layer with states: x, h_0, c_0 to y, h_n, c_n.
-
-    Parameters
-    ----------
-    weights : dict of str to ndarray of float32
-        Under torch's names.
-    ragged : bool
-        Whether there is an input "lengths", too.
-
-    Returns
-    -------
-    ModelProto
-        For any numbers of steps and rows.
-    """
+    """Make a model of one layer with states: x, h_0, c_0 to y, h_n, c_n."""
     size, hidden = _sizes(weights)
     inputs = [_info("x", "steps", "batch", size), _info("h_0", 1, "batch", hidden), _info("c_0", 1, "batch", hidden)]
     if ragged:
@@ -40,18 +27,7 @@ def layer(weights: Weights, *, ragged: bool) -> onnx.ModelProto:
 
 
 def stack(weights: Weights) -> onnx.ModelProto:
-    """Make a model of several layers, from zero states, that gives its last answer only: x to h_n.
-
-    Parameters
-    ----------
-    weights : dict of str to ndarray of float32
-        Under torch's names.
-
-    Returns
-    -------
-    ModelProto
-        For any numbers of steps and rows.
-    """
+    """Make a model of several layers, from zero states, that gives its last answer only: x to h_n."""
     size, hidden = _sizes(weights)
     layers = sum(name.startswith("weight_hh") for name in weights)
     nodes, x = [], "x"
@@ -69,20 +45,7 @@ def stack(weights: Weights) -> onnx.ModelProto:
 
 
 def bind(session: ort.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]) -> ort.IOBinding:
-    """Bind arrays once, so that a run copies nothing.
-
-    Parameters
-    ----------
-    session : InferenceSession
-        Of one of the models above.
-    inputs, outputs : dict of str to ndarray
-        What it shall read and write, every time.
-
-    Returns
-    -------
-    IOBinding
-        For `run_with_iobinding`.
-    """
+    """Bind arrays once, so that a run copies nothing."""
     binding = session.io_binding()
     for name, array in inputs.items():
         binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(array))

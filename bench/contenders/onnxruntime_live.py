@@ -11,22 +11,7 @@ from bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
 
 
 def sessions(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare the kind "sessions": gather states, run one step of the batch, scatter them.
-
-    Parameters
-    ----------
-    session : InferenceSession
-        Of `onnxruntime_graph.layer`.
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare the kind "sessions": gather states, run one step of the batch, scatter them."""
     steps, everyone, _ = data.x.shape
     rows, hidden = work.case.B, work.case.H
     h, c = np.zeros((2, everyone, hidden), np.float32)
@@ -61,22 +46,7 @@ def sessions(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loo
 
 
 def window(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare the kind "window_again": all steps of the window, for its last answer.
-
-    Parameters
-    ----------
-    session : InferenceSession
-        Of `onnxruntime_graph.stack`.
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare the kind "window_again": all steps of the window, for its last answer."""
     length, hidden = work.case.T, work.case.H
     x, h_n = data.x[:length].copy(), np.empty((1, 1, hidden), np.float32)
     binding, run = bind(session, {"x": x}, {"h_n": h_n}), session.run_with_iobinding

@@ -16,31 +16,12 @@ label = "torch"
 
 
 def version() -> str:
-    """Say what is measured.
-
-    Returns
-    -------
-    str
-        The version.
-    """
+    """Say what is measured."""
     return str(torch.__version__)
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work.
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work."""
     if work.kind.startswith("model"):
         return torch_modules.prepare(work, data)
     if work.kind.startswith("sessions"):

@@ -19,22 +19,7 @@ Change = Callable[[torch.nn.Module], object]
 
 
 def prepare(work: Work, data: Data, change: Change | None = None) -> tuple[Loop, Answer]:
-    """Prepare a work of a kind that begins with "model".
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-    change : callable, optional
-        Done to the module before anything else.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare a work of a kind that begins with "model"."""
     torch.set_num_threads(work.threads)
     make = {"model_cells": _cells, "model_training": _training, "model_repack": _repack, "model": _model}[work.kind]
     return make(work, data, change or (lambda module: None))

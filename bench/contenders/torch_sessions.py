@@ -10,20 +10,7 @@ from bench.works import COMPANIES, Array, Data, Work, companies
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare the kinds "sessions", an LSTMCell, and "sessions_layer", an LSTM of one step.
-
-    Parameters
-    ----------
-    work : Work
-        What to run.
-    data : Data
-        Its arrays.
-
-    Returns
-    -------
-    (loop, answer)
-        As `bench.contenders` describes.
-    """
+    """Prepare the kinds "sessions", an LSTMCell, and "sessions_layer", an LSTM of one step."""
     weights = {name: torch.from_numpy(array) for name, array in data.weights.items()}
     cell, lstm = torch.nn.LSTMCell(work.case.I, work.case.H).eval(), torch.nn.LSTM(work.case.I, work.case.H).eval()
     cell.load_state_dict({name.removesuffix("_l0"): tensor for name, tensor in weights.items()})
