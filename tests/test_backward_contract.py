@@ -1,4 +1,4 @@
-"""The same bits of gradients, however the work is cut: DESIGN.md section 4. Everything here compares bits."""
+"""The same bits of gradients, however the work is cut (docs/contract.md, point 5). Everything here compares bits."""
 
 from dataclasses import replace
 from typing import Any

@@ -1,4 +1,4 @@
-"""The same bits, however the work is cut: DESIGN.md section 4, points 4 and 6. Everything here compares bits."""
+"""The same bits, however the work is cut (docs/contract.md, points 4 and 6). Everything here compares bits."""
 
 from typing import Any
 
