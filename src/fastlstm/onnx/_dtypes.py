@@ -25,5 +25,7 @@ def computed_in(dtype: np.dtype[Any]) -> np.dtype[Any]:
 
 def rounded(array: Array, dtype: np.dtype[Any]) -> Array:
     """Round a result to the node's dtype; what is too large for it becomes infinite, as IEEE has it."""
+    if array.dtype == dtype:
+        return array
     with np.errstate(over="ignore"):
-        return array.astype(dtype, copy=False)
+        return array.astype(dtype)

@@ -38,21 +38,15 @@ class Layer:
         T, B = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
         lengths = None if sequence_lens is None else _lengths(sequence_lens, T, B)
 
-        shape = (B, D, H) if batch_first else (D, B, H)
-        h, c = (
-            np.zeros((D, B, H), first.dtype) if state is None else self._state(state, name, shape)
-            for state, name in ((initial_h, "initial_h"), (initial_c, "initial_c"))
-        )
+        given: tuple[Array, Array] | None = None
+        if initial_h is not None or initial_c is not None:
+            given = self.states(initial_h, initial_c, B)
         x = x.astype(first.dtype, copy=False)
-        outputs, ends, cells = [], [], []
-        for k, lstm in enumerate(self.lstms):
-            part = slice(None) if len(self.lstms) == 1 else slice(k, k + 1)
-            reverse = self._attributes.direction == "reverse" or k == 1
-            output, (h_n, c_n) = _sweep(lstm, x, (h[part], c[part]), lengths, reverse)
-            outputs.append(output.reshape(*output.shape[:2], len(h_n), H))  # T,B,1 or 2,H; or B,T,1 or 2,H
-            ends.append(h_n)
-            cells.append(c_n)
-        Y, Y_h, Y_c = _joined(outputs, 2), _joined(ends, 0), _joined(cells, 0)
+        if len(self.lstms) == 1 and self._attributes.direction != "reverse":
+            output, (Y_h, Y_c) = first(x, given, lengths=lengths)
+            Y = output.reshape(*output.shape[:2], D, H)
+        else:
+            Y, Y_h, Y_c = self._each(x, given, lengths)
         if self._zeros:
             empty = np.full(B, T == 0) if lengths is None else lengths == 0
             Y_h[:, empty] = Y_c[:, empty] = 0
@@ -60,11 +54,34 @@ class Layer:
             Y_h, Y_c = Y_h.swapaxes(0, 1), Y_c.swapaxes(0, 1)
         else:
             Y = Y.swapaxes(1, 2)
-        made = (np.ascontiguousarray(rounded(array, self.dtype)) for array in (Y, Y_h, Y_c))
-        return next(made), next(made), next(made)
+        return self._made(Y), self._made(Y_h), self._made(Y_c)
+
+    def states(self, initial_h: object, initial_c: object, B: int) -> tuple[Array, Array]:
+        """Check initial states, and return them as [D, B, H] in the dtype that is computed in; zeros for None."""
+        D, H = self._attributes.directions, self.lstms[0].hidden_size
+        shape = (B, D, H) if self._attributes.layout == 1 else (D, B, H)
+        return self._state(initial_h, "initial_h", shape), self._state(initial_c, "initial_c", shape)
+
+    def _each(
+        self, x: Array, given: tuple[Array, Array] | None, lengths: NDArray[np.int64] | None
+    ) -> tuple[Array, Array, Array]:
+        """Run each direction by itself; Y comes with the directions before H."""
+        outputs, ends, cells = [], [], []
+        for k, lstm in enumerate(self.lstms):
+            part = None if given is None else (given[0][k : k + 1], given[1][k : k + 1])
+            output, (h_n, c_n) = _sweep(lstm, x, part, lengths, self._attributes.direction == "reverse" or k == 1)
+            outputs.append(output[..., None, :])
+            ends.append(h_n)
+            cells.append(c_n)
+        return np.concatenate(outputs, 2), np.concatenate(ends), np.concatenate(cells)
+
+    def _made(self, array: Array) -> Array:
+        return np.ascontiguousarray(rounded(array, self.dtype))
 
     def _state(self, value: object, name: str, shape: tuple[int, ...]) -> Array:
-        """Return an initial state as [D, B, H], in the dtype that is computed in."""
+        """Return an initial state as [D, B, H], in the dtype that is computed in; zeros for None."""
+        if value is None:
+            value = np.zeros(shape, self.dtype)
         array = tensor(value, name, self.dtype)
         if array.shape != shape:
             letters = "[B, D, H]" if self._attributes.layout == 1 else "[D, B, H]"
@@ -93,10 +110,6 @@ def check_states(states: dict[str, Array], attributes: Attributes, dtype: np.dty
         raise ValueError(
             f"the model's {', '.join(rows)} are for {', '.join(map(str, rows.values()))} rows: no B fits all"
         )
-
-
-def _joined(parts: list[Array], axis: int) -> Array:
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis)
 
 
 def tensor(value: object, name: str, dtype: np.dtype[Any]) -> Array:
@@ -129,7 +142,7 @@ def _lengths(value: object, T: int, B: int) -> NDArray[np.int64]:
 
 
 def _sweep(
-    lstm: LSTM, x: Array, hx: tuple[Array, Array], lengths: NDArray[np.int64] | None, reverse: bool
+    lstm: LSTM, x: Array, hx: tuple[Array, Array] | None, lengths: NDArray[np.int64] | None, reverse: bool
 ) -> tuple[Array, tuple[Array, Array]]:
     """Run an LSTM; backwards in time where a single direction is the reverse one."""
     if not reverse:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from .. import LSTM
+from .. import LSTM, Stream
 from ._attributes import Attributes
 from ._layer import Layer, Outputs
 from ._operators import STATES, is_quantized
@@ -175,6 +175,50 @@ class Node:
             return layer(X, *(None if state is _OF_MODEL else state for state in (sequence_lens, initial_h, initial_c)))
         given = zip(STATES, (sequence_lens, initial_h, initial_c), strict=True)
         return layer(X, *(self._state(name, value) for name, value in given))
+
+    def stream(self, batch_size: int = 1, initial_h: object = _OF_MODEL, initial_c: object = _OF_MODEL) -> Stream:
+        """Step through live sequences: the node's bits, without the work of a call for every step.
+
+        Parameters
+        ----------
+        batch_size : int
+            B: how many sequences advance together.
+        initial_h, initial_c : array [1, B, H], [B, 1, H] with layout 1; optional
+            As for a call.
+
+        Returns
+        -------
+        fastlstm.Stream
+            Its `step` takes [B, I], or [I] where B is 1, and returns h; its `state` is the pair (Y_h, Y_c), [1, B, H].
+
+        Raises
+        ------
+        ValueError
+            For a node that reads a sequence from its end, or whose lengths are constants of the model; otherwise as for
+            a call.
+        TypeError
+            For float16 and bfloat16: a stream does not round what it returns.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm, fastlstm.onnx
+        >>> (node,) = fastlstm.onnx.load(fastlstm.onnx.export(fastlstm.LSTM(4, 3)))
+        >>> x = np.ones((5, 1, 4), np.float32)
+        >>> stream = node.stream()
+        >>> bool((np.stack([stream.step(row) for row in x]) == node(x)[0][:, 0]).all())
+        True
+        """
+        layer = self._built()
+        if self.attributes and self.attributes.direction != "forward":
+            raise ValueError(f"{self.name} reads a sequence from its end ({self.attributes.direction}): no steps")
+        if "sequence_lens" in self.constants:
+            raise ValueError(f"{self.name} has constant sequence_lens: a stream would not end where they do")
+        if layer.dtype != layer.lstms[0].dtype:
+            raise TypeError(f"{self.name} is of {layer.dtype}: step through .lstm.stream() and round what it returns")
+        stream = self.lstm.stream(batch_size)
+        given = (self._state(name, value) for name, value in (("initial_h", initial_h), ("initial_c", initial_c)))
+        stream.state = layer.states(next(given), next(given), stream.batch_size)
+        return stream
 
     def _state(self, name: str, value: object) -> object:
         """Return a call's lengths or state: the given, else the model's."""
