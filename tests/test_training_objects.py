@@ -194,9 +194,9 @@ def test_an_empty_tape_is_refused(kind: Callable[..., Any], options: tuple[int, 
 @pytest.mark.parametrize(
     "harm",
     [
-        "large.shape = small.shape",
-        "large.plan = other._plan; lstm = other",
-        "small.core, large = large.core, small",
+        "large._shape = small._shape",
+        "large._plan = other._plan; lstm = other",
+        "small._core, large = large._core, small",
         "large.__init__(lstm, 0)",
     ],
 )

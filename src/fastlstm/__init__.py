@@ -9,7 +9,7 @@
 """
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import reference
 from ._activations import gates_backward, gates_forward, sigmoid, tanh
@@ -20,7 +20,7 @@ from ._layers import LSTM
 from ._pool import StreamPool
 from ._streams import Stream
 from ._thread_pool import ThreadPool
-from ._training import Gradients, SparseTape, Tape
+from ._training import ChunkGradients, Gradients, SparseTape, Tape
 from ._window import SlidingWindow
 from .files import inspect, load, save
 
@@ -28,6 +28,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "LSTM",
+    "ChunkGradients",
     "Form",
     "Gradients",
     "LSTMCell",
@@ -52,8 +53,10 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    """Import the adapters when they are first asked for: what they adapt takes seconds to import."""
-    if name in ("keras", "onnx", "torch"):
-        return importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute
+
+    def __getattr__(name: str) -> Any:
+        """Import the adapters when they are first asked for: what they adapt takes seconds to import."""
+        if name in ("keras", "onnx", "torch"):
+            return importlib.import_module(f".{name}", __name__)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _isa
+from ._types import F
 
 Array = NDArray[Any]
 
 
+@overload
+def sigmoid(x: NDArray[F], out: NDArray[F] | None = None, *, isa: str | None = None) -> NDArray[F]: ...
+@overload
+def sigmoid(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> Array: ...
 def sigmoid(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> Array:
     """Logistic sigmoid, 1 / (1 + exp(-x)): a differentiable filter, 0..1.
 
@@ -50,6 +55,10 @@ def sigmoid(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -
     return _activation(False, x, out, isa)
 
 
+@overload
+def tanh(x: NDArray[F], out: NDArray[F] | None = None, *, isa: str | None = None) -> NDArray[F]: ...
+@overload
+def tanh(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> Array: ...
 def tanh(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> Array:
     """Hyperbolic tangent: a signed update, -1..1.
 
@@ -93,6 +102,14 @@ def _float_array(x: object, name: str) -> Array:
     return array
 
 
+@overload
+def gates_forward(
+    z: NDArray[F], c: NDArray[F], *, gates: NDArray[F] | None = None, isa: str | None = None
+) -> tuple[NDArray[F], NDArray[F]]: ...
+@overload
+def gates_forward(
+    z: ArrayLike, c: ArrayLike, *, gates: Array | None = None, isa: str | None = None
+) -> tuple[Array, Array]: ...
 def gates_forward(
     z: ArrayLike, c: ArrayLike, *, gates: Array | None = None, isa: str | None = None
 ) -> tuple[Array, Array]:
@@ -160,6 +177,26 @@ def gates_forward(
     return h, c_next
 
 
+@overload
+def gates_backward(
+    gates: NDArray[F],
+    c_prev: NDArray[F],
+    c: NDArray[F],
+    grad_h: NDArray[F],
+    grad_c: NDArray[F] | None = None,
+    *,
+    isa: str | None = None,
+) -> tuple[NDArray[F], NDArray[F]]: ...
+@overload
+def gates_backward(
+    gates: ArrayLike,
+    c_prev: ArrayLike,
+    c: ArrayLike,
+    grad_h: ArrayLike,
+    grad_c: ArrayLike | None = None,
+    *,
+    isa: str | None = None,
+) -> tuple[Array, Array]: ...
 def gates_backward(
     gates: ArrayLike,
     c_prev: ArrayLike,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _checks, _forms, _isa, _parameters
 from ._core import CellCore, Plan
 from ._forms import Form
+from ._types import F, Float32, Float64
 from ._weights import Array, Settings, States, Weights
 
 
-class LSTMCell(Weights):
+class LSTMCell(Weights[F]):
     """One step of one LSTM layer, state in and state out, with torch's arguments and shapes.
 
     Parameters
@@ -47,6 +48,48 @@ class LSTMCell(Weights):
 
     _core: CellCore
 
+    if TYPE_CHECKING:  # parameters, by torch's names
+        weight_ih: NDArray[F]
+        weight_hh: NDArray[F]
+        bias_ih: NDArray[F] | None
+        bias_hh: NDArray[F] | None
+
+    @overload
+    def __init__(
+        self: LSTMCell[np.float32],
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: Float32 = "float32",
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: LSTMCell[np.float64],
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: Float64,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        dtype: np.dtype[F],
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
     def __init__(
         self,
         input_size: int,
@@ -89,10 +132,12 @@ class LSTMCell(Weights):
             form=_forms.checked(s.form),
         )
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("bias_ih", "bias_hh") and not self.bias:
-            return None  # as torch has it
-        return super().__getattr__(name)
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            if name in ("bias_ih", "bias_hh") and not self.bias:
+                return None  # as torch has it
+            return super().__getattr__(name)
 
     @staticmethod
     def _suffixes_of(s: Settings) -> list[str]:
@@ -110,8 +155,8 @@ class LSTMCell(Weights):
         input: ArrayLike,
         hx: tuple[ArrayLike, ArrayLike] | None = None,
         *,
-        out: States | None = None,
-    ) -> States:
+        out: tuple[NDArray[F], NDArray[F]] | None = None,
+    ) -> tuple[NDArray[F], NDArray[F]]:
         """One step.
 
         Parameters

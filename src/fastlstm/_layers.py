@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal, overload
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _checks, _core, _forms, _isa, _parameters, _training
 from ._forms import Form
 from ._pool import StreamPool, capacity_of
 from ._streams import Stream
 from ._thread_pool import ThreadPool, workers
-from ._training import Gradients, SparseTape, Tape
+from ._training import ChunkGradients, Gradients, SparseTape, Tape
+from ._types import F, Float32, Float64
 from ._weights import Array, Settings, States, Weights
 from ._window import SlidingWindow
 
@@ -23,7 +24,7 @@ from ._window import SlidingWindow
 MOST_LAYERS: Final = 2**16
 
 
-class LSTM(Weights):
+class LSTM(Weights[F]):
     """A stack of LSTM layers with torch's arguments, shapes and defaults.
 
     Each layer computes, for every step of every row::
@@ -91,6 +92,60 @@ class LSTM(Weights):
     ((7, 5, 6), (4, 5, 3))
     """
 
+    @overload
+    def __init__(
+        self: LSTM[np.float32],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Float32 = "float32",
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: LSTM[np.float64],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Float64,
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: np.dtype[F],
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
     def __init__(
         self,
         input_size: int,
@@ -222,8 +277,8 @@ class LSTM(Weights):
         *,
         lengths: ArrayLike | None = None,
         resets: ArrayLike | None = None,
-        out: Array | None = None,
-    ) -> tuple[Array, States]:
+        out: NDArray[F] | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]]]:
         """Run whole sequences, keeping nothing for a backward pass.
 
         Parameters
@@ -271,6 +326,43 @@ class LSTM(Weights):
         """
         return self._run(self._plan, input, hx, lengths, resets, out)
 
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[True] = True,
+        seed: int | None = None,
+        keep_every: None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape]: ...
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[True] = True,
+        seed: int | None = None,
+        keep_every: int,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], SparseTape]: ...
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[False],
+        seed: int | None = None,
+        keep_every: int | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], None]: ...
+    @overload
     def forward(
         self,
         input: ArrayLike,
@@ -281,7 +373,18 @@ class LSTM(Weights):
         train: bool = True,
         seed: int | None = None,
         keep_every: int | None = None,
-    ) -> tuple[Array, States, Tape | SparseTape | None]:
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape | SparseTape | None]: ...
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: bool = True,
+        seed: int | None = None,
+        keep_every: int | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape | SparseTape | None]:
         """Run whole sequences and keep what a backward pass needs.
 
         Parameters
@@ -340,13 +443,13 @@ class LSTM(Weights):
         array = _checks.floats(input, "input", self._settings.dtype)
         if array.ndim not in (2, 3):
             raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {array.ndim}D instead")
-        return (*sparse.forward(self, array, hx, lengths, resets), sparse)
+        return (*sparse._forward(self, array, hx, lengths, resets), sparse)
 
     def _train(
         self, tape: Tape, input: object, hx: object, lengths: ArrayLike | None = None, resets: ArrayLike | None = None
     ) -> tuple[Array, States]:
-        output, states = self._run(tape.plan, input, hx, lengths, resets, tape=tape.core)
-        tape.shape = output.shape
+        output, states = self._run(tape._plan, input, hx, lengths, resets, tape=tape._core)
+        tape._shape = output.shape
         return output, states
 
     def backward(
@@ -355,7 +458,7 @@ class LSTM(Weights):
         grad_output: ArrayLike | None = None,
         grad_h_n: ArrayLike | None = None,
         grad_c_n: ArrayLike | None = None,
-    ) -> Gradients:
+    ) -> Gradients[F]:
         """Compute the gradients of a scalar from its gradients with respect to what `forward` returned.
 
         Parameters
@@ -389,7 +492,7 @@ class LSTM(Weights):
         it.
         """
         grads = _training.checked(self, tape, (grad_output, grad_h_n, grad_c_n))
-        return tape.backward(self, *grads)
+        return tape._backward(self, *grads)
 
     def backward_chunks(
         self,
@@ -397,7 +500,7 @@ class LSTM(Weights):
         grad_outputs: Sequence[ArrayLike | None],
         grad_h_n: ArrayLike | None = None,
         grad_c_n: ArrayLike | None = None,
-    ) -> Gradients:
+    ) -> ChunkGradients[F]:
         """Go back through consecutive chunks of a long sequence: truncated backpropagation across as many as are given.
 
         Run the chunks forward one by one, each from the state that the one before returned, then hand over the last
@@ -415,7 +518,7 @@ class LSTM(Weights):
 
         Returns
         -------
-        Gradients
+        ChunkGradients
             `input` is a list, chunk by chunk; h_0 and c_0 are the first chunk's; parameters are summed over the chunks.
 
         Raises
@@ -447,7 +550,7 @@ class LSTM(Weights):
             raise ValueError("tapes has one tape twice")
         grads = [_training.checked(self, tape, (g, None, None))[0] for tape, g in zip(tapes, grad_outputs, strict=True)]
         _, h_n, c_n = _training.checked(self, tapes[-1], (None, grad_h_n, grad_c_n))
-        if len({_training.rows(self, tape.shape) for tape in tapes}) > 1:
+        if len({_training.rows(self, tape._shape) for tape in tapes}) > 1:
             raise ValueError("tapes are of different batch sizes")
         return _training.through(self, iter(tapes[::-1]), grads[::-1], h_n, c_n)
 
@@ -537,7 +640,7 @@ class LSTM(Weights):
         _checks.shape(c, "hx[1]", c_shape, "(L*D, B, H)")
         return h, c
 
-    def stream(self, batch_size: int = 1) -> Stream:
+    def stream(self, batch_size: int = 1) -> Stream[F]:
         """Open sequences that arrive step by step, with zero state and the present weights.
 
         Parameters
@@ -567,7 +670,7 @@ class LSTM(Weights):
         origin = self._origin
         return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin)
 
-    def pool(self, capacity: int) -> StreamPool:
+    def pool(self, capacity: int) -> StreamPool[F]:
         """Make room for many independent sequences that arrive step by step, with the present weights.
 
         Parameters
@@ -598,7 +701,7 @@ class LSTM(Weights):
         origin = self._origin
         return StreamPool(origin.plan, capacity_of(capacity), self._pool(), origin)
 
-    def window(self, length: int) -> SlidingWindow:
+    def window(self, length: int) -> SlidingWindow[F]:
         """Answer for the last inputs after every input, with the present weights.
 
         Parameters

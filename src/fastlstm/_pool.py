@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
+from ._types import F
 from ._weights import Origin
 
 Array = NDArray[Any]
@@ -18,7 +19,7 @@ Ids = NDArray[np.int64]
 PATIENCE = 10.0  # seconds that a snapshot waits for the steps under way: longer ones are not of this process, or hang
 
 
-class StreamPool(_core.PoolCore):
+class StreamPool(_core.PoolCore, Generic[F]):
     """Independent sequences with their states in one block; made by `LSTM.pool`.
 
     A session is opened, stepped in any company and order, and closed. Its bits do not depend on who shares its batch.
@@ -46,6 +47,10 @@ class StreamPool(_core.PoolCore):
     >>> len(pool), pool.capacity
     (2, 100)
     """
+
+    if TYPE_CHECKING:  # step is PoolCore's, which knows no dtype
+
+        def step(self, ids: Sequence[int] | Ids, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
     def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, origin: Origin) -> None:
         _checks.made_once(self)
@@ -110,7 +115,7 @@ class StreamPool(_core.PoolCore):
         """
         self.run_grow(capacity_of(capacity))
 
-    def state(self, ids: int | Sequence[int] | Ids) -> tuple[Array, Array]:
+    def state(self, ids: int | Sequence[int] | Ids) -> tuple[NDArray[F], NDArray[F]]:
         """Copy states out.
 
         Parameters

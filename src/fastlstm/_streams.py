@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
+from ._types import F
 from ._weights import Origin
 
 Array = NDArray[Any]
 
 
-class Stream(_core.StreamCore):
+class Stream(_core.StreamCore, Generic[F]):
     """Live sequences, one step at a time; made by `LSTM.stream`.
 
     A stream owns its state and its scratch. It runs with the weights that the layer had when it was made. One thread
@@ -37,6 +38,10 @@ class Stream(_core.StreamCore):
     >>> bool((steps == whole).all())  # not close: equal
     True
     """
+
+    if TYPE_CHECKING:  # step is StreamCore's, which knows no dtype
+
+        def step(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
     def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
         _checks.made_once(self)
@@ -65,7 +70,7 @@ class Stream(_core.StreamCore):
         to[...] = y
         return out
 
-    def feed(self, x: ArrayLike) -> Array:
+    def feed(self, x: ArrayLike) -> NDArray[F]:
         """Many steps in one call: the same bits as `step` by `step`, faster.
 
         Parameters
@@ -99,7 +104,7 @@ class Stream(_core.StreamCore):
         return y.reshape(*lead, R)
 
     @property
-    def state(self) -> tuple[Array, Array]:
+    def state(self) -> tuple[NDArray[F], NDArray[F]]:
         """(h_n [L, B, R], c_n [L, B, H]): copies; assign a pair of such arrays to go on from there."""
         h, c = (np.empty(shape, self._dtype) for shape in self._state_shapes)
         self.run_get(h, c)

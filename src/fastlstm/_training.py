@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core
+from ._types import F
 
 if TYPE_CHECKING:
     from ._layers import LSTM
@@ -16,13 +17,39 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 
 
-class Gradients(NamedTuple):
+class Gradients(NamedTuple, Generic[F]):
     """What `LSTM.backward` returns; each gradient has the shape and dtype of what it belongs to."""
 
-    input: Array  #: of the input; from `backward_chunks` a list, chunk by chunk
-    h_0: Array  #: of the initial hidden state, [L*D, B, R] or [L*D, R]
-    c_0: Array  #: of the initial cell state, [L*D, B, H] or [L*D, H]
-    parameters: dict[str, Array]  #: of every parameter, by its name in state_dict
+    input: NDArray[F]  #: of the input
+    h_0: NDArray[F]  #: of the initial hidden state, [L*D, B, R] or [L*D, R]
+    c_0: NDArray[F]  #: of the initial cell state, [L*D, B, H] or [L*D, H]
+    parameters: dict[str, NDArray[F]]  #: of every parameter, by its name in state_dict
+
+    def __repr__(self) -> str:
+        return f"Gradients(input={_told(self.input)}, {_told_rest(self)})"
+
+
+class ChunkGradients(NamedTuple, Generic[F]):
+    """What `LSTM.backward_chunks` returns."""
+
+    input: list[NDArray[F]]  #: of the input, chunk by chunk
+    h_0: NDArray[F]  #: of the first chunk's initial hidden state, [L*D, B, R] or [L*D, R]
+    c_0: NDArray[F]  #: of the first chunk's initial cell state, [L*D, B, H] or [L*D, H]
+    parameters: dict[str, NDArray[F]]  #: of every parameter, by its name in state_dict, summed over the chunks
+
+    def __repr__(self) -> str:
+        return f"ChunkGradients(input=[{', '.join(map(_told, self.input))}], {_told_rest(self)})"
+
+
+def _told(array: Array) -> str:
+    """Write a shape, and a dtype if it is not float32."""
+    dtype = "" if array.dtype == np.float32 else f" {array.dtype}"
+    return f"{list(array.shape)}{dtype}"
+
+
+def _told_rest(made: Gradients[Any] | ChunkGradients[Any]) -> str:
+    parameters = ", ".join(f"{name}: {_told(array)}" for name, array in made.parameters.items())
+    return f"h_0={_told(made.h_0)}, c_0={_told(made.c_0)}, parameters={{{parameters}}}"
 
 
 class Tape:
@@ -42,36 +69,36 @@ class Tape:
 
     def __init__(self, lstm: LSTM, seed: int, time: int = 0, plan: _core.Plan | None = None) -> None:
         core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
-        self.plan = plan or lstm._plan  # the weights it was, and will be, run with
-        self.core = core
-        self.shape: tuple[int, ...] = ()  # of the output
+        self._plan = plan or lstm._plan  # the weights it was, and will be, run with
+        self._core = core
+        self._shape: tuple[int, ...] = ()  # of the output
 
     @property
     def seed(self) -> int:
         """Seed of the dropout mask."""
-        return self.core.seed
+        return self._core.seed
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        return self.core.nbytes
+        return self._core.nbytes
 
     @property
     def used(self) -> bool:
         """Whether it has served."""
-        return self.core.used
+        return self._core.used
 
-    def backward(
+    def _backward(
         self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
     ) -> Gradients:
         """Run; the gradients have been checked."""
-        batched = len(self.shape) == 3
+        batched = len(self._shape) == 3
         turned = batched and lstm.batch_first
-        LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, self.shape)
+        LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, self._shape)
         dtype = lstm.dtype
         if grad_output is not None and turned:
             grad_output = np.ascontiguousarray(grad_output.transpose(1, 0, 2))
-        lead = (self.shape[1], self.shape[0]) if turned else self.shape[:-1]
+        lead = (self._shape[1], self._shape[0]) if turned else self._shape[:-1]
         input = np.empty((*lead, lstm.input_size), dtype)
         h_0 = np.empty((LD, *B, lstm.proj_size or lstm.hidden_size), dtype)
         c_0 = np.empty((LD, *B, lstm.hidden_size), dtype)
@@ -82,7 +109,7 @@ class Tape:
             )
             for suffix in lstm._suffixes()
         ]
-        self.core.run_backward(self.plan, grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())
+        self._core.run_backward(self._plan, grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._pool())
         for suffix in lstm._suffixes() if lstm.bias else ():
             made[f"bias_hh{suffix}"] = made[f"bias_ih{suffix}"].copy()  # z depends on their sum alone
         return Gradients(input.transpose(1, 0, 2) if turned else input, h_0, c_0, made)
@@ -104,20 +131,30 @@ class SparseTape:
     """
 
     def __init__(self, lstm: LSTM, seed: int, every: int) -> None:
-        self.plan = lstm._plan
-        self.seed = seed
-        self.every = every
-        self.used = False
-        self.pieces: list[dict[str, Any]] = []  # arguments of forward, piece by piece
-        self.shape: tuple[int, ...] = ()
+        self._plan = lstm._plan
+        self._seed = seed
+        self._every = every
+        self._used = False
+        self._pieces: list[dict[str, Any]] = []  # arguments of forward, piece by piece
+        self._shape: tuple[int, ...] = ()
+
+    @property
+    def seed(self) -> int:
+        """Seed of the dropout mask."""
+        return self._seed
+
+    @property
+    def used(self) -> bool:
+        """Whether it has served."""
+        return self._used
 
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        arrays = [a for piece in self.pieces for a in (piece["input"], *(piece["hx"] or ()))]
+        arrays = [a for piece in self._pieces for a in (piece["input"], *(piece["hx"] or ()))]
         return sum(array.nbytes for array in arrays)
 
-    def forward(
+    def _forward(
         self, lstm: LSTM, input: Array, hx: Any, lengths: Any, resets: Any
     ) -> tuple[Array, tuple[Array, Array]]:
         """Run piece by piece, the last state of one being the first of the next."""
@@ -133,8 +170,8 @@ class SparseTape:
             h, c = lstm._initial_state(hx, h_shape, c_shape, batched)
             state = (h, c) if batched else (h[:, 0], c[:, 0])
         outputs = []
-        for t0 in range(0, max(T, 1), self.every):
-            part = (slice(None),) * axis + (slice(t0, t0 + self.every),)
+        for t0 in range(0, max(T, 1), self._every):
+            part = (slice(None),) * axis + (slice(t0, t0 + self._every),)
             piece: dict[str, Any] = {
                 "input": np.array(input[part]),
                 "hx": state and tuple(np.array(array) for array in state),
@@ -144,33 +181,33 @@ class SparseTape:
                 piece["lengths"] = inside if B is not None else int(inside[0])
             if flags is not None:
                 piece["resets"] = flags[part]
-            self.pieces.append(piece | {"part": part, "time": t0})
-            output, state = lstm._train(Tape(lstm, self.seed, t0, self.plan), **piece)
+            self._pieces.append(piece | {"part": part, "time": t0})
+            output, state = lstm._train(Tape(lstm, self._seed, t0, self._plan), **piece)
             outputs.append(output)
         whole = np.concatenate(outputs, axis)
-        self.shape = whole.shape
+        self._shape = whole.shape
         assert state is not None
         return whole, state
 
-    def backward(
+    def _backward(
         self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
     ) -> Gradients:
         """Piece by piece from the last: forward again, then backward."""
-        if self.used:
+        if self._used:
             raise RuntimeError("this tape has served: run forward again")
-        self.used = True
+        self._used = True
 
-        parts = [piece.pop("part") for piece in self.pieces]
+        parts = [piece.pop("part") for piece in self._pieces]
         grads = [None if grad_output is None else np.ascontiguousarray(grad_output[part]) for part in parts]
-        made = through(lstm, self._again(lstm), grads[::-1], grad_h_n, grad_c_n)
-        self.pieces = []
-        axis = 1 if lstm.batch_first and len(self.shape) == 3 else 0
-        return made._replace(input=np.concatenate(made.input, axis))
+        input, h_0, c_0, parameters = through(lstm, self._again(lstm), grads[::-1], grad_h_n, grad_c_n)
+        self._pieces = []
+        axis = 1 if lstm.batch_first and len(self._shape) == 3 else 0
+        return Gradients(np.concatenate(input, axis), h_0, c_0, parameters)
 
     def _again(self, lstm: LSTM) -> Iterator[Tape]:
         """Run the pieces forward once more, the last one first, each when it is asked for."""
-        for piece in reversed(self.pieces):
-            tape = Tape(lstm, self.seed, piece.pop("time"), self.plan)
+        for piece in reversed(self._pieces):
+            tape = Tape(lstm, self._seed, piece.pop("time"), self._plan)
             lstm._train(tape, **piece)
             yield tape
 
@@ -187,12 +224,12 @@ def through(
     grad_outputs: Sequence[Array | None],
     grad_h_n: Array | None,
     grad_c_n: Array | None,
-) -> Gradients:
+) -> ChunkGradients:
     """Go back through consecutive pieces, the last first: a first state's gradient goes on to the piece before."""
     inputs: list[Array] = []
     total: dict[str, Array] = {}
     for tape, grad_output in zip(tapes, grad_outputs, strict=True):
-        made = tape.backward(lstm, grad_output, grad_h_n, grad_c_n)
+        made = tape._backward(lstm, grad_output, grad_h_n, grad_c_n)
         grad_h_n, grad_c_n = made.h_0, made.c_0
         inputs.append(made.input)
         for name, gradient in made.parameters.items():
@@ -202,21 +239,21 @@ def through(
                 total[name] = gradient
     assert grad_h_n is not None
     assert grad_c_n is not None
-    return Gradients(inputs[::-1], grad_h_n, grad_c_n, total)  # type: ignore[arg-type]
+    return ChunkGradients(inputs[::-1], grad_h_n, grad_c_n, total)
 
 
 def checked(lstm: LSTM, tape: object, grads: Sequence[object]) -> list[Array | None]:
     """Check a tape, and gradients of output, h_n, c_n against it."""
     if not isinstance(tape, Tape | SparseTape):
         raise TypeError(f"tape should be a Tape from forward, got: {type(tape).__name__}")
-    if not tape.shape:
+    if not tape._shape:
         raise RuntimeError("this tape is empty: it comes from forward")
-    if tape.plan is not lstm._plan:
+    if tape._plan is not lstm._plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
     if tape.used:
         raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
-    LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, tape.shape)
-    shapes = (tape.shape, (LD, *B, lstm.proj_size or lstm.hidden_size), (LD, *B, lstm.hidden_size))
+    LD, B = lstm.num_layers * (2 if lstm.bidirectional else 1), rows(lstm, tape._shape)
+    shapes = (tape._shape, (LD, *B, lstm.proj_size or lstm.hidden_size), (LD, *B, lstm.hidden_size))
     names = ("grad_output", "grad_h_n", "grad_c_n")
     return [_incoming(*each, lstm.dtype) for each in zip(grads, names, shapes, strict=True)]
 

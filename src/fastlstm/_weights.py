@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import weakref
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from . import _core, _forms, _isa, _parameters
 from ._forms import Form
 from ._parameters import Shapes
+from ._types import F
 
 Array = NDArray[Any]
 States = tuple[Array, Array]
@@ -37,11 +38,12 @@ class Settings(NamedTuple):
 class Origin:
     """Weights as a layer has them at one time: what its streams, pools and windows are made with, and go on with."""
 
-    def __init__(self, layer: Weights, s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> None:
+    def __init__(self, layer: Weights[Any], s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> None:
         self._layer = weakref.ref(layer)
         self._settings, self._parameters = s, parameters
         self._fingerprint: bytes | None = None
-        self.plan, self.dtype = plan, s.dtype
+        self.plan: _core.Plan = plan
+        self.dtype: np.dtype[Any] = s.dtype
 
     @property
     def current(self) -> bool:
@@ -64,7 +66,7 @@ class Origin:
         return self._fingerprint
 
 
-class Weights:
+class Weights(Generic[F]):
     """What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
 
     _settings: Settings
@@ -133,7 +135,7 @@ class Weights:
         return self._settings.bias
 
     @property
-    def dtype(self) -> np.dtype[Any]:
+    def dtype(self) -> np.dtype[F]:
         """float32 or float64: of parameters, inputs, states and outputs."""
         return self._settings.dtype
 
@@ -147,13 +149,14 @@ class Weights:
         """The instruction set that this object runs on."""
         return self._plan.isa
 
-    def state_dict(self) -> dict[str, Array]:
+    def state_dict(self) -> dict[str, NDArray[F]]:
         """Return the parameters under torch's names, gates in the order i, f, g, o.
 
         Returns
         -------
         dict of str to array
-            Read-only arrays, not copies. New weights come in through `load_state_dict`.
+            Read-only arrays, not copies. New weights come in through `load_state_dict`. Each is an attribute too
+            (``lstm.weight_ih_l0``), but which there are depends on the sizes: type checkers know them here only.
 
         Examples
         --------
@@ -214,11 +217,13 @@ class Weights:
         """
         return self._origin.fingerprint().hex()
 
-    def __getattr__(self, name: str) -> Any:
-        parameters = self.__dict__.get("_parameters", {})
-        if name in parameters:
-            return parameters[name]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            parameters = self.__dict__.get("_parameters", {})
+            if name in parameters:
+                return parameters[name]
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __setattr__(self, name: str, value: object) -> None:
         if name in self.__dict__.get("_parameters", ()):

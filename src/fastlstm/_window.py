@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core
+from ._types import F
 from ._weights import Origin
 
 Array = NDArray[Any]
 
 
-class SlidingWindow(_core.WindowCore):
+class SlidingWindow(_core.WindowCore, Generic[F]):
     """The last output over the last `length` inputs from a zero state, after every new input; made by `LSTM.window`.
 
     All windows that an input belongs to run side by side, one started at every input. The one that ends is advanced
@@ -43,6 +44,10 @@ class SlidingWindow(_core.WindowCore):
     >>> bool((answers[-1] == lstm(x[4:])[0][-1]).all())  # not close: equal
     True
     """
+
+    if TYPE_CHECKING:  # push is WindowCore's, which knows no dtype
+
+        def push(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
     def __init__(self, plan: _core.Plan, length: int, workers: _core.Pool | None, origin: Origin) -> None:
         _checks.made_once(self)

@@ -87,7 +87,7 @@ class Layers(list[Layer]):
 
     def __init__(self, layers: Iterable[Layer] = (), ignored: Iterable[str] = ()) -> None:
         super().__init__(layers)
-        self.ignored = tuple(ignored)
+        self.ignored: tuple[str, ...] = tuple(ignored)
 
     def __str__(self) -> str:
         told = [str(layer) for layer in self] or ["no LSTM"]

@@ -8,14 +8,14 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from .. import _checks
 from .._forms import Form
 from .._layers import LSTM
+from .._types import Float32, Float64
 from ._layer import Layer, Layers
 from ._stored import Array
 
@@ -79,7 +79,7 @@ def load(
     path: str | os.PathLike[str],
     prefix: str | None = None,
     *,
-    dtype: DTypeLike | None = None,
+    dtype: Float32 | Float64 | np.dtype[np.floating[Any]] | None = None,
     batch_first: bool | None = None,
     form: Form | None = None,
     threads: int = 1,
@@ -170,7 +170,7 @@ def load(
         layer.bias,
         bidirectional=layer.directions == 2,
         proj_size=layer.proj_size,
-        dtype=wanted or layer.dtype,
+        dtype=wanted or np.dtype(layer.dtype),
         threads=threads,
         isa=isa,
         form=form or layer.form,

@@ -5,12 +5,12 @@ Needs Keras 3 and a backend that is installed: ``pip install keras torch``, and 
 
 try:
     import keras as _keras
-except ModuleNotFoundError as error:
-    from .._extras import missing
+except ModuleNotFoundError as _error:
+    from .._extras import missing as _missing
 
-    told = missing("keras", "fastlstm.keras", error)
-    told.add_note("KERAS_BACKEND=torch, jax or numpy chooses the backend; Keras's own choice is tensorflow")
-    raise told from error
+    _told = _missing("keras", "fastlstm.keras", _error)
+    _told.add_note("KERAS_BACKEND=torch, jax or numpy chooses the backend; Keras's own choice is tensorflow")
+    raise _told from _error
 
 if int(_keras.__version__.partition(".")[0]) < 3:
     raise ImportError(f'fastlstm.keras needs Keras 3, found {_keras.__version__}: pip install "keras>=3.12"')

@@ -19,10 +19,10 @@ Node('lstm_l0', 4, 3)
 
 try:
     import onnx as _onnx
-except ModuleNotFoundError as error:
-    from .._extras import missing
+except ModuleNotFoundError as _error:
+    from .._extras import missing as _missing
 
-    raise missing("onnx", "fastlstm.onnx", error) from error
+    raise _missing("onnx", "fastlstm.onnx", _error) from _error
 if tuple(int(part) for part in _onnx.__version__.split(".")[:2]) < (1, 19):  # the first that reads bfloat16 as such
     raise ImportError(f"fastlstm.onnx needs onnx 1.19 or later, found {_onnx.__version__}")
 

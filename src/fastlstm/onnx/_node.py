@@ -80,9 +80,12 @@ class Node:
         attributes: Attributes | None,
         built: tuple[Layer, States] | str | None,
     ) -> None:
-        self.name, self.proto, self.opset, self.semantics = name, proto, opset, semantics
-        self.attributes = attributes
-        self.reason = built if isinstance(built, str) else None
+        self.name: str = name
+        self.proto: NodeProto = proto
+        self.opset: int = opset
+        self.semantics: Semantics = semantics
+        self.attributes: Attributes | None = attributes
+        self.reason: str | None = built if isinstance(built, str) else None
         self._layer: Layer | None
         self._layer, states = built if isinstance(built, tuple) else (None, States({}, {}))
         self.constants, self.computed = states

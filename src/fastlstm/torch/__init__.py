@@ -13,10 +13,10 @@ Accelerated(swapped=['0'], left={})
 
 try:
     import torch as _torch
-except ModuleNotFoundError as error:
-    from .._extras import missing
+except ModuleNotFoundError as _error:
+    from .._extras import missing as _missing
 
-    raise missing("torch", "fastlstm.torch", error) from error
+    raise _missing("torch", "fastlstm.torch", _error) from _error
 
 if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) < (2, 4):
     raise ImportError(f"fastlstm.torch needs torch 2.4 or later, found {_torch.__version__}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -40,6 +40,10 @@ class LSTMCell(torch.nn.LSTMCell):
     >>> h.shape, cell.fallback
     (torch.Size([5, 3]), None)
     """
+
+    if TYPE_CHECKING:  # torch's own says Any
+
+        def __call__(self, input: Tensor, hx: States | None = None) -> States: ...
 
     fallback: str | None = None
 

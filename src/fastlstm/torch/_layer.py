@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from ._run import Call, forward, forward_packed
 from ._threads import pool
 
 States = tuple[Tensor, Tensor]
+_Input = TypeVar("_Input", Tensor, PackedSequence)
 
 # A subclass that overrides one of these has its own idea of what happens around the arithmetic.
 _TORCHS = (
@@ -64,6 +65,12 @@ class LSTM(torch.nn.LSTM):
     >>> output.shape, output.requires_grad, lstm.fallback
     (torch.Size([7, 5, 3]), True, None)
     """
+
+    if TYPE_CHECKING:  # torch's own say Any
+
+        def __call__(
+            self, input: _Input, hx: States | None = None, *, lengths: Any = None, resets: Any = None
+        ) -> tuple[_Input, States]: ...
 
     threads: int | None = None
     fallback: str | None = None
