@@ -133,6 +133,9 @@ typedef struct {
   void *out;   /* [3][H] reals; written */
 } fl_peephole_sums;
 
+/* Shift registers of 64 bits side by side, through which memory is read for a sum of it (digest.h). */
+#define FL_DIGEST_LANES 32
+
 /* X(name, argument list) */
 #define FL_KERNEL_LIST(X)                                                                                             \
   X(sigmoid, (const void *x, void *y, size_t n)) /* y[n] = 1 / (1 + e^-x[n]); y may be x */                           \
@@ -146,7 +149,8 @@ typedef struct {
   X(gradient_step, (const fl_gradient_step *s))  /* the gates of one time step, backwards */                          \
   X(outer, (const fl_outer *a))                  /* sums of outer products */                                         \
   X(sum_rows, (const fl_outer *a))               /* out[j - first] += sum_n a[n][j], in the same blocks */             \
-  X(peephole_sums, (const fl_peephole_sums *a))  /* gradients of peepholes */
+  X(peephole_sums, (const fl_peephole_sums *a))  /* gradients of peepholes */                                         \
+  X(digest, (const void *data, size_t lines, uint64_t *sums)) /* [lines][FL_DIGEST_LANES] words into as many sums */
 
 typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;

@@ -394,6 +394,24 @@ static void kernel_peephole_sums(const fl_peephole_sums *s) {
       peephole_sum(s, gate, u, last - u < LANES ? last - u : LANES);
 }
 
+/* ---- sums of memory --------------------------------------------------------------------------------------------- */
+
+/* The compiler makes vectors of it. Of either real type there is the same. */
+static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
+  const char *const from = data;
+  uint64_t sum[FL_DIGEST_LANES];
+  memcpy(sum, sums, sizeof sum);
+  for (size_t line = 0; line < lines; line++)
+    for (size_t j = 0; j < FL_DIGEST_LANES; j++) {
+      uint64_t s = sum[j], word;
+      memcpy(&word, from + (line * FL_DIGEST_LANES + j) * sizeof word, sizeof word); /* aligned or not */
+      s ^= s << 13;
+      s ^= s >> 7;
+      sum[j] = s ^ s << 17 ^ word;
+    }
+  memcpy(sums, sum, sizeof sum);
+}
+
 #define TABLE__(isa, bits) fl_kernels_##isa##_f##bits
 #define TABLE_(isa, bits) TABLE__(isa, bits)
 #define TABLE TABLE_(FASTLSTM_ISA, REAL_BITS)

@@ -248,12 +248,12 @@ def test_modes_without_autograd(mode):
 
 
 @pytest.mark.parametrize("cell", [False, True])
-def test_parameters_made_in_inference_mode_run_on_torchs_code(cell):
+def test_parameters_made_in_inference_mode(cell):
     with torch.inference_mode():
         theirs, ours = twins(torch, 4, 5, cell=cell)
         x = torch.randn(6, 4)
         assert_same_values(ours(x), theirs(x))
-        assert "inference mode" in ours.fallback
+        assert ours.fallback is None
         for module in (theirs, ours):
             next(module.parameters())[0] *= 2
         assert_same_values(ours(x), theirs(x))

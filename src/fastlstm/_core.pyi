@@ -88,9 +88,16 @@ class Plan:
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
 
 @final
-class Sample:
-    def __new__(cls, addresses: list[int], sizes: list[int], item: int, each: int, whole: int) -> Self: ...
-    def same(self) -> bool: ...
+class Digest:
+    nbytes: int
+    def __new__(cls, addresses: list[int], sizes: list[int], isa: bytes, pool: Pool | None) -> Self: ...
+    def same(self, pool: Pool | None) -> bool: ...
+
+@final
+class Seen:
+    tensors: tuple[Any, ...]
+    def __new__(cls, capsule: object, tensors: tuple[Any, ...], versions: tuple[int | None, ...]) -> Self: ...
+    def same(self, tensors: list[Any]) -> bool: ...
 
 @final
 class Tape:
@@ -119,17 +126,9 @@ class CellCore:
 @final
 class TensorCell:
     def __new__(
-        cls,
-        plan: Plan,
-        sample: Sample,
-        capsule: object,
-        kind: type,
-        empty_like: object,
-        names: tuple[str, ...],
-        parameters: tuple[Any, ...],
-        seen: tuple[tuple[int, int], ...],
+        cls, plan: Plan, seen: Seen, digest: Digest | None, kind: type, empty_like: object, names: tuple[str, ...]
     ) -> Self: ...
-    def step(self, parameters: dict[str, Any], x: object, hx: object) -> tuple[Any, Any] | None: ...
+    def step(self, parameters: dict[str, Any], x: object, hx: object, frozen: bool) -> tuple[Any, Any] | None: ...
 
 def has_dlpack_table(capsule: object) -> bool: ...
 

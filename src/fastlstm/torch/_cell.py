@@ -10,21 +10,26 @@ from torch import Tensor
 from .. import _core
 from . import _fit
 from ._autograd import Run
-from ._packed import Packed, Sizes
+from ._packed import Packed, Sizes, Snapshot
 from ._run import Call, contiguous
 
 States = tuple[Tensor, Tensor]
-
-_TABLE = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # torch 2.10 and later
-if not _core.has_dlpack_table(_TABLE):
-    _TABLE = None
 
 
 class LSTMCell(torch.nn.LSTMCell):
     """torch.nn.LSTMCell, computed by fastlstm on the CPU; same arguments, parameters, results, errors and state_dict.
 
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.LSTMCell`.
+    frozen : bool, default False
+        As for `LSTM`.
+
     Attributes
     ----------
+    frozen : bool
+        If True, a step does not look at the parameters' values, which takes as long as the step itself. As for `LSTM`.
     fallback : str or None
         Why the last call ran on torch's own code; None if it ran here. As for `LSTM`.
 
@@ -45,7 +50,13 @@ class LSTMCell(torch.nn.LSTMCell):
 
         def __call__(self, input: Tensor, hx: States | None = None) -> States: ...
 
+    frozen: bool = False
     fallback: str | None = None
+
+    def __init__(self, *args: Any, frozen: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if frozen:
+            self.frozen = True
 
     def forward(self, input: Tensor, hx: States | None = None) -> States:
         """Do one step.
@@ -79,7 +90,7 @@ class LSTMCell(torch.nn.LSTMCell):
         """Do a step, or say why that cannot be done here."""
         fast: _core.TensorCell | None = self.__dict__.get("_fast")
         if fast is not None and not torch.is_grad_enabled():
-            found = fast.step(self._parameters, input, hx)
+            found = fast.step(self._parameters, input, hx, self.frozen)
             if found is not None:
                 return found
         return self._run(input, hx)
@@ -93,14 +104,11 @@ class LSTMCell(torch.nn.LSTMCell):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
         weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]
         before = packed.last
-        plan = packed.plan(weights)
+        plan = packed.plan(weights, frozen=self.frozen)
         if isinstance(plan, str):
             return plan
-        if _TABLE is not None and packed.last is not before and packed.last is not None:
-            last = packed.last
-            self.__dict__["_fast"] = _core.TensorCell(
-                plan, last.sample, _TABLE, Tensor, torch.empty_like, names, tuple(weights), tuple(last.seen)
-            )
+        if packed.last is not before and packed.last is not None:
+            self._keep(packed.last, names)
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
@@ -138,6 +146,13 @@ class LSTMCell(torch.nn.LSTMCell):
             c_n.data_ptr(),
         )
         return h_n, c_n
+
+    def _keep(self, last: Snapshot, names: tuple[str, ...]) -> None:
+        """Keep what the fast path needs; it has no eye for parameters with gaps between their values."""
+        self.__dict__.pop("_fast", None)
+        if isinstance(last.seen, _core.Seen) and (last.look is None or not last.look.others):
+            digest = None if last.look is None else last.look.digest
+            self.__dict__["_fast"] = _core.TensorCell(last.plan, last.seen, digest, Tensor, torch.empty_like, names)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

@@ -41,9 +41,15 @@ class LSTM(torch.nn.LSTM):
     threads : int, optional
         How many threads share a call; ``torch.get_num_threads()`` at the time of the call if not given. The bits do not
         depend on it. One set of workers for each number serves all modules; they sleep between calls.
+    frozen : bool, default False
+        Promise that no parameter is written to past torch's version counter: see the attribute.
 
     Attributes
     ----------
+    frozen : bool
+        If True, a call does not look at the parameters' values: it sees a parameter that is another tensor, lies
+        elsewhere, or was changed by an operation of torch's, but not what is written through ``parameter.data``, NumPy,
+        or a buffer that shares its memory. May be set at any time: after ``frozen = False`` the next call sees all.
     fallback : str or None
         Why the last call ran on torch's own code; None if it ran here. That happens on other devices and dtypes, under
         autocast, torch.func transforms and torch.jit tracing, for tensor subclasses, and in subclasses that override
@@ -51,11 +57,10 @@ class LSTM(torch.nn.LSTM):
 
     Notes
     -----
-    Parameters are shared with torch, and packed again when they have changed: seen by identity, address, version, and
-    a sample of their values (which catches ``parameter.data`` writes of whole tensors, as averages do, but may miss one
-    of a few elements). Gradients of gradients (``create_graph=True``) are there without dropout, `lengths` and
-    `resets`. Dropout masks are drawn from one number of torch's CPU generator: repeatable by ``torch.manual_seed``,
-    but not torch's own masks.
+    Parameters are shared with torch, and packed again when they have changed, by whatever way: every call looks at all
+    values, which takes about one time step; `frozen` saves it. Gradients of gradients (``create_graph=True``) are there
+    without dropout, `lengths` and `resets`. Dropout masks are drawn from one number of torch's CPU generator:
+    repeatable by ``torch.manual_seed``, but not torch's own masks.
 
     Examples
     --------
@@ -73,13 +78,16 @@ class LSTM(torch.nn.LSTM):
         ) -> tuple[_Input, States]: ...
 
     threads: int | None = None
+    frozen: bool = False
     fallback: str | None = None
     _overrides: ClassVar[str | None] = None
 
-    def __init__(self, *args: Any, threads: int | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, threads: int | None = None, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if threads is not None:
             self.threads = _checks.thread_count(threads)
+        if frozen:
+            self.frozen = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -147,9 +155,15 @@ class LSTM(torch.nn.LSTM):
         return super().forward(input, hx)
 
     def _weights(self) -> list[Tensor]:
-        """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm)."""
+        """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm).
+
+        One that was deleted is, as for torch, still there for the forward pass.
+        """
         found = self._parameters
-        return [found[n] if n in found else getattr(self, n) for n in self._flat_weights_names]
+        return [
+            found[n] if n in found else getattr(self, n, old)
+            for n, old in zip(self._flat_weights_names, self._flat_weights, strict=True)
+        ]
 
     def _sizes(self) -> Sizes:
         directions = 2 if self.bidirectional else 1
@@ -165,7 +179,7 @@ class LSTM(torch.nn.LSTM):
         """Return the parameters, their sizes, and the plan of them or why there is none."""
         packed: Packed = self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
         weights = self._weights()
-        return weights, packed.sizes, packed.plan(weights)
+        return weights, packed.sizes, packed.plan(weights, frozen=self.frozen, threads=self.threads)
 
     def _run(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | str:
         """Run padded input, or say why that cannot be done here."""

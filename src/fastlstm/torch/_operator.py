@@ -83,7 +83,7 @@ def lstm_backward(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *give
 
 def _call(a: Arguments) -> _run.Call:
     sizes = a.sizes
-    plan = _packed_of(a.parameters, sizes).plan(a.parameters)
+    plan = _packed_of(a.parameters, sizes).plan(a.parameters, threads=a.threads or None)
     if isinstance(plan, str):
         raise ValueError(f"fastlstm::lstm cannot run: {plan}")
     T, B = _checked(a.input, a.h_0, a.c_0, a.parameters[0].dtype, sizes, a.batch_first)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from .. import _core, _forms, _isa, _parameters
+from ._threads import pool
 
-# 16 values of every parameter are compared at every call: 0.3 us for a layer, and no average or optimizer that writes
-# to ``parameter.data`` or through NumPy, behind the version counter's back, leaves all of them as they are.
-SAMPLED = 16
-WHOLE = 128  # smaller ones are compared whole: gradcheck writes single values
+SHARED = 1 << 20  # bytes of parameters from which threads share the look at them
 
 
 class Sizes(NamedTuple):
@@ -26,22 +25,76 @@ class Sizes(NamedTuple):
     bias: bool
 
 
+_table = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # torch 2.10 and later
+TABLE = _table if _core.has_dlpack_table(_table) else None
+
+
+class Seen:
+    """What `_core.Seen` tells, by attributes: for a torch without the table that it needs."""
+
+    def __init__(self, tensors: tuple[Tensor, ...], versions: tuple[int | None, ...]) -> None:
+        self.tensors = tensors
+        self._facts = [_facts(p, version) for p, version in zip(tensors, versions, strict=True)]
+
+    def same(self, tensors: list[Tensor]) -> bool:
+        """Tell whether these are the tensors seen, as they were but perhaps for values written past their versions."""
+        return len(tensors) == len(self.tensors) and all(
+            p is q and _facts(p, _version(p)) == facts
+            for p, q, facts in zip(tensors, self.tensors, self._facts, strict=True)
+        )
+
+
+def _facts(p: Tensor, version: int | None) -> tuple[object, ...]:
+    return p.data_ptr(), version, p.shape, p.stride(), p.dtype, p.is_neg()
+
+
+def _version(p: Tensor) -> int | None:
+    return None if p.is_inference() else p._version
+
+
+class Look:
+    """What the values of some parameters were, for comparison with all of them: to the bit."""
+
+    def __init__(self, held: list[Tensor], isa: bytes, workers: _core.Pool | None) -> None:
+        item = held[0].element_size()
+        dense = [p for p in held if _is_dense(p)]
+        self.digest = _core.Digest([p.data_ptr() for p in dense], [p.numel() * item for p in dense], isa, workers)
+        # with gaps or overlaps between their values: compared with a copy, as integers, since NaN is not NaN
+        integers = torch.int32 if item == 4 else torch.int64
+        views = [p.view(integers) for p in held if not _is_dense(p)]
+        self.others = [(p, p.clone()) for p in views]
+
+    def same(self, workers: _core.Pool | None) -> bool:
+        """Tell whether every value is still what it was."""
+        return self.digest.same(workers) and all(torch.equal(p, copy) for p, copy in self.others)
+
+
+def _is_dense(p: Tensor) -> bool:
+    """Tell whether the values are a stretch of memory without gaps and overlaps, in whatever order of axes."""
+    expected = 1
+    for stride, size in sorted((stride, size) for stride, size in zip(p.stride(), p.shape, strict=True) if size > 1):
+        if stride != expected:
+            return False
+        expected *= size
+    return True
+
+
 class Snapshot(NamedTuple):
     """The parameters that a plan was packed from. Held, so that neither their address nor their version comes again."""
 
-    parameters: list[Tensor]
-    seen: list[tuple[int, int]]  # address and version of each
-    storages: list[Tensor]  # detached: keeps the memory that the sample reads
-    sample: _core.Sample
-    plan: _core.Plan | None
-    unfit: str | None
+    plan: _core.Plan
+    seen: _core.Seen | Seen
+    held: list[Tensor]  # detached: they keep the memory
+    look: Look | None  # None: they were frozen
+    nbytes: int  # of the parameters
 
 
 class Packed:
     """The packed weights of one module: made when first needed, and again when a parameter has changed.
 
-    Whether one has is seen by its identity, its address and its version, which every in-place operation moves on; and
-    by a sample of its values, for writes past the version (``parameter.data.copy_``).
+    Whether one has is seen by its identity, its memory and its version, which every in-place operation moves on; and
+    by looking at every value, for writes past the version: through ``parameter.data``, NumPy, or whoever else has the
+    memory. Who promises that there are none, saves the look.
     """
 
     def __init__(self, sizes: Sizes) -> None:
@@ -49,24 +102,35 @@ class Packed:
         self._memory = _core.Memory()
         self.last: Snapshot | None = None
 
-    def plan(self, parameters: list[Tensor]) -> _core.Plan | str:
-        """Return the plan of these parameters (torch's order), or why there cannot be one."""
-        last = self.last
-        if last is None or not _same(last, parameters):
-            self.last = last = self._pack(parameters)
-        return last.plan or last.unfit or ""
+    def plan(self, parameters: list[Tensor], *, frozen: bool = False, threads: int | None = 1) -> _core.Plan | str:
+        """Return the plan of these parameters (torch's order), or why there cannot be one.
 
-    def _pack(self, parameters: list[Tensor]) -> Snapshot:
+        With `frozen` their values are not looked at. `threads` share the look; None for torch's number.
+        """
+        last = self.last
+        if last is not None and last.seen.same(parameters):
+            if frozen:
+                return last.plan
+            if last.look is not None and last.look.same(pool(threads) if last.nbytes >= SHARED else None):
+                return last.plan
         unfit = _unfit(parameters, self.sizes)
         if unfit is not None:
-            return Snapshot(parameters, [], [], _core.Sample([], [], 4, 0, 0), None, unfit)
-        # before they are read: a write meanwhile is noticed at the next call
-        seen = [(p.data_ptr(), p._version) for p in parameters]
+            self.last = None
+            return unfit
+        self.last = last = self._pack(parameters, frozen, threads)
+        return last.plan
+
+    def _pack(self, parameters: list[Tensor], frozen: bool, threads: int | None) -> Snapshot:
+        isa = _isa.resolve(None)
+        # seen and looked at before they are packed: a write meanwhile is noticed at the next call
+        tensors, versions = tuple(parameters), tuple(map(_version, parameters))
+        seen = Seen(tensors, versions) if TABLE is None else _core.Seen(TABLE, tensors, versions)
         held = [p.detach() for p in parameters]
         item = held[0].element_size()
-        flat = [p for p in held if p.is_contiguous()]
-        sample = _core.Sample([p.data_ptr() for p in flat], [p.numel() for p in flat], item, SAMPLED, WHOLE)
-        arrays = [p.contiguous().numpy() for p in held]
+        nbytes = item * sum(p.numel() for p in held)
+        look = None if frozen else Look(held, isa, pool(threads) if nbytes >= SHARED else None)
+        # not by .numpy(), after which a storage can never be resized again, as FSDP does
+        arrays = [np.from_dlpack(p.contiguous()) for p in held]
         s = self.sizes
         each = 2 + 2 * s.bias + (s.proj_size > 0)
         rows = []
@@ -81,24 +145,15 @@ class Packed:
             s.num_layers,
             s.directions,
             rows,
-            _isa.resolve(None),
+            isa,
             self._memory,
             _forms.packed(_forms.Form()),
         )
-        return Snapshot(parameters, seen, held, sample, plan, None)
-
-
-def _same(last: Snapshot, parameters: list[Tensor]) -> bool:
-    if last.plan is None:
-        return False
-    for p, q, (address, version) in zip(parameters, last.parameters, last.seen, strict=True):
-        if p is not q or p._version != version or p.data_ptr() != address:
-            return False
-    return last.sample.same()
+        return Snapshot(plan, seen, held, look, nbytes)
 
 
 def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
-    """Say why these parameters cannot be packed."""
+    """Say why these parameters cannot be packed; raise where torch's own code would read memory that is not there."""
     first = parameters[0]
     shapes = list(_parameters.stack_shapes(*sizes).values())
     if len(parameters) != len(shapes):
@@ -112,8 +167,22 @@ def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
             return f"a parameter has dtype {p.dtype}" + (
                 "" if p.dtype == first.dtype else f", another one {first.dtype}"
             )
-        if p.layout != torch.strided or p.is_neg() or p.shape != shape:
+        if p.is_neg():
+            return "a parameter has the negative bit"
+        if p.layout != torch.strided or p.shape != shape:
             return f"a parameter has layout {p.layout} and shape {tuple(p.shape)}"
-        if p.is_inference():
-            return "parameters made in inference mode have no version by which changes could be seen"
+        if p._is_zerotensor():
+            return "a parameter has no memory: it is torch's zero tensor"
+        there = p.untyped_storage().nbytes()
+        if _extent(p) > there:
+            raise RuntimeError(
+                f"a parameter of shape {tuple(p.shape)} has a storage of {there} bytes, expected {_extent(p)} or more: "
+                "it was freed or resized, as FSDP does between a module's calls"
+            )
     return None
+
+
+def _extent(p: Tensor) -> int:
+    """Return the bytes from the storage's beginning to the end of the last value."""
+    last = sum(stride * (size - 1) for stride, size in zip(p.stride(), p.shape, strict=True))
+    return (p.storage_offset() + last + 1) * p.element_size()
