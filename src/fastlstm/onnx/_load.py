@@ -25,10 +25,12 @@ from ._quantized import dequantize_weights
 from ._semantics import Semantics
 from ._tensors import Source, regular
 from ._weights import Tensors, check
+from ._wire import weight
 
 Array = NDArray[Any]
 
 _LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
+_RECORD: Final = 2048  # bytes that a node takes beside its weights: names, a reason
 _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _FIRST, _LAST = 7, 22  # versions of the operator: before 7 it had other attributes; after 22 nobody knows yet
 
@@ -201,7 +203,10 @@ def _read(model: object, max_bytes: int | None, budget: Budget | None) -> tuple[
         with budget.hold("the file", size):
             content = file.read(_LARGEST)
             try:
+                budget.keep("the parts of the model", weight(content, budget.limit - budget.taken))
                 proto = onnx.load_model_from_string(content)
+            except MemoryError:
+                raise
             except Exception as error:  # the parser has no class of its own in onnx
                 raise ValueError(f"{path} is not an ONNX file, or not all of one: {error}") from None
     if not proto.HasField("graph") or not proto.opset_import:  # other bytes too can be read as an empty model
@@ -232,6 +237,7 @@ def _walk(
 ) -> Iterator[Found]:
     for node in graph.node:
         if is_lstm(node):
+            scope.budget.keep("what is said of the model's nodes", _RECORD)
             yield Found(_unique(f"{path}{node.name or 'LSTM'}", names), node, scope, opset)
         for attribute in node.attribute:
             inner = f"{path}{node.name or node.op_type}.{attribute.name}/"
