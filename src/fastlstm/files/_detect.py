@@ -52,7 +52,7 @@ def detect(path: Path, head: bytes, budget: Budget) -> Format:
         return _archive(path, budget)
     if head.startswith(_HDF5):
         return Format("HDF5", functools.partial(_keras.h5_layers, path))
-    if head.startswith(_torch.MAGIC):
+    if _torch.MAGIC.match(head):
         return Format("torch before 1.6", functools.partial(_torch.legacy_layers, path))
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return Format("safetensors", functools.partial(_safetensors.layers, path))

@@ -10,6 +10,7 @@ from .. import _parameters
 from .._forms import Form
 from ._stored import FLOATS, Stored
 
+_LONGEST_TEXT = 1000
 _NAME = re.compile(r"(?:weight_(?:ih|hh|hr|ph)|bias_(?:ih|hh))_l(?P<layer>\d+)(?P<reverse>_reverse)?")
 
 
@@ -64,7 +65,9 @@ class Layer:
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
-        told = [f"{self.name or '(no prefix)'}: {self.kind} of {self.format}"]
+        name = self.name or "(no prefix)"
+        name = _short(name if name.isprintable() else ascii(name))  # no letters that a terminal would obey
+        told = [f"{name}: {self.kind} of {self.format}"]
         if self.problem:
             return f"{told[0]}, cannot be loaded: {self.problem}"
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
@@ -119,6 +122,7 @@ def layer_of(
             _check(parameters, sizes, bool(form and form.peepholes))
     except ValueError as error:
         problem, sizes = str(error), {}
+    origins = dict.fromkeys(stored.origin for stored in parameters.values() if stored.origin)
     return Layer(
         name=name,
         kind=kind,
@@ -128,12 +132,17 @@ def layer_of(
         dtype=", ".join(sorted({stored.dtype for stored in parameters.values()})),
         form=form,
         options=options or {},
-        note=note,
-        problem=problem,
+        note=_short("; ".join(filter(None, (note, *origins)))),
+        problem=_short(problem),
         assumed=assumed,
         caution=caution,
         parameters=parameters,
     )
+
+
+def _short(text: str) -> str:
+    """Cut what only a file out of the ordinary makes long."""
+    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
 
 
 def _sizes(parameters: Mapping[str, Stored]) -> dict[str, int]:

@@ -220,7 +220,8 @@ def _guarded_arrays(path: Path, format: Format, layer: Layer, budget: Budget) ->
     with _guard(path, format.name):
         for name, stored in layer.parameters.items():
             budget.keep(name, stored.nbytes)
-            arrays[name] = stored.read()
+            with budget.hold(name, stored.held):
+                arrays[name] = stored.read()
     return arrays
 
 

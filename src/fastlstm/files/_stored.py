@@ -28,11 +28,15 @@ class Stored:
     dtype: str
     read: Callable[[], Array]
     """bfloat16 comes as the float32 of the same value."""
+    origin: str = ""
+    """What has to be known of how the numbers come about, if they do not stand in the file so."""
+    held: int = 0
+    """Bytes of memory that `read` takes for a moment beside what it returns."""
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory that `read` takes."""
-        return nbytes(self.shape, "float32" if self.dtype == "bfloat16" else self.dtype)
+        return math.prod(self.shape) * (4 if self.dtype == "bfloat16" else FLOATS.get(self.dtype, 8))
 
     def mapped(self, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
         """Return what `change` makes of it, which has `shape`."""
@@ -44,6 +48,15 @@ class Stored:
         return self.mapped(self.shape[::-1], np.transpose)
 
 
+def unread(shape: tuple[int, ...], dtype: str) -> Stored:
+    """Return an array of a dtype that is not read: it is listed by its name."""
+
+    def read() -> Array:
+        raise ValueError(f"numbers of {dtype} are not read")
+
+    return Stored(shape, dtype[:40], read)
+
+
 def from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> Array:
     """View little-endian bytes as an array."""
     raw = np.frombuffer(data, "<u2" if dtype == "bfloat16" else np.dtype(dtype).newbyteorder("<"))
@@ -52,7 +65,11 @@ def from_bytes(data: bytes | memoryview, dtype: str, shape: tuple[int, ...]) -> 
 
 def widened(raw: Array, dtype: str) -> Array:
     """Turn the bits of bfloat16 into float32; leave the rest as it is."""
-    return (raw.astype(np.uint32) << 16).view(np.float32) if dtype == "bfloat16" else raw
+    if dtype != "bfloat16":
+        return raw
+    wide = raw.astype(np.uint32)
+    wide <<= 16
+    return wide.view(np.float32)
 
 
 def nbytes(shape: tuple[int, ...], dtype: str) -> int:

@@ -8,26 +8,39 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Final
 
 import numpy as np
 
-from . import _torch_names
+from . import _torch_names, _torch_quantized, _torch_script
 from ._budget import Budget
-from ._layer import Layer
-from ._pickle import Instance, Machine, Name, set_items
-from ._stored import Array, Stored, nbytes, widened
+from ._layer import Layers
+from ._pickle import Machine, Name, set_items
+from ._stored import Array, Stored, nbytes, unread, widened
+from ._tree import flattened
 from ._zip import Archive
 
-#: How files of torch before 1.6 begin.
-MAGIC = b"\x80\x02\x8a\x0al\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19."
+#: How files of torch before 1.6 begin: a number, pickled by any protocol.
+MAGIC: Final = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
 
-_MOST_PICKLE_BYTES, _MOST_ORDER_BYTES = 2**27, 16
-_TYPES = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"} | {
-    "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool"
+_MOST_PICKLE_BYTES, _MOST_ORDER_BYTES, _MOST_KEY = 2**27, 16, 64
+_TYPES: Final = {"Float": "float32", "Double": "float64", "Half": "float16", "BFloat16": "bfloat16"} | {
+    "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
+    "ComplexFloat": "complex64", "ComplexDouble": "complex128", "QInt8": "int8", "QUInt8": "uint8", "QInt32": "int32",
+    "Untyped": "uint8",
 }  # fmt: skip
+#: What is called in files of every kind, holds no weights, and tells nobody anything.
+_PLAIN: Final = {
+    f"{module} {name}"
+    for module in ("builtins", "__builtin__")
+    for name in ("set", "frozenset", "bytearray", "complex", "range", "xrange", "slice", "list", "dict", "object")
+} | {"_codecs encode", "copyreg _reconstructor", "copy_reg _reconstructor", "torch ScriptObject"}
+
+#: Reads the bytes of a storage by its key.
+Data = Callable[[str], bytes | bytearray]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +50,7 @@ class Storage:
     dtype: str
     key: str
     count: int
-    data: Callable[[str], bytes | bytearray]
+    data: Data
 
     @property
     def itemsize(self) -> int:
@@ -55,49 +68,77 @@ class Storage:
         return widened(raw, self.dtype)
 
 
-def archive_layers(archive: Archive) -> list[Layer]:
-    """List the LSTMs of a zip checkpoint or of a TorchScript archive, whose code stays unread."""
+def archive_layers(archive: Archive) -> Layers:
+    """List the LSTMs of a zip checkpoint or of a TorchScript archive, whose code is never run."""
     members = archive.members
-    root = next(name for name in members if name.endswith("/data.pkl")).removesuffix("data.pkl")
+    root = next(name for name in members if name.count("/") == 1 and name.endswith("/data.pkl"))[: -len("data.pkl")]
     script = f"{root}constants.pkl" in members
     order = f"{root}byteorder"
     if order in members and _stored_bytes(archive, order, _MOST_ORDER_BYTES) != b"little":
         raise ValueError("its numbers are big-endian")
-    content = _stored_bytes(archive, f"{root}data.pkl", _MOST_PICKLE_BYTES)
 
-    def data(key: str) -> bytes | bytearray:
-        return _stored_bytes(archive, f"{root}data/{key}")
+    def read(pickled: str, folder: str) -> tuple[object, Machine]:
+        content = _stored_bytes(archive, f"{root}{pickled}", _MOST_PICKLE_BYTES)
+        machine = _machine(lambda key: _stored_bytes(archive, f"{root}{folder}/{key}"), archive.budget)
+        return machine.load(io.BytesIO(content), len(content)), machine
 
-    tree = _machine(data, archive.budget.file_size).load(io.BytesIO(content), len(content))
-    return list(_torch_names.layers(dict(_flat(tree)), "TorchScript" if script else "torch"))
+    tree, machine = read("data.pkl", "data")
+    if not script:
+        return _layers(tree, machine, "torch")
+    code = _torch_script.Code(archive, root)
+    found = _layers(tree, machine, "TorchScript", code)
+    constants, _ = read("constants.pkl", "constants")
+    found += code.layers(constants)
+    if not found and isinstance(constants, tuple | list) and any(isinstance(one, Stored) for one in constants):
+        found.ignored = (*found.ignored, "constants of frozen code that calls no LSTM")
+    return found
 
 
-def legacy_layers(path: Path, budget: Budget) -> list[Layer]:
+def legacy_layers(path: Path, budget: Budget) -> Layers:
     """List the LSTMs of a file of torch before 1.6: five pickles, then the storages."""
     places: dict[str, tuple[int, int]] = {}
     itemsizes: dict[str, int] = {}
 
     def data(key: str) -> bytes:
         start, count = places[key]
+        budget.keep(f"storage {key}", count)
         with path.open("rb") as file:
             file.seek(start)
             return file.read(count)
 
-    size = path.stat().st_size
+    size = budget.file_size
     with path.open("rb") as file:
-        machine = _machine(data, size, itemsizes)
-        _, version, system = (_plain(file, size) for _ in range(3))
+        machine = _machine(data, budget, itemsizes)
+        _, _, system = (_plain(file, budget) for _ in range(3))
         if not isinstance(system, dict) or system.get("little_endian") is not True:
-            raise ValueError(f"unknown version {version!r:.40}, or big-endian")
+            raise ValueError("it is of an unknown version, or big-endian")
         tree = machine.load(file, min(size, _MOST_PICKLE_BYTES))
-        keys = _plain(file, size)
+        keys = _plain(file, budget)
         for key in keys if isinstance(keys, list) else ():
-            count = int.from_bytes(file.read(8), "little", signed=True) * itemsizes.get(key, 0)
+            if not isinstance(key, str) or key not in itemsizes or key in places:
+                raise ValueError("its list of storages is none")
+            count = int.from_bytes(file.read(8), "little", signed=True) * itemsizes[key]
             if not 0 <= count <= size - file.tell():
-                raise ValueError(f"storage {key!r:.80} goes beyond the end of the file")
+                raise ValueError(f"storage {key} goes beyond the end of the file")
             places[key] = file.tell(), count
             file.seek(count, io.SEEK_CUR)
-    return list(_torch_names.layers(dict(_flat(tree)), "torch before 1.6"))
+    return _layers(tree, machine, "torch before 1.6")
+
+
+def _layers(tree: object, machine: Machine, format: str, code: _torch_script.Code | None = None) -> Layers:
+    tensors, objects = flattened(tree, ".", machine.budget)
+    for made in objects.values() if code else ():
+        if code and "weight_ih_l0" in made and "batch_first" not in made:
+            set_items(made, code.options(made.name).items())
+    found = list(_torch_names.layers(tensors, format, objects))
+    quantized = _torch_quantized.layers(objects, format)
+    inside = {id(value) for value in objects.values() if {"_parameters", "_modules"} & value.keys()}
+    ignored = {
+        ".".join(made.name.split())
+        for made in machine.placeholders
+        if id(made) not in inside and made.name not in _PLAIN and not made.name.startswith("__torch__")
+    }
+    return Layers([*found, *quantized], sorted(ignored))
 
 
 def _stored_bytes(archive: Archive, name: str, most: int | None = None) -> bytes | bytearray:
@@ -106,34 +147,24 @@ def _stored_bytes(archive: Archive, name: str, most: int | None = None) -> bytes
     return archive.read(name, most)
 
 
-def _plain(stream: IO[bytes], most: int) -> Any:
-    return Machine({}, lambda name: False, lambda pid: None).load(stream, most)
+def _plain(stream: IO[bytes], budget: Budget) -> Any:
+    return Machine(budget).load(stream, min(budget.file_size, _MOST_PICKLE_BYTES))
 
 
-def _machine(
-    data: Callable[[str], bytes | bytearray], file_size: int, itemsizes: dict[str, int] | None = None
-) -> Machine:
+def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None) -> Machine:
+    """Make the machine that knows torch's storages and tensors."""
     read: dict[str, Array] = {}  # the parameters of one module often share a storage
 
-    def storage(pid: Any) -> Storage:
-        _, kind, key, _, count, *view = pid
-        dtype = _TYPES.get(kind.text.removeprefix("torch ").removesuffix("Storage")) if isinstance(kind, Name) else None
-        if dtype is None or not isinstance(count, int) or (view and view != [None]):
-            raise ValueError(f"unknown storage {pid!r:.120}")
-        made = Storage(dtype, str(key), count, data)
-        if not 0 <= count * made.itemsize <= file_size:
-            raise ValueError(f"storage {made.key} claims {count} numbers of {dtype}: more than the file holds")
+    def storage(pid: Any) -> Storage | Name:
+        if isinstance(pid, tuple) and len(pid) == 4 and isinstance(pid[1], Name):
+            return pid[1]  # a class, with its source, in files before 1.6
+        made = _storage(pid, data, budget.file_size)
         if itemsizes is not None:
             itemsizes[made.key] = made.itemsize
         return made
 
     def tensor(source: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Stored:
-        numbers = (offset, *size, *stride)
-        if not all(type(n) is int and n >= 0 for n in numbers) or len(size) != len(stride) or len(size) > 16:
-            raise ValueError(f"a tensor at {offset!r:.40} of {size!r:.80} with strides {stride!r:.80}")
-        last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-        if math.prod(size) > file_size or (0 not in size and last >= source.count):
-            raise ValueError(f"a tensor of {size} goes beyond its storage")
+        _check_window(source, offset, size, stride, budget.file_size)
 
         def window() -> Array:
             if source.key not in read:
@@ -145,34 +176,64 @@ def _machine(
 
         return Stored(size, source.dtype, window)
 
+    def typed(source: Storage, offset: int, size: Any, stride: Any, _: object, __: object, kind: Any, *___: Any) -> Any:
+        return unread(tuple(size), kind.text.removeprefix("torch "))  # of types that have no storages of their own
+
+    def quantized(source: Storage, offset: int, size: Any, stride: Any, parameters: Any, *_: object) -> Stored:
+        return _torch_quantized.dequantized(tensor(source, offset, size, stride), parameters)
+
     functions: dict[str, Callable[..., Any]] = {
         "collections OrderedDict": _dictionary,
+        "collections defaultdict": lambda *_: {},
+        "collections Counter": _dictionary,
         "torch._utils _rebuild_tensor": tensor,
         "torch._utils _rebuild_tensor_v2": tensor,
+        "torch._utils _rebuild_tensor_v3": typed,
+        "torch._utils _rebuild_qtensor": quantized,
         "torch._utils _rebuild_parameter": lambda data, *_: data,
+        "torch._utils _rebuild_parameter_with_state": lambda data, *_: data,
+        "torch._tensor _rebuild_from_type_v2": lambda function, kind, arguments, *_: machine.made(function, arguments),
         "torch Size": lambda sizes=(): sizes,
         "torch device": lambda *_: None,
         "torch.jit._pickle restore_type_tag": lambda value, _: value,
     }
     for kind in ("int", "double", "bool", "tensor"):
         functions[f"torch.jit._pickle build_{kind}list"] = lambda items: items
-    return Machine(functions, lambda name: name.startswith("__torch__."), storage)
+    machine = Machine(budget, functions, storage)  # which `functions` may call again
+    return machine
+
+
+def _storage(pid: Any, data: Data, file_size: int) -> Storage:
+    """Make a storage of a description: ("storage", its type, key, device, count)."""
+    if not isinstance(pid, tuple) or len(pid) not in (5, 6) or not isinstance(pid[1], Name):
+        raise ValueError("a malformed pickle: what should be a storage is none")
+    _, kind, key, _, count, *view = pid
+    name = kind.text.split()[-1].removesuffix("Storage")
+    if name not in _TYPES:
+        raise ValueError(f"unknown storage {'.'.join(kind.text.split())}")
+    if not isinstance(key, str | int) or len(str(key)[:_MOST_KEY]) >= _MOST_KEY or type(count) is not int:
+        raise ValueError("a malformed pickle: a storage without a key or a size")
+    if view and view[0] is not None:
+        raise ValueError("it has storages that are windows of others, as torch wrote them before 0.4")
+    made = Storage(_TYPES[name], str(key), count, data)
+    if not 0 <= count * made.itemsize <= file_size:
+        raise ValueError(f"storage {made.key} claims {count} numbers of {made.dtype}: more than the file holds")
+    return made
+
+
+def _check_window(source: Any, offset: Any, size: Any, stride: Any, file_size: int) -> None:
+    """Check that a tensor stays inside its storage."""
+    if not isinstance(source, Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
+        raise ValueError("a malformed pickle: a tensor of no storage")
+    numbers = (offset, *size, *stride)
+    if len(size) > 16 or len(size) != len(stride) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
+        raise ValueError("a tensor whose place, sizes or strides are none")
+    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
+    if math.prod(size) > file_size or (0 not in size and last >= source.count):
+        raise ValueError(f"a tensor of {size} goes beyond its storage")
 
 
 def _dictionary(pairs: Any = ()) -> dict[Any, Any]:
     made: dict[Any, Any] = {}
-    set_items(made, pairs)
+    set_items(made, pairs.items() if isinstance(pairs, dict) else pairs)
     return made
-
-
-def _flat(tree: object) -> Iterator[tuple[str, Stored]]:
-    """Walk dictionaries and modules; each of them once, since a hostile file may repeat them without end."""
-    seen: set[int] = set()
-    waiting: list[tuple[str, object]] = [("", tree)]
-    while waiting:
-        path, value = waiting.pop()
-        if isinstance(value, Stored):
-            yield path, value
-        elif isinstance(value, dict | Instance) and id(value) not in seen:
-            seen.add(id(value))
-            waiting += [(f"{path}.{key}" if path else str(key), child) for key, child in reversed(value.items())]

@@ -5,22 +5,60 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from ._layer import Layer, layer_of
+from ._parametrized import resolved
 from ._stored import Stored
 
-_NAME = re.compile(
-    r"(?:(?P<prefix>.*)[./])?(?P<name>weight_ih|weight_hh|weight_hr|weight_ph|bias_ih|bias_hh)(?P<suffix>_l\d+(?:_reverse)?)?",
-    re.DOTALL,
-)
+_PREFIX = r"(?:(?P<prefix>.*)[./])?"
+_OWN = r"(?P<name>weight_ih|weight_hh|weight_hr|weight_ph|bias_ih|bias_hh)(?P<suffix>_l\d+(?:_reverse)?)?"
+_NAME = re.compile(rf"{_PREFIX}{_OWN}(?:_(?P<part>g|v|u|orig|mask|raw))?", re.DOTALL)
+_PARAMETRIZED = re.compile(rf"{_PREFIX}parametrizations\.{_OWN}\.(?P<part>.+)", re.DOTALL)
 
 
-def layers(tensors: Mapping[str, Stored], format: str) -> Iterator[Layer]:
-    """Yield what belongs together: all layers and directions of an LSTM, or one LSTMCell."""
-    groups: dict[tuple[str, bool], dict[str, Stored]] = defaultdict(dict)
+def layers(
+    tensors: Mapping[str, Stored], format: str, modules: Mapping[str, Mapping[Any, Any]] | None = None
+) -> Iterator[Layer]:
+    """Yield what belongs together: all layers and directions of an LSTM, or one LSTMCell.
+
+    `modules` are the attributes of modules by their names, where a file has them.
+    """
+    groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]] = defaultdict(lambda: defaultdict(dict))
     for full, stored in tensors.items():
-        if found := _NAME.fullmatch(full):
+        if found := _NAME.fullmatch(full) or _PARAMETRIZED.fullmatch(full):
             is_cell = found["suffix"] is None
-            groups[found["prefix"] or "", is_cell][found["name"] + (found["suffix"] or "_l0")] = stored
-    for (prefix, is_cell), parameters in groups.items():
-        yield layer_of(prefix, "LSTMCell" if is_cell else "LSTM", format, parameters)
+            group = groups[found["prefix"] or "", is_cell]
+            group[found["name"] + (found["suffix"] or "_l0")][found["part"] or ""] = stored
+    _move_raw(groups)
+    for (prefix, is_cell), kept in groups.items():
+        parameters, problem = {}, ""
+        for name, parts in kept.items():
+            try:
+                parameters[name] = resolved(name, parts)
+            except ValueError as error:
+                problem = problem or str(error)
+        options = module_options((modules or {}).get(prefix, {}))
+        kind = "LSTMCell" if is_cell else "LSTM"
+        yield layer_of(prefix, kind, format, parameters, options=options, problem=problem)
+
+
+def _move_raw(groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]]) -> None:
+    """Give weights under dropout to the LSTM that they are of: they lie around it, and it has a copy full of holes."""
+    for prefix, is_cell in list(groups):
+        inner = groups.get((f"{prefix}.module" if prefix else "module", is_cell))
+        kept = groups[prefix, is_cell]
+        if inner is not None and all(set(parts) == {"raw"} for parts in kept.values()):
+            for name, parts in groups.pop((prefix, is_cell)).items():
+                inner[name] |= parts
+
+
+def module_options(module: Mapping[Any, Any]) -> dict[str, bool | float]:
+    """Tell what a module says beside its weights."""
+    batch_first, dropout = module.get("batch_first"), module.get("dropout")
+    options: dict[str, bool | float] = {}
+    if isinstance(batch_first, bool):
+        options["batch_first"] = batch_first
+    if isinstance(dropout, int | float) and 0 <= dropout <= 1:
+        options["dropout"] = float(dropout)
+    return options
