@@ -15,6 +15,7 @@
 #if AHEAD_ROWS
 
 enum { AHEAD_EVERY = AHEAD_ROWS / (AHEAD_PANELS * PANEL_VECTORS) };
+_Static_assert(AHEAD_EVERY >= 1, "AHEAD_ROWS are fewer than the vectors of the panels beside them");
 
 /* `n` steps of k of the tile at hand; `between` is what the caller does before each. Moves on when a tile is full. */
 #define AHEAD_TILE(work, n, between)                                                                              \

@@ -1,7 +1,7 @@
-/* The kernels: one list declares them, fills the tables, and is what the checks and the benchmarks walk.
+/* The kernels: one list declares them, fills the tables, and is what tests/native/check_kernels.c walks: check and --bench.
  *
- * A kernel is compiled once per instruction set and per real type (kernels_tmpl.c); all of them give the same bits.
- * Kernels trust their arguments: the callers (forward.c, backward.c, stream.c, dispatch.c) have checked them.
+ * A kernel is compiled once per instruction set and per real type (kernels_tmpl.c); all of them give the same bits, which
+ * tests/native/check_kernels.c asserts of each. Kernels trust their arguments; builds without NDEBUG assert preconditions.h.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_KERNELS_H

@@ -29,6 +29,7 @@ enum { MANTISSA_BITS = 52 };
 #include "gates.h"
 #include "gates_gradient.h"
 #include "outer.h"
+#include "preconditions.h"
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
@@ -55,6 +56,7 @@ static void kernel_tanh(const void *x_, void *y_, size_t n) {
 /* ---- gates alone ------------------------------------------------------------------------------------------------ */
 
 static void kernel_gates_forward(const fl_gates *g) {
+  EXPECT(gates, g);
   enum { BLOCK = 16 * VL };
   real z[4 * BLOCK]; /* a copy: the passes park the ratio of o in z, and the caller's z is read only */
   const size_t units = g->units;
@@ -77,6 +79,7 @@ static void kernel_gates_forward(const fl_gates *g) {
 }
 
 static void kernel_gates_train(const fl_gates *g, void *out) {
+  EXPECT(gates, g);
   const size_t units = g->units;
   for (size_t r = 0; r < g->rows; r++) {
     const real *const c = (const real *)g->c + r * units;
@@ -91,6 +94,7 @@ static void kernel_gates_train(const fl_gates *g, void *out) {
 }
 
 static void kernel_gates_backward(const fl_gates_gradient *g) {
+  EXPECT(gates_gradient, g);
   const size_t units = g->units;
   for (size_t r = 0; r < g->rows; r++) {
     const gradient_cell a = {(const real *)g->gates + 4 * r * units,
@@ -116,7 +120,7 @@ static void kernel_gates_backward(const fl_gates_gradient *g) {
   ((rows) * 4 * PANEL_VECTORS <= ACCUMULATORS ? 4 : (rows) * 2 * PANEL_VECTORS <= ACCUMULATORS ? 2 : 1)
 
 /* rows that are few: those of whom a whole panel fits in the registers, and one in any case */
-#define FEW(rows) ((rows) == 1 || (rows) * PANEL_VECTORS <= ACCUMULATORS)
+#define FEW(rows) ((rows) == 1 || ((rows) <= TILE_ROWS && (rows) * PANEL_VECTORS <= ACCUMULATORS))
 enum { MOST_FEW = 4 };
 
 /* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
@@ -142,14 +146,11 @@ INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k
   }
 }
 
-/* SIZES(X): X(rows) for every number of rows that a tile may have */
-#if TILE_ROWS == 12
+/* SIZES(X): X(rows) for every number of rows that a tile may have, and more, which `count <= TILE_ROWS` leaves out */
 #define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#elif TILE_ROWS == 6
-#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#else
-#define SIZES(X) X(1) X(2)
-#endif
+_Static_assert(TILE_ROWS >= 1 && TILE_ROWS <= 12, "SIZES ends at 12");
+_Static_assert(PANEL_VECTORS % TILE_VECTORS == 0, "tiles have to cover a panel");
+_Static_assert(FL_UNITS % VL == 0 || VL == 2 * FL_UNITS, "a vector holds units of one cell, or of two");
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
 INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const real *w,
@@ -160,12 +161,13 @@ INLINE void rows_product(const int add, const void *const *row, size_t m, size_t
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                                                                            \
-  case count:                                                                                  \
-    if (next)                                                                                  \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, next);                  \
-    else                                                                                       \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, NULL);                  \
+#define TILE(count)                                                                \
+  case count:                                                                      \
+    if (count > TILE_ROWS) break;                                                  \
+    if (next)                                                                      \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, next); \
+    else                                                                           \
+      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, NULL); \
     break;
     switch (n) { SIZES(TILE) }
 #undef TILE
@@ -232,6 +234,7 @@ INLINE void panels_product(const int pieces, const fl_product *a, size_t first, 
 }
 
 static void kernel_product(const fl_product *a) {
+  EXPECT(product, a);
   if (a->pieces)
     panels_product(1, a, a->first, a->last, a->first * a->z_panel, NULL);
   else
@@ -261,6 +264,7 @@ INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, siz
 
 static void kernel_finish_ahead(fl_ahead *work) {
 #if AHEAD_ROWS
+  EXPECT(ahead, work);
   for (size_t n; (n = ahead_left(work, work->k)) > 0;) AHEAD_TILE(work, n, (void)0);
 #else
   (void)work;
@@ -268,6 +272,7 @@ static void kernel_finish_ahead(fl_ahead *work) {
 }
 
 static void kernel_step(const fl_step *s) {
+  EXPECT(step, s);
   const fl_product *const a = &s->product;
   /* as many panels at once as make the two passes of the gates worth while */
   const size_t group = a->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / a->m : 1;
@@ -289,6 +294,7 @@ static void kernel_step(const fl_step *s) {
 /* ---- backward --------------------------------------------------------------------------------------------------- */
 
 static void kernel_gradient_step(const fl_gradient_step *s) {
+  EXPECT(gradient_step, s);
   if (s->form)
     form_gradient_of_panels(s);
   else
@@ -306,6 +312,7 @@ INLINE void pack_columns(const size_t rows, size_t n, const real *a, size_t a_ro
 /* Both operands are packed: rows of a are some kilobytes apart, and a tile of it would take a line, and a page, for every 12
  * numbers, more than L1 has beside b. */
 static void kernel_outer(const fl_outer *o) {
+  EXPECT(outer, o);
   const size_t rows = o->last - o->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
   const size_t least = rows / tiles, longer = rows % tiles; /* balanced tiles */
   real *const b_packed = o->scratch, *const a_packed = b_packed + FL_SUM_BLOCK * FL_PANEL;
@@ -315,7 +322,7 @@ static void kernel_outer(const fl_outer *o) {
     for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
       count = least + (t < longer);
 #define PACK(rows) \
-  case rows: pack_columns(rows, n, a + r, o->a_row, a_packed + r * n); break;
+  case rows: if (rows <= TILE_ROWS) pack_columns(rows, n, a + r, o->a_row, a_packed + r * n); break;
       switch (count) { SIZES(PACK) }
 #undef PACK
     }
@@ -334,7 +341,10 @@ static void kernel_outer(const fl_outer *o) {
         count = least + (t < longer);
         for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
 #define TILE(rows) \
-  case rows: tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, o->out_row); break;
+  case rows:                                                                                                     \
+    if (rows <= TILE_ROWS)                                                                                       \
+      tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, o->out_row);          \
+    break;
           switch (count) { SIZES(TILE) }
 #undef TILE
         }
@@ -344,6 +354,7 @@ static void kernel_outer(const fl_outer *o) {
 }
 
 static void kernel_sum_rows(const fl_outer *o) {
+  EXPECT(sum_rows, o);
   real *const out = o->out;
   for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
     const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
@@ -387,6 +398,7 @@ INLINE void peephole_sum(const fl_peephole_sums *s, size_t gate, size_t u, size_
 
 /* 3 H sums beside the 4 H (I + R) of the weights: copies of lanes do. */
 static void kernel_peephole_sums(const fl_peephole_sums *s) {
+  EXPECT(peephole_sums, s);
   enum { LANES = VL < FL_UNITS ? VL : FL_UNITS };
   const size_t last = s->last * FL_UNITS < s->units ? s->last * FL_UNITS : s->units;
   for (size_t u = s->first * FL_UNITS; u < last; u += LANES)

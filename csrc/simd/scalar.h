@@ -9,8 +9,10 @@
 #include <string.h>
 
 #define VL 1
+#ifndef TILE_ROWS
 #define TILE_ROWS 2
 #define TILE_VECTORS 4
+#endif
 #define AHEAD_ROWS 0
 #define AHEAD_PANELS 1
 

@@ -9,6 +9,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#if defined(__SANITIZE_ADDRESS__)
+#define FORBID(p, bytes) __asan_poison_memory_region(p, bytes)
+#define ALLOW(p, bytes) __asan_unpoison_memory_region(p, bytes)
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FORBID(p, bytes) __asan_poison_memory_region(p, bytes)
+#define ALLOW(p, bytes) __asan_unpoison_memory_region(p, bytes)
+#endif
+#endif
+#ifdef FORBID /* the address sanitizer reports any access in between */
+#include <sanitizer/asan_interface.h>
+#else
+#define FORBID(p, bytes) ((void)(p), (void)(bytes))
+#define ALLOW(p, bytes) ((void)(p), (void)(bytes))
+#endif
+
 #define CHECK(what)                                                 \
   do {                                                              \
     if (!(what)) {                                                  \
@@ -28,7 +44,9 @@ static inline void *aligned(size_t bytes, void **raw) {
   CHECK(bytes < SIZE_MAX - 64);
   *raw = allocated(bytes + 63);
   char *const at = (char *)(((uintptr_t)*raw + 63) & ~(uintptr_t)63);
-  return memset(at, 0x88, bytes);
+  memset(at, 0x88, bytes);
+  FORBID(at + bytes, (size_t)((char *)*raw + bytes + 63 - (at + bytes)));
+  return at;
 }
 
 /* the finalizer of SplitMix64, as in csrc/dropout.c */

@@ -1,0 +1,559 @@
+/* Every kernel of FL_KERNEL_LIST by itself: on every instruction set and real type, against the scalar one, bit for bit.
+ *
+ *   check_kernels [seed]      random calls within each kernel's contract (kernels.h)
+ *   check_kernels --bench     nanoseconds of a call of typical size, with one row and with 32
+ *
+ * A call is built twice from one seed, so that both kernels find the same numbers. Every array is a block of its own, exactly
+ * as long as it is said to be, between poisoned margins. What a kernel may not write has to stay as it was. A kernel of the
+ * list that has no build_ and run_ here does not compile.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <math.h>
+#include <time.h>
+#include "plan.h"
+#include "support.h"
+
+enum { CALLS = 100, POISON = 0xfd, MARGIN = 64, MOST_ARRAYS = 1024, MOST_LISTS = 32, MOST_ROWS = 34 };
+
+/* ---- a call: its arrays and its arguments ----------------------------------------------------------------------- */
+
+/* FILL: numbers to begin with, else poison. WRITE: the kernel may write it. COMPARE: and has to write the same. */
+enum { FILL = 1, WRITE = 2, COMPARE = 4 };
+enum { IN = FILL, OUT = WRITE | COMPARE, INOUT = FILL | WRITE | COMPARE, SCRATCH = WRITE, USED = FILL | WRITE };
+
+typedef struct {
+  void *raw;           /* what to free */
+  char *at;            /* MARGIN bytes after the block's beginning, and as many before its end */
+  size_t bytes, block; /* of the array; with its margins */
+  char *before;        /* the block as it was */
+  int role;
+} array;
+
+typedef struct {
+  fl_dtype dtype;
+  size_t real, ahead_rows;
+  size_t bench;   /* rows of a call of typical size; 0: a random call */
+  uint64_t state; /* of the random numbers */
+  int special;    /* some of the numbers are infinite, NaN, subnormal or huge */
+  array arrays[MOST_ARRAYS];
+  void *lists[MOST_LISTS]; /* of pointers to rows */
+  size_t array_count, list_count;
+  fl_form form;
+  struct {
+    void *x, *y;
+    size_t n;
+  } map;
+  fl_gates gates;
+  void *gates_out;
+  fl_product product;
+  fl_step step;
+  fl_ahead ahead;
+  fl_product instead; /* of the work ahead, where an instruction set has none */
+  fl_gradient_step gradient_step;
+  fl_gates_gradient gates_gradient;
+  fl_outer outer;
+  fl_peephole_sums peephole_sums;
+} call;
+
+static size_t below(call *c, size_t n) {
+  c->state += GOLDEN;
+  return (size_t)(mix(c->state) >> 33) % n;
+}
+
+static int maybe(call *c) {
+  return !c->bench && below(c, 2);
+}
+
+/* least..most, mostly near the least; in a benchmark what is typical */
+static size_t size(call *c, size_t least, size_t most, size_t typical) {
+  const size_t range = most - least + 1, near = range < 20 ? range : 20;
+  return c->bench ? typical : least + below(c, below(c, 8) ? near : range);
+}
+
+static size_t row_count(call *c) {
+  return c->bench ? c->bench : 1 + below(c, below(c, 2) ? 5 : MOST_ROWS);
+}
+
+static double number(call *c) {
+  static const double picked[] = {0, -0.0, INFINITY, -INFINITY, NAN, 1e-310, -1e-40, 3e38, -1e30};
+  if (c->special && !below(c, 24)) return picked[below(c, sizeof picked / sizeof picked[0])];
+  return ldexp((double)below(c, 1 << 20) - (1 << 19), -17); /* -4..4, exact as a float */
+}
+
+/* n reals, `offset` bytes from where a vector would be aligned */
+static void *reals_at(call *c, int role, size_t n, size_t offset) {
+  CHECK(c->array_count < MOST_ARRAYS);
+  array *const a = &c->arrays[c->array_count++];
+  *a = (array){.bytes = n * c->real, .role = role};
+  a->block = a->bytes + 2 * MARGIN;
+  char *const block = (char *)aligned(a->block + offset, &a->raw) + offset;
+  a->at = block + MARGIN;
+  memset(block, POISON, a->block);
+  for (size_t j = 0; role & FILL && j < n; j++) {
+    if (c->dtype == FL_FLOAT32)
+      ((float *)a->at)[j] = (float)number(c);
+    else
+      ((double *)a->at)[j] = number(c);
+  }
+  a->before = memcpy(allocated(a->block), block, a->block);
+  FORBID(block, MARGIN);
+  FORBID(a->at + a->bytes, MARGIN);
+  return a->at;
+}
+
+static void *reals(call *c, int role, size_t n) {
+  return reals_at(c, role, n, c->bench ? 0 : below(c, 16) * c->real);
+}
+
+static void *list(call *c, size_t m) {
+  CHECK(c->list_count < MOST_LISTS);
+  return c->lists[c->list_count++] = allocated(m * sizeof(void *));
+}
+
+/* m rows of n reals, each somewhere else */
+static void *rows(call *c, int role, size_t m, size_t n) {
+  void **const at = list(c, m);
+  for (size_t r = 0; r < m; r++) at[r] = reals(c, role, n);
+  return at;
+}
+
+/* m rows in one array, `row` reals from one to the next */
+static void *rows_in(call *c, int role, size_t m, size_t row, size_t n) {
+  void **const at = list(c, m);
+  char *const first = reals(c, role, n);
+  for (size_t r = 0; r < m; r++) at[r] = first + r * row * c->real;
+  return at;
+}
+
+static void release(call *c) {
+  for (size_t k = 0; k < c->array_count; k++) {
+    free(c->arrays[k].raw);
+    free(c->arrays[k].before);
+  }
+  for (size_t k = 0; k < c->list_count; k++) free(c->lists[k]);
+}
+
+/* ---- what a call is compared by --------------------------------------------------------------------------------- */
+
+static int is_nan(const char *p, size_t real) {
+  float narrow;
+  double wide;
+  if (real == sizeof narrow) return memcpy(&narrow, p, real), narrow != narrow;
+  return memcpy(&wide, p, real), wide != wide;
+}
+
+/* equal bits, or any two NaNs; but what one has left alone the other leaves alone too */
+static int same_real(const array *a, const array *b, size_t at, size_t real) {
+  const char *const p = a->at + at, *const q = b->at + at, *const before = a->before + MARGIN + at;
+  const int untouched = !(a->role & FILL) && !memcmp(p, before, real);
+  return !memcmp(p, q, real) || (!untouched && is_nan(p, real) && is_nan(q, real));
+}
+
+/* whether nothing was written that may not be */
+static int intact(const array *a) {
+  const size_t end = MARGIN + a->bytes;
+  ALLOW(a->at - MARGIN, a->block);
+  return !memcmp(a->at - MARGIN, a->before, MARGIN) && !memcmp(a->at + a->bytes, a->before + end, MARGIN) &&
+         (a->role & WRITE || !memcmp(a->at, a->before + MARGIN, a->bytes));
+}
+
+/* what is wrong with `got`, or NULL */
+static const char *difference(const call *expected, const call *got, size_t *which) {
+  for (*which = 0; *which < got->array_count; ++*which) {
+    const array *const a = &expected->arrays[*which], *const b = &got->arrays[*which];
+    if (!intact(a) || !intact(b)) return "written where it may not be";
+    for (size_t at = 0; a->role & COMPARE && at < a->bytes; at += got->real)
+      if (!same_real(a, b, at, got->real)) return "other bits";
+  }
+  return NULL;
+}
+
+/* ---- activations and the gates alone ---------------------------------------------------------------------------- */
+
+static void build_sigmoid(call *c) {
+  c->map.n = size(c, 0, 100, 128 * c->bench);
+  const int in_place = maybe(c);
+  c->map.x = reals(c, in_place ? INOUT : IN, c->map.n);
+  c->map.y = in_place ? c->map.x : reals(c, OUT, c->map.n);
+}
+
+static void run_sigmoid(const fl_kernels *k, call *c) {
+  k->sigmoid(c->map.x, c->map.y, c->map.n);
+}
+
+static void build_tanh(call *c) {
+  build_sigmoid(c);
+}
+
+static void run_tanh(const fl_kernels *k, call *c) {
+  k->tanh(c->map.x, c->map.y, c->map.n);
+}
+
+static void build_gates_forward(call *c) {
+  const size_t m = row_count(c), units = size(c, 1, 150, 128), n = m * units;
+  const int in_place = maybe(c);
+  void *const cell = reals(c, in_place ? INOUT : IN, n);
+  c->gates = (fl_gates){m, units, reals(c, IN, 4 * n), cell, in_place ? cell : reals(c, OUT, n), reals(c, OUT, n)};
+}
+
+static void run_gates_forward(const fl_kernels *k, call *c) {
+  k->gates_forward(&c->gates);
+}
+
+static void build_gates_train(call *c) {
+  build_gates_forward(c);
+  c->gates_out = reals(c, OUT, 4 * c->gates.rows * c->gates.units);
+}
+
+static void run_gates_train(const fl_kernels *k, call *c) {
+  k->gates_train(&c->gates, c->gates_out);
+}
+
+static void build_gates_backward(call *c) {
+  const size_t m = row_count(c), units = size(c, 1, 150, 128), n = m * units;
+  const int in_place = maybe(c);
+  void *const gates = reals(c, in_place ? INOUT : IN, 4 * n);
+  c->gates_gradient = (fl_gates_gradient){m,
+                                          units,
+                                          gates,
+                                          reals(c, IN, n),
+                                          reals(c, IN, n),
+                                          reals(c, IN, n),
+                                          in_place ? gates : reals(c, OUT, 4 * n),
+                                          reals(c, INOUT, n)};
+}
+
+static void run_gates_backward(const fl_kernels *k, call *c) {
+  k->gates_backward(&c->gates_gradient);
+}
+
+/* ---- products and steps ----------------------------------------------------------------------------------------- */
+
+/* one operand or two, weights, panels; not where it goes */
+static fl_product product_of(call *c, size_t m) {
+  fl_product a = {.m = m, .first = maybe(c) ? below(c, 4) : 0, .down = maybe(c)};
+  a.last = a.first + size(c, 1, 6, 16);
+  const int two = maybe(c);
+  for (size_t j = 0; j < 1 + (size_t)two; j++) {
+    const size_t k = size(c, 1, below(c, 8) ? 300 : 1100, 256);
+    a.operand[j] = (fl_operand){rows(c, IN, m, k), k};
+  }
+  const size_t k = a.operand[0].k + a.operand[1].k;
+  a.weights_panel = k * FL_PANEL;
+  a.weights = reals_at(c, IN, a.last * a.weights_panel, 0);
+  return a;
+}
+
+static void build_product(call *c) {
+  const size_t m = row_count(c);
+  fl_product *const a = &c->product;
+  *a = product_of(c, m);
+  if (maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
+  a->pieces = !a->start && maybe(c);
+  const int role = a->start ? OUT : INOUT;
+  if (maybe(c)) {
+    a->z_panel = FL_PANEL; /* rows of panels */
+    a->z = rows(c, role, m, a->last * FL_PANEL);
+  } else {
+    a->z_panel = m * FL_PANEL; /* panels of rows */
+    a->z = rows_in(c, role, m, FL_PANEL, a->last * m * FL_PANEL);
+  }
+}
+
+static void run_product(const fl_kernels *k, call *c) {
+  k->product(&c->product);
+}
+
+static fl_activation any_activation(call *c) {
+  return (fl_activation){(fl_activation_kind)below(c, FL_SOFTPLUS + 1), 0.25 * (double)(1 + below(c, 5)),
+                         0.25 * (double)below(c, 5)};
+}
+
+/* NULL for the standard cell */
+static const fl_form *any_form(call *c, int backward) {
+  c->form = (fl_form){any_activation(c), any_activation(c), any_activation(c), maybe(c), maybe(c), FL_CLIP_NONE, 0.75};
+  if (!backward) c->form.clip_at = (fl_clip)below(c, FL_CLIP_STATE + 1);
+  return maybe(c) ? &c->form : NULL;
+}
+
+/* the input product of the next steps, for both kernels: as a tile, and as rows */
+static void build_ahead(call *c, size_t panels) {
+  const size_t m = c->ahead_rows, k = size(c, 1, 60, 256);
+  fl_product *const a = &c->instead;
+  *a = (fl_product){
+      .m = m, .first = maybe(c) && panels > 1 ? 1 : 0, .last = panels, .operand = {{rows(c, IN, m, k), k}}};
+  a->weights_panel = k * FL_PANEL;
+  a->weights = reals_at(c, IN, panels * a->weights_panel, 0);
+  a->start = reals(c, IN, panels * FL_PANEL);
+  a->z_panel = FL_PANEL;
+  a->z = rows_in(c, OUT, m, panels * FL_PANEL, m * panels * FL_PANEL);
+  char *const tile = reals_at(c, USED, k * m, 0);
+  for (size_t r = 0; r < m; r++)
+    for (size_t j = 0; j < k; j++)
+      memcpy(tile + (j * m + r) * c->real, (const char *)a->operand[0].rows[r] + j * c->real, c->real);
+  c->ahead = (fl_ahead){.first = a->first,
+                        .last = a->last,
+                        .k = k,
+                        .a = tile,
+                        .weights = a->weights,
+                        .weights_panel = a->weights_panel,
+                        .start = a->start,
+                        .z = a->z[0],
+                        .z_row = panels * FL_PANEL,
+                        .z_panel = a->z_panel};
+}
+
+static void build_step(call *c) {
+  const size_t m = row_count(c);
+  fl_step *const s = &c->step;
+  *s = (fl_step){.product = product_of(c, m), .form = any_form(c, 0), .train = maybe(c)};
+  fl_product *const a = &s->product;
+  s->units = a->last * FL_UNITS - (maybe(c) ? below(c, FL_UNITS) : 0);
+  if (maybe(c)) {
+    a->start = reals(c, IN, a->last * FL_PANEL);
+    a->z_panel = m * FL_PANEL;
+    a->z = rows_in(c, SCRATCH, m, FL_PANEL, FL_STEP_SCRATCH(m));
+  } else {
+    a->z_panel = FL_PANEL;
+    a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
+  }
+  const int in_place = maybe(c);
+  void *const old = rows(c, in_place ? INOUT : IN, m, s->units);
+  s->c_prev = old;
+  s->c = in_place ? old : rows(c, OUT, m, s->units);
+  s->h = rows(c, OUT, m, s->units);
+  if (s->form && s->form->peepholes) s->peephole = reals(c, IN, 3 * s->units);
+  if (c->ahead_rows && m == 1 && !a->start && !a->operand[1].k && maybe(c)) {
+    build_ahead(c, 1 + below(c, 4));
+    s->ahead = &c->ahead;
+  }
+}
+
+static void run_finish_ahead(const fl_kernels *k, call *c) {
+  if (!c->ahead_rows) return;
+  if (k->ahead_rows)
+    k->finish_ahead(&c->ahead);
+  else
+    k->product(&c->instead);
+}
+
+static void run_step(const fl_kernels *k, call *c) {
+  const int ahead = c->step.ahead != NULL;
+  if (!k->ahead_rows) c->step.ahead = NULL;
+  k->step(&c->step);
+  if (ahead) run_finish_ahead(k, c);
+}
+
+static void build_finish_ahead(call *c) {
+  if (c->ahead_rows) build_ahead(c, size(c, 1, 5, 16));
+}
+
+/* ---- backward --------------------------------------------------------------------------------------------------- */
+
+static void build_gradient_step(call *c) {
+  const size_t m = row_count(c);
+  fl_gradient_step *const s = &c->gradient_step;
+  *s = (fl_gradient_step){.m = m, .first = maybe(c) ? below(c, 3) : 0, .form = any_form(c, 1)};
+  s->last = s->first + size(c, 1, 5, 16);
+  s->units = s->last * FL_UNITS - (maybe(c) ? below(c, FL_UNITS) : 0);
+  s->z = rows(c, INOUT, m, s->last * FL_PANEL);
+  s->c_prev = rows(c, IN, m, s->units);
+  s->c = rows(c, IN, m, s->units);
+  s->dh = rows(c, IN, m, s->units);
+  s->dc = rows(c, INOUT, m, s->units);
+  if (maybe(c)) s->hidden = rows(c, OUT, m, s->units);
+  if (s->form && s->form->peepholes) s->peephole = reals(c, IN, 3 * s->units);
+}
+
+static void run_gradient_step(const fl_kernels *k, call *c) {
+  k->gradient_step(&c->gradient_step);
+}
+
+static void build_outer(call *c) {
+  fl_outer *const o = &c->outer;
+  *o = (fl_outer){.n = size(c, 0, 250, 32 * c->bench), .first = maybe(c) ? below(c, 70) : 0};
+  o->last = o->first + size(c, 1, 60, 128);
+  o->a_row = o->last + (maybe(c) ? below(c, 9) : 0);
+  o->columns = size(c, 1, 130, 128);
+  o->out_row = (o->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL;
+  o->a = reals(c, IN, o->n * o->a_row);
+  if (maybe(c)) { /* one row, n times */
+    const void **const at = list(c, o->n);
+    for (size_t k = 0; k < o->n; k++) at[k] = k ? at[0] : reals(c, IN, o->columns);
+    o->b = at;
+  } else {
+    o->b = (const void *const *)rows_in(c, IN, o->n, o->columns, o->n * o->columns);
+  }
+  o->out = reals(c, INOUT, (o->last - o->first) * o->out_row);
+  o->scratch = reals_at(c, SCRATCH, FL_SUM_BLOCK * (FL_PANEL + o->last - o->first), 0);
+}
+
+static void run_outer(const fl_kernels *k, call *c) {
+  k->outer(&c->outer);
+}
+
+static void build_sum_rows(call *c) {
+  fl_outer *const o = &c->outer;
+  *o = (fl_outer){.n = size(c, 0, 250, 32 * c->bench), .first = maybe(c) ? FL_PANEL * below(c, 3) : 0};
+  o->last = o->first + FL_PANEL * size(c, 1, 4, 16);
+  o->a_row = o->last + (maybe(c) ? below(c, 9) : 0);
+  o->a = reals(c, IN, o->n * o->a_row);
+  o->out = reals(c, INOUT, o->last - o->first);
+}
+
+static void run_sum_rows(const fl_kernels *k, call *c) {
+  k->sum_rows(&c->outer);
+}
+
+static void build_peephole_sums(call *c) {
+  fl_peephole_sums *const s = &c->peephole_sums;
+  *s =
+      (fl_peephole_sums){.n = size(c, 0, 250, 32 * c->bench), .first = maybe(c) ? below(c, 3) : 0, .coupled = maybe(c)};
+  s->last = s->first + size(c, 1, 5, 16);
+  s->units = s->last * FL_UNITS - (maybe(c) ? below(c, FL_UNITS) : 0);
+  s->dz_row = s->last * FL_PANEL + (maybe(c) ? below(c, 9) : 0);
+  s->c_row = s->units + (maybe(c) ? below(c, 9) : 0);
+  s->dz = reals(c, IN, s->n * s->dz_row);
+  s->c = reals(c, IN, s->n * s->c_row);
+  s->c_prev = (const void *const *)rows_in(c, IN, s->n, s->units, s->n * s->units);
+  s->out = reals(c, OUT, 3 * s->units);
+}
+
+static void run_peephole_sums(const fl_kernels *k, call *c) {
+  k->peephole_sums(&c->peephole_sums);
+}
+
+/* ---- the walk --------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  const char *name;
+  void (*build)(call *);
+  void (*run)(const fl_kernels *, call *);
+} checker;
+
+static const checker checkers[] = {
+#define CHECKER(name, arguments) {#name, build_##name, run_##name},
+    FL_KERNEL_LIST(CHECKER)
+#undef CHECKER
+};
+enum { CHECKERS = sizeof checkers / sizeof checkers[0] };
+
+static const fl_kernels *kernels_of(const char *isa, fl_dtype dtype) {
+  const char *found;
+  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
+  CHECK(kernels && !strcmp(found, isa));
+  return kernels;
+}
+
+static void build(const checker *k, call *c, fl_dtype dtype, size_t ahead_rows, uint64_t seed, size_t bench) {
+  c->dtype = dtype;
+  c->real = (size_t)dtype / 8;
+  c->ahead_rows = ahead_rows;
+  c->bench = bench;
+  c->state = mix(seed);
+  c->array_count = c->list_count = 0;
+  c->special = maybe(c) && maybe(c);
+  k->build(c);
+}
+
+static call one, other;
+
+static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t seed) {
+  const fl_kernels *const scalar = kernels_of("scalar", dtype), *const kernels = kernels_of(isa, dtype);
+  size_t which;
+  build(k, &one, dtype, kernels->ahead_rows, seed, 0);
+  build(k, &other, dtype, kernels->ahead_rows, seed, 0);
+  k->run(scalar, &one);
+  k->run(kernels, &other);
+  const char *const wrong = difference(&one, &other, &which);
+  if (wrong) {
+    fprintf(stderr, "%s, float%d on %s, seed %llx: array %zu of %zu: %s\n", k->name, (int)dtype, isa,
+            (unsigned long long)seed, which, other.array_count, wrong);
+    exit(1);
+  }
+  release(&one);
+  release(&other);
+}
+
+/* Every array of a good call, with one byte changed: has to be noticed. */
+static void check_the_check(const checker *k, fl_dtype dtype) {
+  const fl_kernels *const kernels = kernels_of("scalar", dtype);
+  size_t which, noticed = 0;
+  build(k, &one, dtype, 8, 7, 0);
+  build(k, &other, dtype, 8, 7, 0);
+  k->run(kernels, &one);
+  k->run(kernels, &other);
+  CHECK(!difference(&one, &other, &which));
+  for (size_t j = 0; j < other.array_count; j++) {
+    const array *const a = &other.arrays[j];
+    char *const places[] = {a->at - 1, a->at + a->bytes, a->at + a->bytes / 2};
+    const int seen = a->bytes && (a->role & COMPARE || !(a->role & WRITE)); /* else anything goes inside */
+    for (size_t p = 0; p < (seen ? 3 : 2); p++) {
+      if (p == 2 && is_nan(places[p] - a->bytes / 2 % other.real, other.real)) continue;
+      *places[p] ^= 1;
+      CHECK(difference(&one, &other, &which) && which == j);
+      *places[p] ^= 1;
+      noticed++;
+    }
+  }
+  CHECK(noticed);
+  release(&one);
+  release(&other);
+}
+
+static double seconds(void) {
+  struct timespec now;
+  timespec_get(&now, TIME_UTC);
+  return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
+}
+
+/* the best of several rounds, in nanoseconds */
+static double time_of(const checker *k, const fl_kernels *kernels) {
+  double best = INFINITY;
+  for (int round = 0; round < 5; round++) {
+    size_t calls = 0;
+    const double begin = seconds();
+    double taken;
+    do {
+      if (one.ahead_rows) one.ahead.done = one.ahead.at = 0;
+      k->run(kernels, &one);
+      calls++;
+    } while ((taken = seconds() - begin) < 0.01);
+    if (taken / (double)calls < best) best = taken / (double)calls;
+  }
+  return 1e9 * best;
+}
+
+static void bench(void) {
+  printf("%-16s %-8s %-8s %12s %12s\n", "ns per call of", "on", "type", "1 row", "32 rows");
+  for (size_t j = 0; j < CHECKERS; j++)
+    for (size_t i = 0; fl_isa_name(i); i++)
+      for (int dtype = FL_FLOAT32; dtype <= FL_FLOAT64; dtype += FL_FLOAT64 - FL_FLOAT32) {
+        const fl_kernels *const kernels = kernels_of(fl_isa_name(i), (fl_dtype)dtype);
+        printf("%-16s %-8s float%-3d", checkers[j].name, fl_isa_name(i), dtype);
+        for (size_t m = 1; m <= 32; m += 31) {
+          build(&checkers[j], &one, (fl_dtype)dtype, kernels->ahead_rows, 1, m);
+          printf(" %12.0f", time_of(&checkers[j], kernels));
+          release(&one);
+        }
+        printf("\n");
+      }
+}
+
+int main(int count, char **arguments) {
+  if (count > 1 && !strcmp(arguments[1], "--bench")) {
+    bench();
+    return 0;
+  }
+  const uint64_t seed = count > 1 ? strtoull(arguments[1], NULL, 16) : 0;
+  for (size_t j = 0; j < CHECKERS; j++)
+    for (int dtype = FL_FLOAT32; dtype <= FL_FLOAT64; dtype += FL_FLOAT64 - FL_FLOAT32) {
+      check_the_check(&checkers[j], (fl_dtype)dtype);
+      for (size_t i = 0; fl_isa_name(i); i++)
+        for (uint64_t n = 0; n < CALLS; n++) check(&checkers[j], fl_isa_name(i), (fl_dtype)dtype, seed + n);
+    }
+  printf("kernels: %d, each %d times in two types on", (int)CHECKERS, (int)CALLS);
+  for (size_t i = 0; fl_isa_name(i); i++) printf(" %s", fl_isa_name(i));
+  printf(": the same bits\n");
+  return 0;
+}
