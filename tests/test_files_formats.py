@@ -397,6 +397,7 @@ def test_save_refuses_what_load_would(tmp_path):
     ("module", "head"),
     [
         ("safetensors", b"\x02" + bytes(7) + b"{}"),
+        ("h5py", b"\x89HDF\r\n\x1a\n" + bytes(90)),
         ("onnx", b"\x08\x0a\x12\x00"),
         ("msgpack", b"\x81\xa1a\x01"),
     ],

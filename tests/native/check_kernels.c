@@ -423,6 +423,17 @@ static void run_peephole_sums(const fl_kernels *k, call *c) {
   k->peephole_sums(&c->peephole_sums);
 }
 
+static void build_digest(call *c) {
+  const size_t lines = size(c, 0, 40, 256 * c->bench), words = FL_DIGEST_LANES * sizeof(uint64_t) / c->real;
+  c->map.n = lines;
+  c->map.x = reals(c, IN, lines * words);
+  c->map.y = reals_at(c, INOUT, words, 0);
+}
+
+static void run_digest(const fl_kernels *k, call *c) {
+  k->digest(c->map.x, c->map.n, c->map.y);
+}
+
 /* ---- the walk --------------------------------------------------------------------------------------------------- */
 
 typedef struct {
