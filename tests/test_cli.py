@@ -31,14 +31,39 @@ def test_inspect(path, capsys):
 
 
 @pytest.mark.parametrize("dtype", [None, "float64"])
-def test_convert_to_safetensors(dtype, path, capsys):
-    pytest.importorskip("safetensors", reason="pip install safetensors")
-    out = path.with_name("out.safetensors")
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_convert(dtype, suffix, path, capsys):
+    out = path.with_name(f"out{suffix}")
     assert main(["convert", str(path), str(out), "--prefix", "two", *(["--dtype", dtype] if dtype else [])]) == 0
     expected = fastlstm.load(path, "two", dtype=dtype)
     assert capsys.readouterr().out == f"{out}: {expected}\n"
     for name, array in fastlstm.load(out).state_dict().items():
         assert_same_bits(array, expected.state_dict()[name], name)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_convert_all(suffix, path, tmp_path, capsys):
+    """With what a single file tells of each, and what cannot be loaded left out by name."""
+    out = tmp_path / f"all{suffix}"
+    arrays = dict(np.load(path)) | {"bad.weight_ih_l0": np.zeros((4, 1), np.float32)}
+    arrays["fastlstm.two"] = np.array(
+        '{"form": {"peepholes": false, "clip": 3.0}, "batch_first": true, "dropout": 0.5}'
+    )
+    np.savez(path, **arrays)
+    assert main(["convert", str(path), str(out), "--all", "--dtype", "float64"]) == 0
+    told = capsys.readouterr()
+    assert told.err.startswith("fastlstm convert: left out: bad: ")
+    assert [layer.name for layer in fastlstm.inspect(out)] == ["one", "two"]
+    assert fastlstm.load(out, "two").form == fastlstm.Form(clip=3.0)
+    assert (fastlstm.load(out, "two").batch_first, fastlstm.load(out, "one").batch_first) == (True, False)
+    for name in ("one", "two"):
+        expected = fastlstm.load(path, name, dtype="float64")
+        assert f"{out}: {name}: {expected}\n" in told.out
+        for parameter, array in fastlstm.load(out, name).state_dict().items():
+            assert_same_bits(array, expected.state_dict()[parameter], parameter)
+    np.savez(path, **{"bad.weight_ih_l0": np.zeros((4, 1), np.float32)})
+    assert main(["convert", str(path), str(out), "--all"]) == 1
+    assert "has no LSTM that can be loaded" in capsys.readouterr().err
 
 
 def test_convert_to_onnx(path):
@@ -56,23 +81,32 @@ def test_convert_to_onnx(path):
     ("arguments", "message"),
     [
         (["inspect", "none"], "No such file"),
-        (["convert", "IN", "out.safetensors"], "more than one LSTM: say which with prefix=; the file has:; one: LSTM"),
+        (["convert", "IN", "out.npz"], "more than one LSTM: say which with prefix=; the file has:\n  one: LSTM of npz"),
         (["convert", "IN", "out.safetensors", "--prefix", "three"], "prefix='three' has no LSTM"),
-        (["convert", "IN", "out.pt", "--prefix", "one"], "OUT should end in .safetensors or .onnx, got: out.pt"),
+        (["convert", "IN", "out.pt", "--prefix", "one"], "OUT should end in .npz, .safetensors or .onnx, got: out.pt"),
+        (["convert", "IN", "out.onnx", "--all"], "an ONNX model is written of one LSTM"),
     ],
 )
-def test_errors_are_one_line_and_exit_code_1(arguments, message, path, capsys, monkeypatch):
+def test_errors_and_exit_code_1(arguments, message, path, capsys, monkeypatch):
     monkeypatch.chdir(path.parent)
     assert main([str(path) if argument == "IN" else argument for argument in arguments]) == 1
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith(f"fastlstm {arguments[0]}: ")
     assert message in told.err
-    assert told.err.count("\n") == 1
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["inspect"], ["convert", "a", "b", "--dtype", "int8"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["inspect"],
+        ["convert", "a", "b", "--dtype", "int8"],
+        ["convert", "a", "b.npz", "--all", "--prefix", "x"],
+    ],
+)
 def test_wrong_usage_exits_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
         main(arguments)

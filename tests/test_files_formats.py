@@ -218,8 +218,9 @@ def test_inspect_prints_a_line_for_each(tmp_path):
 # In a process of its own, since jax warns of every later fork. Writes each cell's parameters, by Flax's
 # serialization and flattened by NumPy, and what the cell makes of an input.
 _FLAX = """
-import flax.linen, jax, numpy as np
+import flax.linen, jax, numpy as np, optax
 from flax import nnx, serialization
+from flax.training.train_state import TrainState
 
 x = np.random.default_rng(0).standard_normal((2, 4)).astype(np.float32)
 
@@ -250,13 +251,37 @@ for name in ("LSTMCell", "OptimizedLSTMCell"):
     cell = getattr(nnx, name)(4, 3, bias_init=normal, rngs=nnx.Rngs(0))
     carry = cell.initialize_carry(x.shape, nnx.Rngs(1))
     write(f"nnx.{name}", {"params": nnx.to_pure_dict(nnx.state(cell, nnx.Param))}, cell(carry, x))
+
+long = np.random.default_rng(1).standard_normal((2, 5, 4)).astype(np.float32)
+state = lambda name, tree: open(f"{FOLDER}/{name}.msgpack", "wb").write(serialization.to_bytes(tree))
+serialization.MAX_CHUNK_SIZE = 2**30
+for name in ("LSTMCell", "OptimizedLSTMCell"):
+    kind = getattr(flax.linen, name)
+    rnn = flax.linen.Bidirectional(*(flax.linen.RNN(kind(3, bias_init=normal)) for _ in range(2)))
+    tree = rnn.init(jax.random.key(2), long)
+    output = rnn.apply(tree, long)
+    for optimizer in (optax.chain(optax.clip(1.0), optax.adamw(1e-3)), optax.sgd(1e-3, momentum=0.9)):
+        train = TrainState.create(apply_fn=rnn.apply, params=tree["params"], tx=optimizer)
+        train = train.apply_gradients(grads=jax.tree.map(np.ones_like, tree["params"]))
+    output = rnn.apply({"params": train.params}, long)
+    adam = optax.adam(1e-3)
+    state(f"linen.both.{name}", train)
+    own = {"weights": train.params, "state": adam.init(train.params)}
+    state(f"own.both.{name}", own)
+    np.savez(f"{FOLDER}/linen.both.{name}.results", x=long, output=output)
+    cells = [getattr(nnx, name)(4, 3, bias_init=normal, rngs=nnx.Rngs(k)) for k in (3, 4)]
+    rnn = nnx.Bidirectional(*map(nnx.RNN, cells), rngs=nnx.Rngs(0))
+    np.savez(f"{FOLDER}/nnx.both.{name}.results", x=long, output=rnn(long))
+    state(f"nnx.both.{name}", {"model": nnx.to_pure_dict(nnx.state(rnn, nnx.Param))})
+    optimizer = nnx.Optimizer(rnn, adam, wrt=nnx.Param)
+    state(f"nnx.moments.{name}", nnx.to_pure_dict(nnx.state(optimizer)))
 """
 
 
 @pytest.fixture(scope="module")
 def flax_files(tmp_path_factory):
-    if importlib.util.find_spec("flax") is None:
-        pytest.skip("pip install flax")
+    if importlib.util.find_spec("flax") is None or importlib.util.find_spec("optax") is None:
+        pytest.skip("pip install flax")  # which brings optax
     folder = tmp_path_factory.mktemp("flax")
     run_python(f"FOLDER = {str(folder)!r}" + _FLAX)
     return folder
@@ -264,7 +289,6 @@ def flax_files(tmp_path_factory):
 
 @pytest.mark.parametrize("cell", ["linen.LSTMCell", "linen.OptimizedLSTMCell", "nnx.LSTMCell", "nnx.OptimizedLSTMCell"])
 def test_flax_cells(cell, flax_files):
-    pytest.importorskip("msgpack", reason="pip install msgpack")
     paths = [flax_files / f"{cell}.npz", *(flax_files / f"{cell}.{size}.msgpack" for size in (2**30, 16))]
     expected = np.load(flax_files / f"{cell}.results.npz")
     assert b"chunked" in paths[-1].read_bytes()
@@ -274,6 +298,38 @@ def test_flax_cells(cell, flax_files):
         ours, (h_n, c_n) = fastlstm.load(path)(expected["x"][None])
         for actual, name in ((ours, "output"), (h_n, "h"), (c_n, "c")):
             assert_close(actual[0], expected[name], "files")
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "OptimizedLSTMCell"])
+@pytest.mark.parametrize(("kind", "prefix"), [("linen", "params"), ("own", "weights"), ("nnx", "model")])
+def test_flax_bidirectional_without_the_optimizer(kind, prefix, name, flax_files):
+    """Its halves are one layer, and moments that have the names of weights are none."""
+    path = flax_files / f"{kind}.both.{name}.msgpack"
+    (layer,) = fastlstm.inspect(path)
+    assert (layer.name, layer.kind, layer.directions, layer.problem) == (prefix, "Bidirectional", 2, "")
+    expected = np.load(flax_files / f"{'nnx' if kind == 'nnx' else 'linen'}.both.{name}.results.npz")
+    lstm = fastlstm.load(path, batch_first=True)
+    assert_close(lstm(expected["x"])[0], expected["output"], "files")
+
+
+@pytest.mark.parametrize("name", ["LSTMCell", "OptimizedLSTMCell"])
+def test_flax_optimizers_alone_have_no_layers(name, flax_files):
+    assert fastlstm.inspect(flax_files / f"nnx.moments.{name}.msgpack") == []
+
+
+def test_flax_half_of_a_bidirectional(tmp_path):
+    parts = {f"{side}{gate}/kernel": np.zeros((3, 3), "f4") for side in "ih" for gate in "ifgo"}
+    for which in ("forward", "backward"):
+        saved("savez", {f"a/{which}_rnn/cell/{name}": array for name, array in parts.items()}, tmp_path / "w")
+        (layer,) = fastlstm.inspect(tmp_path / "w")
+        assert (layer.name, layer.kind, layer.directions) == (f"a/{which}_rnn/cell", "LSTMCell", 1)
+    both = {f"{which}_rnn/cell/{name}": array for which in ("forward", "backward") for name, array in parts.items()}
+    saved("savez", both, tmp_path / "w")
+    assert [(layer.name, layer.directions) for layer in fastlstm.inspect(tmp_path / "w")] == [("", 2)]
+    wrong = both | {"backward_rnn/cell/ii/kernel": np.zeros((4, 3), "f4")}
+    saved("savez", wrong, tmp_path / "w")
+    (layer,) = fastlstm.inspect(tmp_path / "w")
+    assert "gates differ" in layer.problem
 
 
 # ----------------------------------------------------------------------------------------------------------------- ONNX
@@ -317,45 +373,116 @@ def test_onnx_node(bidirectional, tmp_path):
 # ----------------------------------------------------------------------------------------------------------------- save
 
 
+each_suffix = pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+
+
 @by_name(STORED)
 @each_dtype
-def test_save_gives_the_same_layer_back(case, dtype, tmp_path):
-    pytest.importorskip("safetensors", reason="pip install safetensors")
+@each_suffix
+def test_save_gives_the_same_layer_back(case, dtype, suffix, tmp_path):
     data = make_data(case, dtype)
     lstm = lstm_of(case, data)
-    fastlstm.save(lstm, tmp_path / "w")
-    again = fastlstm.load(tmp_path / "w")
+    path = tmp_path / f"w{suffix}"
+    fastlstm.save(lstm, path)
+    again = fastlstm.load(path)
     assert repr(again) == repr(lstm)
     assert_same_weights(again, data.state_dict)
     assert_same_bits(results(again, data), results(lstm, data))
 
 
-@pytest.mark.parametrize("form", FORMS, ids=repr)
-def test_save_keeps_form_and_options(form, tmp_path):
-    pytest.importorskip("safetensors", reason="pip install safetensors")
-    lstm = fastlstm.LSTM(4, 3, num_layers=2, batch_first=True, dropout=0.25, form=form, seed=0)
-    fastlstm.save(lstm, tmp_path / "w")
-    again = fastlstm.load(tmp_path / "w")
+@pytest.mark.parametrize("form", [fastlstm.Form(), *FORMS], ids=repr)
+@pytest.mark.parametrize(("batch_first", "dropout"), [(True, 0.25), (False, 0.0), (True, 0.0), (False, 0.5)])
+@each_suffix
+def test_save_keeps_form_and_options(form, batch_first, dropout, suffix, tmp_path):
+    lstm = fastlstm.LSTM(4, 3, num_layers=2, batch_first=batch_first, dropout=dropout, form=form, seed=0)
+    path = tmp_path / f"w{suffix}"
+    fastlstm.save(lstm, path)
+    again = fastlstm.load(path)
     assert again.form == form
-    assert (again.batch_first, again.dropout) == (True, 0.25)
+    assert (again.batch_first, again.dropout) == (batch_first, dropout)
     assert_same_weights(again, lstm.state_dict())
-    assert not fastlstm.load(tmp_path / "w", batch_first=False).batch_first
+    assert not fastlstm.load(path, batch_first=False).batch_first
+    fastlstm.save(again, tmp_path / f"again{suffix}")
+    assert (tmp_path / f"again{suffix}").read_bytes() == path.read_bytes()
+
+
+def test_save_to_onnx(tmp_path):
+    pytest.importorskip("onnx", reason="pip install onnx")
+    lstm = fastlstm.LSTM(4, 3, bidirectional=True, form=fastlstm.Form("sigmoid", "relu"), seed=0)
+    fastlstm.save(lstm, tmp_path / "w.onnx")
+    again = fastlstm.load(tmp_path / "w.onnx")
+    assert again.form == lstm.form
+    assert_same_weights(again, lstm.state_dict())
+
+
+def test_saved_npz_is_one_of_numpy(tmp_path):
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+    fastlstm.save(lstm, tmp_path / "w.npz")
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as arrays:
+        assert_same_weights(lstm, dict(arrays))
+        lstm.load_state_dict(dict(arrays))
+    np.savez(tmp_path / "plain", **lstm.state_dict())
+    assert (tmp_path / "plain.npz").read_bytes() == (tmp_path / "w.npz").read_bytes()
+    form = fastlstm.LSTM(4, 3, form=FORMS[1])
+    fastlstm.save(form, tmp_path / "w.npz")
+    with np.load(tmp_path / "w.npz", allow_pickle=False) as arrays:
+        assert set(arrays) == {*form.state_dict(), "fastlstm"}
+        np.savez_compressed(tmp_path / "repacked", **arrays)
+    assert fastlstm.load(tmp_path / "repacked.npz").form == FORMS[1]
+
+
+def test_saving_needs_numpy_alone(tmp_path):
+    script = "import sys\nfor name in ('safetensors', 'torch', 'onnx', 'msgpack', 'h5py'): sys.modules[name] = None\n"
+    script += f"import fastlstm, os; os.chdir({str(tmp_path)!r})\n"
+    script += "for path in ('a.npz', 'a.safetensors', 'A.NPZ'):\n"
+    script += "    fastlstm.save(fastlstm.LSTM(4, 3), path); print(fastlstm.load(path))"
+    assert run_python(script).split("\n")[:3] == ["LSTM(4, 3)"] * 3
 
 
 def test_saved_file_is_one_of_safetensors_that_torch_takes(tmp_path):
     torch = import_torch()
     library = pytest.importorskip("safetensors.torch", reason="pip install safetensors")
-    case = STORED[-2]
-    lstm = lstm_of(case, make_data(case, "float32"))
-    fastlstm.save(lstm, tmp_path / "w")
-    module = torch.nn.LSTM(case.I, case.H, case.num_layers, bidirectional=case.bidirectional)
-    module.load_state_dict(library.load_file(tmp_path / "w"))
-    assert_same_weights(lstm, {name: tensor.numpy() for name, tensor in module.state_dict().items()})
+    for case in STORED:
+        for dtype in ("float32", "float64"):
+            lstm = lstm_of(case, make_data(case, dtype))
+            fastlstm.save(lstm, tmp_path / "w.safetensors")
+            loaded = library.load_file(tmp_path / "w.safetensors")
+            assert_same_weights(lstm, {name: loaded[name].numpy() for name in lstm.state_dict()})
+            with library.safe_open(tmp_path / "w.safetensors", "np") as file:
+                assert set(file.metadata()) == {"fastlstm"}
+            module = torch.nn.LSTM(
+                case.I, case.H, case.num_layers, case.bias, bidirectional=case.bidirectional, proj_size=case.P
+            )
+            module.to(getattr(torch, dtype)).load_state_dict(loaded)
 
 
-def test_save_replaces_whole_files_only(tmp_path, monkeypatch):
-    pytest.importorskip("safetensors", reason="pip install safetensors")
-    path, link = tmp_path / "w", tmp_path / "link"
+@pytest.mark.parametrize(
+    "name", ["w", "w.pt", "w.h5", "w.keras", "w.npy", "w.", ".npz", "w.npz.gz", "npz", "w.safetensor"]
+)
+def test_save_refuses_other_endings(name, tmp_path):
+    with pytest.raises(ValueError, match=r"path should end in \.npz, \.safetensors or \.onnx, got: "):
+        fastlstm.save(fastlstm.LSTM(4, 3), tmp_path / name)
+    assert not os.listdir(tmp_path)
+
+
+def test_save_takes_paths_of_every_type(tmp_path):
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+
+    class Pathlike:
+        def __fspath__(self):
+            return os.fsencode(tmp_path / "c.npz")
+
+    for path in (str(tmp_path / "a.npz"), tmp_path / "b.npz", Pathlike()):
+        fastlstm.save(lstm, path)
+    assert sorted(os.listdir(tmp_path)) == ["a.npz", "b.npz", "c.npz"]
+    for path in (None, 3, os.fsencode(tmp_path / "d.npz")):
+        with pytest.raises(TypeError, match=r"path should be a str or os\.PathLike"):
+            fastlstm.save(lstm, path)
+
+
+@each_suffix
+def test_save_replaces_whole_files_only(suffix, tmp_path, monkeypatch):
+    path, link = tmp_path / f"w{suffix}", tmp_path / f"link{suffix}"
     fastlstm.save(fastlstm.LSTM(4, 3, seed=0), path)
     old = path.read_bytes()
     link.symlink_to(path)
@@ -369,13 +496,14 @@ def test_save_replaces_whole_files_only(tmp_path, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match=r"cannot write: No space left on device(?s:.*)w'"):
+        with pytest.raises(OSError, match=r"cannot write: No space left on device(?s:.*)w\."):
             fastlstm.save(fastlstm.LSTM(4, 3, seed=2), path)
     assert path.read_bytes() == new
-    for bad in (tmp_path / "none" / "w", tmp_path):
+    (tmp_path / f"folder{suffix}").mkdir()
+    for bad in (tmp_path / "none" / path.name, tmp_path / f"folder{suffix}"):
         with pytest.raises(OSError, match="cannot write"):
             fastlstm.save(fastlstm.LSTM(4, 3, seed=2), bad)
-    assert sorted(os.listdir(tmp_path)) == ["link", "w"]
+    assert sorted(os.listdir(tmp_path)) == sorted([f"folder{suffix}", link.name, path.name])
 
 
 def test_save_refuses_what_load_would(tmp_path):
@@ -383,11 +511,34 @@ def test_save_refuses_what_load_would(tmp_path):
     wrong = dict(lstm.state_dict())
     wrong["bias_hh_l0"] = np.full(12, np.nan, np.float32)
     lstm.load_state_dict(wrong)
-    with pytest.raises(ValueError, match=r"12 of 12 values of bias_hh_l0 are NaN or infinite"):
-        fastlstm.save(lstm, tmp_path / "w")
+    for suffix in (".npz", ".safetensors", ".onnx"):
+        with pytest.raises(ValueError, match=r"12 of 12 values of bias_hh_l0 are NaN or infinite"):
+            fastlstm.save(lstm, tmp_path / f"w{suffix}")
     with pytest.raises(TypeError, match=r"lstm should be a fastlstm\.LSTM, got: LSTMCell"):
-        fastlstm.save(fastlstm.LSTMCell(4, 3), tmp_path / "w")
+        fastlstm.save(fastlstm.LSTMCell(4, 3), tmp_path / "w.npz")
     assert not os.listdir(tmp_path)
+
+
+def test_a_module_that_is_called_fastlstm(tmp_path):
+    """Its arrays are no description of ours."""
+    weights = weights_of(STORED[0])
+    for writer in ("savez", "safetensors"):
+        saved(writer, {f"fastlstm.{name}": array for name, array in weights.items()}, tmp_path / "w")
+        assert_same_weights(fastlstm.load(tmp_path / "w", "fastlstm"), weights)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"form": {"gate": "no"}}', "[" * 3000, '{"form": 1}'])
+@each_suffix
+def test_a_description_that_is_none(text, suffix, tmp_path):
+    weights = fastlstm.LSTM(4, 3).state_dict()
+    path = tmp_path / f"w{suffix}"
+    if suffix == ".npz":
+        np.savez(path, **weights, fastlstm=np.array(text))
+    else:
+        library = pytest.importorskip("safetensors.numpy", reason="pip install safetensors")
+        library.save_file(weights, path, metadata={"fastlstm": text})
+    with pytest.raises(ValueError, match="is not one of fastlstm's"):
+        fastlstm.load(path)
 
 
 # --------------------------------------------------------------------------------------------------------------- extras
@@ -396,10 +547,8 @@ def test_save_refuses_what_load_would(tmp_path):
 @pytest.mark.parametrize(
     ("module", "head"),
     [
-        ("safetensors", b"\x02" + bytes(7) + b"{}"),
         ("h5py", b"\x89HDF\r\n\x1a\n" + bytes(90)),
         ("onnx", b"\x08\x0a\x12\x00"),
-        ("msgpack", b"\x81\xa1a\x01"),
     ],
 )
 def test_missing_reader_names_its_package(module, head, tmp_path, monkeypatch):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import sys
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 from . import __version__, files
-from ._extras import need
 from ._isa import show_config
-from .files._save import write_whole
+from .files._save import checked_suffix, write_layers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 after an error told in one line. Wrong usage exits with 2, as argparse does.
+    """Run a command; return 0, or 1 after an error. Wrong usage exits with 2, as argparse does.
 
     Parameters
     ----------
@@ -36,10 +34,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = _parser().parse_args(arguments)
     try:
-        given.run(given)
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            try:
+                given.run(given)
+            finally:
+                for warning in told:
+                    print(f"fastlstm {given.command}: warning: {warning.message}", file=sys.stderr)
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
-        text = str(error) or type(error).__name__
-        print(f"fastlstm {given.command}: {'; '.join(line.strip() for line in text.splitlines())}", file=sys.stderr)
+        print(f"fastlstm {given.command}: {error or type(error).__name__}", file=sys.stderr)
         return 1
     return 0
 
@@ -56,24 +59,29 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", metavar="FILE")
     inspect.set_defaults(run=lambda given: print(files.inspect(given.file)))
 
-    convert = commands.add_parser("convert", help="write one LSTM of a file to safetensors or ONNX")
+    convert = commands.add_parser("convert", help="write LSTMs of a file to npz, safetensors or ONNX")
     convert.add_argument("source", metavar="IN")
-    convert.add_argument("target", metavar="OUT", help="ends in .safetensors or .onnx")
-    convert.add_argument("--prefix", help="which LSTM, as inspect names it")
+    convert.add_argument("target", metavar="OUT", help="ends in .npz, .safetensors or .onnx")
+    which = convert.add_mutually_exclusive_group()
+    which.add_argument("--prefix", help="which LSTM, as inspect names it")
+    which.add_argument("--all", action="store_true", help="all LSTMs that can be loaded, under their names")
     convert.add_argument("--dtype", choices=("float32", "float64"), help="convert the numbers to it")
     convert.set_defaults(run=_convert)
     return parser
 
 
 def _convert(given: argparse.Namespace) -> None:
-    target = Path(given.target)
-    if target.suffix not in (".safetensors", ".onnx"):
-        raise ValueError(f"OUT should end in .safetensors or .onnx, got: {given.target}")
-    lstm = files.load(given.source, given.prefix, dtype=given.dtype)
-    if target.suffix == ".onnx":
-        need("onnx")
-        model = importlib.import_module("fastlstm.onnx").export(lstm)
-        write_whole(model.SerializeToString(), target)
-    else:
-        files.save(lstm, target)
-    print(f"{given.target}: {lstm}")
+    checked_suffix(given.target, "OUT")
+    names = [given.prefix]
+    if given.all:
+        found = files.inspect(given.source)
+        for layer in found:
+            if layer.problem:
+                print(f"fastlstm convert: left out: {layer}", file=sys.stderr)
+        names = [layer.name for layer in found if not layer.problem]
+        if not names:
+            raise ValueError(f"{given.source} has no LSTM that can be loaded")
+    lstms = {name if given.all else "": files.load(given.source, name, dtype=given.dtype) for name in names}
+    write_layers(lstms, given.target)
+    for name, lstm in lstms.items():
+        print(f"{given.target}: {f'{name}: ' if name else ''}{lstm}")

@@ -14,18 +14,52 @@ from ._stored import Array, Stored
 _NAME = re.compile(r"(?:(?P<prefix>.*)[./])?(?P<part>[ih](?:i|f_?|g|o)|dense_[ih])[./](?P<what>kernel|bias)", re.DOTALL)
 
 
+_HALF = re.compile(r"(?P<owner>.*?)[./]?(?P<which>forward|backward)_rnn[./]cell", re.DOTALL)
+#: Where optax keeps moments, which have the names and shapes of weights; those of Adam in pairs.
+_OPTIMIZER = re.compile(r"(?:.*[./])?opt_state[./].*", re.DOTALL)
+_MOMENTS = re.compile(r"(?P<before>(?:.*[./])?)(?P<which>mu|nu)(?P<after>[./].*)", re.DOTALL)
+
+
 def layers(tensors: Mapping[str, Stored], format: str) -> Iterator[Layer]:
-    """Yield every cell; Flax has no layers of more than one."""
+    """Yield every cell, the two of a Bidirectional as one; Flax has no other layers of more than one."""
     groups: dict[str, dict[str, Stored]] = defaultdict(dict)
     for full, stored in tensors.items():
-        if found := _NAME.fullmatch(full):
+        if (found := _NAME.fullmatch(full)) and not _is_moment(full, tensors):
             groups[found["prefix"] or ""][f"{found['part'].rstrip('_')}/{found['what']}"] = stored
-    for prefix, parts in groups.items():
-        if "dense_h/kernel" in parts or "hi/kernel" in parts:  # other cells have some of these names, too
-            dense = "dense_h/kernel" in parts
-            parameters, problem = _parameters(parts, ("dense_{}",) if dense else ("{}i", "{}f", "{}g", "{}o"))
-            kind = "nnx.OptimizedLSTMCell" if dense else "LSTMCell"
+    # Other cells have some of these names, too.
+    cells = {prefix: parts for prefix, parts in groups.items() if "dense_h/kernel" in parts or "hi/kernel" in parts}
+    for prefix, parts in cells.items():
+        half = _HALF.fullmatch(prefix)
+        backward = half and cells.get(_other(prefix, "forward", "backward"))
+        if half and half["which"] == "backward" and _other(prefix, "backward", "forward") in cells:
+            continue  # it came with the other half
+        kind, parameters, problem = _cell(parts)
+        if half and half["which"] == "forward" and backward:
+            _, reverse, other = _cell(backward)
+            parameters |= {f"{name}_reverse": stored for name, stored in reverse.items()}
+            yield layer_of(half["owner"], "Bidirectional", format, parameters, problem=problem or other)
+        else:
             yield layer_of(prefix, kind, format, parameters, problem=problem)
+
+
+def _other(prefix: str, which: str, wanted: str) -> str:
+    """Return the name of the other half of a Bidirectional."""
+    before, _, after = prefix.rpartition(f"{which}_rnn")
+    return f"{before}{wanted}_rnn{after}"
+
+
+def _is_moment(name: str, tensors: Mapping[str, Stored]) -> bool:
+    if _OPTIMIZER.fullmatch(name):
+        return True
+    if found := _MOMENTS.fullmatch(name):
+        return f"{found['before']}{'nu' if found['which'] == 'mu' else 'mu'}{found['after']}" in tensors
+    return False
+
+
+def _cell(parts: dict[str, Stored]) -> tuple[str, dict[str, Stored], str]:
+    dense = "dense_h/kernel" in parts
+    parameters, problem = _parameters(parts, ("dense_{}",) if dense else ("{}i", "{}f", "{}g", "{}o"))
+    return "nnx.OptimizedLSTMCell" if dense else "LSTMCell", parameters, problem
 
 
 def _parameters(parts: dict[str, Stored], blocks: tuple[str, ...]) -> tuple[dict[str, Stored], str]:

@@ -244,9 +244,9 @@ def _told(error: Exception) -> str:
     return text if isinstance(error, ValueError | MemoryError) and text else f"{type(error).__name__} {text}".strip()
 
 
-def _chosen(path: Path, layers: list[Layer], prefix: str | None) -> Layer:
+def _chosen(path: Path, layers: Layers, prefix: str | None) -> Layer:
     """Choose by prefix; an error lists what there is."""
-    listed = "".join(f"\n  {layer}" for layer in layers[:50]) or "\n  none"
+    listed = "".join(f"\n  {layer}" for layer in layers[:50])
     if prefix is not None and not isinstance(prefix, str):
         raise TypeError(f"prefix should be a str, got: {type(prefix).__name__}")
     if prefix is None:
@@ -257,9 +257,15 @@ def _chosen(path: Path, layers: list[Layer], prefix: str | None) -> Layer:
             layer for layer in layers if layer.name.startswith((f"{name}.", f"{name}/"))
         ]
     what = f"prefix={prefix!r}" if prefix is not None else "it"
+    if not layers:
+        raise ValueError(f"{path}: no LSTM was found in it{_else(layers)}")
     if len(found) != 1:
         many = "more than one LSTM: say which with prefix=" if found else "no LSTM"
-        raise ValueError(f"{path}: {what} has {many}; the file has:{listed}")
+        raise ValueError(f"{path}: {what} has {many}; the file has:{listed}{_else(layers)}")
     if found[0].problem:
         raise ValueError(f"{path}: {found[0]}")
     return found[0]
+
+
+def _else(layers: Layers) -> str:
+    return f"\n  ignored: {', '.join(layers.ignored[:20])}" if layers.ignored else ""

@@ -3,23 +3,52 @@
 from __future__ import annotations
 
 import io
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Any
 
 import numpy as np
 
-from . import _flax_names, _torch_names
+from .._forms import Form
+from . import _flax_names, _own, _torch_names
 from ._layer import Layer
 from ._stored import Array, Stored, nbytes
 from ._zip import Archive
 
 #: NumPy itself reads headers of at most 10,000 bytes.
 _MOST_HEADER = 2**14
+_MOST_TEXT = 2**16
+_DEFAULT = Form(), {"batch_first": False, "dropout": 0.0}
 
 
 def layers(archive: Archive) -> list[Layer]:
     """List the LSTMs of a file."""
     tensors = {name.removesuffix(".npy"): _stored(archive, name) for name in archive.members if name.endswith(".npy")}
-    return [*_torch_names.layers(tensors, "npz"), *_flax_names.layers(tensors, "npz")]
+    own = _own.described(
+        {
+            name: _text(archive, f"{name}.npy")
+            for name, stored in tensors.items()
+            if name.startswith(_own.KEY) and stored.dtype.startswith("str")
+        }
+    )
+    return [*_torch_names.layers(tensors, "npz", own=own), *_flax_names.layers(tensors, "npz")]
+
+
+def _text(archive: Archive, name: str) -> str:
+    """Read an array of one text."""
+    content = archive.read(name, _MOST_TEXT)
+    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    if array.shape != () or array.dtype.kind != "U":
+        raise ValueError(f"{name} should be one text")
+    return str(array[()])
+
+
+def content(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Return a file of arrays, and of what they do not tell if that is not what `LSTM` does by itself."""
+    told = {key: np.array(text) for key, text in metadata.items() if _own.described({_own.KEY: text})[""] != _DEFAULT}
+    file = io.BytesIO()
+    everything: dict[str, Any] = {**arrays, **told}
+    np.savez(file, **everything)
+    return file.getvalue()
 
 
 def _stored(archive: Archive, name: str) -> Stored:

@@ -1,64 +1,116 @@
-"""safetensors files."""
+"""safetensors files: a length, a header of JSON, the bytes of the tensors one after the other."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from .. import _checks, _extras
-from .._forms import Form
-from .._layers import LSTM
-from . import _flax_names, _torch_names
+import numpy as np
+
+from . import _flax_names, _own, _torch_names
 from ._budget import Budget
-from ._layer import Layer, layer_of
-from ._stored import Array, Stored, from_bytes
+from ._layer import Layer
+from ._stored import Array, Stored, from_bytes, unread
 
-#: The entry of a file's metadata that `save` writes: what the arrays do not tell.
-KEY = "fastlstm"
-
-_DTYPES = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_CODES: Final = {name: code for code, name in _DTYPES.items()}
+_BYTES: Final = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
+#: The format's own limit; and what Python's objects take of memory, in sizes of the text that they are made of.
+_MOST_HEADER, _OBJECTS = 100_000_000, 32
+_ALIGNMENT: Final = 8
 
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
-    safetensors = _extras.need("safetensors")
-    file = safetensors.safe_open(path, "np")
-    tensors = {name: _stored(safetensors, file, path, name) for name in file.keys()}  # noqa: SIM118  not a mapping
-    ours = (file.metadata() or {}).get(KEY)
-    if ours is not None:
-        form, options = described(ours)
-        return [layer_of("", "LSTM", "safetensors", tensors, form=form, options=options)]
-    return [*_torch_names.layers(tensors, "safetensors"), *_flax_names.layers(tensors, "safetensors")]
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if length > min(_MOST_HEADER, budget.file_size - 8):
+            raise ValueError(f"its header has {length} bytes: more than there are, or than a header may have")
+        budget.keep("its header", _OBJECTS * length)
+        header = _header(file.read(length))
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(text, str) for text in metadata.values()):
+        raise ValueError("its metadata should be texts by names")
+    start = 8 + length
+    entries = {name: _Entry(name, value) for name, value in header.items()}
+    _check_places(entries, budget.file_size - start)
+    tensors = {name: entry.stored(path, start, budget) for name, entry in entries.items()}
+    own = _own.described(metadata)
+    return [*_torch_names.layers(tensors, "safetensors", own=own), *_flax_names.layers(tensors, "safetensors")]
 
 
-def _stored(safetensors: Any, file: Any, path: Path, name: str) -> Stored:
-    part = file.get_slice(name)
-    shape, code = tuple(part.get_shape()), part.get_dtype()
-    dtype = _DTYPES.get(code, code)
-
-    def bfloat16() -> Array:  # NumPy cannot hold it: the library gives its bytes only
-        data = dict(safetensors.deserialize(path.read_bytes()))[name]["data"]
-        return from_bytes(data, dtype, shape)
-
-    return Stored(shape, dtype, bfloat16 if dtype == "bfloat16" else lambda: file.get_tensor(name))
+def _header(content: bytes) -> dict[str, Any]:
+    header = json.loads(content.decode("utf-8"), object_pairs_hook=_unique)
+    if not isinstance(header, dict):
+        raise ValueError("its header should be a dictionary")
+    return header
 
 
-def metadata(lstm: LSTM) -> dict[str, str]:
-    """Return the metadata that `save` writes."""
-    entry = {"form": dataclasses.asdict(lstm.form), "batch_first": lstm.batch_first, "dropout": lstm.dropout}
-    return {KEY: json.dumps(entry)}
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        raise ValueError("its header has a name twice")
+    return made
 
 
-def described(text: str) -> tuple[Form, dict[str, bool | float]]:
-    """Read back what `metadata` wrote."""
-    try:
-        entry = json.loads(text)
-        fields: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in entry["form"].items()
-        }
-        batch_first = _checks.flag(entry["batch_first"], "batch_first")
-        return Form(**fields), {"batch_first": batch_first, "dropout": float(entry["dropout"])}
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ValueError(f"the metadata's entry {KEY!r} is not one of fastlstm's: {error!r}") from None
+class _Entry:
+    """What the header says of a tensor."""
+
+    def __init__(self, name: str, value: object) -> None:
+        entry = value if isinstance(value, dict) else {}
+        self.name, self.code = name, entry.get("dtype")
+        sizes: Any = entry.get("shape")
+        places: Any = entry.get("data_offsets")
+        if not isinstance(self.code, str) or not _are_sizes(sizes) or not _are_sizes(places) or len(places) != 2:
+            raise ValueError(f"its header does not describe {name[:100]!r}: dtype, shape and data_offsets")
+        self.shape, (self.start, self.end) = tuple(sizes), places
+        size = _BYTES.get(self.code)
+        if size and math.prod(self.shape) * size != self.end - self.start:
+            raise ValueError(f"{name[:100]!r} of {self.shape} {self.code} has {self.end - self.start} bytes")
+
+    def stored(self, path: Path, start: int, budget: Budget) -> Stored:
+        """Return the array, which is read by itself when it is asked for."""
+        dtype = _DTYPES.get(str(self.code))
+        if dtype is None:
+            return unread(self.shape, str(self.code))
+
+        def read() -> Array:
+            size = self.end - self.start
+            budget.keep(self.name, size)
+            with path.open("rb") as file:
+                file.seek(start + self.start)
+                return from_bytes(file.read(size), dtype, self.shape)
+
+        return Stored(self.shape, dtype, read)
+
+
+def _are_sizes(value: Any) -> bool:
+    return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
+
+
+def _check_places(entries: Mapping[str, _Entry], size: int) -> None:
+    """Check that the tensors fill the rest of the file, one after the other."""
+    place = 0
+    for entry in sorted(entries.values(), key=lambda entry: (entry.start, entry.end)):
+        if entry.start != place or entry.end < entry.start:
+            raise ValueError(f"{entry.name[:100]!r} begins at {entry.start}, where {place} is expected")
+        place = entry.end
+    if place != size:
+        raise ValueError(f"its tensors have {place} bytes, the file has {size} for them")
+
+
+def content(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
+    """Return a file of arrays of float32 and float64."""
+    header: dict[str, Any] = {"__metadata__": dict(metadata)}
+    place, parts = 0, []
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):  # aligned, as they follow
+        end = place + array.nbytes
+        header[name] = {"dtype": _CODES[array.dtype.name], "shape": list(array.shape), "data_offsets": [place, end]}
+        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        place = end
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
+    text += b" " * (-len(text) % _ALIGNMENT)
+    return b"".join([np.uint64(len(text)).astype("<u8").tobytes(), text, *parts])

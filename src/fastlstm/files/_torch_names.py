@@ -7,7 +7,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .._forms import Form
 from ._layer import Layer, layer_of
+from ._own import Described
 from ._parametrized import resolved
 from ._stored import Stored
 
@@ -18,11 +20,14 @@ _PARAMETRIZED = re.compile(rf"{_PREFIX}parametrizations\.{_OWN}\.(?P<part>.+)", 
 
 
 def layers(
-    tensors: Mapping[str, Stored], format: str, modules: Mapping[str, Mapping[Any, Any]] | None = None
+    tensors: Mapping[str, Stored],
+    format: str,
+    modules: Mapping[str, Mapping[Any, Any]] | None = None,
+    own: Described | None = None,
 ) -> Iterator[Layer]:
     """Yield what belongs together: all layers and directions of an LSTM, or one LSTMCell.
 
-    `modules` are the attributes of modules by their names, where a file has them.
+    `modules` are the attributes of modules by their names, `own` what `save` tells, where a file has them.
     """
     groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]] = defaultdict(lambda: defaultdict(dict))
     for full, stored in tensors.items():
@@ -38,9 +43,9 @@ def layers(
                 parameters[name] = resolved(name, parts)
             except ValueError as error:
                 problem = problem or str(error)
-        options = module_options((modules or {}).get(prefix, {}))
+        form, options = (own or {}).get(prefix) or (Form(), module_options((modules or {}).get(prefix, {})))
         kind = "LSTMCell" if is_cell else "LSTM"
-        yield layer_of(prefix, kind, format, parameters, options=options, problem=problem)
+        yield layer_of(prefix, kind, format, parameters, form=form, options=options, problem=problem)
 
 
 def _move_raw(groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]]) -> None:
