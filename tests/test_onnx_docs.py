@@ -1,10 +1,8 @@
-"""fastlstm.onnx: the examples in its docstrings and on its page, and what it says without onnx."""
+"""fastlstm.onnx: the examples in its docstrings, and what it says without onnx."""
 
 import doctest
 import importlib
 import pkgutil
-import re
-from pathlib import Path
 
 import pytest
 from support import run_python
@@ -13,7 +11,6 @@ from support_onnx import onnx  # noqa: F401  skips without it
 import fastlstm.onnx
 
 MODULES = ["fastlstm.onnx", *(name for _, name, _ in pkgutil.iter_modules(fastlstm.onnx.__path__, "fastlstm.onnx."))]
-PAGE = Path(__file__).parents[1] / "docs" / "onnx.md"
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -25,14 +22,6 @@ def test_everything_public_is_documented() -> None:
     for name in fastlstm.onnx.__all__:
         thing = getattr(fastlstm.onnx, name)
         assert any(test.examples for test in doctest.DocTestFinder().find(thing)), name
-
-
-@pytest.mark.parametrize("block", re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL))
-def test_each_example_on_the_page_by_itself(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    test = doctest.DocTestParser().get_doctest(block, {}, PAGE.name, str(PAGE), 0)
-    assert test.examples
-    assert doctest.DocTestRunner().run(test).failed == 0
 
 
 @pytest.mark.parametrize(

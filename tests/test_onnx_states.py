@@ -121,6 +121,15 @@ def test_zeros_do_not_say_how_long_rows_are() -> None:
     assert list(node.computed) == ["sequence_lens"]
 
 
+def test_zeros_joined_with_themselves_again_and_again() -> None:
+    nodes = [h.make_node("Shape", ["X"], ["size"]), h.make_node("ConstantOfShape", ["size"], ["z0"])]
+    nodes += [h.make_node("Concat", [f"z{k}"] * 2, [f"z{k + 1}"], axis=1) for k in range(45)]
+    nodes.append(h.make_node("Identity", ["z45"], ["state"]))
+    model = model_of(draw(1, lengths=True, states=True), nodes, "initial_h", ())
+    (node,) = load(model)
+    assert (node.reason, node.computed) == (None, {})
+
+
 def test_inside_a_loop() -> None:
     """The body's own inputs are what the loop carries."""
     drawn = draw(1, states=True)

@@ -1,7 +1,6 @@
 """Many sessions in one pool: whoever shares a batch, each has the bits of its sequence run alone."""
 
 import copy
-import doctest
 import io
 import pickle
 import random
@@ -10,7 +9,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -721,13 +719,3 @@ grown = resident_bytes() - before
 assert grown < {RESOURCES["steps, bytes"].most}, f"{{grown}} bytes more after 10^5 steps"
 """
     run_python(script)
-
-
-# ---- the page
-
-
-def test_examples_on_the_page() -> None:
-    page = Path(__file__).parents[1] / "docs" / "services.md"
-    result = doctest.testfile(str(page), module_relative=False)
-    assert result.attempted > 0
-    assert result.failed == 0

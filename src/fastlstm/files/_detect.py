@@ -27,6 +27,8 @@ class Format(NamedTuple):
 
     name: str
     layers: Callable[[Budget], list[Layer]]
+    configured: Callable[[Budget, object], list[Layer]] | None = None
+    """The same with a configuration, where the format has one."""
 
 
 def opened(path: Path, max_bytes: int | None) -> tuple[bytes, Budget]:
@@ -51,7 +53,8 @@ def detect(path: Path, head: bytes, budget: Budget) -> Format:
     if head.startswith(b"PK\x03\x04"):
         return _archive(path, budget)
     if head.startswith(_HDF5):
-        return Format("HDF5", functools.partial(_keras.h5_layers, path))
+        read = functools.partial(_keras.h5_layers, path)
+        return Format("HDF5", read, read)
     if _torch.MAGIC.match(head):
         return Format("torch before 1.6", functools.partial(_torch.legacy_layers, path))
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
@@ -74,7 +77,8 @@ def _archive(path: Path, budget: Budget) -> Format:
     if len(names) > _MOST_MEMBERS:
         raise ValueError(f"it has {len(names)} members: refused")
     if "model.weights.h5" in names and "config.json" in names:
-        return Format("Keras 3", lambda _: _keras.archive_layers(archive))
+        read = functools.partial(_keras.archive_layers, archive)
+        return Format("Keras 3", lambda _: read(), lambda _, config: read(config))
     if any(name.count("/") == 1 and name.endswith("/data.pkl") for name in names):
         return Format("torch", lambda _: _torch.archive_layers(archive))
     if any(name.endswith(".npy") for name in names):

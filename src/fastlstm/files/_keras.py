@@ -3,107 +3,193 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
+from .._forms import Form
 from ._budget import Budget
 from ._h5 import Tree
-from ._keras_config import Entry, entries, form_of
+from ._keras_config import Configuration, Told, assumed, configuration, misfit, parsed, told
+from ._keras_model import SIDES, Owner, by_name, by_place, owners
 from ._layer import Layer, layer_of
 from ._stored import Array, Stored
 from ._zip import Archive
 
 _NAMED = re.compile(r"(?:(?P<cell>.*)/)?(?P<part>kernel|recurrent_kernel|bias)(?::0)?", re.DOTALL)
-_NUMBERED = re.compile(r"(?P<cell>.*)/vars/(?P<part>[012])", re.DOTALL)
+_NUMBERED = re.compile(r"(?P<cell>.*)/vars/(?P<part>\d{1,6})", re.DOTALL)
 _PARTS = {"0": "kernel", "1": "recurrent_kernel", "2": "bias"}
-_HALVES = re.compile(r"(?P<before>.*/|)(?P<which>forward|backward)_[^/]*(?:/.*)?", re.DOTALL)
+_SIDE = re.compile(r"(forward|backward)_.*", re.DOTALL)
+_KERAS_1 = re.compile(r"(?:.*/)?(?P<layer>[^/]+)_(?P<part>[WUb]_[icfo])(?::0)?", re.DOTALL)
+_PLUMBING = ("layers", "_layer_checkpoint_dependencies", "cell", "cells")
 
 
 @dataclasses.dataclass(frozen=True)
 class Cell:
-    """The arrays of one cell: kernel, recurrent_kernel, bias; its place in the file, its layer, its direction."""
+    """The arrays of one cell, kernel, recurrent_kernel and bias, and where they lie."""
 
-    place: str
-    layer: str
-    backward: bool | None  # None: not of a Bidirectional
+    place: tuple[str, ...]  #: its groups, from the model on
+    names: tuple[str | None, ...]  #: what the file calls the layers around it; None for a half of a Bidirectional
+    side: str  #: forward or backward, if it looks like such a half
+    whole: tuple[str, ...]  #: where that Bidirectional lies
     arrays: Mapping[str, Stored]
+    numbered: bool = False  #: Keras 3's layout
+    named: bool = False  #: whether the names are the layers' own, and not made of their classes
+    owner: Owner | None = None
 
 
-def archive_layers(archive: Archive) -> list[Layer]:
+def archive_layers(archive: Archive, config: object = None) -> list[Layer]:
     """List the LSTMs of a `.keras` archive."""
-    texts = [archive.read(name) for name in ("config.json", "metadata.json")]
-    weights = bytes(archive.read("model.weights.h5"))
-    config, metadata = (json.loads(text) for text in texts)
-    version = str(metadata.get("keras_version", "")) if isinstance(metadata, dict) else ""
-    return _layers(Tree(weights), entries(config), version, "Keras 3")
+    budget = archive.budget
+    metadata = parsed(archive.read("metadata.json"), budget)
+    model = archive.read("config.json") if config is None else config
+    version = metadata.get("keras_version", "") if isinstance(metadata, dict) else ""
+    found = configuration(model, budget, version if isinstance(version, str) else "")
+    return _layers(Tree(bytes(archive.read("model.weights.h5")), budget), found, found.version, "Keras 3")
 
 
-def h5_layers(path: Path, budget: Budget) -> list[Layer]:
+def h5_layers(path: Path, budget: Budget, config: object = None) -> list[Layer]:
     """List the LSTMs of an h5 file, of a whole model or of its weights."""
-    tree = Tree(path)
+    tree = Tree(path, budget)
     root = tree.attributes.get("", {})
     version = root.get("keras_version") or tree.attributes.get("model_weights", {}).get("keras_version", "")
-    config = json.loads(root["model_config"]) if "model_config" in root else None
-    return _layers(tree, entries(config), version, "Keras h5")
+    given = root.get("model_config") if config is None else config
+    found = None if given is None else configuration(given, budget, version)
+    return _layers(tree, found, found.version if found else version, "Keras h5")
 
 
-def _layers(tree: Tree, known: list[Entry], version: str, format: str) -> list[Layer]:
-    groups: dict[tuple[str, bool], list[Cell]] = defaultdict(list)
-    for cell in _cells(tree):
-        groups[cell.layer, cell.backward is None].append(cell)
+def _layers(tree: Tree, config: Configuration | None, version: str, format: str) -> list[Layer]:
+    cells = list(_cells(tree))
+    if config:
+        cells = _owned(cells, config, _groups(tree))
+    groups = _paired(cells)
+    names = [_name(group) for group in groups]
+    counts = Counter(names)
+    for name in (name for name, count in counts.items() if count > 1):
+        same = [k for k, other in enumerate(names) if other == name]
+        for k, rest in zip(same, _different([groups[k][0].place for k in same]), strict=True):
+            names[k] = f"{name}/{rest}"
+    made = [_layer(group, name, bool(config), version, format) for group, name in zip(groups, names, strict=True)]
+    return made + list(_of_keras_1(tree, format))
+
+
+def _paired(cells: list[Cell]) -> list[list[Cell]]:
+    """Put the two halves of a Bidirectional together where it holds one cell each; all others stay by themselves."""
+    halves: dict[tuple[str, ...], list[Cell]] = defaultdict(list)
+    for cell in cells:
+        if cell.side:
+            halves[cell.whole].append(cell)
     made = []
-    for (layer, single), cells in groups.items():
-        if single:
-            own = _shortest([cell.place for cell in cells])
-            made += [
-                _layer([cell], layer + rest, layer, known, version, format)
-                for cell, rest in zip(cells, own, strict=True)
-            ]
-        else:
-            made.append(
-                _layer(sorted(cells, key=lambda cell: bool(cell.backward)), layer, layer, known, version, format)
-            )
+    for cell in cells:
+        pair = sorted(halves.get(cell.whole, ()), key=lambda half: half.side == "backward") if cell.side else []
+        if [half.side for half in pair] != ["forward", "backward"]:
+            made.append([cell])
+        elif cell is pair[0]:
+            made.append(pair)
     return made
 
 
-def _layer(cells: list[Cell], name: str, layer: str, known: list[Entry], version: str, format: str) -> Layer:
+def _name(group: list[Cell]) -> str:
+    """Name a layer as the model does; a half by itself, as of a stack of cells in a Bidirectional, after its side."""
+    cell = group[0]
+    names = cell.owner.names if cell.owner else cell.names
+    return "/".join(name or cell.side for name in names if name or len(group) == 1)
+
+
+def _different(places: list[tuple[str, ...]]) -> list[str]:
+    """Tell places apart by those of their parts that differ."""
+    common = [column[0] for column in zip(*places, strict=False) if len(set(column)) == 1]
+    return ["/".join(part for part in place if part not in common) for place in places]
+
+
+def _groups(tree: Tree) -> dict[tuple[str, ...], set[str]]:
+    """List in each group those that have arrays somewhere in them."""
+    made: dict[tuple[str, ...], set[str]] = defaultdict(set)
+    for path in {tuple(path.split("/")[:-1]) for path in tree.datasets}:
+        for k, part in enumerate(path):
+            made[path[:k]].add(part)
+    return made
+
+
+def _owned(cells: list[Cell], config: Configuration, groups: dict[tuple[str, ...], set[str]]) -> list[Cell]:
+    """Find each cell in the configuration; one that two cells would be is neither's."""
+    everything = owners((("", config.model),))
+    found = [_owner(cell, config, everything, groups) for cell in cells]
+    claims = Counter(_key(owner) for owner, _ in found if owner)
+    made = []
+    for cell, (owner, certain) in zip(cells, found, strict=True):
+        if owner and certain and claims[_key(owner)] > 1:
+            owner = None
+        side = owner.side if owner else cell.side
+        made.append(dataclasses.replace(cell, owner=owner, side=side))
+    return made
+
+
+def _key(owner: Owner) -> tuple[object, ...]:
+    return tuple((key, id(node)) for key, node in owner.path)
+
+
+def _owner(
+    cell: Cell, config: Configuration, everything: list[Owner], groups: dict[tuple[str, ...], set[str]]
+) -> tuple[Owner | None, bool]:
+    """Return a cell's place in the configuration; False if there are several, which all say the same."""
+    if cell.numbered:
+        owner = by_place(config.model, cell.place, groups)
+        if cell.named and (owner is None or owner.names != cell.names):
+            same = [other for other in everything if other.names == cell.names and other.side == cell.side]
+            owner = same[0] if len(same) == 1 else None
+        return owner, True
+    options = by_name(config.model, cell.place[0], cell.place[1:], cell.side)
+    if len({told(option, config.version) for option in options}) > 1:
+        return None, True
+    return (options[0] if options else None), len(options) == 1
+
+
+def _layer(cells: list[Cell], name: str, known: bool, version: str, format: str) -> Layer:
     """Make the record of one layer: of one cell, or of the two of a Bidirectional."""
-    entry = _entry(cells, name, layer, known)
-    two = len(cells) > 1 or cells[0].backward is not None
-    kind = entry.kind if entry else "LSTM"
-    kind = "Bidirectional" if two else kind
+    kind = "LSTM"
     try:
-        if two and [cell.backward for cell in cells] != [False, True]:
-            raise ValueError(f"a Bidirectional has two halves, got: {', '.join(cell.place for cell in cells)}")
         parameters: dict[str, Stored] = {}
+        said = []
         for cell, suffix in zip(cells, ("_l0", "_l0_reverse"), strict=False):
             made, cudnn = _parameters(cell, suffix)
             parameters |= made
-            kind = "CuDNNLSTM" if cudnn and not two else kind
-        cudnn_entry = dataclasses.replace(entry, kind="CuDNNLSTM") if entry else Entry(name, "CuDNNLSTM", {})
-        form, note = form_of(cudnn_entry if cudnn else entry, version)
+            said.append(_told(cell, known, version, cudnn))
+        kind = "Bidirectional" if len(cells) > 1 else said[0].kind
+        if len({each.form for each in said}) > 1:
+            raise ValueError("its two halves have different activations")
     except ValueError as error:
         return layer_of(name, kind, format, {}, problem=str(error))
-    notes = [note] if note else []
-    if entry and entry.merge_mode not in (None, "concat"):
-        notes.append(f"merge_mode={entry.merge_mode!r}: the two halves of the output are to be merged so")
-    if entry and not two and entry.config.get("go_backwards"):
-        notes.append("go_backwards: the input is to be reversed")
-    return layer_of(name, kind, format, parameters, form=form, note="; ".join(notes))
+    notes = dict.fromkeys(note for each in said for note in each.notes)
+    if len(cells) == 1 and cells[0].side == "backward":
+        notes["it runs backwards: the input is to be reversed"] = None
+    return layer_of(name, kind, format, parameters, form=said[0].form, note="; ".join(notes), assumed=said[0].assumed)
 
 
-def _entry(cells: list[Cell], name: str, layer: str, known: list[Entry]) -> Entry | None:
-    """Find a layer's configuration by its name; in nested layers the cell's name is the last part of the place."""
-    names = [layer, name, *reversed(cells[0].place.split("/"))]
-    return next((entry for wanted in names for entry in known if entry.name == wanted), None)
+def _told(cell: Cell, known: bool, version: str, cudnn: bool) -> Told:
+    """Say what is known of a cell's form, and how."""
+    owner = cell.owner
+    if owner:
+        H = cell.arrays["recurrent_kernel"].shape[0]
+        wrong = misfit(owner, cell.arrays["kernel"].shape[0], H, "bias" in cell.arrays)
+        said = told(owner, version)
+        if not wrong and not cudnn:
+            return said
+        if not wrong:
+            return dataclasses.replace(said, kind="CuDNNLSTM", form=Form())
+        return Told("LSTM", Form() if cudnn else None, (wrong,))
+    if cudnn:
+        return Told("CuDNNLSTM", Form())
+    if known:
+        return Told("LSTM", None, ("the model's configuration does not tell which of its layers this is",))
+    form, note = assumed(version)
+    return Told("LSTM", form, assumed=note) if form else Told("LSTM", None, (note,))
 
 
-def _cells(tree: Tree) -> Iterable[Cell]:
+def _cells(tree: Tree) -> Iterator[Cell]:
     """Find what has the names, or in Keras 3's files the shapes, of an LSTM's arrays."""
     named: dict[str, dict[str, Stored]] = defaultdict(dict)
     numbered: dict[str, dict[str, Stored]] = defaultdict(dict)
@@ -111,15 +197,12 @@ def _cells(tree: Tree) -> Iterable[Cell]:
         if path.startswith(("optimizer_weights/", "optimizer/")):
             continue  # it has arrays under the same names
         if found := _NUMBERED.fullmatch(path):
-            numbered[found["cell"]][_PARTS[found["part"]]] = stored
+            numbered[found["cell"]][_PARTS.get(found["part"], found["part"])] = stored
         elif found := _NAMED.fullmatch(path):
             named[found["cell"] or ""][found["part"]] = stored
     for place, arrays in named.items():
         if "recurrent_kernel" in arrays:
-            inside = place.removeprefix("model_weights/")
-            layer, _, rest = inside.partition("/")
-            half = _HALVES.fullmatch(rest)
-            yield Cell(inside, layer, half and half["which"] == "backward", arrays)
+            yield _named_cell(place, arrays)
     for place, arrays in numbered.items():
         kernels = [arrays[part].shape for part in ("kernel", "recurrent_kernel") if part in arrays]
         fits = [len(shape) for shape in kernels] == [2, 2] and kernels[1][1] == 4 * kernels[1][0]
@@ -127,28 +210,48 @@ def _cells(tree: Tree) -> Iterable[Cell]:
             yield _numbered_cell(tree, place, arrays)
 
 
+def _named_cell(place: str, arrays: Mapping[str, Stored]) -> Cell:
+    """Name a cell after the group of its layer; the halves of a Bidirectional are told by their names."""
+    group, *rest = place.removeprefix("model_weights/").split("/")
+    at, side = next(((k, found[1]) for k, part in enumerate(rest) if (found := _SIDE.fullmatch(part))), (0, ""))
+    return Cell((group, *rest), (group,), side, (group, *rest[:at]), arrays)
+
+
 def _numbered_cell(tree: Tree, place: str, arrays: Mapping[str, Stored]) -> Cell:
-    """Name a cell of a Keras 3 file after its layer: groups are numbered by class, the names are attributes."""
-    outer = place.removesuffix("/cell")
-    half = _HALVES.fullmatch(outer)
-    owner = half["before"].rstrip("/") if half else outer
-    name = tree.attributes.get(f"{owner}/vars", {}).get("name") or owner.removeprefix("layers/").removeprefix(
-        "_layer_checkpoint_dependencies/"
-    )
-    return Cell(outer, name, half and half["which"] == "backward", arrays)
+    """Name a cell after its layers: groups are numbered by class, the names are attributes since Keras 3.6."""
+    parts = tuple(place.split("/"))
+    names: list[str | None] = []
+    at, named = 0, True
+    for k, part in enumerate(parts):
+        if part in SIDES:
+            at = k
+            names.append(None)
+        elif part not in _PLUMBING:
+            own = tree.attributes.get("/".join((*parts[: k + 1], "vars")), {}).get("name")
+            named = named and own is not None
+            names.append(own or part)
+    side = SIDES.get(parts[at], "")
+    return Cell(parts, tuple(names), side, parts[:at], arrays, numbered=True, named=named)
 
 
-def _shortest(places: list[str]) -> list[str]:
-    """Tell the cells of one layer apart by the parts of their places that differ; one cell needs none."""
-    parts = [place.split("/") for place in places]
-    common = [column[0] for column in zip(*parts, strict=False) if len(set(column)) == 1] if len(parts) > 1 else []
-    return ["" if len(parts) == 1 else "/" + "/".join(part for part in own if part not in common) for own in parts]
+def _of_keras_1(tree: Tree, format: str) -> Iterator[Layer]:
+    """Tell the LSTMs of Keras 1, which kept each gate's arrays by themselves."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for path in tree.datasets:
+        if match := _KERAS_1.fullmatch(path):
+            found[match["layer"]].add(match["part"])
+    for name, parts in found.items():
+        if {"U_i", "U_c", "U_f", "U_o"} <= parts:
+            problem = "it is of Keras 1, with a matrix for each gate: load it with Keras 2 and save it again"
+            yield layer_of(name, "LSTM", format, {}, problem=problem)
 
 
 def _parameters(cell: Cell, suffix: str) -> tuple[dict[str, Stored], bool]:
     """Turn Keras's arrays, gates i, f, g, o side by side, into torch's; tell whether they were CuDNN's."""
     if missing := [name for name in ("kernel", "recurrent_kernel") if name not in cell.arrays]:
         raise ValueError(f"missing: {', '.join(missing)}")
+    if more := cell.arrays.keys() - {"kernel", "recurrent_kernel", "bias"}:
+        raise ValueError(f"it has more arrays than an LSTM: {', '.join(sorted(more))}")
     kernel, recurrent = cell.arrays["kernel"], cell.arrays["recurrent_kernel"]
     bias = cell.arrays.get("bias")
     if len(kernel.shape) != 2 or len(recurrent.shape) != 2 or recurrent.shape[1] != 4 * recurrent.shape[0]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,12 @@ class AssumptionWarning(UserWarning):
     """`load` assumes what the file does not say; ``form=`` says it instead."""
 
 
-def inspect(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> Layers:
+def inspect(
+    path: str | os.PathLike[str],
+    *,
+    config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
+    max_bytes: int | None = None,
+) -> Layers:
     """List the LSTMs of a file, without reading their numbers.
 
     Parameters
@@ -36,6 +41,9 @@ def inspect(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> La
     path : path
         A file of safetensors, torch (state dicts, checkpoints, TorchScript), Keras (``.keras``, h5), ONNX, Flax
         (msgpack) or NumPy (npz). Its content tells which, not its name.
+    config : mapping, str or path, optional
+        The configuration of a Keras model, for files that have its weights alone: what ``model.to_json()`` or
+        ``model.get_config()`` returned, or the path of a file with it.
     max_bytes : int, optional
         What reading it may take of memory, instead of 64 MiB and 4 times the file's size (in which compressed arrays
         count by their own size, up to 20 times what they are packed in). For files that you trust.
@@ -72,7 +80,7 @@ def inspect(path: str | os.PathLike[str], *, max_bytes: int | None = None) -> La
     (no prefix): LSTM of npz, I=4 H=3 L=2 D=1 P=0, float32
     """
     file, format, budget = _detected(path, max_bytes)
-    return _guarded(file, format, budget)
+    return _guarded(file, format, budget, _configuration(config))
 
 
 def load(
@@ -84,6 +92,7 @@ def load(
     form: Form | None = None,
     threads: int = 1,
     isa: str | None = None,
+    config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     max_bytes: int | None = None,
 ) -> LSTM:
     """Make a layer of the weights in a file.
@@ -93,7 +102,8 @@ def load(
     path : path
         As for `inspect`.
     prefix : str, optional
-        Name of the LSTM as `inspect` lists it, or of the only module it lies in; not needed where there is only one.
+        Name of the LSTM as `inspect` lists it, or its last part, or that of the only module it lies in; not needed
+        where there is only one.
     dtype : dtype_like, optional
         ``"float32"`` or ``"float64"``: convert to it. Needed for weights stored as float16 or bfloat16, or in more than
         one dtype; without it the layer has the dtype of the file.
@@ -103,7 +113,7 @@ def load(
         Instead of the form that the file tells or that is assumed.
     threads, isa
         As for `LSTM`.
-    max_bytes : int, optional
+    config, max_bytes
         As for `inspect`.
 
     Returns
@@ -146,7 +156,7 @@ def load(
     """
     wanted = None if dtype is None else _checks.float_dtype(dtype)
     file, format, budget = _detected(path, max_bytes)
-    layer = _chosen(file, _guarded(file, format, budget), prefix)
+    layer = _chosen(file, _guarded(file, format, budget, _configuration(config)), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
     if wanted is None and layer.dtype not in ("float32", "float64"):
         raise TypeError(
@@ -209,9 +219,23 @@ def _detected(path: object, max_bytes: int | None) -> tuple[Path, Format, Budget
         return file, _detect.detect(file, head, budget), budget
 
 
-def _guarded(path: Path, format: Format, budget: Budget) -> Layers:
+def _configuration(config: Mapping[str, Any] | str | os.PathLike[str] | None) -> Mapping[str, Any] | str | bytes | None:
+    """Read a configuration that is in a file."""
+    if config is None or isinstance(config, Mapping) or (isinstance(config, str) and config.lstrip().startswith("{")):
+        return config
+    if not isinstance(config, str | os.PathLike):
+        raise TypeError(f"config should be a mapping, JSON or a path, got: {type(config).__name__}")
+    path = Path(config)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "is no regular file", str(path))
+    return path.read_bytes()
+
+
+def _guarded(path: Path, format: Format, budget: Budget, config: Mapping[str, Any] | str | bytes | None) -> Layers:
     with _guard(path, format.name):
-        found = format.layers(budget)
+        if config is not None and format.configured is None:
+            raise ValueError("config= is for Keras's files")
+        found = format.configured(budget, config) if format.configured and config is not None else format.layers(budget)
         return found if isinstance(found, Layers) else Layers(found)
 
 
@@ -256,6 +280,7 @@ def _chosen(path: Path, layers: Layers, prefix: str | None) -> Layer:
         found = [layer for layer in layers if layer.name == name] or [
             layer for layer in layers if layer.name.startswith((f"{name}.", f"{name}/"))
         ]
+        found = found or [layer for layer in layers if layer.name.endswith(f"/{name}")]  # a model in a model
     what = f"prefix={prefix!r}" if prefix is not None else "it"
     if not layers:
         raise ValueError(f"{path}: no LSTM was found in it{_else(layers)}")

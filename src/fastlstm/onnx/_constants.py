@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Final
 
 import numpy as np
@@ -37,6 +38,7 @@ class Scope:
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._inputs = {value.name for value in graph.input}
         self._known: dict[str, Array] = {}
+        self._zeros: dict[str, bool] = {}
 
     def inside(self, graph: GraphProto) -> Scope:
         """Return the scope of a graph inside this one."""
@@ -64,10 +66,13 @@ class Scope:
 
         This is how exporters write a state that starts at zero for any batch.
         """
-        try:
+        if name not in self._zeros:
+            self._zeros[name] = self._made_of_zeros(name, depth)
+        return self._zeros[name]
+
+    def _made_of_zeros(self, name: str, depth: int) -> bool:
+        with contextlib.suppress(NotConstantError, ValueError):
             return not self.value(name, depth).any()
-        except (NotConstantError, ValueError):
-            pass
         node = self._producers.get(name)
         if name in self._inputs or node is None:
             return self._outer is not None and name not in self._inputs and self._outer.is_zero(name, depth)

@@ -156,7 +156,7 @@ def load(
     ValueError
         For a file that is not an ONNX model, or a part of one; for a pipe or a device.
     MemoryError
-        For a file that is larger than `max_bytes`.
+        For a model whose parts alone, without the weights, would take more than they may.
     TypeError
         For something that is neither a path nor a model.
 
