@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .._forms import Activation, Form
 from ._budget import Budget
-from ._keras_model import GATES, Node, Owner, class_of, name_of, settings
+from ._keras_model import GATES, SIDES, Node, Owner, class_of, name_of, settings
 
-_KERAS = ("LSTM", "LSTMCell", "CuDNNLSTM", "fastlstm>LSTM")
+_KERAS = ("LSTM", "LSTMCell", "CuDNNLSTM", "fastlstm>LSTM", "RNN", "StackedRNNCells", "Bidirectional")
 #: Memory that parsed JSON takes, in sizes of its text: of many small objects.
 _OBJECTS = 32
 
@@ -65,7 +65,7 @@ class Told:
 def told(owner: Owner, version: str) -> Told:
     """Return the kind and the form of a cell, None where it cannot be told, and what else has to be known."""
     kind = class_of(owner.cell)
-    notes = [] if kind in _KERAS else [f"its class {kind} may compute otherwise"]
+    notes = []
     if any(value is True for value in owner.said("go_backwards")) and owner.side != "backward":
         notes.append("go_backwards: the input is to be reversed")
     if any(value is True for value in owner.said("time_major")):
@@ -73,12 +73,21 @@ def told(owner: Owner, version: str) -> Told:
     mode = next(owner.said("merge_mode"), "concat")
     if mode != "concat":
         notes.append(f"merge_mode={mode!r:.20}: the two halves of the output are to be merged so")
-    if kind == "CuDNNLSTM":
-        return Told(kind, Form(), tuple(notes))
+    foreign = next((name for name in _classes(owner) if name not in _KERAS), "")
+    assumed = f"the class {foreign!r:.80} is taken for Keras's own, and may compute otherwise" if foreign else ""
     try:
-        return Told(kind, _form(owner.cell, version), tuple(notes))
+        form = Form() if kind == "CuDNNLSTM" else _form(owner.cell, version)
+        return Told(kind, form, tuple(notes), assumed)
     except ValueError as error:
         return Told(kind, None, (str(error), *notes))
+
+
+def _classes(owner: Owner) -> Iterator[str]:
+    """Yield the classes that compute an LSTM together: a cell, its RNN, a Bidirectional around it."""
+    for key, node in reversed(owner.path):
+        yield class_of(node)
+        if key not in ("cell", "cells", *SIDES):
+            return
 
 
 def misfit(owner: Owner, input_size: int, hidden_size: int, bias: bool) -> str:
@@ -96,7 +105,7 @@ def misfit(owner: Owner, input_size: int, hidden_size: int, bias: bool) -> str:
     return f"the configuration of {name_of(owner.cell)!r:.80} says {', '.join(wrong)}" if wrong else ""
 
 
-def _input_shapes(owner: Owner) -> Any:
+def _input_shapes(owner: Owner) -> Iterator[list[int | None]]:
     """Yield the shapes that the cell, and the layers that pass their input on to it, were built for."""
     for key, node in reversed(owner.path):
         for settings_ in (node.get("build_config"), settings(node)):
@@ -104,7 +113,7 @@ def _input_shapes(owner: Owner) -> Any:
                 shape = settings_.get(name) if isinstance(settings_, Mapping) else None
                 if isinstance(shape, list) and shape and all(n is None or type(n) is int for n in shape):
                     yield shape
-        if key not in ("cell", *("forward_layer", "backward_layer")):
+        if key not in ("cell", *SIDES):
             return
 
 
@@ -160,6 +169,5 @@ def _activation(value: object, version: str) -> Activation:
         if value == "leaky_relu" and _numbers(version) >= (3,):
             return ("leaky_relu", 0.2)
     elif isinstance(value, Mapping):  # a function or a layer of the user's, whatever its name
-        value = value.get("registered_name") or value.get("class_name")
-        value = value if value != "function" else "of the user's"
+        raise ValueError(f"the activation {value.get('config')!r:.80} is an object of the user's own")
     raise ValueError(f"the activation {value!r:.80} is not one of fastlstm.Form's")
