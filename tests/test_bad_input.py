@@ -1,5 +1,6 @@
 """Bad input: an exception that names the argument, what was expected and what came. No crash, no changed array."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -622,3 +623,70 @@ def test_gaps_between_the_rows_of_out_are_not_written() -> None:
         view[...] = 7
         assert (buffer == 7).all()
     assert strided(buffer).shape == unaligned(buffer).shape
+
+
+# What to do about it
+
+WRONG_FLOATS = {
+    "float16": np.zeros((3, 4), np.float16),
+    ">f4": np.zeros((3, 4), ">f4"),
+    "object": np.zeros((3, 4), object),
+    "int64": np.zeros((3, 4), np.int64),
+    "float64": np.zeros((3, 4)),
+}
+
+
+@pytest.mark.parametrize("array", WRONG_FLOATS.values(), ids=WRONG_FLOATS)
+def test_every_door_says_how_to_convert(array: Array) -> None:
+    """All but what cannot be numbers; and what is said works."""
+    lstm, right = fastlstm.LSTM(4, 4, seed=0), np.zeros((3, 4), np.float32)
+    pool, batch = lstm.pool(3), lstm.stream(3)
+    ids = [pool.open() for _ in range(3)]
+    tape = lstm.forward(right)[2]
+    weights = lstm.state_dict() | {"weight_hh_l0": np.repeat(array, 6, 0)[:16]}
+    doors: dict[str, Callable[[Array], object]] = {
+        "input": lambda x: lstm(x),
+        "input, training": lambda x: lstm.forward(x),
+        "input, cell": lambda x: fastlstm.LSTMCell(4, 3)(x),
+        "input, keep_every": lambda x: lstm.forward(x, keep_every=2),
+        "hx[1]": lambda x: lstm(right, (right[:1], x[:1])),
+        "x": lambda x: batch.step(x),
+        "x, feed": lambda x: lstm.stream().feed(x),
+        "x, pool": lambda x: pool.step(ids, x),
+        "x, window": lambda x: lstm.window(2).push(x[0]),
+        "c_n": lambda x: setattr(batch, "state", (right[None], x[None])),
+        "state[1]": lambda x: pool.set_state(ids, (right[:, None], x[:, None])),
+        "grad_output": lambda x: lstm.backward(tape, x),
+    }
+    for door, call in doors.items():
+        name = re.escape(door.partition(",")[0])
+        with pytest.raises(TypeError, match=rf"{name} should have dtype .*Convert it \({name}\.astype\('float32'\)\)"):
+            call(array)
+        call(array.astype("float32"))
+    with pytest.raises(TypeError, match=r"Convert it \(state_dict\['weight_hh_l0'\]\.astype\('float32'\)\)"):
+        lstm.load_state_dict(weights)
+    if array.dtype != np.float64:
+        for function in (fastlstm.sigmoid, fastlstm.tanh):
+            with pytest.raises(TypeError, match=r"Convert it \(x\.astype\('float64'\)\)"):
+                function(array)
+
+
+def test_masks_lengths_and_ids_say_how_to_convert() -> None:
+    lstm, x = fastlstm.LSTM(4, 4), np.zeros((3, 2, 4), np.float32)
+    pool = lstm.pool(2)
+    pool.open()
+    for done in (np.zeros((3, 2), np.float32), np.zeros((3, 2), np.int64)):
+        with pytest.raises(TypeError, match=r"Convert it \(resets\.astype\('bool'\)\)"):
+            lstm(x, resets=done)
+        lstm(x, resets=done.astype("bool"))
+    with pytest.raises(TypeError, match=r"Convert it \(lengths\.astype\('int64'\)\)"):
+        lstm(x, lengths=np.array([3.0, 1.0]))
+    with pytest.raises(TypeError, match=r"Convert it \(ids\.astype\('int64'\)\)"):
+        pool.step(np.array([1.0]), x[0, :1])
+
+
+@pytest.mark.parametrize("value", [None, "text", {"a": 1}, zeros(5, 4, dtype=complex)], ids=repr)
+def test_what_cannot_be_numbers_gets_no_such_advice(value: Any) -> None:
+    with pytest.raises(TypeError) as caught:
+        fastlstm.LSTM(4, 4)(value)
+    assert "Convert" not in str(caught.value)

@@ -232,7 +232,7 @@ def test_sizes_are_compared_once_more_where_python_meets_c() -> None:
     name = lstm.isa.encode()
     tape = lstm.forward(x)[2]
     assert isinstance(tape, fastlstm.Tape)
-    core = tape.core
+    core = tape._core
     weights: list[tuple[Array | None, ...]] = [(z(32, 4), z(32, 8), z(32), None, None)]
     calls: dict[str, Callable[[], object]] = {
         "run: y": lambda: p.run(x, z(4, 2, 8), None, None, s, s, None, None, None),
@@ -270,18 +270,18 @@ def test_sizes_are_compared_once_more_where_python_meets_c() -> None:
         ),
         "accumulate": lambda: _core.accumulate(z(4), z(3)),
         "accumulate: dtype": lambda: _core.accumulate(z(4), z(4, dtype=float)),
-        "feed: x": lambda: stream.run_feed(z(5, 1, 4), z(5, 1, 8), s, s, s, s),
-        "feed: states": lambda: stream.run_feed(x, y, narrow, s, s, s),
-        "stream: get": lambda: stream.run_get(narrow, s),
-        "stream: set": lambda: stream.run_set(s, narrow),
+        "feed: x": lambda: stream._run_feed(z(5, 1, 4), z(5, 1, 8), s, s, s, s),
+        "feed: states": lambda: stream._run_feed(x, y, narrow, s, s, s),
+        "stream: get": lambda: stream._run_get(narrow, s),
+        "stream: set": lambda: stream._run_set(s, narrow),
         "stream: repeat": lambda: stream._repeat(z(4), z(2, 8), 1),
-        "pool: step": lambda: pool.run_step(ids, z(1, 4), z(1, 7)),
-        "pool: step, x": lambda: pool.run_step(ids, z(1, 3), z(1, 8)),
-        "pool: get": lambda: pool.run_get(ids, z(1, 1, 7), z(1, 1, 8)),
-        "pool: set": lambda: pool.run_set(ids, z(1, 1, 8), z(1, 1, 9)),
-        "pool: close": lambda: pool.run_close(ids.astype(np.int32)),  # type: ignore[arg-type]
-        "window: push": lambda: window.run_push(z(4), z(7)),
-        "window: x": lambda: window.run_push(z(3), z(8)),
+        "pool: step": lambda: pool._run_step(ids, z(1, 4), z(1, 7)),
+        "pool: step, x": lambda: pool._run_step(ids, z(1, 3), z(1, 8)),
+        "pool: get": lambda: pool._run_get(ids, z(1, 1, 7), z(1, 1, 8)),
+        "pool: set": lambda: pool._run_set(ids, z(1, 1, 8), z(1, 1, 9)),
+        "pool: close": lambda: pool._run_close(ids.astype(np.int32)),  # type: ignore[arg-type]
+        "window: push": lambda: window._run_push(z(4), z(7)),
+        "window: x": lambda: window._run_push(z(3), z(8)),
     }
     for what, call in calls.items():
         with pytest.raises(ValueError, match=r"not of the sizes|of another call"):

@@ -81,6 +81,97 @@ def test_seeds(make: Any) -> None:
     assert_same_bits(weights(seed=3, dtype="float64").astype("float32"), weights(seed=3))
 
 
+class Holder:
+    """Something that a user hangs on a layer."""
+
+    def __init__(self) -> None:
+        self.items = [1]
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    ("how", "shared"),
+    [(copy.copy, True), (copy.deepcopy, False), (lambda thing: pickle.loads(pickle.dumps(thing)), False)],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_a_user_s_attributes_go_with_copies(make: Any, how: Any, shared: bool) -> None:
+    thing = make(seed=1)
+    thing.note, thing.holder = "mine", Holder()
+    made = how(thing)
+    assert made.note == "mine"
+    assert made.holder.items == [1]
+    assert (made.holder is thing.holder) is shared
+    made.note = "another"
+    assert thing.note == "mine"
+    assert made.fingerprint() == thing.fingerprint()
+    name = next(iter(thing.state_dict()))
+    assert_same_bits(how(made).state_dict()[name], thing.state_dict()[name])
+    assert set(how(made).__getstate__()["attributes"]) == {"note", "holder"}
+
+
+@both_kinds
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ({"_plan": None}, "the state sets '_plan', which is not the user's to set"),
+        ({"_parameters": {}}, "the state sets '_parameters'"),
+        ({3: 4}, "the state sets 3"),
+        ([1], "this is not the state of"),
+        (None, "this is not the state of"),
+    ],
+    ids=repr,
+)
+def test_a_state_sets_nothing_of_ours(make: Any, attributes: Any, message: str) -> None:
+    thing = make(seed=1)
+    thing.note = "kept"
+    state = make(seed=2).__getstate__() | {"attributes": attributes}
+    before = thing.fingerprint()
+    with pytest.raises(ValueError, match=message):
+        thing.__setstate__(state)
+    assert (thing.fingerprint(), thing.note) == (before, "kept")
+
+
+def test_a_state_without_attributes_is_taken() -> None:
+    """As earlier versions wrote them."""
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+    state = lstm.__getstate__()
+    del state["attributes"]
+    other = fastlstm.LSTM.__new__(fastlstm.LSTM)
+    other.__setstate__(state)
+    assert other.fingerprint() == lstm.fingerprint()
+
+
+def test_tab_completion_shows_nothing_of_ours_inside() -> None:
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+    live = [lstm.stream(), lstm.pool(2), lstm.window(3), lstm.forward(np.zeros((2, 4), np.float32))[2]]
+    live.append(lstm.forward(np.zeros((2, 4), np.float32), keep_every=1)[2])
+    names = {name for thing in live for name in dir(thing) if not name.startswith("_")}
+    assert names == {
+        *("step", "feed", "state", "save", "restore", "reset", "batch_size", "current"),
+        *("open", "close", "grow", "set_state", "snapshot", "ids", "capacity", "used"),
+        *("push", "advance", "length", "count"),
+        *("nbytes", "seed"),
+    }
+    for thing in live:
+        for name in dir(thing):
+            if not name.startswith("_"):
+                assert getattr(type(thing), name).__doc__, f"{type(thing).__name__}.{name}"
+
+
+def test_gradients_are_told_by_shapes() -> None:
+    lstm = fastlstm.LSTM(2, 3, bias=False, seed=0)
+    output, _, tape = lstm.forward(np.zeros((4, 5, 2), np.float32))
+    assert repr(lstm.backward(tape, output)) == (
+        "Gradients(input=[4, 5, 2], h_0=[1, 5, 3], c_0=[1, 5, 3], "
+        "parameters={weight_ih_l0: [12, 2], weight_hh_l0: [12, 3]})"
+    )
+    wide = fastlstm.LSTM(2, 3, bias=False, dtype="float64")
+    output, _, tape = wide.forward(np.zeros((4, 2)))
+    made = wide.backward_chunks([tape], [output])
+    assert isinstance(made, fastlstm.ChunkGradients)
+    assert repr(made).startswith("ChunkGradients(input=[[4, 2] float64], h_0=[1, 3] float64, ")
+
+
 FROZEN_WEIGHTS = {
     ("LSTM", "float32"): "ca5689dc202a977c07f6aebc9e1398ad47cbff9e4430853d0bb04820995a99f4",
     ("LSTM", "float64"): "b784bda7450f6f18e1982508d62113cdbc920bc0ef40663ab8b0123db3069a5e",

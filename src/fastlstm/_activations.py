@@ -98,7 +98,10 @@ def _activation(is_tanh: bool, x: object, out: Array | None, isa: str | None) ->
 def _float_array(x: object, name: str) -> Array:
     array = (np.asarray(x, np.float64) if isinstance(x, list | tuple | float) else np.asarray(x)).view()  # our own
     if array.dtype not in _checks.FLOATS or isinstance(x, np.ma.MaskedArray):
-        raise TypeError(f"{name} should be an array of float32 or float64, got: {type(x).__name__} of {array.dtype}")
+        advice = "" if isinstance(x, np.ma.MaskedArray) else _checks.convert(array, name, "float64")
+        raise TypeError(
+            f"{name} should be an array of float32 or float64, got: {type(x).__name__} of {array.dtype}{advice}"
+        )
     return array
 
 

@@ -83,13 +83,17 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
         )
         array = array.astype(other, copy=False)
     if array.dtype != dtype:
-        raise TypeError(
-            f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}. "
-            f"Convert it ({name}.astype('{dtype}')), or make the layer with dtype='{array.dtype}'"
-            if array.dtype in FLOATS
-            else f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}"
-        )
+        other = f", or make the layer with dtype='{array.dtype}'" if array.dtype in FLOATS else ""
+        advice = convert(array, name, str(dtype))
+        raise TypeError(f"{name} should have dtype {dtype}, the layer's, got: {array.dtype}{advice}{other}")
     return array
+
+
+def convert(array: Array, name: str, dtype: str) -> str:
+    """Say how to convert numbers, also those of another byte order, in objects, and of ml_dtypes; else nothing."""
+    kind = array.dtype.kind
+    numbers = kind in "biuf" or (kind == "O" and array.ndim > 0) or (kind == "V" and array.dtype.type is not np.void)
+    return f". Convert it ({name}.astype('{dtype}'))" if numbers else ""
 
 
 def read(value: object, name: str, kind: str) -> Array:
@@ -177,7 +181,7 @@ def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
     array = np.array(read(value, "lengths", "integers"))
     if array.dtype.kind not in "iu":
         if array.size:
-            raise TypeError(f"lengths should be integers, got dtype: {array.dtype}")
+            raise TypeError(f"lengths should be integers, got dtype: {array.dtype}{convert(array, 'lengths', 'int64')}")
         array = array.astype(np.int64)
     if B is None:
         array = array.reshape(1) if array.shape == () else array
@@ -193,7 +197,7 @@ def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np
     """Check resets: bool, one for each step of each row."""
     array = read(value, "resets", "bool")
     if array.dtype != np.bool_:
-        raise TypeError(f"resets should have dtype bool, got: {array.dtype}")
+        raise TypeError(f"resets should have dtype bool, got: {array.dtype}{convert(array, 'resets', 'bool')}")
     return np.array(shape(array, "resets", expected, letters), order="C")
 
 

@@ -1007,11 +1007,16 @@ cdef class StreamCore:
     cdef fl_stream *stream
     cdef char *memory
     cdef single_user user
-    cdef readonly Py_ssize_t batch_size
+    cdef Py_ssize_t _batch_size
     cdef Py_ssize_t input_size, width
     cdef int typenum
     cdef size_t in_bytes, out_bytes
     cdef bint brief
+
+    @property
+    def batch_size(self):
+        """B: how many sequences advance together."""
+        return self._batch_size
 
     def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
         cdef size_t bytes
@@ -1023,7 +1028,7 @@ cdef class StreamCore:
         if bytes > <size_t>(-1) // 2 - 64 or batch_size > PY_SSIZE_T_MAX // 8 // widest:
             raise OverflowError("batch_size is too large")
         self.plan = plan
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self.typenum = plan.typenum
         self.input_size = plan.input_size
         self.width = plan.proj_size if plan.proj_size else plan.hidden_size
@@ -1042,7 +1047,7 @@ cdef class StreamCore:
     cdef inline bint fits(self, cnp.ndarray array, int ndim, cnp.npy_intp width) noexcept:
         return (cnp.PyArray_TYPE(array) == self.typenum and cnp.PyArray_ISCARRAY_RO(array)
                 and cnp.PyArray_NDIM(array) == ndim and cnp.PyArray_DIM(array, ndim - 1) == width
-                and (cnp.PyArray_DIM(array, 0) == self.batch_size if ndim == 2 else self.batch_size == 1))
+                and (cnp.PyArray_DIM(array, 0) == self._batch_size if ndim == 2 else self._batch_size == 1))
 
     def step(self, x, out=None):
         """One step of every row.
@@ -1078,7 +1083,7 @@ cdef class StreamCore:
             return self._checked(x, out)
         from_ = <uintptr_t>cnp.PyArray_DATA(<cnp.ndarray>x)
         if out is None:
-            y = fresh(ndim, self.batch_size, self.width, self.typenum)
+            y = fresh(ndim, self._batch_size, self.width, self.typenum)
             to = <uintptr_t>cnp.PyArray_DATA(y)
         else:
             if not cnp.PyArray_CheckExact(out) or not self.fits(<cnp.ndarray>out, ndim, self.width):
@@ -1101,10 +1106,10 @@ cdef class StreamCore:
             raise RuntimeError("another thread is inside this stream; a stream serves one thread at a time")
         return 0
 
-    def run_feed(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray h_0, cnp.ndarray c_0, cnp.ndarray h_n, cnp.ndarray c_n):
+    def _run_feed(self, cnp.ndarray x, cnp.ndarray y, cnp.ndarray h_0, cnp.ndarray c_0, cnp.ndarray h_n, cnp.ndarray c_n):
         """The whole of x [T, B, I] into y [T, B, R]; h_0, h_n [L, B, R] and c_0, c_n [L, B, H] are scratch."""
-        must(cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) == self.batch_size
-             and self.plan.states(h_0, c_0, self.batch_size, True) and self.plan.states(h_n, c_n, self.batch_size, True))
+        must(cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) == self._batch_size
+             and self.plan.states(h_0, c_0, self._batch_size, True) and self.plan.states(h_n, c_n, self._batch_size, True))
         self.enter(False)
         try:
             fl_stream_get(self.stream, cnp.PyArray_DATA(h_0), cnp.PyArray_DATA(c_0))
@@ -1116,7 +1121,7 @@ cdef class StreamCore:
     def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
         """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
         cdef Py_ssize_t j
-        must(dense(x, self.typenum, self.batch_size * self.input_size) and room(y, self.typenum, self.batch_size * self.width))
+        must(dense(x, self.typenum, self._batch_size * self.input_size) and room(y, self.typenum, self._batch_size * self.width))
         cdef void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
         self.enter(False)
@@ -1125,16 +1130,16 @@ cdef class StreamCore:
                 fl_stream_step(self.stream, from_, to)
         single_user_leave(&self.user, False)
 
-    def run_get(self, cnp.ndarray h, cnp.ndarray c):
+    def _run_get(self, cnp.ndarray h, cnp.ndarray c):
         """State out: h [L, B, R], c [L, B, H], contiguous."""
-        must(self.plan.states(h, c, self.batch_size, True))
+        must(self.plan.states(h, c, self._batch_size, True))
         self.enter(False)
         fl_stream_get(self.stream, cnp.PyArray_DATA(h), cnp.PyArray_DATA(c))
         single_user_leave(&self.user, False)
 
-    def run_set(self, h, c):
+    def _run_set(self, h, c):
         """State in, or zeros for None."""
-        must(self.plan.states(h, c, self.batch_size, False))
+        must(self.plan.states(h, c, self._batch_size, False))
         self.enter(False)
         fl_stream_set(self.stream, address(h), address(c))
         single_user_leave(&self.user, False)
@@ -1180,9 +1185,19 @@ cdef class PoolCore:
     cdef Pool workers
     cdef uint32_t *closed # [capacity]: how often
     cdef uint8_t *status  # [capacity]
-    cdef readonly size_t capacity, used
+    cdef size_t _capacity, _used
     cdef Py_ssize_t input_size, width
     cdef size_t held      # by how many: new steps wait
+
+    @property
+    def capacity(self):
+        """How many sessions there is room for; `grow` makes more."""
+        return self._capacity
+
+    @property
+    def used(self):
+        """How many sessions are open."""
+        return self._used
 
     def __cinit__(self, Plan plan not None, size_t capacity, Pool workers, *args, **kwargs):
         if capacity < 1:
@@ -1191,22 +1206,22 @@ cdef class PoolCore:
         self.workers = workers
         self.input_size = plan.input_size
         self.width = plan.proj_size if plan.proj_size else plan.hidden_size
-        self.run_grow(capacity)
+        self._run_grow(capacity)
 
     def __dealloc__(self):
         free(self.closed)
         free(self.status)
 
-    def run_grow(self, size_t capacity):
+    def _run_grow(self, size_t capacity):
         """Room for more; a capacity below the present one changes nothing."""
         cdef Sessions states
         cdef uint32_t *closed
         cdef uint8_t *status
         cdef size_t k
         with cython.critical_section(self):
-            if capacity <= self.capacity:
+            if capacity <= self._capacity:
                 return
-            for k in range(self.capacity):
+            for k in range(self._capacity):
                 if self.status[k] == BUSY:
                     raise RuntimeError("the pool cannot grow while another thread is in a step")
             states = Sessions(self.plan, capacity)
@@ -1218,22 +1233,22 @@ cdef class PoolCore:
                 raise MemoryError()
             if self.states is not None:
                 fl_sessions_move(states.sessions, self.states.sessions)
-                memcpy(closed, self.closed, self.capacity * sizeof(uint32_t))
-                memcpy(status, self.status, self.capacity)
+                memcpy(closed, self.closed, self._capacity * sizeof(uint32_t))
+                memcpy(status, self.status, self._capacity)
             free(self.closed)
             free(self.status)
-            self.closed, self.status, self.states, self.capacity = closed, status, states, capacity
+            self.closed, self.status, self.states, self._capacity = closed, status, states, capacity
 
-    def run_open(self):
+    def _run_open(self):
         """A new id, or -1 when all slots are taken."""
         cdef size_t k
         with cython.critical_section(self):
-            if self.used == self.capacity:
+            if self._used == self._capacity:
                 return -1
-            for k in range(self.capacity):
+            for k in range(self._capacity):
                 if self.status[k] == CLOSED:
                     self.status[k] = OPEN
-                    self.used += 1
+                    self._used += 1
                     fl_sessions_set(self.states.sessions, k, NULL, NULL)
                     return self.id_of(k)
 
@@ -1241,7 +1256,7 @@ cdef class PoolCore:
         """Those of all open sessions, in the order of their slots."""
         cdef size_t k
         with cython.critical_section(self):
-            return [self.id_of(k) for k in range(self.capacity) if self.status[k]]
+            return [self.id_of(k) for k in range(self._capacity) if self.status[k]]
 
     cdef int64_t id_of(self, size_t slot) noexcept:
         """Never 0, which callers may take for no session."""
@@ -1249,7 +1264,7 @@ cdef class PoolCore:
 
     cdef Py_ssize_t find(self, int64_t id) except -1:
         cdef size_t slot = <size_t>(id & 0xffffffff) - 1
-        if id < 0 or slot >= self.capacity or (id >> 32) > <int64_t>self.closed[slot]:
+        if id < 0 or slot >= self._capacity or (id >> 32) > <int64_t>self.closed[slot]:
             raise ValueError(f"session {id} has never been opened in this pool")
         if (id >> 32) < <int64_t>self.closed[slot] or self.status[slot] == CLOSED:
             raise ValueError(f"session {id} has been closed" if (id >> 32) < <int64_t>self.closed[slot]
@@ -1281,21 +1296,21 @@ cdef class PoolCore:
         for j in range(n):
             self.status[slots[j]] = OPEN
 
-    def run_hold(self):
-        """New steps wait, for a while, until ``run_release``: so that those under way come to an end."""
+    def _run_hold(self):
+        """New steps wait, for a while, until ``_run_release``: so that those under way come to an end."""
         with cython.critical_section(self):
             self.held += 1
 
-    def run_release(self):
-        """End of ``run_hold``."""
+    def _run_release(self):
+        """End of ``_run_hold``."""
         with cython.critical_section(self):
             self.held -= 1
 
-    def run_busy(self):
+    def _run_busy(self):
         """Is any session in a step?"""
         cdef size_t k
         with cython.critical_section(self):
-            for k in range(self.capacity):
+            for k in range(self._capacity):
                 if self.status[k] == BUSY:
                     return True
             return False
@@ -1309,7 +1324,7 @@ cdef class PoolCore:
             sleep(1e-4)
         return 0
 
-    def run_close(self, cnp.ndarray ids):
+    def _run_close(self, cnp.ndarray ids):
         """Close sessions: all of these, or with an error none."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
         must(integers(ids, n))
@@ -1322,11 +1337,11 @@ cdef class PoolCore:
                 for j in range(n):
                     self.status[slots[j]] = CLOSED
                     self.closed[slots[j]] = (self.closed[slots[j]] + 1) & 0x7fffffff
-                    self.used -= 1
+                    self._used -= 1
         finally:
             free(slots)
 
-    def run_step(self, cnp.ndarray ids, cnp.ndarray x, cnp.ndarray y):
+    def _run_step(self, cnp.ndarray ids, cnp.ndarray x, cnp.ndarray y):
         """One step of sessions ``ids`` int64 [n] over x [n, I] into y [n, R], all contiguous."""
         cdef size_t n = cnp.PyArray_SIZE(ids), threads = self.workers.threads if self.workers is not None else 1
         cdef fl_pool *workers = self.workers.pool if self.workers is not None else NULL
@@ -1393,10 +1408,10 @@ cdef class PoolCore:
             if self.fits(x, n, self.input_size):
                 if out is None:
                     y = fresh(2, n, self.width, self.plan.typenum)
-                    self.run_step(ids, x, y)
+                    self._run_step(ids, x, y)
                     return y
                 if self.fits(out, n, self.width) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) and not overlap(x, out):
-                    self.run_step(ids, x, out)
+                    self._run_step(ids, x, out)
                     return out
         return self._checked(ids, x, out)
 
@@ -1405,7 +1420,7 @@ cdef class PoolCore:
                 and cnp.PyArray_NDIM(<cnp.ndarray>array) == 2 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
                 and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == rows and cnp.PyArray_DIM(<cnp.ndarray>array, 1) == width)
 
-    def run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
+    def _run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
         """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
         must(integers(ids, n) and self.plan.states(h, c, n, True))
@@ -1423,7 +1438,7 @@ cdef class PoolCore:
         finally:
             free(slots)
 
-    def run_set(self, cnp.ndarray ids, h, c):
+    def _run_set(self, cnp.ndarray ids, h, c):
         """States in: h [n, L, R], c [n, L, H], contiguous, or None for zeros. With an error nothing changes."""
         cdef size_t j, n = cnp.PyArray_SIZE(ids)
         must(integers(ids, n) and self.plan.states(h, c, n, False))
@@ -1459,8 +1474,18 @@ cdef class WindowCore:
     cdef Py_ssize_t width
     cdef size_t n        # of them
     cdef single_user user
-    cdef readonly size_t length
-    cdef readonly size_t count
+    cdef size_t _length
+    cdef size_t _count
+
+    @property
+    def length(self):
+        """Inputs in a window."""
+        return self._length
+
+    @property
+    def count(self):
+        """Inputs so far."""
+        return self._count
 
     def __cinit__(self, Plan plan not None, size_t length, Pool workers, *args, **kwargs):
         if length < 1:
@@ -1475,7 +1500,7 @@ cdef class WindowCore:
         self.plan = plan
         self.width = width
         self.workers = workers
-        self.length = length
+        self._length = length
         self.states = Sessions(plan, length)
         scratch = (max(scratch, alone) + 63) & ~<size_t>63
         self.memory = <char *>malloc(scratch + plan.input_size * item + length * (width * item + sizeof(size_t)) + 256)
@@ -1533,7 +1558,7 @@ cdef class WindowCore:
             if not self.fits(out, self.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) or overlap(x, out):
                 return self._checked(x, out)
             y = out
-        self.run_push(x, y)
+        self._run_push(x, y)
         return y
 
     cdef inline bint fits(self, array, cnp.npy_intp width) noexcept:
@@ -1541,7 +1566,7 @@ cdef class WindowCore:
                 and cnp.PyArray_NDIM(<cnp.ndarray>array) == 1 and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
                 and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == width)
 
-    def run_push(self, cnp.ndarray x, cnp.ndarray y):
+    def _run_push(self, cnp.ndarray x, cnp.ndarray y):
         """x [I] into y [R], contiguous."""
         must(dense(x, self.plan.typenum, self.plan.input_size) and room(y, self.plan.typenum, self.width))
         cdef const void *from_ = cnp.PyArray_DATA(x)
@@ -1550,16 +1575,16 @@ cdef class WindowCore:
         self.enter()
         with nogil:
             self.settle()
-            t = self.count
-            first = t - (self.length - 1) if t >= self.length - 1 else 0
-            fl_sessions_set(self.states.sessions, t % self.length, NULL, NULL)
-            slot = first % self.length
+            t = self._count
+            first = t - (self._length - 1) if t >= self._length - 1 else 0
+            fl_sessions_set(self.states.sessions, t % self._length, NULL, NULL)
+            slot = first % self._length
             fl_sessions_step(self.states.sessions, 1, &slot, from_, 0, to, NULL, self.scratch)
             memcpy(self.last, from_, bytes)
             for k in range(first + 1, t + 1):
-                self.waiting[self.n] = k % self.length
+                self.waiting[self.n] = k % self._length
                 self.n += 1
-            self.count = t + 1
+            self._count = t + 1
         single_user_leave(&self.user, False)
 
     def advance(self):
@@ -1587,5 +1612,5 @@ cdef class WindowCore:
             When another thread is inside this window.
         """
         self.enter()
-        self.n = self.count = 0
+        self.n = self._count = 0
         single_user_leave(&self.user, False)

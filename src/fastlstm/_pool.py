@@ -71,7 +71,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         RuntimeError
             When the pool is full.
         """
-        made: int = self.run_open()
+        made: int = self._run_open()
         if made < 0:
             raise RuntimeError(f"the pool is full: {self.capacity} sessions are open; close one, or grow the pool")
         return made
@@ -86,7 +86,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         RuntimeError
             For an id that is given twice or is in a step. Nothing is closed then.
         """
-        self.run_close(_ids(ids))
+        self._run_close(_ids(ids))
 
     def reset(self, ids: int | Sequence[int] | Ids) -> None:
         """Set the state of one session or several to zero.
@@ -96,7 +96,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         ValueError, RuntimeError
             As for `close`.
         """
-        self.run_set(_ids(ids), None, None)
+        self._run_set(_ids(ids), None, None)
 
     def grow(self, capacity: int) -> None:
         """Make room for more sessions. Open ones keep their ids and states.
@@ -113,7 +113,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         MemoryError, OverflowError
             For more than memory holds. The pool stays as it is.
         """
-        self.run_grow(capacity_of(capacity))
+        self._run_grow(capacity_of(capacity))
 
     def state(self, ids: int | Sequence[int] | Ids) -> tuple[NDArray[F], NDArray[F]]:
         """Copy states out.
@@ -134,7 +134,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         """
         wanted = _ids(ids)
         h, c = (np.empty((len(wanted), *shape), self._dtype) for shape in self._state)
-        self.run_get(wanted, h, c)
+        self._run_get(wanted, h, c)
         return (h[0], c[0]) if np.ndim(ids) == 0 else (h, c)
 
     def set_state(self, ids: int | Sequence[int] | Ids, state: tuple[ArrayLike, ArrayLike]) -> None:
@@ -155,7 +155,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
             letters = "(n, L, R or H)" if lead else "(L, R or H)"
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, (*lead, *shape), letters)
             made.append(np.require(checked, requirements=("C", "A")).reshape(len(wanted), *shape))
-        self.run_set(wanted, made[0], made[1])
+        self._run_set(wanted, made[0], made[1])
 
     @property
     def current(self) -> bool:
@@ -227,15 +227,15 @@ class StreamPool(_core.PoolCore, Generic[F]):
         except RuntimeError:
             self.close(made)
             raise _snapshots.no_room(len(old), len(made)) from None
-        self.run_set(_ids(made), found["h"], found["c"])
+        self._run_set(_ids(made), found["h"], found["c"])
         return dict(zip(old.tolist(), made, strict=True))
 
     def _still(self, ids: Sequence[int] | Ids | None) -> tuple[Ids, Array, Array]:
         """Copy states out, of all open sessions for None, between steps: those that come meanwhile wait."""
-        self.run_hold()
+        self._run_hold()
         try:
             end = time.monotonic() + PATIENCE
-            while self.run_busy() and time.monotonic() < end:
+            while self._run_busy() and time.monotonic() < end:
                 time.sleep(1e-4)
             while True:
                 wanted = _ids(self.ids() if ids is None else ids)
@@ -245,7 +245,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
                     if ids is not None:
                         raise  # for None: one was closed meanwhile
         finally:
-            self.run_release()
+            self._run_release()
 
     def _checked(self, ids: Any, x: ArrayLike, out: Array | None) -> Array:
         """Do a step whose arguments are not exactly what the fast path takes: explain, convert, step."""
@@ -254,7 +254,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
         _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
         y = np.empty((len(wanted), self._R), self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
-        self.run_step(wanted, np.require(array, requirements=("C", "A")), y)
+        self._run_step(wanted, np.require(array, requirements=("C", "A")), y)
         if out is None or to is None:
             return y
         to[...] = y
@@ -274,7 +274,8 @@ def _ids(ids: object) -> Ids:
     """View ids as contiguous int64 [n]; one int as [1]."""
     array = _checks.read(ids, "ids", "integers")
     if array.dtype.kind not in "iu" and array.size:
-        raise TypeError(f"ids should be integers, got dtype: {array.dtype}")
+        advice = _checks.convert(array, "ids", "int64")
+        raise TypeError(f"ids should be integers, got dtype: {array.dtype}{advice}")
     if array.ndim > 1:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
     return np.require(array.reshape(-1), np.int64, ("C", "A"))

@@ -100,14 +100,14 @@ class Stream(_core.StreamCore, Generic[F]):
         T = array.shape[0]
         y = np.empty((T, B, R), self._dtype)
         h_0, c_0, h_n, c_n = (np.empty(shape, self._dtype) for shape in self._state_shapes * 2)
-        self.run_feed(_checks.readable(array.reshape(T, B, I)), y, h_0, c_0, h_n, c_n)
+        self._run_feed(_checks.readable(array.reshape(T, B, I)), y, h_0, c_0, h_n, c_n)
         return y.reshape(*lead, R)
 
     @property
     def state(self) -> tuple[NDArray[F], NDArray[F]]:
         """(h_n [L, B, R], c_n [L, B, H]): copies; assign a pair of such arrays to go on from there."""
         h, c = (np.empty(shape, self._dtype) for shape in self._state_shapes)
-        self.run_get(h, c)
+        self._run_get(h, c)
         return h, c
 
     @state.setter
@@ -119,7 +119,7 @@ class Stream(_core.StreamCore, Generic[F]):
         for array, name, shape in zip(pair, ("h_n", "c_n"), self._state_shapes, strict=True):
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
             made.append(np.require(checked, requirements=("C", "A")))
-        self.run_set(made[0], made[1])
+        self._run_set(made[0], made[1])
 
     @property
     def current(self) -> bool:
@@ -161,11 +161,11 @@ class Stream(_core.StreamCore, Generic[F]):
         """
         members = {name: (self._dtype, shape) for name, shape in zip("hc", self._state_shapes, strict=True)}
         found = _snapshots.load(data, "Stream", members, self._origin, any_weights)
-        self.run_set(found["h"], found["c"])
+        self._run_set(found["h"], found["c"])
 
     def reset(self) -> None:
         """Set the state of all rows to zero."""
-        self.run_set(None, None)
+        self._run_set(None, None)
 
     def __repr__(self) -> str:
         return f"Stream({self._sizes[0]} -> {self._sizes[1]}, batch_size={self.batch_size})"

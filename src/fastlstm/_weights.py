@@ -35,6 +35,10 @@ class Settings(NamedTuple):
     form: Form = Form()
 
 
+#: Attributes of a layer that it makes by itself; all others are its user's, and copied with it.
+_OWN = {"_settings", "_plan", "_parameters", "_origin", "_core", "_memory", "_workers"}
+
+
 class Origin:
     """Weights as a layer has them at one time: what its streams, pools and windows are made with, and go on with."""
 
@@ -234,15 +238,22 @@ class Weights(Generic[F]):
         return [*super().__dir__(), *self._parameters]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
+        own = {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
+        return own | {"attributes": {name: value for name, value in self.__dict__.copy().items() if name not in _OWN}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         try:
             given, parameters = Settings(*state["settings"]), state["parameters"]
-        except (TypeError, KeyError):
+            attributes = dict(state.get("attributes", {}))  # what the user has set
+        except (TypeError, KeyError, ValueError, AttributeError):
             raise ValueError(f"this is not the state of a fastlstm.{type(self).__name__}") from None
         s = self._checked_settings(given)
-        self._use(s, _parameters.loaded(parameters, self._shapes_of(s), s.dtype))
+        shapes = self._shapes_of(s)
+        wrong = [name for name in attributes if not isinstance(name, str) or name in _OWN or name in shapes]
+        if wrong:
+            raise ValueError(f"the state sets {wrong[0]!r}, which is not the user's to set")
+        self._use(s, _parameters.loaded(parameters, shapes, s.dtype))
+        self.__dict__.update(attributes)
 
     def _repr(self, names: tuple[str, ...]) -> str:
         """Write as torch writes: sizes, then what is not the default."""

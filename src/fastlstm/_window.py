@@ -60,7 +60,7 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
         _checks.shape(array, "x", (self._I,), "(I,)")
         y = np.empty(self._R, self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
-        self.run_push(np.require(array, requirements=("C", "A")), y)
+        self._run_push(np.require(array, requirements=("C", "A")), y)
         if out is None or to is None:
             return y
         to[...] = y

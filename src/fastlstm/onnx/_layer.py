@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import LSTM
+from .. import LSTM, _checks
 from ._attributes import Attributes
 from ._dtypes import computed_in, rounded
 from ._semantics import Semantics
@@ -121,7 +121,8 @@ def tensor(value: object, name: str, dtype: np.dtype[Any]) -> Array:
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{name} could not be read as an array of {dtype}: {error}") from None
     if array.dtype != dtype:
-        raise TypeError(f"{name} should have dtype {dtype}, that of the weights, got: {array.dtype}")
+        advice = _checks.convert(array, name, str(dtype))
+        raise TypeError(f"{name} should have dtype {dtype}, that of the weights, got: {array.dtype}{advice}")
     return array
 
 
