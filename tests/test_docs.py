@@ -23,9 +23,6 @@ NEEDS = {
     "torch": r"\bimport torch\b|fastlstm\.torch\b",
     "keras": r"\bimport keras\b|fastlstm\.keras\b",
     "onnx": r"\bimport onnx\b|fastlstm\.onnx\b|\.onnx\"",
-    "h5py": r"\.h5\"|\.keras\"",
-    "safetensors": r"\.safetensors\"",
-    "msgpack": r"\.msgpack\"",
 }
 
 pytestmark = pytest.mark.skipif(not PAGES, reason="not in a source tree")

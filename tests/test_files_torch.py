@@ -360,9 +360,7 @@ def test_weights_kept_in_parts(kind, writer, tmp_path):
             np.savez(tmp_path / "w", **arrays)
             path = tmp_path / "w.npz"
         else:
-            pytest.importorskip("safetensors.numpy", reason='pip install "fastlstm[safetensors]"').save_file(
-                arrays, path
-            )
+            pytest.importorskip("safetensors.numpy", reason="pip install safetensors").save_file(arrays, path)
     (layer,) = fastlstm.inspect(path)
     expected = {"weight": "weight_norm", "spectral": "spectral_norm", "pruned": "pruning"}[
         kind.split()[kind != "pruned"]

@@ -3,7 +3,7 @@
 >>> import fastlstm, os, tempfile
 >>> lstm = fastlstm.LSTM(4, 3, seed=0)
 >>> with tempfile.TemporaryDirectory() as folder:
-...     path = os.path.join(folder, "lstm.safetensors")
+...     path = os.path.join(folder, "lstm.npz")
 ...     fastlstm.save(lstm, path)
 ...     fastlstm.load(path)
 LSTM(4, 3)
