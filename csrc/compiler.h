@@ -6,11 +6,17 @@
 
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
+#define UNUSED __attribute__((unused))
 
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#endif
+
+/* fma() and fmaf() are one instruction; GCC says so, Clang not on every target */
+#if (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)) || defined(__FMA__) || defined(__aarch64__)
+#define HAVE_FMA_INSTRUCTION 1
 #endif
 
 /* into L2: the weights that the next tiles will read */

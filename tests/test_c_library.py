@@ -1,10 +1,12 @@
 """The installed C library: what is in it, and programs in C and C++ built on it, which must give Python's bits."""
 
+import math
 import os
 import re
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -286,3 +288,77 @@ def test_cmake_finds_the_versions_that_fit(prefix: Path, tmp_path: Path, wanted:
         TOOLS["cmake"], "-S", tmp_path, "-B", tmp_path / "build", f"-DCMAKE_PREFIX_PATH={prefix}", fails=not fits
     )
     assert fits or "fastlstm" in said
+
+
+# ---- the exact fma
+
+
+def nearest(exact: Fraction, dtype: str) -> float:
+    """Round a fraction that is not zero to the nearest number of a type, ties to even."""
+    info = np.finfo(dtype)
+    exponent = exact.numerator.bit_length() - exact.denominator.bit_length()  # of the size, or one more
+    exponent -= abs(exact) < Fraction(2) ** exponent
+    place = Fraction(2) ** max(exponent - info.nmant, int(info.minexp) - info.nmant)
+    rounded = round(exact / place) * place
+    if abs(rounded) > Fraction(float(info.max)):
+        return math.inf if exact > 0 else -math.inf
+    return float(rounded) or (0.0 if exact > 0 else -0.0)
+
+
+def exact_fma(a: float, b: float, c: float, dtype: str) -> float:
+    """Compute a * b + c with one rounding, by rational arithmetic; zeros, infinities and NaN as IEEE 754 has them."""
+    if not all(map(math.isfinite, (a, b, c))):
+        return a * b + c if math.isinf(a) or math.isinf(b) or math.isnan(a + b) else c
+    exact = Fraction(a) * Fraction(b) + Fraction(c)
+    if exact:
+        return nearest(exact, dtype)
+    sign = math.copysign(1, a) * math.copysign(1, b)
+    return math.copysign(0, sign) if c == 0 and sign == math.copysign(1, c) else 0.0
+
+
+def triples(dtype: str) -> Array:
+    """Triples with everything that is hard: bit patterns, cancellation, ties, subnormal results, corners."""
+    info, rng = np.finfo(dtype), np.random.default_rng(5)
+    tiny, least = float(info.tiny), float(info.smallest_subnormal)
+    corners = np.array(
+        [0, -0.0, np.inf, -np.inf, np.nan, 1, -1, info.max, -info.max, tiny, -tiny, least, -least, 3], dtype
+    )
+    n = 4000
+    patterns = np.frombuffer(rng.bytes(3 * n * info.bits // 8), dtype).reshape(n, 3)
+    near = np.ldexp(rng.integers(-(2**20), 2**20, (n, 3)).astype(dtype), rng.integers(-30, 10, (n, 3)))
+    near[:, :2] *= (1 + rng.integers(-9, 9, (n, 2)) * info.eps).astype(dtype)
+    with np.errstate(all="ignore"):
+        cancelled = near.copy()
+        cancelled[:, 2] = -(near[:, 0] * near[:, 1]) * (1 + rng.integers(-2, 3, n) * info.eps).astype(dtype)
+        small = near.copy()
+        small[:, 0] = np.ldexp(near[:, 0], int(info.minexp) // 2)
+        small[:, 1] = np.ldexp(near[:, 1], int(info.minexp) // 2 - rng.integers(0, 40, n))
+        small[:, 2] = rng.integers(-9, 9, n) * info.smallest_subnormal * (rng.integers(0, 2, n) > 0)
+    ties = np.stack(
+        [
+            1 + rng.integers(0, 9, n) * info.eps,
+            1 + rng.integers(0, 9, n) * info.eps,
+            np.ldexp(1.0, rng.integers(-120, 60, n)),
+        ],
+        1,
+    )
+    every = np.stack(np.meshgrid(corners, corners, corners), -1).reshape(-1, 3)
+    return np.concatenate([patterns, near, cancelled, small, ties.astype(dtype), every])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_exact_fma_rounds_once(tmp_path: Path, dtype: str) -> None:
+    program = tmp_path / "fma"
+    source = ROOT / "tests" / "native" / "test_fma.c"
+    options = ["-std=c11", "-O2", "-ffp-contract=off", *WARNINGS, f"-I{ROOT / 'csrc'}"]
+    run(COMPILERS["c"], *options, source, "-o", program, "-lm")
+    given = triples(dtype)
+    kind = {"float32": "float", "float64": "double"}[dtype]
+    done = subprocess.run([program, kind], input=given.tobytes(), capture_output=True, check=True, env=ENVIRONMENT)
+    got = np.frombuffer(done.stdout, dtype)
+    expected = np.array([exact_fma(*triple, dtype) for triple in given.tolist()], dtype)  # type: ignore[call-arg]
+    assert_same_bits(got, expected, "fma")
+    finite = np.isfinite(given).all(axis=1) & np.isfinite(expected)
+    with np.errstate(all="ignore"):
+        twice = given[:, 0] * given[:, 1] + given[:, 2]
+    assert np.count_nonzero((twice != expected) & finite) > 1000, "two roundings would have done"

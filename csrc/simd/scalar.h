@@ -1,5 +1,7 @@
 /* The vocabulary in plain C: one lane, any machine. Every other header answers to this one: same words, same bits.
  *
+ * Words are functions that return `real`: where the compiler computes in a wider type, a return rounds.
+ *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_SIMD_H
 #define FASTLSTM_SIMD_H
@@ -7,6 +9,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
+#include "../exact_fma.h"
 
 #define VL 1
 #ifndef TILE_ROWS
@@ -18,38 +21,74 @@
 
 typedef real V;
 
+/* fma() where the compiler has an instruction for it */
 #if REAL_BITS == 32
 typedef uint32_t bits;
-#define v_fma(a, b, c) fmaf(a, b, c) /* exact on every machine: the C library falls back to software */
-#define v_abs(a) fabsf(a)
-#define v_copysign(a, b) copysignf(a, b)
+#define ABS(a) fabsf(a)
+#define COPYSIGN(a, b) copysignf(a, b)
+#ifdef HAVE_FMA_INSTRUCTION
+#define FMA(a, b, c) fmaf(a, b, c)
+#else
+#define FMA(a, b, c) exact_fmaf(a, b, c)
+#endif
 #else
 typedef uint64_t bits;
-#define v_fma(a, b, c) fma(a, b, c)
-#define v_abs(a) fabs(a)
-#define v_copysign(a, b) copysign(a, b)
+#define ABS(a) fabs(a)
+#define COPYSIGN(a, b) copysign(a, b)
+#ifdef HAVE_FMA_INSTRUCTION
+#define FMA(a, b, c) fma(a, b, c)
+#else
+#define FMA(a, b, c) exact_fma(a, b, c)
+#endif
 #endif
 
-#define v_load(p) (*(p))
-#define v_store(p, a) ((void)(*(p) = (a)))
-#define v_set1(a) ((real)(a))
-#define v_add(a, b) ((a) + (b))
-#define v_sub(a, b) ((a) - (b))
-#define v_mul(a, b) ((a) * (b))
-#define v_div(a, b) ((a) / (b))
-#define v_fms(a, b, c) v_fma(a, b, -(c))
-#define v_fnma(a, b, c) v_fma(-(a), b, c)
+INLINE V v_load(const real *p) {
+  return *p;
+}
+INLINE void v_store(real *p, V a) {
+  *p = a;
+}
+INLINE V v_set1(real a) {
+  return a;
+}
+INLINE V v_add(V a, V b) {
+  return a + b;
+}
+INLINE V v_sub(V a, V b) {
+  return a - b;
+}
+INLINE V v_mul(V a, V b) {
+  return a * b;
+}
+INLINE V v_div(V a, V b) {
+  return a / b;
+}
+INLINE V v_fma(V a, V b, V c) {
+  return FMA(a, b, c);
+}
+INLINE V v_fms(V a, V b, V c) {
+  return FMA(a, b, -c);
+}
+INLINE V v_fnma(V a, V b, V c) {
+  return FMA(-a, b, c);
+}
+INLINE V v_abs(V a) {
+  return ABS(a);
+}
+INLINE V v_copysign(V a, V b) {
+  return COPYSIGN(a, b);
+}
 
 /* min and max return the SECOND operand when either is NaN, as the x86 instructions do */
-static inline V v_max(V a, V b) {
+INLINE V v_max(V a, V b) {
   return a > b ? a : b;
 }
-static inline V v_min(V a, V b) {
+INLINE V v_min(V a, V b) {
   return a < b ? a : b;
 }
 
 /* the low bits of `a` moved up into the exponent field (activations.h puts a biased exponent there) */
-static inline V v_exponent(V a) {
+INLINE V v_exponent(V a) {
   bits n;
   memcpy(&n, &a, sizeof n);
   n <<= MANTISSA_BITS;
