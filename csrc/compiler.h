@@ -4,6 +4,10 @@
 #ifndef FASTLSTM_COMPILER_H
 #define FASTLSTM_COMPILER_H
 
+#ifdef __FAST_MATH__
+#error "fastlstm cannot be compiled with -ffast-math: its bits are part of its interface"
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNUSED __attribute__((unused))

@@ -13,7 +13,7 @@ static int always(void) {
   return 1;
 }
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(FASTLSTM_HAVE_AVX2) || defined(FASTLSTM_HAVE_AVX512)
 #include <cpuid.h>
 
 /* the register state that the system saves on a context switch: a CPU's AVX is of no use to a kernel that loses it */

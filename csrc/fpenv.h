@@ -7,7 +7,7 @@
 
 #include <stdint.h>
 
-#if defined(__x86_64__) || defined(_M_X64)
+#if defined(__x86_64__) || defined(_M_X64) || (defined(__i386__) && defined(__SSE__))
 #include <xmmintrin.h>
 
 typedef uint32_t fl_fpenv;
@@ -33,7 +33,21 @@ static inline void fl_fpenv_write(fl_fpenv value) {
   __asm__ volatile("msr fpcr, %0" : : "r"(value));
 }
 
-#else
+#elif defined(__arm__) && defined(__ARM_FP)
+
+typedef uint32_t fl_fpenv;
+/* rounding, flush-to-zero, default NaN and traps are bits 8 to 26 of FPSCR; the rest are flags */
+enum { FL_FPENV_DEFAULT = 0, FL_FPENV_FLAGS = ~0x07ffff00 };
+static inline fl_fpenv fl_fpenv_read(void) {
+  fl_fpenv value;
+  __asm__ volatile("vmrs %0, fpscr" : "=r"(value));
+  return value;
+}
+static inline void fl_fpenv_write(fl_fpenv value) {
+  __asm__ volatile("vmsr fpscr, %0" : : "r"(value));
+}
+
+#else /* no way to flush that a program could have turned on: the rounding direction is all */
 #include <fenv.h>
 
 typedef int fl_fpenv;

@@ -290,6 +290,90 @@ def test_cmake_finds_the_versions_that_fit(prefix: Path, tmp_path: Path, wanted:
     assert fits or "fastlstm" in said
 
 
+# ---- as a part of another project
+
+PARENT = """cmake_minimum_required(VERSION 3.20)
+project(parent LANGUAGES C)
+add_library(core INTERFACE)
+add_library(kernels_scalar_f32 INTERFACE)
+add_custom_target(test_core)
+{include}
+foreach(name ${{names}})
+  if(NOT "${{${{name}}}}" STREQUAL "${{before_${{name}}}}")
+    message(FATAL_ERROR "${{name}} has become ${{${{name}}}}")
+  endif()
+endforeach()
+get_directory_property(options COMPILE_OPTIONS)
+if(options)
+  message(FATAL_ERROR "options that nobody asked for: ${{options}}")
+endif()
+add_executable(uses uses.c)
+target_link_libraries(uses PRIVATE {library})
+install(TARGETS uses)
+"""
+
+USES = """
+#include <stdio.h>
+#include <fastlstm.h>
+#include <memory.h> /* the system's */
+#ifdef __linux__
+#include <threads.h>
+static mtx_t lock;
+#endif
+int main(void) {
+  float x = 0, y = 1;
+  if (!memchr("x", 'x', 1) || fl_sigmoid(NULL, FL_FLOAT32, &x, &y, 1) != FL_OK) return 1;
+  printf("%s %g", fl_version(), y);
+  return 0;
+}
+"""
+
+BEFORE = """set(names CMAKE_C_STANDARD CMAKE_C_FLAGS_RELEASE CMAKE_POSITION_INDEPENDENT_CODE CMAKE_C_VISIBILITY_PRESET)
+foreach(name ${names})
+  set(before_${name} "${${name}}")
+endforeach()
+"""
+
+
+@pytest.mark.parametrize(
+    ("include", "library", "options", "shared"),
+    [
+        (f"add_subdirectory({ROOT} fastlstm)", "fastlstm::fastlstm", [], False),
+        (f"add_subdirectory({ROOT} fastlstm)", "fastlstm::shared", [], True),
+        (
+            "include(FetchContent)\n"
+            f"FetchContent_Declare(fastlstm SOURCE_DIR {ROOT})\nFetchContent_MakeAvailable(fastlstm)",
+            "fastlstm::fastlstm",
+            ["-DBUILD_SHARED_LIBS=ON"],
+            True,
+        ),
+    ],
+    ids=["add_subdirectory", "add_subdirectory-shared", "FetchContent-BUILD_SHARED_LIBS"],
+)
+def test_another_project_takes_the_library_in(
+    tmp_path: Path, include: str, library: str, options: list[str], shared: bool
+) -> None:
+    (tmp_path / "CMakeLists.txt").write_text(PARENT.format(include=BEFORE + include, library=library))
+    (tmp_path / "uses.c").write_text(USES)
+    cmake(tmp_path, tmp_path / "build", *options)
+    assert run(tmp_path / "build" / "uses") == f"{fastlstm.__version__} 0.5"
+    made = {path.suffix for path in (tmp_path / "build").rglob("libfastlstm.*") if not path.is_dir()}
+    assert (".a" in made) != shared, "what nobody links with is not built"
+    run(TOOLS["cmake"], "--install", tmp_path / "build", "--prefix", tmp_path / "prefix")
+    assert [path.name for path in (tmp_path / "prefix").rglob("*") if path.is_file()] == ["uses"]
+
+
+def test_fast_math_does_not_compile(tmp_path: Path) -> None:
+    fast = [f"-DCMAKE_C_COMPILER={COMPILERS['c']}", "-DCMAKE_C_FLAGS=-ffast-math"]
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={TOOLS['ninja']}"] if TOOLS["ninja"] else []
+    run(TOOLS["cmake"], "-S", ROOT, "-B", tmp_path, *generator, *fast)
+    built = subprocess.run(
+        [str(TOOLS["cmake"]), "--build", tmp_path], capture_output=True, text=True, check=False, env=ENVIRONMENT
+    )
+    assert built.returncode != 0
+    assert "cannot be compiled with -ffast-math" in built.stdout + built.stderr
+
+
 # ---- the exact fma
 
 
