@@ -141,6 +141,12 @@ def test_a_state_without_attributes_is_taken() -> None:
     assert other.fingerprint() == lstm.fingerprint()
 
 
+def test_a_layer_can_be_made_with_its_type_written_out() -> None:
+    lstm = fastlstm.LSTM[np.float32](4, 3, seed=0)
+    assert lstm.fingerprint() == fastlstm.LSTM(4, 3, seed=0).fingerprint()
+    assert pickle.loads(pickle.dumps(lstm)).fingerprint() == copy.copy(lstm).fingerprint() == lstm.fingerprint()
+
+
 def test_tab_completion_shows_nothing_of_ours_inside() -> None:
     lstm = fastlstm.LSTM(4, 3, seed=0)
     live = [lstm.stream(), lstm.pool(2), lstm.window(3), lstm.forward(np.zeros((2, 4), np.float32))[2]]

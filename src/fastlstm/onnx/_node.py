@@ -88,7 +88,8 @@ class Node:
         self.reason: str | None = built if isinstance(built, str) else None
         self._layer: Layer | None
         self._layer, states = built if isinstance(built, tuple) else (None, States({}, {}))
-        self.constants, self.computed = states
+        self.constants: dict[str, Array] = states.constants
+        self.computed: dict[str, str] = states.computed
 
     def _built(self) -> Layer:
         if self._layer is None:
