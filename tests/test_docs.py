@@ -37,6 +37,7 @@ def blocks() -> Iterator[object]:
             yield pytest.param(found[1], line, id=f"{page.name}:{line}")
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch.export's, about itself
 @pytest.mark.parametrize(("text", "line"), list(blocks()))
 def test_a_block_runs_as_it_stands(text: str, line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, sign in NEEDS.items():

@@ -34,7 +34,7 @@ def test_the_same_names_parameters_and_text(kind, args, options):
         made.append(make(*args, **options))
     theirs, ours = made
     assert isinstance(ours, type(theirs))
-    assert repr(ours) == repr(theirs)
+    assert repr(ours) == f"fastlstm.{theirs!r}"
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for one, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         assert (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
@@ -42,7 +42,7 @@ def test_the_same_names_parameters_and_text(kind, args, options):
 
 
 def test_the_text_says_nothing_of_threads_and_the_state_dict_neither():
-    assert repr(fast.LSTM(4, 3, threads=2)) == "LSTM(4, 3)"
+    assert repr(fast.LSTM(4, 3, threads=2)) == "fastlstm.LSTM(4, 3)"
     assert list(fast.LSTM(4, 3, threads=2).state_dict()) == list(torch.nn.LSTM(4, 3).state_dict())
 
 

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 MODULES = [fast.__name__, *(name for _, name, _ in pkgutil.iter_modules(fast.__path__, "fastlstm.torch."))]
 
 
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch.export's, about itself
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -49,23 +49,39 @@ def test_what_is_no_tensor(call):
             module(*call)
 
 
-@pytest.mark.parametrize("states", [1, 3])
-def test_states_that_are_no_pair(states):
-    _, ours = twins(torch, 4, 3)
-    with pytest.raises(ValueError, match=rf"hx should be a pair \(h_0, c_0\), got: tuple of {states}"):
-        ours(zeros(5, 2, 4), (zeros(1, 2, 3),) * states)
+STATES = {
+    "none": (),
+    "one": (zeros(1, 2, 3),),
+    "three": (zeros(1, 2, 3),) * 3,
+    "a list of three": [zeros(1, 2, 3)] * 3,
+    "None for h_0": (None, zeros(1, 2, 3)),
+    "None for c_0": (zeros(1, 2, 3), None),
+    "stacked": zeros(2, 1, 2, 3),
+}
 
 
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("hx", STATES.values(), ids=STATES)
+def test_states_that_are_no_pair(hx, grad):
+    theirs, ours = twins(torch, 4, 3)
+    with torch.set_grad_enabled(grad):
+        assert_refused_alike(lambda: theirs(zeros(5, 2, 4), hx), lambda: ours(zeros(5, 2, 4), hx))
+
+
+@pytest.mark.parametrize(
+    ("packed", "dtype"), [(False, torch.float64), (False, torch.int64), (True, torch.float64)], ids=str
+)
 @pytest.mark.parametrize("which", [0, 1])
-def test_states_of_another_dtype_are_refused_with_the_remedy(which):
+def test_states_of_another_dtype_are_refused_with_the_remedy(which, dtype, packed):
     theirs, ours = twins(torch, 4, 3)
     hx = [zeros(1, 2, 3), zeros(1, 2, 3)]
-    hx[which] = hx[which].double()
-    with pytest.raises((ValueError, RuntimeError)):
-        theirs(zeros(5, 2, 4), tuple(hx))
-    words = rf"hx\[{which}\] has dtype torch.float64, the parameters torch.float32. Convert it"
-    with pytest.raises(ValueError, match=words):
-        ours(zeros(5, 2, 4), tuple(hx))
+    hx[which] = hx[which].to(dtype)
+    x = torch.nn.utils.rnn.pack_padded_sequence(zeros(5, 2, 4), [5, 3]) if packed else zeros(5, 2, 4)
+    call = x, tuple(hx)
+    assert_refused_alike(lambda: theirs(*call), lambda: ours(*call))
+    words = rf"LSTM: hx\[{which}\] has dtype {dtype}, the parameters torch.float32. Convert it: hx = tuple"
+    with pytest.raises(RuntimeError, match=words):
+        ours(*call)
 
 
 def test_a_refused_call_leaves_the_module_as_it_was():

@@ -21,8 +21,14 @@ each_kind = pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCel
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_other_dtypes(cell, dtype):
     theirs, ours, x = both(cell)
-    got, expected = ours.to(dtype)(x.to(dtype)), theirs.to(dtype)(x.to(dtype))
-    assert torch.equal(got[0], expected[0])
+    theirs.to(dtype), ours.to(dtype)
+    try:
+        expected = theirs(x.to(dtype))
+    except RuntimeError as error:  # oneDNN, on a CPU without them
+        with pytest.raises(RuntimeError, match=str(error)[:40]):
+            ours(x.to(dtype))
+    else:
+        assert torch.equal(ours(x.to(dtype))[0], expected[0])
     assert ours.fallback == f"a parameter has dtype {dtype}"
     ours.float()(x)
     assert ours.fallback is None
@@ -37,16 +43,108 @@ def test_the_meta_device(cell):
     assert ours.fallback == "parameters are on meta"
 
 
-@each_kind
-def test_autocast(cell):
-    theirs, ours, x = both(cell)
-    with torch.autocast("cpu"), torch.no_grad():
-        got, expected = ours(x), theirs(x)
-    assert got[0].dtype is expected[0].dtype
-    assert torch.equal(got[0], expected[0])
-    assert ours.fallback == "autocast is on"
+# Under autocast torch's code runs, and where that cannot (oneDNN on a CPU without bfloat16 or float16), ours.
+
+
+def results(given):
+    """Return a module's results in a row."""
+    first, second = given
+    first = first.data if isinstance(first, torch.nn.utils.rnn.PackedSequence) else first
+    return [first, *second] if isinstance(second, tuple) else [first, second]
+
+
+AUTOCAST = {
+    "LSTM": (False, {}, {}, "float32"),
+    "two layers": (False, {"num_layers": 2, "bidirectional": True, "batch_first": True}, {}, "float32"),
+    "without bias": (False, {"bias": False}, {}, "float32"),
+    "projected": (False, {"proj_size": 2}, {}, "float32"),
+    "float64": (False, {"dtype": torch.float64}, {}, "float64"),
+    "LSTMCell": (True, {}, {}, "float32"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize(("cell", "options", "more", "given"), AUTOCAST.values(), ids=AUTOCAST)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("grad", [False, True])
+@pytest.mark.parametrize("half", [False, True])
+def test_autocast(cell, options, more, given, dtype, grad, half):
+    theirs, ours, x = both(cell, **options)
+    x = x.to(dtype) if half else x.to(getattr(torch, given))
+    with torch.autocast("cpu", dtype=dtype), torch.set_grad_enabled(grad):
+        try:
+            expected = results(theirs(x))
+        except RuntimeError as error:
+            if "could not create a primitive" not in str(error):
+                with pytest.raises(RuntimeError):
+                    ours(x)
+                return
+            got = results(ours(x))
+            assert [t.dtype for t in got] == [dtype] * 3  # as oneDNN gives them where it can
+            assert ours.fallback is None
+            with torch.autocast("cpu", enabled=False):
+                plain = results(ours(x.float()))
+            assert all(torch.equal(one, other.to(dtype)) for one, other in zip(got, plain, strict=True))
+        else:
+            got = results(ours(x))
+            assert [t.dtype for t in got] == [t.dtype for t in expected]
+            assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
+            assert ours.fallback == "autocast is on"
     with torch.autocast("cpu", enabled=False):
+        ours(x.to(getattr(torch, given)))
+    assert ours.fallback is None
+
+
+def refuse(*args):
+    raise RuntimeError("could not create a primitive descriptor for the LSTM forward propagation primitive")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("kind", ["batch", "states", "unbatched", "packed", "half states"])
+def test_autocast_where_torch_cannot(kind, dtype, monkeypatch):
+    """Whatever the CPU: torch's LSTM fails as it does on one without these dtypes."""
+    _, ours, x = both(cell=False)
+    shape = (1, 5) if kind == "unbatched" else (1, 3, 5)
+    hx = (torch.randn(shape), torch.randn(shape)) if "states" in kind or kind == "unbatched" else None
+    if kind == "packed":
+        x = torch.nn.utils.rnn.pack_padded_sequence(x, [6, 2, 4], enforce_sorted=False)
+    x = x[:, 0] if kind == "unbatched" else x
+    expected = results(ours(x, hx))
+    monkeypatch.setattr(torch._VF, "lstm", refuse)
+    with torch.autocast("cpu", dtype=dtype):
+        given = tuple(h.to(dtype) for h in hx) if kind == "half states" else hx
+        got = results(ours(x, given))
+    assert ours.fallback is None
+    assert [t.dtype for t in got] == [dtype] * 3
+    if kind != "half states":
+        assert all(torch.equal(one, other.to(dtype)) for one, other in zip(got, expected, strict=True))
+    sum(t.float().sum() for t in got).backward()
+    assert all(p.grad is not None and p.grad.dtype is torch.float32 for p in ours.parameters())
+
+
+def test_another_error_under_autocast_stays(monkeypatch):
+    _, ours, x = both(cell=False)
+
+    def fail(*args):
+        raise RuntimeError("something else")
+
+    monkeypatch.setattr(torch._VF, "lstm", fail)
+    with torch.autocast("cpu"), pytest.raises(RuntimeError, match="something else"):
         ours(x)
+    monkeypatch.setattr(torch._VF, "lstm", refuse)
+    with torch.autocast("cpu"), pytest.raises(RuntimeError, match="could not create a primitive"):
+        ours(torch.ones(6, 3, 4, dtype=torch.int64))  # which ours refuses too
+
+
+@pytest.mark.parametrize(
+    "more", [{"lengths": [6, 2, 0]}, {"resets": torch.ones(6, 3, dtype=torch.bool)}], ids=["lengths", "resets"]
+)
+def test_lengths_and_resets_under_autocast(more):
+    _, ours, x = both(cell=False)
+    expected = results(ours(x, **more))
+    with torch.autocast("cpu"):
+        got = results(ours(x, **more))
+    assert all(torch.equal(one, other.bfloat16()) for one, other in zip(got, expected, strict=True))
     assert ours.fallback is None
 
 
@@ -179,8 +277,8 @@ def test_negative_views():
 
 def test_the_reason_is_gone_after_a_call_that_runs_here():
     _, ours, x = both(cell=False)
-    with torch.autocast("cpu"):
+    with torch.autograd.forward_ad.dual_level():
         ours(x)
-    assert ours.fallback == "autocast is on"
+    assert ours.fallback == "inside a dual level of forward-mode differentiation"
     ours(x)
     assert ours.fallback is None

@@ -957,8 +957,8 @@ cdef class TensorCell:
         return False
 
     cdef inline bint fits(self, tensor, dlpack_tensor *d, int64_t width):
-        """A plain, contiguous tensor of the plan's dtype: [rows, width] or [width]."""
-        if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2:
+        """A plain, contiguous tensor of the plan's dtype, with memory: [rows, width] or [width]."""
+        if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2 or d.data is NULL:
             return False
         if d.bits != (32 if self.plan.typenum == cnp.NPY_FLOAT32 else 64) or d.ndim < 1 or d.ndim > 2:
             return False

@@ -24,5 +24,6 @@ if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) 
 from ._accelerate import Accelerated, accelerate, accelerated, restore
 from ._cell import LSTMCell
 from ._layer import LSTM
+from ._operator import decompositions
 
-__all__ = ["LSTM", "Accelerated", "LSTMCell", "accelerate", "accelerated", "restore"]
+__all__ = ["LSTM", "Accelerated", "LSTMCell", "accelerate", "accelerated", "decompositions", "restore"]

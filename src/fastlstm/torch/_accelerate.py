@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import copyreg
+import sys
+import types
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+import torch.nn.utils.parametrize
 
 from .. import _checks
 from ._cell import LSTMCell
 from ._layer import LSTM
+from ._switch import MARK, give_back, take
 
-_OURS: dict[type, type] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
-_TORCHS = {ours: theirs for theirs, ours in _OURS.items()}
-_MARK = "_accelerated"
+_OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
+
+# What a subclass may define and still be the same LSTM: how it is made, drawn and shown.
+_HARMLESS = {"__init__", "__doc__", "__module__", "__qualname__", "__annotations__", "__constants__"}
+_HARMLESS |= {"__jit_unused_properties__", "__init_subclass__", "reset_parameters", "extra_repr", "__repr__"}
+_CALLED = {"__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__", "__new__"}
 
 
 class Accelerated(NamedTuple):
@@ -24,7 +34,7 @@ class Accelerated(NamedTuple):
     left: dict[str, str]  #: LSTMs that do not, and why
 
 
-def accelerate(model: torch.nn.Module, *, threads: int | None = None) -> Accelerated:
+def accelerate(model: torch.nn.Module, *, threads: int | None = None, subclasses: bool = False) -> Accelerated:
     """Make every LSTM and LSTMCell in a model run and train on fastlstm, with the same parameters.
 
     The modules stay the same objects and change their class: optimizers, hooks, shared parameters and references from
@@ -36,20 +46,30 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None) -> Acceler
         Any module tree; an LSTM alone too.
     threads : int, optional
         How many threads share a call of an LSTM; ``torch.get_num_threads()`` at the time of the call if not given.
+    subclasses : bool, optional
+        Take subclasses of torch's classes too that override more than how they are made and shown. Their methods go on
+        running: where one calls ``super().forward``, fastlstm answers.
 
     Returns
     -------
     Accelerated
-        What was swapped, and what was left and why: subclasses of torch's LSTM, modules on other devices or in other
-        dtypes, scripted ones.
+        What was swapped, and what was left and why: subclasses that override something, modules on other devices or in
+        other dtypes, scripted, parametrized and quantized ones.
 
     Raises
     ------
     TypeError
         For something that is not a module.
 
+    Warns
+    -----
+    UserWarning
+        Where nothing was swapped, and nothing in the model ran on fastlstm before.
+
     Notes
     -----
+    A subclass becomes a class of the same name, made when needed, that derives from it and from `LSTM` or `LSTMCell`:
+    ``isinstance`` holds, `restore` gives the very class back, and a pickle names the user's class.
     ``torch.compile`` leaves every RNN module out of its graph unless ``torch._dynamo.config.allow_rnn`` is True; with
     it, an LSTM is one operator in the graph. ``torch.export`` needs no such thing. ``torch.jit.script`` does not take
     the new classes: `restore` first.
@@ -64,21 +84,28 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None) -> Acceler
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
     number = None if threads is None else _checks.thread_count(threads)
-    done = Accelerated([], {})
+    done, before = Accelerated([], {}), False
+    quantized: list[str] = []
     for name, module in model.named_modules():
-        if isinstance(module, torch.jit.ScriptModule) and module.original_name in ("LSTM", "LSTMCell"):
-            done.left[name] = "it is scripted"
-        if type(module) in _TORCHS or not isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
+        if isinstance(module, LSTM | LSTMCell):
+            before = True
             continue
-        why = _ineligible(module)
+        if any(name.startswith(f"{whole}.") for whole in quantized):
+            continue  # a part of it
+        why = _other(module)
+        if why is None and isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
+            why = _ineligible(module, subclasses) or _take(module)
+            if why is None:
+                if number is not None and isinstance(module, LSTM):
+                    module.threads = number
+                done.swapped.append(name)
+        elif why is not None:
+            quantized.append(name)
         if why is not None:
             done.left[name] = why
-            continue
-        module.__class__ = _OURS[type(module)]
-        module.__dict__[_MARK] = True
-        if number is not None and isinstance(module, LSTM):
-            module.threads = number
-        done.swapped.append(name)
+    if not done.swapped and not before:
+        what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
+        warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
 
 
@@ -106,21 +133,29 @@ def restore(model: torch.nn.Module) -> list[str]:
     """
     done = []
     for name, module in model.named_modules():
-        if type(module) in _TORCHS and module.__dict__.pop(_MARK, False):
-            for key in ("_packed", "_fast", "fallback", "threads"):
-                module.__dict__.pop(key, None)
-            module.__class__ = _TORCHS[type(module)]
-            done.append(name)
+        if MARK not in module.__dict__:
+            continue
+        if "_theirs" not in type(module).__dict__:
+            warnings.warn(
+                f"fastlstm.torch.restore leaves {name or 'the model'} as it is: its class became "
+                f"{type(module).__name__} after accelerate; undo that first",
+                stacklevel=2,
+            )
+            continue
+        give_back(module)
+        done.append(name)
     return done
 
 
 @contextmanager
-def accelerated(model: torch.nn.Module, *, threads: int | None = None) -> Iterator[Accelerated]:
+def accelerated(
+    model: torch.nn.Module, *, threads: int | None = None, subclasses: bool = False
+) -> Iterator[Accelerated]:
     """`accelerate` a model for the time of a ``with`` block, then restore what it swapped.
 
     Parameters
     ----------
-    model, threads
+    model, threads, subclasses
         As for `accelerate`.
 
     Yields
@@ -138,7 +173,7 @@ def accelerated(model: torch.nn.Module, *, threads: int | None = None) -> Iterat
     (['0'], 'torch.nn.modules.rnn')
     """
     modules = dict(model.named_modules()) if isinstance(model, torch.nn.Module) else {}
-    done = accelerate(model, threads=threads)
+    done = accelerate(model, threads=threads, subclasses=subclasses)
     try:
         yield done
     finally:
@@ -146,12 +181,34 @@ def accelerated(model: torch.nn.Module, *, threads: int | None = None) -> Iterat
             restore(modules[name])
 
 
-def _ineligible(module: torch.nn.Module) -> str | None:
+def _outside() -> int:
+    """Return the stack level of who called into this file, whether through `accelerated` or not."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_code.co_filename in (__file__, contextlib.__file__):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _other(module: torch.nn.Module) -> str | None:
+    """Say what an LSTM is that is no module of torch.nn's."""
+    kind = type(module)
+    if isinstance(module, torch.jit.ScriptModule):
+        return "it is scripted" if module.original_name in ("LSTM", "LSTMCell") else None
+    if kind.__name__ in ("LSTM", "LSTMCell") and kind.__module__.startswith("torch.ao.nn."):
+        return f"it is quantized: {kind.__module__.split('.modules')[0]}.{kind.__name__}"
+    return None
+
+
+def _ineligible(module: torch.nn.Module, subclasses: bool) -> str | None:
     """Say why a module cannot be swapped."""
-    if type(module) not in _OURS:
-        return f"{type(module).__name__} is a subclass of torch's: it may override anything"
     if "forward" in module.__dict__:
         return "its forward has been replaced on the object"
+    if torch.nn.utils.parametrize.is_parametrized(module):
+        return "it is parametrized: accelerate it before, and it runs here all the same"
+    overridden = _overridden(module)
+    if overridden and not subclasses:
+        name = type(module).__name__
+        return f"{name} overrides {', '.join(overridden)}: accelerate(model, subclasses=True) takes it too"
     first = next(iter(module.parameters()), None)
     if first is None:
         return "it has no parameters of its own"
@@ -160,3 +217,53 @@ def _ineligible(module: torch.nn.Module) -> str | None:
     if first.dtype not in (torch.float32, torch.float64):
         return f"parameters have dtype {first.dtype}"
     return None
+
+
+def _overridden(module: torch.nn.Module) -> list[str]:
+    """List what the module's class defines anew of what torch's class, ours, or the object itself is made of."""
+    theirs, ours = next(pair for pair in _OURS.items() if isinstance(module, pair[0]))
+    matters = {*_CALLED, *module.__dict__, *module._parameters}
+    for kind in ours.__mro__[: ours.__mro__.index(torch.nn.Module)]:
+        matters |= vars(kind).keys()
+    own = type(module).__mro__[: type(module).__mro__.index(theirs)]
+    return sorted({name for kind in own for name in vars(kind)} & matters - _HARMLESS)
+
+
+def _take(module: torch.nn.Module) -> str | None:
+    """Change the module's class, or say why Python does not let us."""
+    try:
+        take(module, _counterpart(type(module)))
+    except TypeError as error:
+        return f"its class cannot be changed: {error}"
+    return None
+
+
+def _counterpart(theirs: type) -> type[LSTM | LSTMCell]:
+    """Return the class that stands for torch's class, or for a subclass of it: made once, as long as that lives."""
+    if theirs in _OURS:
+        return _OURS[theirs]
+    known: type[LSTM | LSTMCell]
+    for known in type.__subclasses__(theirs):
+        if vars(known).get("_theirs") is theirs:
+            return known
+    base = LSTM if issubclass(theirs, torch.nn.LSTM) else LSTMCell
+    names = {key: getattr(theirs, key) for key in ("__module__", "__qualname__", "__doc__")}
+    names |= {"_theirs": theirs, "__reduce_ex__": _reduce_ex}
+    # theirs first: what it overrides runs, and its super() finds ours
+    made: type[LSTM | LSTMCell] = types.new_class(
+        theirs.__name__, (theirs, base), exec_body=lambda ns: ns.update(names)
+    )
+    return made
+
+
+def _reduce_ex(self: Any, protocol: Any) -> Any:
+    """Name the user's class in a pickle or a copy: a class made at run time has no name to be found by."""
+    function, arguments, *rest = super(type(self), self).__reduce_ex__(protocol)
+    if function is copyreg.__newobj__ and arguments[0] is type(self):  # type: ignore[attr-defined]
+        return (_remake, (type(self)._theirs, *arguments[1:]), *rest)
+    return (function, arguments, *rest)
+
+
+def _remake(theirs: type, *arguments: Any) -> Any:
+    made = _counterpart(theirs)
+    return made.__new__(made, *arguments)

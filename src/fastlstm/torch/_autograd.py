@@ -8,8 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from . import _run
+from . import _fit, _run
+from ._batched import one_by_one
 from ._run import Call
 
 
@@ -31,28 +33,47 @@ class Run(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         """Use the tape, or run forward again where it has served (retain_graph)."""
         call: Call = ctx.call
-        x, h_0, c_0, *parameters = ctx.saved_tensors
+        tensors = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[1:]
         if all(g is None for g in grads):
-            return (None,) * (4 + len(parameters))
-        if torch.is_grad_enabled():
-            return (None, *_differentiable(call, (x, h_0, c_0, *parameters), grads, ctx.needs_input_grad[1:]))
-        tape = ctx.tape
-        if tape.used:
-            tape = call.tape()
-            _run.forward(call, x, h_0, c_0, tape)
-        output, h_n, c_n = grads
-        tensors = (x, h_0, c_0, *parameters)
-        return (None, *_run.backward(call, tape, tensors, ctx.needs_input_grad[1:], (output, h_n, c_n)))
+            return (None,) * (1 + len(tensors))
+        if torch.is_grad_enabled() or forward_ad._current_level >= 0:
+            return (None, *_differentiable(call, tensors, grads, wanted))
+
+        def run(grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+            grads = tuple(map(_plain, grads))
+            if any(g is not None and _fit.tensor(g, "", g.dtype) for g in grads):
+                return _differentiable(call, tensors, grads, wanted)
+            tape = ctx.tape
+            if tape.used:
+                tape = call.tape()
+                _run.forward(call, tensors[0], tensors[1], tensors[2], tape)
+            output, h_n, c_n = grads
+            return _run.backward(call, tape, tensors, wanted, (output, h_n, c_n))
+
+        return (None, *one_by_one(run, grads))
+
+
+def _plain(grad: Tensor | None) -> Tensor | None:
+    """Give a gradient whose values stand nowhere, or with the other sign, values to read."""
+    if grad is None:
+        return None
+    if grad._is_zerotensor():
+        return torch.zeros(grad.shape, dtype=grad.dtype)
+    if type(grad).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl:
+        grad = grad.as_subclass(Tensor)  # a class that is none to torch's operators
+    return grad.resolve_neg()
 
 
 def _differentiable(
     call: Call, tensors: tuple[Tensor | None, ...], grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
 ) -> list[Tensor | None]:
-    """Compute the gradients by torch's own operations, which have gradients of their own (create_graph=True)."""
+    """Compute the gradients by torch's own operations, which have gradients of their own, and tangents."""
     if call.dropout > 0 or call.lengths is not None or call.resets is not None:
         raise NotImplementedError(
-            "fastlstm: a gradient of a gradient (create_graph=True) is there only without dropout, packed input, "
-            "lengths= and resets=; fastlstm.torch.restore(model) brings torch's own LSTM back"
+            "fastlstm: a gradient of a gradient (create_graph=True, or in a dual level of forward mode) is there only "
+            "without dropout, packed input, lengths= and resets=; fastlstm.torch.restore(model) brings torch's own "
+            "LSTM back"
         )
     s = call.sizes
     x, h_0, c_0, *parameters = tensors
@@ -61,6 +82,7 @@ def _differentiable(
     states = s.num_layers * s.directions
     h = x.new_zeros((states, rows, s.proj_size or s.hidden_size)) if h_0 is None else h_0
     c = x.new_zeros((states, rows, s.hidden_size)) if c_0 is None else c_0
+    create_graph = torch.is_grad_enabled()
     with torch.enable_grad(), _without_onednn():
         results = torch._VF.lstm(
             x,
@@ -77,7 +99,11 @@ def _differentiable(
         given = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None]
         made = iter(
             torch.autograd.grad(
-                [r for r, _ in given], into, [g for _, g in given], create_graph=True, allow_unused=True
+                [r for r, _ in given],
+                into,
+                [g for _, g in given],
+                create_graph=create_graph,
+                allow_unused=True,
             )
         )
     return [next(made) if want else None for want in wanted]

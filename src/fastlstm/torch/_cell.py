@@ -12,11 +12,12 @@ from . import _fit
 from ._autograd import Run
 from ._packed import Packed, Sizes, Snapshot
 from ._run import Call, contiguous
+from ._switch import Switched, be_leaf
 
 States = tuple[Tensor, Tensor]
 
 
-class LSTMCell(torch.nn.LSTMCell):
+class LSTMCell(Switched, torch.nn.LSTMCell):
     """torch.nn.LSTMCell, computed by fastlstm on the CPU; same arguments, parameters, results, errors and state_dict.
 
     Parameters
@@ -52,9 +53,11 @@ class LSTMCell(torch.nn.LSTMCell):
 
     frozen: bool = False
     fallback: str | None = None
+    _theirs = torch.nn.LSTMCell
 
     def __init__(self, *args: Any, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        be_leaf(self)
         if frozen:
             self.frozen = True
 
@@ -80,6 +83,8 @@ class LSTMCell(torch.nn.LSTMCell):
             return super().forward(input, hx)  # a few operators, which the compiler fuses
         found = _fit.situation() or self._step(input, hx)
         if isinstance(found, str):
+            if found.endswith(_fit.ZEROS):
+                return self.forward(_fit.real(input), _fit.real(hx))
             self.fallback = found
             return super().forward(input, hx)
         if self.fallback is not None:

@@ -15,6 +15,7 @@ from . import _fit, _operator
 from ._autograd import Run
 from ._packed import Packed, Sizes
 from ._run import Call, forward, forward_packed
+from ._switch import Switched, be_leaf
 from ._threads import pool
 
 States = tuple[Tensor, Tensor]
@@ -31,7 +32,7 @@ _TORCHS = (
 )
 
 
-class LSTM(torch.nn.LSTM):
+class LSTM(Switched, torch.nn.LSTM):
     """torch.nn.LSTM, computed by fastlstm on the CPU; same arguments, parameters, results, errors and state_dict.
 
     Parameters
@@ -81,9 +82,11 @@ class LSTM(torch.nn.LSTM):
     frozen: bool = False
     fallback: str | None = None
     _overrides: ClassVar[str | None] = None
+    _theirs = torch.nn.LSTM
 
     def __init__(self, *args: Any, threads: int | None = None, frozen: bool = False, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        be_leaf(self)
         if threads is not None:
             self.threads = _checks.thread_count(threads)
         if frozen:
@@ -98,7 +101,6 @@ class LSTM(torch.nn.LSTM):
         self,
         input: Tensor | PackedSequence,
         hx: States | None = None,
-        *,
         lengths: Any = None,
         resets: Any = None,
     ) -> tuple[Any, States]:
@@ -140,19 +142,55 @@ class LSTM(torch.nn.LSTM):
 
     def _eager(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
         """Run here if that can be done, else on torch's own code."""
-        packed = isinstance(input, PackedSequence)
         why = self._overrides or _fit.situation()
-        if why is None:
-            result = self._run_packed(input, hx) if packed else self._run(input, hx, lengths, resets)
-            if not isinstance(result, str):
-                if self.fallback is not None:
-                    self.fallback = None
-                return result
-            why = result
-        if lengths is not None or resets is not None:
-            raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {why}")
-        self.fallback = why
-        return super().forward(input, hx)
+        found = self._try(input, hx, lengths, resets) if why is None else why
+        ours_alone = lengths is not None or resets is not None
+        if found == _fit.AUTOCAST and ours_alone:
+            found = self._autocast(input, hx, lengths, resets)
+        if not isinstance(found, str):
+            if self.fallback is not None:
+                self.fallback = None
+            return found
+        if found.endswith(_fit.ZEROS):
+            return self._eager(_fit.real(input), _fit.real(hx), lengths, resets)
+        if ours_alone:
+            raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {found}")
+        self.fallback = found
+        try:
+            return super().forward(input, hx)
+        except RuntimeError as error:
+            return self._after(error, found, input, hx)
+
+    def _try(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run padded or packed input, or say why that cannot be done here."""
+        if isinstance(input, PackedSequence):
+            return self._run_packed(input, hx)
+        return self._run(input, hx, lengths, resets)
+
+    def _after(self, error: RuntimeError, why: str, input: Tensor | PackedSequence, hx: States | None) -> Any:
+        """Do what torch could not: run under autocast without a CPU for it, or say what is wrong with a state."""
+        if why == _fit.AUTOCAST and "could not create a primitive" in str(error):
+            found = self._autocast(input, hx, None, None)
+            if not isinstance(found, str):
+                self.fallback = None
+                return found
+        if why.startswith("hx[") and " has dtype " in why:
+            dtype = self._weights()[0].dtype
+            remedy = f"Convert it: hx = tuple(state.to({dtype}) for state in hx)"
+            raise RuntimeError(f"LSTM: {why}. {remedy}. Torch says: {error}") from error
+        raise error
+
+    def _autocast(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run in the parameters' dtype, and give the results the dtype that torch gives them under autocast."""
+        dtype, made = self._weights()[0].dtype, torch.get_autocast_dtype("cpu")
+        if dtype != torch.float32:
+            made = dtype  # autocast leaves float64 alone
+        with torch.autocast("cpu", enabled=False):
+            found = self._try(_fit.widened(input, dtype), _fit.widened(hx, dtype), lengths, resets)
+            if isinstance(found, str):
+                return found
+            output, states = found
+            return output.to(made), tuple(state.to(made) for state in states)
 
     def _weights(self) -> list[Tensor]:
         """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm).
@@ -210,7 +248,7 @@ class LSTM(torch.nn.LSTM):
             if sizes.directions == 2:
                 raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
             wanted = (B, T) if batch_first else (T, B) if batched else (T,)
-            flags = _checks.resets(resets, wanted, "one for every step of every row")
+            flags = _checks.resets(_fit.flags(resets), wanted, "one for every step of every row")
             flags = flags.T if batch_first else flags.reshape(T, B)
         dropout, seed = self._dropout()
         call = Call(plan, sizes, batch_first, steps, flags, pool(self.threads), dropout, seed)
@@ -282,12 +320,10 @@ class LSTM(torch.nn.LSTM):
 def _state(hx: States, sizes: Sizes, B: int, batched: bool, dtype: torch.dtype) -> States | str:
     """Check hx and return it with a batch axis, or say why torch has to look at it."""
     if not isinstance(hx, tuple | list) or len(hx) != 2:
-        raise ValueError(f"hx should be a pair (h_0, c_0), got: {type(hx).__name__} of {len(hx)}")
+        return "torch refuses this hx"
     h_0, c_0 = hx
     why = _fit.tensor(h_0, "hx[0]", dtype) or _fit.tensor(c_0, "hx[1]", dtype)
     if why is not None:
-        if isinstance(h_0, Tensor) and isinstance(c_0, Tensor) and h_0.is_cpu and c_0.is_cpu:
-            raise ValueError(f"LSTM: {why}. Convert it: hx = tuple(state.to({dtype}) for state in hx)")
         return why
     if not batched:
         if h_0.dim() != 2 or c_0.dim() != 2:

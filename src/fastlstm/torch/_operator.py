@@ -13,6 +13,11 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakIdKeyDictionary
 
+try:
+    from torch.onnx._internal.exporter import _flags as _onnx_flags
+except ImportError:  # torch before its exporter had them
+    _onnx_flags = None
+
 from .. import _checks
 from . import _fit, _run
 from ._packed import Packed, Sizes
@@ -89,7 +94,7 @@ def _call(a: Arguments) -> _run.Call:
     T, B = _checked(a.input, a.h_0, a.c_0, a.parameters[0].dtype, sizes, a.batch_first)
     steps = None if a.lengths is None else _checks.lengths(a.lengths, T, B)
     resets = a.resets.t() if a.resets is not None and a.batch_first else a.resets
-    flags = None if resets is None else _checks.resets(resets, (T, B), "(T, B)")
+    flags = None if resets is None else _checks.resets(_fit.flags(resets), (T, B), "(T, B)")
     number = 0 if a.seed is None else int(a.seed)
     return _run.Call(plan, sizes, a.batch_first, steps, flags, pool(a.threads or None), a.dropout, number)
 
@@ -160,13 +165,56 @@ def _backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
 lstm.register_autograd(_backward, setup_context=_setup)
 
 
+def decompositions() -> dict[Any, Any]:
+    """Return the operator ``fastlstm::lstm`` in torch's own, for ``ExportedProgram.run_decompositions``.
+
+    An exported program then needs no fastlstm, and `torch.onnx.export` takes it. Not in torch's table of
+    decompositions: fake tensors would then run it, and tie programs to the number of steps.
+
+    Returns
+    -------
+    dict
+        From the operator to a function; it raises NotImplementedError for a call with lengths, resets or dropout.
+
+    Examples
+    --------
+    >>> import torch, fastlstm.torch
+    >>> program = torch.export.export(fastlstm.torch.LSTM(8, 16), (torch.zeros(3, 1, 8),))
+    >>> program = program.run_decompositions(fastlstm.torch.decompositions())
+    >>> [str(node.target) for node in program.graph.nodes if "lstm" in str(node.target)]
+    ['aten.lstm.input']
+    """
+    return {torch.ops.fastlstm.lstm.default: _decomposed}
+
+
+def _decomposed(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    a = Arguments(*given)
+    if a.lengths is not None or a.resets is not None or a.seed is not None:
+        raise NotImplementedError("fastlstm::lstm with lengths, resets or dropout has no counterpart among torch's own")
+    s = a.sizes
+    rows, states = a.input.size(0 if a.batch_first else 1), s.num_layers * s.directions
+    h_0 = a.input.new_zeros((states, rows, s.proj_size or s.hidden_size)) if a.h_0 is None else a.h_0
+    c_0 = a.input.new_zeros((states, rows, s.hidden_size)) if a.c_0 is None else a.c_0
+    options = (s.bias, s.num_layers, 0.0, False, s.directions == 2, a.batch_first)
+    made: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.lstm.input(a.input, [h_0, c_0], a.parameters, *options)
+    return made
+
+
 # ---- the module's way in ---------------------------------------------------------------------------------------------
+
+
+def _onnx_wants_torchs() -> bool:
+    """Tell whether torch.onnx.export is recording: its file has an LSTM, not our operator."""
+    # the function, which dynamo takes for a constant in a strict capture, and what it reads
+    return torch.onnx.is_in_onnx_export() or getattr(_onnx_flags, "_is_onnx_exporting", False)
 
 
 def run(
     module: LSTM, input: Tensor, hx: States | None, lengths: Tensor | None, resets: Tensor | None
 ) -> tuple[Tensor, States] | None:
     """Run batched or unbatched input through the operator; None where torch's own code has to."""
+    if _onnx_wants_torchs() or (not torch.compiler.is_compiling() and _fit.situation() is not None):
+        return None
     weights = module._weights()
     dtype = weights[0].dtype
     given = (input, *(hx or ()))

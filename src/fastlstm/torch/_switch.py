@@ -1,0 +1,85 @@
+"""What both modules share besides the arithmetic: how torch's tools see them, and the way back to torch's class."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, ClassVar
+
+import torch
+
+MARK = "_accelerated"  # in the __dict__ of a module that `accelerate` switched
+# what a module has only while it runs here
+_OURS = (MARK, "_packed", "_fast", "fallback", "threads", "frozen", "__module__")
+
+
+class Switched:
+    """Mixed into torch's class by `LSTM` and `LSTMCell`."""
+
+    _theirs: ClassVar[type[torch.nn.Module]]  #: the class that the very class stands for
+
+    def _get_name(self) -> str:
+        """Tell ``print(model)`` what runs here."""
+        return f"fastlstm.{type(self).__name__}"
+
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse: called by torch.jit.script before it reads any source."""
+        name = type(self).__name__
+        way = (
+            "fastlstm.torch.restore(model) brings torch's own class back"
+            if MARK in self.__dict__
+            else f"take torch.nn.{name} with the same state_dict, and fastlstm.torch.accelerate and restore to switch"
+        )
+        raise RuntimeError(f"torch.jit.script cannot compile fastlstm.torch's {name}: {way}")
+
+    @property
+    def qconfig(self) -> Any:
+        """What torch.ao.quantization puts on every module before it replaces those whose exact type it knows."""
+        try:
+            return self.__dict__["qconfig"]
+        except KeyError:
+            raise AttributeError("qconfig") from None
+
+    @qconfig.setter
+    def qconfig(self, value: Any) -> None:
+        known = "qconfig" in self.__dict__
+        self.__dict__["qconfig"] = value
+        if "_theirs" not in type(self).__dict__:
+            return  # a subclass: torch's quantizers leave those of torch's classes too
+        if value is not None:
+            give_back(self)  # the quantizer finds the class that it knows
+        elif not known:
+            name = type(self).__name__
+            warnings.warn(
+                f"fastlstm.torch: this {name} is not quantized: torch.ao.quantization looks modules up by their exact "
+                f"type. Call fastlstm.torch.restore(model) before quantizing, or name fastlstm.torch.{name}",
+                stacklevel=4,
+            )
+
+    @qconfig.deleter
+    def qconfig(self) -> None:
+        self.__dict__.pop("qconfig", None)
+
+
+def take(module: torch.nn.Module, ours: type[torch.nn.Module]) -> None:
+    """Make a module one of ours."""
+    module.__class__ = ours
+    module.__dict__[MARK] = True
+    be_leaf(module)
+
+
+def be_leaf(module: Any) -> None:
+    """Let torch.fx and what is built on it see a leaf where torch's own module is one.
+
+    The test asks ``module.__module__``, of the object. Hooks then run when the graph runs, and only then.
+    """
+    theirs = type(module)._theirs
+    if theirs.__module__.startswith("torch.nn"):
+        module.__dict__["__module__"] = theirs.__module__
+
+
+def give_back(module: Any) -> None:
+    """Give a module the class back that its class stands for."""
+    theirs = type(module)._theirs
+    for key in _OURS:
+        module.__dict__.pop(key, None)
+    module.__class__ = theirs
