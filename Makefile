@@ -25,7 +25,7 @@ SCALAR_TESTS = frozen_bits objects
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak keras-files sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak mutate keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -83,6 +83,9 @@ soak: .venv/test/ready ## a million random calls, each checked; memory, threads 
 
 keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, each in an environment in /tmp (ARGS="keras-3.5.0")
 	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
+
+mutate: .venv/test/ready ## a hundred thousand damaged files of all formats: refused or loaded, never more (make mutate WITH="formats torch")
+	.venv/test/bin/python tests/proofs/mutate.py $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
 	.venv/sdist/bin/python -m build --outdir dist $(ARGS)
