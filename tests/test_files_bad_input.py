@@ -358,7 +358,7 @@ def test_truncated_files(name, seeds, tmp_path):
     for k in range(20):
         (tmp_path / "w").write_bytes(content[: len(content) * k // 20])
         with pytest.raises(ValueError, match="w"):
-            fastlstm.load(tmp_path / "w", dtype="float32")
+            fastlstm.load(tmp_path / "w", dtype="float32", form=fastlstm.Form())
 
 
 HEADS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x02", b"\x10" + bytes(7) + b"{", b"\x81\xa1a", b"\x08\x07:", b"")
