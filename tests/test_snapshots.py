@@ -341,6 +341,48 @@ def test_a_member_longer_than_its_header_says_is_refused(kind: str) -> None:
     assert_refused(kind, file.getvalue(), "this is not a snapshot")
 
 
+def rezipped(data: bytes, change: Callable[[str, bytes], bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """Return a snapshot whose members are changed as bytes, and packed in another way."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(file, "w", method) as new:
+        for name in old.namelist():
+            new.writestr(name, change(name, old.read(name)))
+    return file.getvalue()
+
+
+@each_kind
+@pytest.mark.parametrize(("module", "method"), [("bz2", zipfile.ZIP_BZIP2), ("lzma", zipfile.ZIP_LZMA)])
+def test_other_ways_of_packing_are_refused(kind: str, module: str, method: int) -> None:
+    """They take memory by what they claim."""
+    pytest.importorskip(module, reason="this Python was built without it")
+    data = written(begun(kind, layer()))
+    assert_refused(kind, rezipped(data, lambda name, raw: raw, method), "this is not a snapshot")
+    empty(kind, layer()).restore(rezipped(data, lambda name, raw: raw))
+
+
+def test_a_negative_number_of_sessions_is_refused_before_anything_is_inflated() -> None:
+    def negative(name: str, raw: bytes) -> bytes:
+        if name not in ("h.npy", "c.npy", "ids.npy"):
+            return raw
+        return raw.replace(b"(3,", b"(-3,").replace(b" }", b"}", 1) + bytes(9_000_000)
+
+    data = rezipped(written(begun("pool", layer())), negative)
+    tracemalloc.start()
+    assert_refused("pool", data, "this is not a snapshot")
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 1_000_000
+
+
+@each_kind
+def test_an_archive_of_many_members_is_refused_at_once(kind: str) -> None:
+    file = io.BytesIO(written(begun(kind, layer())))
+    with zipfile.ZipFile(file, "a") as archive:
+        for k in range(2000):
+            archive.writestr(f"{k}.npy", b"")
+    assert_refused(kind, file.getvalue(), "this is not a snapshot, or it is damaged")
+
+
 @each_kind
 def test_bytes_that_are_not_in_one_piece_are_read_as_they_are(kind: str) -> None:
     source = begun(kind, layer())

@@ -33,6 +33,7 @@ _ABOUT: Final[Members] = {
     "contract": (np.dtype(np.int64), ()),
     "weights": (np.dtype(np.uint8), (16,)),
 }
+_MOST: Final = len(_ABOUT) + 3  # and h, c, ids
 
 
 class _Header(NamedTuple):
@@ -97,14 +98,19 @@ def _told_as_damage() -> Iterator[None]:
 
 
 def _headers(archive: zipfile.ZipFile) -> dict[str, _Header]:
-    """Read the first bytes of every member."""
-    found = {}
-    for member in archive.infolist():
+    """Read the first bytes of every member; a snapshot has few, stored or deflated."""
+    found: dict[str, _Header] = {}
+    members = archive.infolist()
+    if len(members) > _MOST or any(member.compress_type not in (0, 8) for member in members):
+        raise ValueError
+    for member in members:
         name, suffix = member.filename[:-4], member.filename[-4:]
         with archive.open(member) as file:
             if name in found or suffix != ".npy" or np.lib.format.read_magic(file) != (1, 0):
                 raise ValueError
             found[name] = _Header(*np.lib.format.read_array_header_1_0(file))
+        if any(n < 0 for n in found[name].shape):
+            raise ValueError
     return found
 
 
