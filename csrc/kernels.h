@@ -33,7 +33,10 @@ typedef struct {
   const void *start;     /* [panel][FL_PANEL] reals, or NULL: z already holds the start of each chain; read */
   void *const *z; /* [m] pointers to rows of panels of FL_PANEL reals; written, and read when start is NULL; no alias */
   size_t z_panel; /* reals from a panel of a row to the next */
-  int pieces;     /* with start = NULL, the backward pass's way: chains of FL_PIECE k from zero, added to z in order */
+  /* For rows that are few, so that packing would cost more than it saves: the matrices of each operand as they come,
+   * [4][units][operand.k] reals, in the place of `weights`; NULL: packed. In a step with `start` alone. */
+  const void *unpacked[2];
+  int pieces; /* with start = NULL, the backward pass's way: chains of FL_PIECE k from zero, added to z in order */
 } fl_product;
 
 /* A chain over 4H terms rounds more than torch's blocked sums; pieces of 128, each from zero, round less, for 1-3 % of a

@@ -271,6 +271,62 @@ static void kernel_finish_ahead(fl_ahead *work) {
 #endif
 }
 
+/* n reals of each of a panel's rows, side by side; `next` are where those of the next block begin, for the caches */
+INLINE void turn_rows(const real *const *row, size_t n, const real *const *next, real *to) {
+  enum { LINE = 64 / sizeof(real) };
+  for (size_t lane = 0; lane < FL_PANEL; lane += VL) {
+    size_t k = 0;
+    for (; k + LANE <= n; k += LANE) {
+      V a[LANE];
+      UNROLL
+      for (size_t j = 0; j < LANE; j++) a[j] = v_load_rows(row + lane + j, k);
+      /* a line of each row for every line's worth of reals */
+      for (size_t j = k * VL / LINE; j < (k + LANE) * VL / LINE; j++) PREFETCH_L2(next[lane + j % VL] + j / VL * LINE);
+      v_turn(a);
+      UNROLL
+      for (size_t j = 0; j < LANE; j++) v_store(to + (k + j) * FL_PANEL + lane, a[j]);
+    }
+    for (; k < n; k++)
+      for (size_t j = lane; j < lane + VL; j++) to[k * FL_PANEL + j] = row[j][k];
+  }
+}
+
+/* where the rows of panel p begin, k0 reals into them; the lanes past the last unit take another's: nobody looks at them */
+INLINE void rows_of_panel(const real *matrix, size_t k, size_t units, size_t p, size_t k0, const real **row) {
+  for (size_t lane = 0; lane < FL_PANEL; lane++) {
+    const size_t unit = p * FL_UNITS + lane % FL_UNITS;
+    row[lane] = matrix + (lane / FL_UNITS * units + (unit < units ? unit : units - 1)) * k + k0;
+  }
+}
+
+/* Panels first..last of matrices that are not packed: packed here into L1, a block at a time, and used at once. The same
+ * chains, hence the same bits. */
+static NOINLINE void unpacked_product(const fl_product *a, size_t units, size_t first, size_t last, size_t z_at) {
+  enum { BLOCK = 16384 / (FL_PANEL * sizeof(real)) };
+  _Alignas(64) real block[BLOCK * FL_PANEL];
+  const real *rows[2][FL_PANEL];
+  const int operands = a->operand[1].k ? 2 : 1;
+  size_t turn = 0;
+  rows_of_panel(a->unpacked[0], a->operand[0].k, units, first, 0, rows[0]);
+  for (size_t p = first; p < last; p++, z_at += a->z_panel) {
+    const real *from = (const real *)a->start + p * FL_PANEL;
+    for (int j = 0; j < operands; j++) {
+      const size_t k = a->operand[j].k;
+      for (size_t k0 = 0; k0 < k; k0 += BLOCK, turn++) {
+        const size_t n = k - k0 < BLOCK ? k - k0 : BLOCK;
+        const int go_on = k0 + BLOCK < k, i = go_on ? j : (j + 1) % operands;
+        rows_of_panel(a->unpacked[i], a->operand[i].k, units, go_on || i > j ? p : p + 1, go_on ? k0 + BLOCK : 0,
+                      rows[(turn + 1) % 2]);
+        turn_rows(rows[turn % 2], n, rows[(turn + 1) % 2], block);
+        for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
+          rows_chains(a->operand[j].rows, a->m, k0, n, block + v * VL, from ? from + v * VL : NULL, a->z, z_at + v * VL,
+                      NULL);
+        from = NULL;
+      }
+    }
+  }
+}
+
 static void kernel_step(const fl_step *s) {
   EXPECT(step, s);
   const fl_product *const a = &s->product;
@@ -285,6 +341,8 @@ static void kernel_step(const fl_step *s) {
     const size_t z_at = a->start ? 0 : p * a->z_panel;
     if (s->ahead)
       row_product_ahead(s, p, n, z_at);
+    else if (a->unpacked[0])
+      unpacked_product(a, s->units, p, p + n, z_at);
     else
       panels_product(0, a, p, p + n, z_at, after);
     gates_of_panels(s, p, n, z_at);

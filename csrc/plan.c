@@ -46,8 +46,21 @@ static void pack_panel(char *to, const char *const *row, size_t k, size_t real) 
                        (w->bias_hh ? ((const type *)w->bias_hh)[row] : (type)0);
 
 /* not inlined: its additions must stay between the two writes of the floating-point environment */
-NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *bias,
-                                char *weights) {
+NOINLINE void fl_pack_bias(const fl_plan *plan, const fl_weights *w, void *bias) {
+  for (size_t at = 0; at < plan->panels * FL_PANEL; at++) {
+    const size_t lane = at % FL_PANEL, unit = at / FL_PANEL * FL_UNITS + lane % FL_UNITS;
+    const size_t row = lane / FL_UNITS * plan->H + unit;
+    if (unit >= plan->H) continue;
+    if (plan->form && plan->form->coupled && lane / FL_UNITS == 1) continue; /* zero, whatever the weights are */
+    if (plan->real == sizeof(float)) {
+      ADD(float)
+    } else {
+      ADD(double)
+    }
+  }
+}
+
+static void pack_gates(const fl_plan *plan, const fl_layer *layer, const fl_weights *w, char *weights) {
   const size_t real = plan->real, I = layer->input_size, R = plan->R, H = plan->H;
   for (size_t p = 0; p < plan->panels; p++) {
     const char *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
@@ -55,14 +68,9 @@ NOINLINE static void pack_gates(const fl_plan *plan, const fl_layer *layer, cons
       const size_t unit = p * FL_UNITS + lane % FL_UNITS;
       if (unit >= H) continue;
       if (plan->form && plan->form->coupled && lane / FL_UNITS == 1) continue; /* zero, whatever the weights are */
-      const size_t row = lane / FL_UNITS * H + unit, at = p * FL_PANEL + lane;
+      const size_t row = lane / FL_UNITS * H + unit;
       ih[lane] = (const char *)w->weight_ih + row * I * real;
       hh[lane] = (const char *)w->weight_hh + row * R * real;
-      if (real == sizeof(float)) {
-        ADD(float)
-      } else {
-        ADD(double)
-      }
     }
     char *const panel = weights + p * (I + R) * FL_PANEL * real;
     pack_panel(panel, ih, I, real);
@@ -200,7 +208,8 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
     fl_layer *const layer = &layers[j];
     layer->input_size = j / plan.D ? plan.D * plan.R : plan.I;
     char *const packed = at + b->bias, *const project = packed + b->weights, *const peephole = project + b->project;
-    pack_gates(&plan, layer, &weights[j], at, packed);
+    fl_pack_bias(&plan, &weights[j], at);
+    pack_gates(&plan, layer, &weights[j], packed);
     layer->bias = at;
     layer->weights = packed;
     if (plan.P) {

@@ -34,4 +34,7 @@ struct fl_plan {
 /* dispatch.c: the kernels of a name (NULL: the best); *found gets the name. NULL if there are none. */
 const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found);
 
+/* bias[panels][FL_PANEL] = b_ih + b_hh; lanes past the last unit are left as they are */
+void fl_pack_bias(const fl_plan *plan, const fl_weights *w, void *bias);
+
 #endif

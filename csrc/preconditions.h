@@ -44,7 +44,7 @@ static void expect_gates_gradient(const fl_gates_gradient *g) {
 
 static void expect_product(const fl_product *a) {
   assert(a->m > 0 && a->first < a->last);
-  assert(a->operand[0].k > 0 && a->weights && a->z);
+  assert(a->operand[0].k > 0 && (a->weights || a->unpacked[0]) && a->z);
   assert(is_aligned(a->weights, 64));
   assert(a->weights_panel >= (a->operand[0].k + a->operand[1].k) * FL_PANEL);
   assert(a->z_panel >= FL_PANEL);
@@ -81,6 +81,7 @@ static void expect_step(const fl_step *s) {
   expect_units(s->units, a->last);
   expect_form(s->form, s->peephole);
   assert(!a->pieces);
+  assert(!a->unpacked[0] || (a->start && !s->ahead && (!a->operand[1].k || a->unpacked[1])));
   if (s->ahead) {
     expect_ahead(s->ahead);
     assert(a->m == 1 && !a->start && !a->operand[1].k);

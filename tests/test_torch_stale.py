@@ -749,3 +749,96 @@ def test_threads_see_what_one_sees(threads):
             assert not alone.same(pool)
             array[k] = 1
     assert digest.same(None)
+
+
+# ---- single steps of large layers, which read the parameters as they are ---------------------------------------------
+
+
+def large(cell, dtype, threads=None, **options):
+    """Return twins whose steps do not look at the parameters."""
+    width = {torch.float32: 190, torch.float64: 135}[dtype]
+    options = {} if cell else {"num_layers": 2, "threads": threads, **options}
+    torch.manual_seed(3)
+    make = fast.LSTMCell if cell else fast.LSTM
+    ours = make(width - 3, width, dtype=dtype, **options)
+    frozen = copy.deepcopy(ours)
+    frozen.frozen = True
+    return frozen, ours, width
+
+
+def step_of(module, B, x, h, c):
+    if isinstance(module, torch.nn.LSTMCell):
+        return module(x[0], (h[0], c[0]))
+    x = x.transpose(0, 1) if module.batch_first else x
+    output, states = module(x, (h, c) if B != 2 else None)
+    return output, *states
+
+
+@pytest.mark.parametrize("B", [1, 2, 4, 5])
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("kind", ["LSTMCell", "LSTM", "batch_first", "no bias"])
+@each_dtype
+def test_steps_from_parameters_as_they_are(kind, dtype, B, threads):
+    """The same bits as from the packed copy, and of the values of now."""
+    options = {"batch_first": {"batch_first": True}, "no bias": {"bias": False}}.get(kind, {})
+    frozen, ours, width = large(kind == "LSTMCell", dtype, threads, **options)
+    x = torch.randn(1, B, width + 1, dtype=dtype)[..., 2:-2]  # rows with something between them
+    h, c = torch.randn(2, 2, B, width, dtype=dtype)
+    with torch.no_grad():
+        for module in (frozen, ours):
+            step_of(module, B, x, h, c)
+        first = step_of(ours, B, x, h, c)
+        assert ours._packed.last.rows is not None
+        assert all(map(torch.equal, first, step_of(frozen, B, x, h, c)))
+        for name, k in itertools.product(dict(ours.named_parameters()), (0, 77, -1)):
+            for module in (frozen, ours):
+                module.get_parameter(name).data.view(-1)[k] += 1
+        frozen.frozen = False
+        with torch.enable_grad():
+            step_of(frozen, B, x, h, c)  # looks
+        frozen.frozen = True
+        got = step_of(ours, B, x, h, c)
+        assert all(map(torch.equal, got, step_of(frozen, B, x, h, c)))
+        assert not torch.equal(got[0], first[0])
+    assert ours.fallback is None
+
+
+@pytest.mark.parametrize("isa", _core.isa_names())
+@each_dtype
+@pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
+def test_steps_as_they_are_on_every_instruction_set(monkeypatch, isa, dtype, cell):
+    from fastlstm import _isa
+
+    resolve = _isa.resolve
+    monkeypatch.setattr(_isa, "resolve", lambda name: resolve(isa if name is None else name))
+    frozen, ours, width = large(cell, dtype)
+    x, h, c = torch.randn(1, 3, width - 3), torch.randn(2, 3, width), torch.randn(2, 3, width)
+    given = [t.to(dtype) for t in (x, h, c)]
+    with torch.no_grad():
+        for _ in range(2):
+            results = [step_of(module, 3, *given) for module in (ours, frozen)]
+        assert all(map(torch.equal, *results))
+    assert ours._packed.last.plan.isa == isa
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+@pytest.mark.parametrize("kind", ["bidirectional", "proj_size", "dropout", "transposed", "gradients", "unbatched"])
+def test_steps_that_need_the_packed_copy_look(kind):
+    options = {"bidirectional": {"bidirectional": True}, "proj_size": {"proj_size": 7}, "dropout": {"dropout": 0.5}}
+    theirs, ours = twins(torch, 150, 200, num_layers=2, **options.get(kind, {}))
+    x = torch.randn(*((1, 150) if kind == "unbatched" else (1, 2, 150)))
+    for module in (theirs, ours):
+        if kind == "transposed":
+            transposed(module)
+        if kind == "dropout":
+            module.eval()
+    call = trained if kind == "gradients" else padded
+    call(ours, x)
+    for module in (theirs, ours):
+        module.weight_hh_l1.data.mul_(2)
+        module.bias_ih_l0.data[5] += 1
+    assert_same_values(call(ours, x), call(theirs, x), "gradients, torch")
+    assert ours.fallback is None
+    if kind == "dropout":
+        ours.train()
+        assert not torch.equal(padded(ours, x)[0], padded(ours, x)[0])

@@ -61,6 +61,20 @@ INLINE V v_copysign(V a, V b) {
 INLINE V v_exponent(V a) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), MANTISSA_BITS));
 }
+#define LANE 4 /* reals in 128 bits */
+/* 128 bits from each of row[0] and row[LANE] */
+INLINE V v_load_rows(const real *const *row, size_t k) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + k)), _mm_loadu_ps(row[4] + k), 1);
+}
+/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: turned over */
+INLINE void v_turn(V *a) {
+  const V p = _mm256_unpacklo_ps(a[0], a[1]), q = _mm256_unpackhi_ps(a[0], a[1]);
+  const V r = _mm256_unpacklo_ps(a[2], a[3]), s = _mm256_unpackhi_ps(a[2], a[3]);
+  a[0] = _mm256_shuffle_ps(p, r, _MM_SHUFFLE(1, 0, 1, 0));
+  a[1] = _mm256_shuffle_ps(p, r, _MM_SHUFFLE(3, 2, 3, 2));
+  a[2] = _mm256_shuffle_ps(q, s, _MM_SHUFFLE(1, 0, 1, 0));
+  a[3] = _mm256_shuffle_ps(q, s, _MM_SHUFFLE(3, 2, 3, 2));
+}
 
 #else
 
@@ -114,6 +128,15 @@ INLINE V v_copysign(V a, V b) {
 }
 INLINE V v_exponent(V a) {
   return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), MANTISSA_BITS));
+}
+#define LANE 2
+INLINE V v_load_rows(const real *const *row, size_t k) {
+  return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(row[0] + k)), _mm_loadu_pd(row[2] + k), 1);
+}
+INLINE void v_turn(V *a) {
+  const V p = a[0];
+  a[0] = _mm256_unpacklo_pd(p, a[1]);
+  a[1] = _mm256_unpackhi_pd(p, a[1]);
 }
 
 #endif

@@ -70,6 +70,21 @@ INLINE V v_copysign(V a, V b) {
 INLINE V v_exponent(V a) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), MANTISSA_BITS));
 }
+#define LANE 4 /* reals in 128 bits */
+/* 128 bits from each of row[0], row[LANE], row[2 * LANE].. */
+INLINE V v_load_rows(const real *const *row, size_t k) {
+  const V a = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(row[0] + k)), _mm_loadu_ps(row[4] + k), 1);
+  return _mm512_insertf32x4(_mm512_insertf32x4(a, _mm_loadu_ps(row[8] + k), 2), _mm_loadu_ps(row[12] + k), 3);
+}
+/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: turned over */
+INLINE void v_turn(V *a) {
+  const V p = _mm512_unpacklo_ps(a[0], a[1]), q = _mm512_unpackhi_ps(a[0], a[1]);
+  const V r = _mm512_unpacklo_ps(a[2], a[3]), s = _mm512_unpackhi_ps(a[2], a[3]);
+  a[0] = _mm512_shuffle_ps(p, r, _MM_SHUFFLE(1, 0, 1, 0));
+  a[1] = _mm512_shuffle_ps(p, r, _MM_SHUFFLE(3, 2, 3, 2));
+  a[2] = _mm512_shuffle_ps(q, s, _MM_SHUFFLE(1, 0, 1, 0));
+  a[3] = _mm512_shuffle_ps(q, s, _MM_SHUFFLE(3, 2, 3, 2));
+}
 
 #else
 
@@ -123,6 +138,16 @@ INLINE V v_copysign(V a, V b) {
 }
 INLINE V v_exponent(V a) {
   return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), MANTISSA_BITS));
+}
+#define LANE 2
+INLINE V v_load_rows(const real *const *row, size_t k) {
+  const V a = _mm512_insertf64x2(_mm512_castpd128_pd512(_mm_loadu_pd(row[0] + k)), _mm_loadu_pd(row[2] + k), 1);
+  return _mm512_insertf64x2(_mm512_insertf64x2(a, _mm_loadu_pd(row[4] + k), 2), _mm_loadu_pd(row[6] + k), 3);
+}
+INLINE void v_turn(V *a) {
+  const V p = a[0];
+  a[0] = _mm512_unpacklo_pd(p, a[1]);
+  a[1] = _mm512_unpackhi_pd(p, a[1]);
 }
 
 #endif

@@ -45,6 +45,13 @@ typedef uint64_t bits;
 INLINE V v_load(const real *p) {
   return *p;
 }
+#define LANE 1
+INLINE V v_load_rows(const real *const *row, size_t k) {
+  return row[0][k];
+}
+INLINE void v_turn(V *a) {
+  (void)a;
+}
 INLINE void v_store(real *p, V a) {
   *p = a;
 }

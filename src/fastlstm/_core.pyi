@@ -7,6 +7,9 @@ from typing_extensions import disjoint_base
 _Array: TypeAlias = NDArray[Any]
 _States: TypeAlias = tuple[_Array, _Array]
 
+UNPACKED_BYTES: int
+UNPACKED_ROWS: int
+
 def isa_names() -> list[str]: ...
 def isa_description(name: str) -> str: ...
 def activation(is_tanh: bool, x: object, out: object, isa: bytes) -> _Array | None: ...
@@ -85,6 +88,20 @@ class Plan:
         starts: NDArray[np.int64] | None = None,
     ) -> None: ...
     def run_cell_at(self, rows: int, x: int, h: int, c: int, h_next: int, c_next: int) -> None: ...
+    @property
+    def fits_unpacked(self) -> bool: ...
+    def run_unpacked_at(
+        self,
+        weights: list[tuple[int, int, int, int]],
+        B: int,
+        x: int,
+        x_b: int,
+        h_0: int,
+        c_0: int,
+        h_n: int,
+        c_n: int,
+        pool: Pool | None,
+    ) -> None: ...
     def workspace_size(self, T: int, B: int, threads: int) -> int: ...
 
 @final

@@ -322,6 +322,8 @@ static void build_step(call *c) {
     a->z_panel = FL_PANEL;
     a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
   }
+  if (a->start && maybe(c))
+    for (size_t j = 0; j < 2; j++) a->unpacked[j] = reals(c, IN, 4 * s->units * a->operand[j].k);
   const int in_place = maybe(c);
   void *const old = rows(c, in_place ? INOUT : IN, m, s->units);
   s->c_prev = old;

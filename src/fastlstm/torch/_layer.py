@@ -14,7 +14,7 @@ from .. import _checks, _core
 from . import _fit, _operator
 from ._autograd import Run
 from ._packed import Packed, Sizes
-from ._run import Call, forward, forward_packed
+from ._run import Call, forward, forward_packed, step
 from ._switch import Switched, be_leaf
 from ._threads import pool
 
@@ -207,20 +207,50 @@ class LSTM(Switched, torch.nn.LSTM):
         directions = 2 if self.bidirectional else 1
         return Sizes(self.input_size, self.hidden_size, self.proj_size, self.num_layers, directions, self.bias)
 
+    def _is_dropping(self) -> bool:
+        return self.training and self.dropout > 0 and self.num_layers > 1
+
     def _dropout(self) -> tuple[float, int]:
         """Return this call's share of zeros, and the seed of its masks."""
-        if not (self.training and self.dropout > 0 and self.num_layers > 1):
+        if not self._is_dropping():
             return 0.0, 0
         return float(self.dropout), int(torch.randint(2**63 - 1, ()))
 
     def _plan(self) -> tuple[list[Tensor], Sizes, _core.Plan | str]:
         """Return the parameters, their sizes, and the plan of them or why there is none."""
-        packed: Packed = self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
-        weights = self._weights()
+        packed, weights = self._own_packed(), self._weights()
         return weights, packed.sizes, packed.plan(weights, frozen=self.frozen, threads=self.threads)
+
+    def _own_packed(self) -> Packed:
+        return self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
+
+    def _single_step(self, input: Tensor, hx: States | None) -> tuple[Tensor, States] | None:
+        """Run one step from parameters as they are, if that is faster than to look at them and run as always."""
+        if self.frozen or torch.is_grad_enabled() or not isinstance(input, Tensor) or input.dim() != 3:
+            return None
+        time, rows = (1, 0) if self.batch_first else (0, 1)
+        B = input.size(rows)
+        if input.size(time) != 1 or not 0 < B <= _core.UNPACKED_ROWS or self._is_dropping():
+            return None
+        weights = self._weights()
+        packed = self._own_packed()
+        last = packed.unpacked(weights)
+        if last is None or last.rows is None or input.size(2) != packed.sizes.input_size:
+            return None
+        if _fit.tensor(input, "input", weights[0].dtype) is not None:
+            return None
+        state = (None, None) if hx is None else _state(hx, packed.sizes, B, True, weights[0].dtype)
+        if isinstance(state, str):
+            return None
+        call = Call(last.plan, packed.sizes, self.batch_first, None, None, pool(self.threads), 0.0, 0)
+        output, h_n, c_n = step(call, last.rows, input, *state)
+        return output, (h_n, c_n)
 
     def _run(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | str:
         """Run padded input, or say why that cannot be done here."""
+        found = self._single_step(input, hx) if lengths is None and resets is None else None
+        if found is not None:
+            return found
         weights, sizes, plan = self._plan()
         if isinstance(plan, str):
             return plan
@@ -286,8 +316,7 @@ class LSTM(Switched, torch.nn.LSTM):
         weights, sizes, plan = self._plan()
         if isinstance(plan, str):
             return plan
-        dropping = self.training and self.dropout > 0 and self.num_layers > 1
-        if dropping or _fit.wants_gradient(data, *(hx or ()), *weights):
+        if self._is_dropping() or _fit.wants_gradient(data, *(hx or ()), *weights):
             padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
             found = self._run(padded, hx, lengths, None)
             if isinstance(found, str):

@@ -86,6 +86,7 @@ class Snapshot(NamedTuple):
     seen: _core.Seen | Seen
     held: list[Tensor]  # detached: they keep the memory
     look: Look | None  # None: they were frozen
+    rows: list[tuple[int, int, int, int]] | None  # addresses, where single steps may read the parameters as they are
     nbytes: int  # of the parameters
 
 
@@ -120,6 +121,11 @@ class Packed:
         self.last = last = self._pack(parameters, frozen, threads)
         return last.plan
 
+    def unpacked(self, parameters: list[Tensor]) -> Snapshot | None:
+        """Return what a single step of few rows needs to read the parameters themselves, where that is faster."""
+        last = self.last
+        return last if last is not None and last.rows is not None and last.seen.same(parameters) else None
+
     def _pack(self, parameters: list[Tensor], frozen: bool, threads: int | None) -> Snapshot:
         isa = _isa.resolve(None)
         # seen and looked at before they are packed: a write meanwhile is noticed at the next call
@@ -149,7 +155,16 @@ class Packed:
             self._memory,
             _forms.packed(_forms.Form()),
         )
-        return Snapshot(plan, seen, held, look, nbytes)
+        return Snapshot(plan, seen, held, look, _unpacked(plan, held, s), nbytes)
+
+
+def _unpacked(plan: _core.Plan, held: list[Tensor], sizes: Sizes) -> list[tuple[int, int, int, int]] | None:
+    """Return the addresses of each layer's parameters if steps are to read them as they are."""
+    if not plan.fits_unpacked or plan.nbytes < _core.UNPACKED_BYTES or not all(p.is_contiguous() for p in held):
+        return None
+    each = 4 if sizes.bias else 2
+    places = [[p.data_ptr() for p in held[j : j + each]] for j in range(0, len(held), each)]
+    return [(ih, hh, *(biases or (0, 0))) for ih, hh, *biases in places]  # type: ignore[misc]
 
 
 def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:

@@ -70,6 +70,29 @@ def forward(
     return output, h_n, c_n
 
 
+def step(
+    call: Call, rows: list[tuple[int, int, int, int]], x: Tensor, h_0: Tensor | None, c_0: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Run one step, x [1, B, I], or [B, 1, I] with batch_first, from weights that are not packed: their addresses."""
+    s = call.sizes
+    x, h_0, c_0 = readable(x), contiguous(h_0), contiguous(c_0)
+    axis = 0 if call.batch_first else 1
+    B = x.size(axis)
+    h_n, c_n = x.new_empty((s.num_layers, B, s.hidden_size)), x.new_empty((s.num_layers, B, s.hidden_size))
+    call.plan.run_unpacked_at(
+        rows,
+        B,
+        x.data_ptr(),
+        x.stride(axis) * x.element_size(),
+        0 if h_0 is None else h_0.data_ptr(),
+        0 if c_0 is None else c_0.data_ptr(),
+        h_n.data_ptr(),
+        c_n.data_ptr(),
+        call.pool,
+    )
+    return h_n[-1].unsqueeze(1 - axis).clone(), h_n, c_n
+
+
 def forward_packed(
     call: Call, data: Tensor, starts: NDArray[np.int64], h_0: Tensor | None, c_0: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
