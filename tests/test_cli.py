@@ -114,6 +114,15 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
     assert "usage: fastlstm" in capsys.readouterr().err
 
 
+def test_without_a_command_the_help_is_shown(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert all(f"\n    {command} " in told.err for command in ("info", "inspect", "convert"))
+
+
 def test_python_dash_m():
     command = [sys.executable, "-m", "fastlstm", "--version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -8,6 +8,8 @@ from support_keras import BACKEND, MASKS, H, I, T, assert_same, c_0, fastkeras, 
 pytestmark = [quiet, pytest.mark.skipif(BACKEND != "torch", reason="KERAS_BACKEND=torch: see test_keras_backends")]
 torch = pytest.importorskip("torch", reason="pip install torch")
 
+from torch.autograd import forward_ad  # noqa: E402  torch first
+
 NAMES = ["weight_kernel", "weight_recurrent", "bias"]
 
 
@@ -119,12 +121,73 @@ def test_no_second_derivatives():
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")
-def test_forward_mode_is_refused():
+@pytest.mark.parametrize("trainable", [False, True])
+@pytest.mark.parametrize("grad", [False, True])
+def test_tangents_are_kerass(trainable, grad):
+    found = []
+    for layer in pair(return_sequences=True, return_state=True, trainable=trainable):
+        with torch.set_grad_enabled(grad), forward_ad.dual_level():
+            states = [forward_ad.make_dual(torch.tensor(s), torch.ones(s.shape)) for s in (h_0, c_0)]
+            dual = forward_ad.make_dual(torch.tensor(x), torch.ones(x.shape))
+            results = layer(dual, initial_state=states)
+            found.append({str(k): forward_ad.unpack_dual(t).tangent.detach().numpy() for k, t in enumerate(results)})
+    assert_gradients_close(*found, "gradients, keras")
+
+
+def test_tangents_of_gradients_are_refused():
     ours, _ = pair()
-    with torch.autograd.forward_ad.dual_level():
-        dual = torch.autograd.forward_ad.make_dual(torch.tensor(x), torch.ones(x.shape))
-        with pytest.raises(RuntimeError, match="jvp"):
-            ours(dual)
+    result = ours(torch.tensor(x, requires_grad=True))
+    with forward_ad.dual_level(), pytest.raises(RuntimeError, match="tangents of gradients"):
+        result.backward(forward_ad.make_dual(torch.ones_like(result), torch.ones_like(result)))
+
+
+@pytest.mark.parametrize("mask", [None, *MASKS.values()], ids=["no-mask", *MASKS])
+@pytest.mark.parametrize("way", ["is_grads_batched", "vmap"])
+def test_gradients_by_the_batch_have_the_bits_of_each_alone(mask, way):
+    ours, _ = pair(return_sequences=True)
+    tensor = torch.tensor(x, requires_grad=True)
+    result, into = ours(tensor, mask=mask), [tensor, *(variable.value for variable in ours.weights)]
+
+    def grad(incoming, **more):
+        return torch.autograd.grad(result, into, incoming, retain_graph=True, **more)
+
+    several = torch.randn(3, *result.shape)
+    got = grad(several, is_grads_batched=True) if way == "is_grads_batched" else torch.vmap(grad)(several)
+    for one, column in zip(got, zip(*map(grad, several), strict=True), strict=True):
+        assert torch.equal(one, torch.stack(column))
+
+
+@pytest.mark.filterwarnings("ignore:There is a performance drop")
+def test_a_jacobian_by_the_batch():
+    found = []
+    for layer in pair():
+        made = torch.autograd.functional.jacobian(lambda t, layer=layer: layer(t), torch.tensor(x), vectorize=True)
+        found.append({"jacobian": made.numpy()})
+    assert_gradients_close(*found, "gradients, keras")
+
+
+class Logged(torch.Tensor):
+    """A subclass that changes nothing."""
+
+
+INCOMING = {
+    "zeros without memory": torch._efficientzerotensor,
+    "negative bit": lambda shape: torch.ones(shape, dtype=torch.complex64).mul(1j).conj().imag,
+    "subclass": lambda shape: torch.ones(shape).as_subclass(Logged),
+}
+
+
+@pytest.mark.parametrize("make", INCOMING.values(), ids=INCOMING)
+def test_tensors_of_other_kinds(make):
+    found = []
+    for layer in pair():
+        tensor = torch.tensor(x, requires_grad=True)
+        result = layer(tensor)
+        (gradient,) = torch.autograd.grad(result, tensor, make(result.shape))
+        given = layer(make(x.shape))
+        found.append({"gradient": gradient.numpy(), "result": given.detach().as_subclass(torch.Tensor).numpy()})
+        assert type(given) is (Logged if make is INCOMING["subclass"] else torch.Tensor)
+    assert_gradients_close(*found, "gradients, keras")
 
 
 def test_no_tape_without_gradients():

@@ -32,7 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fastlstm ...
     0
     """
-    given = _parser().parse_args(arguments)
+    parser = _parser()
+    given = parser.parse_args(arguments)
+    if given.command is None:
+        parser.exit(2, parser.format_help())
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -50,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastlstm", description="LSTM weights: what is in a file, and into another.")
     parser.add_argument("--version", action="version", version=f"fastlstm {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND")
 
     info = commands.add_parser("info", help="version, instruction sets, which of them is in use")
     info.set_defaults(run=lambda given: show_config())

@@ -27,6 +27,9 @@ def _torch(tensor: Any) -> Array | None:
     # A tracer runs this very code with real tensors: their values would become constants of what it records.
     if torch.jit.is_tracing() or torch.compiler.is_compiling():
         return None
+    # Tangents are no values, and a subclass has its own idea of what follows.
+    if torch.autograd.forward_ad._current_level >= 0 or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
+        return None
     try:
         array: Array = tensor.detach().numpy()
     except (AttributeError, RuntimeError, TypeError):  # not a tensor; fake or wrapped; on another device

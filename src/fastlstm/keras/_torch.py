@@ -9,8 +9,13 @@ import torch
 from numpy.typing import NDArray
 
 import fastlstm
+from fastlstm._torch_gradients import in_dual_level, one_by_one, plain
 
 Array = NDArray[Any]
+ONCE = (
+    "fastlstm.keras.LSTM can be differentiated once: for second derivatives, and tangents of gradients, use "
+    "keras.layers.LSTM"
+)
 
 
 class Fused(torch.autograd.Function):
@@ -36,22 +41,30 @@ class Fused(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
         """Return the gradients of the tensors among the arguments."""
-        lstm: fastlstm.LSTM = ctx.lstm
         saved = ctx.saved_tensors  # torch's own error, if the graph has been freed
-        tape = ctx.tape
-        if tape.used:  # with retain_graph=True there may be a second time, and a tape serves once
-            tape = _forward(lstm, ctx.lengths, True, saved)[2]
-        output, h_n, c_n = (None if gradient is None else gradient.detach().numpy() for gradient in incoming)
-        made = lstm.backward(tape, output, *(None if array is None else array[None] for array in (h_n, c_n)))
-        of = made.parameters
-        gradients = [made.input, made.h_0[0], made.c_0[0], of["weight_ih_l0"].T, of["weight_hh_l0"].T]
-        if lstm.bias:
-            gradients.append(of["bias_ih_l0"])
-        results = tuple(map(torch.from_numpy, gradients))
+        if in_dual_level():
+            raise RuntimeError(ONCE)
+        results = tuple(one_by_one(lambda grads: _backward(ctx, saved, grads), incoming))
         if torch.is_grad_enabled():  # create_graph=True
             sources = [tensor for tensor in (*saved, *ctx.variables, *incoming) if tensor is not None]
             results = Once.apply(len(results), *results, *sources)
         return None, None, None, *results
+
+
+def _backward(ctx: Any, saved: Any, incoming: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor, ...]:
+    """Return the gradients of input, states and variables."""
+    lstm: fastlstm.LSTM = ctx.lstm
+    tape = ctx.tape
+    if tape.used:  # with retain_graph=True there may be a second time, and a tape serves once
+        tape = _forward(lstm, ctx.lengths, True, saved)[2]
+    tensors = (None if gradient is None else gradient.detach() for gradient in map(plain, incoming))
+    output, h_n, c_n = (None if tensor is None else tensor.numpy() for tensor in tensors)
+    made = lstm.backward(tape, output, *(None if array is None else array[None] for array in (h_n, c_n)))
+    of = made.parameters
+    gradients = [made.input, made.h_0[0], made.c_0[0], of["weight_ih_l0"].T, of["weight_hh_l0"].T]
+    if lstm.bias:
+        gradients.append(of["bias_ih_l0"])
+    return tuple(map(torch.from_numpy, gradients))
 
 
 class Once(torch.autograd.Function):
@@ -65,9 +78,7 @@ class Once(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *incoming: torch.Tensor) -> Any:
         """Refuse."""
-        raise RuntimeError(
-            "fastlstm.keras.LSTM can be differentiated once: for second derivatives use keras.layers.LSTM"
-        )
+        raise RuntimeError(ONCE)
 
 
 def run(

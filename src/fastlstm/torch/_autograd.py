@@ -8,10 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
+from .._torch_gradients import in_dual_level, one_by_one, plain
 from . import _fit, _run
-from ._batched import one_by_one
 from ._run import Call
 
 
@@ -37,11 +36,11 @@ class Run(torch.autograd.Function):
         wanted = ctx.needs_input_grad[1:]
         if all(g is None for g in grads):
             return (None,) * (1 + len(tensors))
-        if torch.is_grad_enabled() or forward_ad._current_level >= 0:
+        if torch.is_grad_enabled() or in_dual_level():
             return (None, *_differentiable(call, tensors, grads, wanted))
 
         def run(grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
-            grads = tuple(map(_plain, grads))
+            grads = tuple(map(plain, grads))
             if any(g is not None and _fit.tensor(g, "", g.dtype) for g in grads):
                 return _differentiable(call, tensors, grads, wanted)
             tape = ctx.tape
@@ -52,17 +51,6 @@ class Run(torch.autograd.Function):
             return _run.backward(call, tape, tensors, wanted, (output, h_n, c_n))
 
         return (None, *one_by_one(run, grads))
-
-
-def _plain(grad: Tensor | None) -> Tensor | None:
-    """Give a gradient whose values stand nowhere, or with the other sign, values to read."""
-    if grad is None:
-        return None
-    if grad._is_zerotensor():
-        return torch.zeros(grad.shape, dtype=grad.dtype)
-    if type(grad).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl:
-        grad = grad.as_subclass(Tensor)  # a class that is none to torch's operators
-    return grad.resolve_neg()
 
 
 def _differentiable(

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 from torch.nn.utils.rnn import PackedSequence
+
+from .._torch_gradients import in_dual_level
 
 AUTOCAST = "autocast is on"
 HALVES = (torch.bfloat16, torch.float16)
@@ -16,7 +17,7 @@ ZEROS = "is zeros without memory"
 
 def situation() -> str | None:
     """Say what around the call only torch's own code can serve; None for nothing."""
-    if forward_ad._current_level >= 0:
+    if in_dual_level():
         return "inside a dual level of forward-mode differentiation"
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return "inside a torch.func transform"

@@ -1,4 +1,4 @@
-"""Gradients that come many at once: torch hides their axis; here it is brought out, and they run one by one."""
+"""Gradients that come into a backward pass of ours, for the adapters on torch: whatever they are, to be read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,27 @@ from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 Maybe: TypeAlias = Tensor | None
 _functorch = torch._C._functorch
+
+
+def in_dual_level() -> bool:
+    """Tell whether forward-mode differentiation is under way: tensors may have tangents, which no memory shows."""
+    level: int = forward_ad._current_level
+    return level >= 0
+
+
+def plain(grad: Maybe) -> Maybe:
+    """Give a gradient whose values stand nowhere, or with the other sign, values to read."""
+    if grad is None:
+        return None
+    if grad._is_zerotensor():
+        return torch.zeros(grad.shape, dtype=grad.dtype)
+    if type(grad).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl:
+        grad = grad.as_subclass(Tensor)  # a class that is none to torch's operators
+    return grad.resolve_neg()
 
 
 def is_batched(tensor: Maybe) -> bool:
@@ -18,7 +36,10 @@ def is_batched(tensor: Maybe) -> bool:
 
 
 def one_by_one(run: Callable[[tuple[Maybe, ...]], Iterable[Maybe]], grads: tuple[Maybe, ...]) -> list[Maybe]:
-    """Return what `run` makes of `grads`: with the bits that it makes of each alone, however they are batched."""
+    """Return what `run` makes of `grads`: with the bits that it makes of each alone, however they are batched.
+
+    Torch hides the axis of gradients that come many at once; here it is brought out.
+    """
     if any(g is not None and _functorch.is_batchedtensor(g) for g in grads):
         level = max(_functorch.maybe_get_level(g) for g in grads if g is not None)
         outer: Any = [_functorch._unwrap_batched(g, level) if g is not None else (None, None) for g in grads]
