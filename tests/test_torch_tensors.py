@@ -6,7 +6,8 @@ from support_torch import assert_same_values, import_torch, twins
 
 torch = import_torch()
 
-from torch.nn.utils.rnn import PackedSequence  # noqa: E402  torch first
+from torch.func import functional_call  # noqa: E402  torch first
+from torch.nn.utils.rnn import PackedSequence  # noqa: E402
 
 import fastlstm.torch as fast  # noqa: E402
 
@@ -143,6 +144,40 @@ def test_a_gradient_that_wraps_another_tensor(cell):
         output = module(x)[0]
         found.append(torch.autograd.grad(output, x, Wrapper(torch.ones_like(output))))
     assert_same_values(*found[::-1], "gradients, torch")
+
+
+PARAMETERS = {
+    "subclass": (lambda p: p.detach().as_subclass(Logged), "a parameter is a Logged"),
+    "negative bit": (lambda p: torch.complex(p.detach(), p.detach()).conj().imag, "a parameter has the negative bit"),
+    "no memory": (lambda p: torch._efficientzerotensor(p.shape), "a parameter is torch's zero tensor"),
+    "functional": (lambda p: torch._to_functional_tensor(p.detach()), "a parameter wraps another tensor"),
+}
+
+
+@each_kind
+@pytest.mark.parametrize(("make", "words"), PARAMETERS.values(), ids=PARAMETERS)
+@pytest.mark.parametrize("grad", [False, True])
+def test_parameters(cell, make, words, grad):
+    theirs, ours = twins(torch, 3, 4, cell=cell)
+    x, _ = call(cell, None, None)
+    name = "weight_ih" if cell else "weight_ih_l0"
+
+    def run(module):
+        with torch.set_grad_enabled(grad):
+            return plain(functional_call(module, {name: make(getattr(module, name))}, (x,)))
+
+    for _ in range(2):
+        ours(x)
+    try:
+        expected = run(theirs)
+    except RuntimeError as error:
+        with pytest.raises(type(error)):
+            run(ours)
+    else:
+        assert_same_values([t.as_subclass(torch.Tensor) for t in run(ours)], expected)
+    assert ours.fallback.startswith(words)
+    ours(x)
+    assert ours.fallback is None
 
 
 # torch's own code crashes on a tensor whose storage was resized to nothing: ours says so.

@@ -175,6 +175,34 @@ def test_a_tangent_that_only_we_could_have_is_refused():
         output.backward(forward_ad.make_dual(output.detach(), output.detach()))
 
 
+def test_the_operator_in_a_graph_has_no_tangents_and_says_so():
+    lstm = fast.LSTM(3, 4, dtype=f64).requires_grad_(False)
+    x = inputs(False)[0]
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(lambda x: lstm(x)[0], backend="eager", fullgraph=True)
+        expected = compiled(x)
+        with forward_ad.dual_level():
+            assert_equal_bits([compiled(x.clone())], [expected])  # nothing has a tangent
+            with pytest.raises(NotImplementedError, match="no forward mode: call the module itself"):
+                compiled(forward_ad.make_dual(x, torch.ones_like(x)))
+            dual = [forward_ad.make_dual(p, torch.ones_like(p)) for p in lstm.parameters()]
+            with pytest.raises(NotImplementedError, match="no forward mode"):
+                torch.ops.fastlstm.lstm(x, None, None, dual, None, None, None, 1, False, True, False, 0.0, 0)
+
+
+def test_gradients_by_the_batch_through_the_operator():
+    lstm = fast.LSTM(3, 4, dtype=f64)
+    x = inputs(False)[0].requires_grad_()
+    several = torch.randn(3, 5, 2, 4, dtype=f64)
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(lambda x: lstm(x)[0], backend="eager", fullgraph=True)
+        found = [
+            torch.autograd.grad(run(x), [x, *lstm.parameters()], several, is_grads_batched=True)
+            for run in (compiled, lambda x: lstm(x)[0])
+        ]
+    assert_equal_bits(*found)
+
+
 # Gradients by the batch
 
 CALLS = {

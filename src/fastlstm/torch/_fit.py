@@ -50,10 +50,15 @@ def memory(t: Tensor, name: str) -> str | None:
     if address == 0 and t.numel() > 0:
         if t._is_zerotensor():
             return f"{name} {ZEROS}"
-        if torch._is_functional_tensor(t):
+        if wraps(t):
             return f"{name} wraps another tensor"
         raise RuntimeError(f"{name} has no memory: was its storage resized to 0?")  # torch's own code would crash
     return None
+
+
+def wraps(t: Tensor) -> bool:
+    """Tell whether a tensor stands for another one, and has no memory of its own."""
+    return torch._is_functional_tensor(t) or not torch._C._has_storage(t)
 
 
 def real(given: Any) -> Any:

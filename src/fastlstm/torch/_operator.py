@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 from torch.utils.weak import WeakIdKeyDictionary
 
 try:
@@ -19,6 +20,7 @@ except ImportError:  # torch before its exporter had them
     _onnx_flags = None
 
 from .. import _checks
+from .._torch_gradients import in_dual_level, one_by_one
 from . import _fit, _run
 from ._packed import Packed, Sizes
 from ._threads import pool
@@ -78,6 +80,7 @@ def lstm(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
 def lstm_backward(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *given: Any) -> list[Tensor]:
     """Gradients of input, h_0, c_0 and the parameters."""
     a = Arguments(*given)
+    _refuse_tangents(grad_output, grad_h_n, grad_c_n)
     call = _call(a)
     tape = call.tape()
     _, h_n, c_n = _run.forward(call, a.input, a.h_0, a.c_0, tape)
@@ -86,7 +89,17 @@ def lstm_backward(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *give
     return [t.contiguous() for t in made if t is not None]
 
 
+def _refuse_tangents(*tensors: Tensor | None) -> None:
+    """Raise where a tangent would be lost: an operator gives values alone."""
+    if in_dual_level() and any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors):
+        raise NotImplementedError(
+            "fastlstm::lstm has no forward mode: call the module itself, outside torch.compile, or call "
+            "fastlstm.torch.restore(model) before compiling"
+        )
+
+
 def _call(a: Arguments) -> _run.Call:
+    _refuse_tangents(a.input, a.h_0, a.c_0, *a.parameters)
     sizes = a.sizes
     plan = _packed_of(a.parameters, sizes).plan(a.parameters, threads=a.threads or None)
     if isinstance(plan, str):
@@ -157,8 +170,8 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> Non
 
 def _backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     input, h_0, c_0, lengths, resets, seed, *parameters = ctx.saved_tensors
-    made = torch.ops.fastlstm.lstm_backward(*grads, input, h_0, c_0, parameters, lengths, resets, seed, *ctx.rest)
-    dx, dh, dc, *rest = made
+    given = (input, h_0, c_0, parameters, lengths, resets, seed, *ctx.rest)
+    dx, dh, dc, *rest = one_by_one(lambda grads: torch.ops.fastlstm.lstm_backward(*grads, *given), grads)
     return dx, None if h_0 is None else dh, None if c_0 is None else dc, rest, *(None,) * 9
 
 

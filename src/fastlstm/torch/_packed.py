@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import _core, _forms, _isa, _parameters
+from . import _fit
 from ._threads import pool
 
 SHARED = 1 << 20  # bytes of parameters from which threads share the look at them
@@ -182,12 +183,12 @@ def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
             return f"a parameter has dtype {p.dtype}" + (
                 "" if p.dtype == first.dtype else f", another one {first.dtype}"
             )
-        if p.is_neg():
-            return "a parameter has the negative bit"
         if p.layout != torch.strided or p.shape != shape:
             return f"a parameter has layout {p.layout} and shape {tuple(p.shape)}"
         if p._is_zerotensor():
-            return "a parameter has no memory: it is torch's zero tensor"
+            return "a parameter is torch's zero tensor"
+        if _fit.wraps(p) or p.is_neg():
+            return _fit.memory(p, "a parameter")
         there = p.untyped_storage().nbytes()
         if _extent(p) > there:
             raise RuntimeError(
