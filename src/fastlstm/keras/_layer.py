@@ -31,6 +31,8 @@ class LSTM(keras.layers.LSTM):
         H: hidden units.
     activation, recurrent_activation, use_bias, ... :
         All arguments of `keras.layers.LSTM`, with its defaults.
+    time_major : bool
+        An argument of Keras 2, which its files have: False is dropped.
 
     Attributes
     ----------
@@ -40,8 +42,8 @@ class LSTM(keras.layers.LSTM):
     Raises
     ------
     ValueError
-        When made or called: what Keras refuses; for an initial state or a mask of a wrong shape; for an input with
-        another number of features than the first one.
+        When made or called: what Keras refuses; for ``time_major=True``; for an initial state or a mask of a wrong
+        shape; for an input with another number of features than the first one.
 
     Notes
     -----
@@ -69,6 +71,11 @@ class LSTM(keras.layers.LSTM):
 
     fallback: str | None = None
     _packed: Packed | None = None
+
+    def __init__(self, *args: Any, time_major: bool = False, **kwargs: Any) -> None:
+        if time_major:
+            raise ValueError("time_major=True is not there in Keras 3: the input is (batch, time, features)")
+        super().__init__(*args, **kwargs)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """Run the time loop: the step of `keras.layers.RNN.call` that differs.
