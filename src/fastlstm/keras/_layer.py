@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -194,4 +195,6 @@ def _checked_states(initial_state: Any, B: int, H: int) -> list[Any]:
     return [state if state.shape[0] == B else keras.ops.broadcast_to(state, (B, H)) for state in initial_state]
 
 
+# Python and Keras look at it where they tell the arguments; it is not inherited by classes with their own __init__.
+LSTM.__init__.__signature__ = inspect.signature(keras.layers.LSTM.__init__)  # type: ignore[attr-defined]
 LSTM.__module__ = fastlstm.__name__ + ".keras"  # saved models name it: it should outlive the layout of this package
