@@ -1,6 +1,7 @@
 """Training with sharded parameters: what each process of test_torch_sharded runs, hence importable by itself."""
 
 import gc
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,7 @@ import torch
 STEPS = 4
 ROWS = 8
 # how the model is sharded, and when it is accelerated
-CASES = [(how, "before") for how in ("fully_shard", "fully_shard each", "FSDP", "FSDP, original parameters")]
-CASES += [(how, "after") for how in ("fully_shard", "FSDP, original parameters")]
+CASES = list(product(("fully_shard", "fully_shard each", "FSDP", "FSDP, original parameters"), ("before", "after")))
 
 
 class Model(torch.nn.Module):

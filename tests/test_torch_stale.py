@@ -684,6 +684,41 @@ def test_frozen_is_kept_by_copies_and_given_at_making(tmp_path):
         assert "frozen" not in module.state_dict()
 
 
+@pytest.fixture
+def unadvised(monkeypatch):
+    monkeypatch.setattr(fast._accelerate, "_advised", False)
+
+
+def test_accelerate_frozen(unadvised):
+    model = torch.nn.ModuleDict({"lstm": torch.nn.LSTM(4, 5), "cell": torch.nn.LSTMCell(4, 5)}).eval()
+    for frozen in (True, False):
+        with fast.accelerated(model, frozen=frozen) as done:
+            assert done.swapped == ["lstm", "cell"]
+            assert model["lstm"].frozen is model["cell"].frozen is frozen
+        assert not any("frozen" in module.__dict__ for module in model.modules())
+    fast.accelerate(model, frozen=True)
+    x = torch.randn(6, 3, 4)
+    before = padded(model["lstm"], x)[0]
+    model["lstm"].weight_hh_l0.data.mul_(2)
+    assert torch.equal(padded(model["lstm"], x)[0], before)
+    fast.accelerate(model, frozen=False)  # of those switched before too
+    assert not torch.equal(padded(model["lstm"], x)[0], before)
+    fast.accelerate(model)
+    assert model["cell"].frozen is False
+
+
+def test_accelerate_says_once_what_frozen_would_save(unadvised):
+    def model(kind=torch.nn.LSTMCell):
+        return torch.nn.ModuleList([kind(4, 5)])
+
+    fast.accelerate(model())  # in training there is nothing to gain
+    fast.accelerate(model(torch.nn.LSTM).eval())  # nor where a call is many steps
+    with pytest.warns(fast.FrozenAdvice, match=r"each step of 0 looks at .* accelerate\(model, frozen=True\)") as found:
+        fast.accelerate(model().eval())
+    assert found[0].filename == __file__
+    fast.accelerate(model().eval())
+
+
 # ---- the digest itself -----------------------------------------------------------------------------------------------
 
 

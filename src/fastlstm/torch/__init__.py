@@ -21,9 +21,9 @@ except ModuleNotFoundError as _error:
 if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) < (2, 4):
     raise ImportError(f"fastlstm.torch needs torch 2.4 or later, found {_torch.__version__}")
 
-from ._accelerate import Accelerated, accelerate, accelerated, restore
+from ._accelerate import Accelerated, FrozenAdvice, accelerate, accelerated, restore
 from ._cell import LSTMCell
 from ._layer import LSTM
 from ._operator import decompositions
 
-__all__ = ["LSTM", "Accelerated", "LSTMCell", "accelerate", "accelerated", "decompositions", "restore"]
+__all__ = ["LSTM", "Accelerated", "FrozenAdvice", "LSTMCell", "accelerate", "accelerated", "decompositions", "restore"]

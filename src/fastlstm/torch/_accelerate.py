@@ -34,7 +34,28 @@ class Accelerated(NamedTuple):
     left: dict[str, str]  #: LSTMs that do not, and why
 
 
-def accelerate(model: torch.nn.Module, *, threads: int | None = None, subclasses: bool = False) -> Accelerated:
+class FrozenAdvice(UserWarning):
+    """What `accelerate` says once in a process: that modules which step one by one would gain by ``frozen=True``.
+
+    Examples
+    --------
+    >>> import warnings, torch, fastlstm.torch
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore", fastlstm.torch.FrozenAdvice)
+    ...     done = fastlstm.torch.accelerate(torch.nn.LSTMCell(4, 3).eval())
+    """
+
+
+_advised = False
+
+
+def accelerate(
+    model: torch.nn.Module,
+    *,
+    threads: int | None = None,
+    subclasses: bool = False,
+    frozen: bool | None = None,
+) -> Accelerated:
     """Make every LSTM and LSTMCell in a model run and train on fastlstm, with the same parameters.
 
     The modules stay the same objects and change their class: optimizers, hooks, shared parameters and references from
@@ -49,6 +70,10 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None, subclasses
     subclasses : bool, optional
         Take subclasses of torch's classes too that override more than how they are made and shown. Their methods go on
         running: where one calls ``super().forward``, fastlstm answers.
+    frozen : bool, optional
+        Promise that parameters are written to by operations of torch's alone, not through ``parameter.data``, NumPy or
+        memory that they share: calls then do not look at their values. Sets the attribute of `LSTM` and `LSTMCell`, of
+        those switched before too. None is False, but may lead to an advice.
 
     Returns
     -------
@@ -65,6 +90,8 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None, subclasses
     -----
     UserWarning
         Where nothing was swapped, and nothing in the model ran on fastlstm before.
+    FrozenAdvice
+        Once in a process, where an LSTMCell in eval mode is swapped and `frozen` is not given.
 
     Notes
     -----
@@ -103,10 +130,32 @@ def accelerate(model: torch.nn.Module, *, threads: int | None = None, subclasses
             quantized.append(name)
         if why is not None:
             done.left[name] = why
+    _freeze(model, done.swapped, frozen)
     if not done.swapped and not before:
         what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
         warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
+
+
+def _freeze(model: torch.nn.Module, swapped: list[str], frozen: bool | None) -> None:
+    """Set `frozen` where it is given; else say once what it is for, where it would save much of a step."""
+    global _advised
+    if frozen is not None:
+        for module in model.modules():
+            if isinstance(module, LSTM | LSTMCell):
+                module.frozen = bool(frozen)
+        return
+    modules = dict(model.named_modules())
+    serving = [name for name in swapped if isinstance(modules[name], LSTMCell) and not modules[name].training]
+    if serving and not _advised:
+        _advised = True
+        warnings.warn(
+            f"fastlstm.torch: each step of {serving[0] or 'the model'} looks at all its parameters, which takes about "
+            "as long as the step. accelerate(model, frozen=True) saves that, if parameters are written to by torch's "
+            "operations alone; frozen=False goes on without this advice",
+            FrozenAdvice,
+            stacklevel=_outside(),
+        )
 
 
 def restore(model: torch.nn.Module) -> list[str]:
@@ -149,13 +198,17 @@ def restore(model: torch.nn.Module) -> list[str]:
 
 @contextmanager
 def accelerated(
-    model: torch.nn.Module, *, threads: int | None = None, subclasses: bool = False
+    model: torch.nn.Module,
+    *,
+    threads: int | None = None,
+    subclasses: bool = False,
+    frozen: bool | None = None,
 ) -> Iterator[Accelerated]:
     """`accelerate` a model for the time of a ``with`` block, then restore what it swapped.
 
     Parameters
     ----------
-    model, threads, subclasses
+    model, threads, subclasses, frozen
         As for `accelerate`.
 
     Yields
@@ -173,7 +226,7 @@ def accelerated(
     (['0'], 'torch.nn.modules.rnn')
     """
     modules = dict(model.named_modules()) if isinstance(model, torch.nn.Module) else {}
-    done = accelerate(model, threads=threads, subclasses=subclasses)
+    done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen)
     try:
         yield done
     finally:
@@ -210,7 +263,9 @@ def _ineligible(module: torch.nn.Module, subclasses: bool) -> str | None:
         name = type(module).__name__
         return f"{name} overrides {', '.join(overridden)}: accelerate(model, subclasses=True) takes it too"
     first = next(iter(module.parameters()), None)
-    if first is None:
+    if first is None:  # views of a flat parameter stand in their place under FullyShardedDataParallel
+        first = getattr(module, "weight_ih" if isinstance(module, torch.nn.LSTMCell) else "weight_ih_l0", None)
+    if not isinstance(first, torch.Tensor):
         return "it has no parameters of its own"
     if first.device.type != "cpu":
         return f"parameters are on {first.device}"
@@ -226,6 +281,8 @@ def _overridden(module: torch.nn.Module) -> list[str]:
     for kind in ours.__mro__[: ours.__mro__.index(torch.nn.Module)]:
         matters |= vars(kind).keys()
     own = type(module).__mro__[: type(module).__mro__.index(theirs)]
+    # fully_shard gives modules a class of its own, with methods of its own
+    own = tuple(kind for kind in own if not kind.__module__.startswith("torch.distributed."))
     return sorted({name for kind in own for name in vars(kind)} & matters - _HARMLESS)
 
 

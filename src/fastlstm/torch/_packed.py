@@ -165,7 +165,7 @@ def _unpacked(plan: _core.Plan, held: list[Tensor], sizes: Sizes) -> list[tuple[
         return None
     each = 4 if sizes.bias else 2
     places = [[p.data_ptr() for p in held[j : j + each]] for j in range(0, len(held), each)]
-    return [(ih, hh, *(biases or (0, 0))) for ih, hh, *biases in places]  # type: ignore[misc]
+    return [(ih, hh, *(biases or (0, 0))) for ih, hh, *biases in places]
 
 
 def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
