@@ -25,7 +25,7 @@ SCALAR_TESTS = frozen_bits objects
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations soak mutate keras-files sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations bits-elsewhere soak mutate keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -77,6 +77,9 @@ sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: 
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
 	.venv/test/bin/python tests/proofs/activations.py $(ARGS)
+
+bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
+	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)
 
 soak: .venv/test/ready ## a million random calls, each checked; memory, threads and files must stay as they were (ARGS="--seconds 60")
 	.venv/test/bin/python tests/proofs/soak.py $(ARGS)

@@ -18,8 +18,9 @@
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
 
-/* fma() and fmaf() are one instruction; GCC says so, Clang not on every target */
-#if (defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)) || defined(__FMA__) || defined(__aarch64__)
+/* fma() and fmaf() are one instruction; GCC says so, Clang not on every target. WITHOUT_FMA_INSTRUCTION: for tests. */
+#if !defined(WITHOUT_FMA_INSTRUCTION) && \
+    ((defined(__FP_FAST_FMA) && defined(__FP_FAST_FMAF)) || defined(__FMA__) || defined(__aarch64__))
 #define HAVE_FMA_INSTRUCTION 1
 #endif
 
