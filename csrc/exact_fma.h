@@ -50,9 +50,12 @@ INLINE double add_to_odd(double x, double y) {
   return double_of((s.lost > 0) == (s.sum > 0) ? n + 1 : n - 1);
 }
 
+/* Of a double that is not half-way between two floats the rounding to float is that of the exact sum. */
 static NOINLINE UNUSED float exact_fmaf(float a, float b, float c) {
   const double product = (double)a * (double)b, sum = product + (double)c;
-  if ((bits_of(sum) >> 52 & 0x7ff) == 0x7ff) return (float)sum;
+  const uint64_t n = bits_of(sum);
+  const int exponent = (int)(n >> 52 & 0x7ff);
+  if (exponent == 0x7ff || (exponent >= 1023 - 126 && (n & 0x1fffffff) != 0x10000000)) return (float)sum;
   return (float)add_to_odd(product, (double)c);
 }
 

@@ -418,14 +418,9 @@ def triples(dtype: str) -> Array:
         small[:, 0] = np.ldexp(near[:, 0], int(info.minexp) // 2)
         small[:, 1] = np.ldexp(near[:, 1], int(info.minexp) // 2 - rng.integers(0, 40, n))
         small[:, 2] = rng.integers(-9, 9, n) * info.smallest_subnormal * (rng.integers(0, 2, n) > 0)
-    ties = np.stack(
-        [
-            1 + rng.integers(0, 9, n) * info.eps,
-            1 + rng.integers(0, 9, n) * info.eps,
-            np.ldexp(1.0, rng.integers(-120, 60, n)),
-        ],
-        1,
-    )
+    # half-way between two numbers, but for a term that is too small for a double to see
+    odd = 1 + (2 * rng.integers(0, 99, n) + 1) * info.eps
+    ties = np.column_stack([odd, np.full(n, 1.5), rng.choice([-1, 1], n) * np.ldexp(1.0, rng.integers(-120, -60, n))])
     every = np.stack(np.meshgrid(corners, corners, corners), -1).reshape(-1, 3)
     return np.concatenate([patterns, near, cancelled, small, ties.astype(dtype), every])
 
@@ -446,3 +441,8 @@ def test_the_exact_fma_rounds_once(tmp_path: Path, dtype: str) -> None:
     with np.errstate(all="ignore"):
         twice = given[:, 0] * given[:, 1] + given[:, 2]
     assert np.count_nonzero((twice != expected) & finite) > 1000, "two roundings would have done"
+    if dtype == "float32":
+        with np.errstate(all="ignore"):
+            wide = given.astype(np.float64)
+            narrowed = (wide[:, 0] * wide[:, 1] + wide[:, 2]).astype(dtype)
+        assert np.count_nonzero((narrowed != expected) & finite) > 1000, "double would have done"
