@@ -1,18 +1,19 @@
 /* The backward pass: layer by layer from the last to the first, step by step from the last to the first.
  *
- * Inside the time loop there is only what must be: the gradient of h that a step hands to the one before it, dz U, and the gates.
- * The gates' activations are overwritten by their gradients dz. After the loop come dx = dz W, and dW, dU, db: sums over all
- * rows of all steps, in blocks of fixed size and order, each element by one thread.
+ * Inside the time loop there is only what must be: the gradient of h that a step hands to the one before it, dz U, and
+ * the gates. The gates' activations are overwritten by their gradients dz. After the loop come dx = dz W, and dW, dU,
+ * db: sums over all rows of all steps, in blocks of fixed size and order, each element by one thread.
  *
  * Threads share the time loop by rows or by panels, as forward does, and the rest by tiles.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <string.h>
 #include "compiler.h"
 #include "dropout.h"
 #include "fpenv.h"
+#include "inside.h"
 #include "job.h"
-#include "tape.h"
 
 enum {
   DX_ROWS = 96,       /* rows of dx that a thread does at a time */
@@ -119,7 +120,7 @@ static job make_job(fl_tape *tape, const fl_gradients *g, size_t threads) {
   return j;
 }
 
-size_t fl_backward_size(const fl_tape *tape, size_t threads) {
+size_t fl_measure_backward(const fl_tape *tape, size_t threads) {
   job j = make_job((fl_tape *)tape, NULL, threads);
   fl_arena a = {0};
   lay_out(&j, &a);
@@ -179,6 +180,11 @@ static int wants_input(const job *j, size_t l) {
   return l ? l > j->lowest : j->g->input != NULL;
 }
 
+/* the gradients of the parameters of one layer and direction that are wanted */
+static fl_weight_gradients wanted_of(const job *j, size_t index) {
+  return j->g->weights ? j->g->weights[index] : (fl_weight_gradients){0};
+}
+
 static const char *layer_input(const fl_tape *t, size_t l) {
   const size_t outputs = fl_tape_outputs(t) * t->plan->real;
   return l == 0 ? t->x : (t->dropped ? t->dropped : t->y) + (l - 1) * outputs;
@@ -220,13 +226,14 @@ static size_t row_of(const group *g, size_t r) {
 }
 
 #define BLOCKS(g, panels, grain, from, end)                                                              \
-  for (size_t grain_ = (g)->member->team ? (grain) : (panels), block_, from, end;                        \
+  for (size_t grain_ = (grain), block_, from, end;                                                       \
        fl_next((g)->member, ((panels) + grain_ - 1) / grain_, &block_) &&                                \
        (from = block_ * grain_, end = (panels) - from < grain_ ? (panels) : from + grain_, 1);)
 
-static size_t grain_of(const group *g, size_t panels) {
-  const size_t share = 2 * g->pass->job->members;
-  return (panels + share - 1) / share;
+/* panels in a block, of `work` multiply-adds each */
+static size_t grain_of(const group *g, size_t panels, size_t work) {
+  const size_t share = 2 * g->pass->job->members, grain = g->member->team ? (panels + share - 1) / share : panels;
+  return fl_short_calls(g->member, grain, work);
 }
 
 /* to = incoming gradient of y at step s of row b (+ that of h_n), columns from..end; past R: zero */
@@ -251,7 +258,8 @@ static void start_dh(const pass *p, size_t s, size_t b, int last, size_t from, s
   }
 }
 
-/* The gradient of h at step s of all running rows, in dh: what comes from above, and dz U from step s + 1. With s = -1, that of h_0. */
+/* The gradient of h at step s of all running rows, in dh: what comes from above, and dz U from step s + 1. With s = -1,
+ * that of h_0. */
 static void dh_of_step(const group *g, ptrdiff_t s, size_t steps) {
   const pass *const p = g->pass;
   const fl_tape *const t = p->job->tape;
@@ -269,8 +277,10 @@ static void dh_of_step(const group *g, ptrdiff_t s, size_t steps) {
                   .z_panel = FL_PANEL,
                   .pieces = 1,
                   .down = next & 1};
-  const size_t panels = panels_of(plan->R);
-  BLOCKS(g, panels, grain_of(g, panels), first, end) {
+  const size_t panels = panels_of(plan->R), work = later * plan->panels * FL_PANEL * FL_PANEL;
+  const size_t grain = grain_of(g, panels, work);
+  BLOCKS(g, panels, grain, first, end) {
+    if (grain < panels && fl_halted(g->member, (end - first) * work)) continue;
     const size_t from = first * FL_PANEL, to = end * FL_PANEL;
     for (size_t r = 0; r < active; r++) {
       if (s < 0)
@@ -304,8 +314,9 @@ static void unproject(const group *g, size_t active) {
                   .z = g->at->dm,
                   .z_panel = FL_PANEL,
                   .pieces = 1};
-  const size_t panels = panels_of(plan->H);
-  BLOCKS(g, panels, grain_of(g, panels), first, end) {
+  const size_t panels = panels_of(plan->H), work = active * plan->P * FL_PANEL, grain = grain_of(g, panels, work);
+  BLOCKS(g, panels, grain, first, end) {
+    if (grain < panels && fl_halted(g->member, (end - first) * work)) continue;
     for (size_t r = 0; r < active; r++)
       memset((char *)g->at->dm[r] + first * FL_PANEL * plan->real, 0, (end - first) * FL_PANEL * plan->real);
     a.first = first;
@@ -346,7 +357,7 @@ static void gates_of_step(const group *g, size_t s) {
                            .hidden = plan->P ? g->at->hidden : NULL,
                            .form = plan->form,
                            .peephole = p->layer->peephole};
-  BLOCKS(g, plan->panels, grain_of(g, plan->panels), first, end) {
+  BLOCKS(g, plan->panels, grain_of(g, plan->panels, active * FL_PANEL), first, end) {
     const size_t from = first * FL_UNITS, to = end * FL_UNITS < plan->H ? end * FL_UNITS : plan->H;
     for (size_t r = 0; r < active; r++) {
       const size_t b = row_of(g, r);
@@ -385,7 +396,8 @@ static void end_rows(const group *g, size_t n) {
   }
 }
 
-static void run_group(const group *g) {
+/* 0 where the call has been given up, and its member has to leave */
+static int run_group(const group *g) {
   const pass *const p = g->pass;
   const fl_tape *const t = p->job->tape;
   const fl_plan *const plan = t->plan;
@@ -397,13 +409,16 @@ static void run_group(const group *g) {
     g->at->dc[r] = p->own->dc + row * t->cell_row * real;
     g->at->dm[r] = p->own->dm + row * panels_of(plan->H) * FL_PANEL * real;
   }
+  const size_t work = n * plan->panels * FL_PANEL * (plan->R + 1);
   for (size_t s = steps; s-- > 0;) {
+    if (fl_halted(g->member, work)) return 0;
     dh_of_step(g, (ptrdiff_t)s, steps);
     if (plan->P) unproject(g, among(g, fl_tape_running(t, s)));
     gates_of_step(g, s);
   }
   if (steps) dh_of_step(g, -1, steps);
   end_rows(g, n);
+  return 1;
 }
 
 /* ---- after the time loop ---------------------------------------------------------------------------------------- */
@@ -445,84 +460,98 @@ static void unpack(const fl_plan *plan, const char *packed, size_t packed_row, s
   }
 }
 
-/* dW, dU, db of columns first..last of dz */
-static void weight_gradients(const job *j, size_t l, size_t d, size_t first, size_t last, char *packed) {
-  const fl_tape *const t = j->tape;
-  const fl_plan *const plan = t->plan;
-  const pass p = make_pass(j, l, d);
-  const fl_weight_gradients *const out = &j->g->weights[p.index];
-  const size_t real = plan->real, I = p.layer->input_size, i_row = panels_of(I) * FL_PANEL,
-               r_row = panels_of(plan->R) * FL_PANEL;
-  fl_outer o = {.n = t->N, .a = p.gates, .a_row = t->gate_row, .first = first, .last = last, .scratch = packed};
+typedef void (*sum_kernel)(const fl_outer *);
 
-  if (out->weight_ih) {
-    memset(p.own->dw + first * i_row * real, 0, (last - first) * i_row * real);
-    o.b = p.own->x;
+/* Sums over all rows of all steps, so many of them in a call as are done soon; each call adds whole blocks of
+ * FL_SUM_BLOCK rows. */
+static void sum_over_rows(const fl_plan *plan, fl_outer o, sum_kernel kernel, fl_member *member) {
+  const size_t row = (o.last - o.first) * (o.b ? o.columns : 1), N = o.n;
+  const size_t most = fl_short_calls(member, (N + FL_SUM_BLOCK - 1) / FL_SUM_BLOCK, row * FL_SUM_BLOCK) * FL_SUM_BLOCK;
+  for (size_t n = 0; n < N; n += most) {
+    if (fl_halted(member, row * most)) return;
+    o.n = N - n < most ? N - n : most;
+    kernel(&o);
+    o.a = (const char *)o.a + most * o.a_row * plan->real;
+    if (o.b) o.b += most;
+  }
+}
+
+/* dW, dU, db of columns first..last of dz */
+static void weight_gradients(const pass *p, size_t first, size_t last, member_scratch *m, fl_member *member) {
+  const fl_tape *const t = p->job->tape;
+  const fl_plan *const plan = t->plan;
+  const fl_weight_gradients out = wanted_of(p->job, p->index);
+  const size_t real = plan->real, I = p->layer->input_size, i_row = panels_of(I) * FL_PANEL,
+               r_row = panels_of(plan->R) * FL_PANEL;
+  fl_outer o = {.n = t->N, .a = p->gates, .a_row = t->gate_row, .first = first, .last = last, .scratch = m->packed};
+
+  if (out.weight_ih) {
+    memset(p->own->dw + first * i_row * real, 0, (last - first) * i_row * real);
+    o.b = p->own->x;
     o.columns = I;
-    o.out = p.own->dw + first * i_row * real;
+    o.out = p->own->dw + first * i_row * real;
     o.out_row = i_row;
-    plan->kernels->outer(&o);
-    unpack(plan, p.own->dw, i_row, first, last, I, out->weight_ih);
+    sum_over_rows(plan, o, plan->kernels->outer, member);
+    unpack(plan, p->own->dw, i_row, first, last, I, out.weight_ih);
   }
-  if (out->weight_hh) {
-    memset(p.own->du + first * r_row * real, 0, (last - first) * r_row * real);
-    o.b = p.own->h;
+  if (out.weight_hh) {
+    memset(p->own->du + first * r_row * real, 0, (last - first) * r_row * real);
+    o.b = p->own->h;
     o.columns = plan->R;
-    o.out = p.own->du + first * r_row * real;
+    o.out = p->own->du + first * r_row * real;
     o.out_row = r_row;
-    plan->kernels->outer(&o);
-    unpack(plan, p.own->du, r_row, first, last, plan->R, out->weight_hh);
+    sum_over_rows(plan, o, plan->kernels->outer, member);
+    unpack(plan, p->own->du, r_row, first, last, plan->R, out.weight_hh);
   }
-  if (out->bias) {
-    memset(p.own->db + first * real, 0, (last - first) * real);
-    o.out = p.own->db + first * real;
-    plan->kernels->sum_rows(&o);
-    unpack(plan, p.own->db, 1, first, last, 1, out->bias);
+  if (out.bias) {
+    memset(p->own->db + first * real, 0, (last - first) * real);
+    o.b = NULL;
+    o.out = p->own->db + first * real;
+    sum_over_rows(plan, o, plan->kernels->sum_rows, member);
+    unpack(plan, p->own->db, 1, first, last, 1, out.bias);
   }
 }
 
 /* of the units of one panel */
-static void peephole_gradient(const job *j, size_t l, size_t d, size_t panel) {
-  const fl_tape *const t = j->tape;
+static void peephole_gradient(const pass *p, size_t panel) {
+  const fl_tape *const t = p->job->tape;
   const fl_plan *const plan = t->plan;
-  const pass p = make_pass(j, l, d);
   const fl_peephole_sums sums = {.n = t->N,
                                  .units = plan->H,
                                  .first = panel,
                                  .last = panel + 1,
-                                 .dz = p.gates,
+                                 .dz = p->gates,
                                  .dz_row = t->gate_row,
-                                 .c_prev = p.own->c,
-                                 .c = p.c,
+                                 .c_prev = p->own->c,
+                                 .c = p->c,
                                  .c_row = t->cell_row,
                                  .coupled = plan->form->coupled,
-                                 .out = j->g->weights[p.index].weight_ph};
+                                 .out = wanted_of(p->job, p->index).weight_ph};
   if (sums.out) plan->kernels->peephole_sums(&sums);
 }
 
 /* dW_hr of rows first..last */
-static void projection_gradient(const job *j, size_t l, size_t d, size_t first, size_t last, char *packed) {
-  const fl_tape *const t = j->tape;
+static void projection_gradient(const pass *p, size_t first, size_t last, member_scratch *m, fl_member *member) {
+  const fl_tape *const t = p->job->tape;
   const fl_plan *const plan = t->plan;
-  const pass p = make_pass(j, l, d);
-  if (!j->g->weights[p.index].weight_hr) return;
+  char *const wanted = wanted_of(p->job, p->index).weight_hr;
+  if (!wanted) return;
   const size_t real = plan->real, h_row = panels_of(plan->H) * FL_PANEL;
-  char *const out = p.own->dhr + first * h_row * real;
+  char *const out = p->own->dhr + first * h_row * real;
   memset(out, 0, (last - first) * h_row * real);
   const fl_outer o = {.n = t->N,
-                      .a = p.own->dh_all,
+                      .a = p->own->dh_all,
                       .a_row = panels_of(plan->R) * FL_PANEL,
                       .first = first,
                       .last = last,
-                      .b = p.own->x,
+                      .b = p->own->x,
                       .columns = plan->H,
                       .out = out,
                       .out_row = h_row,
-                      .scratch = packed};
-  plan->kernels->outer(&o);
+                      .scratch = m->packed};
+  sum_over_rows(plan, o, plan->kernels->outer, member);
   for (size_t q = first; q < last; q++)
-    memcpy((char *)j->g->weights[p.index].weight_hr + q * plan->H * real, out + (q - first) * h_row * real,
-           plan->H * real);
+    memcpy(wanted + q * plan->H * real, out + (q - first) * h_row * real, plan->H * real);
 }
 
 #define ADD_ROW(type)                                                                       \
@@ -566,46 +595,70 @@ static void input_gradient(const job *j, size_t l, size_t d, size_t n0, member_s
 
 /* ---- all layers ------------------------------------------------------------------------------------------------- */
 
-static void run_layer(const job *j, size_t l, fl_member *member) {
-  const fl_plan *const plan = j->tape->plan;
-  const size_t D = plan->D, N = j->tape->N, gates = plan->panels * FL_PANEL;
+/* the time loop, back; 0 where the member has to leave */
+static int run_time(const job *j, size_t l, fl_member *member) {
+  const size_t D = j->tape->plan->D;
   member_scratch *const m = &j->scratch[member->slot];
-  for (size_t b; fl_next(member, D * plan->panels, &b);) prepare(j, l, b % D, b / D);
   if (j->cut.by_units) {
     for (size_t d = 0; d < D; d++) {
       const pass p = make_pass(j, l, d);
       const group g = {&p, 0, 1, m, member};
-      run_group(&g);
+      if (!run_group(&g)) return 0;
     }
-  } else {
-    for (size_t task; fl_next(member, D * j->cut.groups, &task);) {
-      const pass p = make_pass(j, l, task % D);
-      fl_member alone = {0};
-      const group g = {&p, task / D, j->cut.groups, m, &alone};
-      run_group(&g);
-    }
+    return 1;
   }
+  for (size_t task; fl_next(member, D * j->cut.groups, &task);) {
+    const pass p = make_pass(j, l, task % D);
+    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
+    const group g = {&p, task / D, j->cut.groups, m, &alone};
+    run_group(&g); /* once the call is given up, the tasks that are left take no time */
+    member->work = alone.work;
+  }
+  return 1;
+}
+
+/* the sums over all rows of all steps */
+static void run_sums(const job *j, size_t l, fl_member *member) {
+  const fl_plan *const plan = j->tape->plan;
+  const size_t D = plan->D, N = j->tape->N, gates = plan->panels * FL_PANEL;
+  member_scratch *const m = &j->scratch[member->slot];
   const size_t columns = (gates + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
   for (size_t b; fl_next(member, D * columns, &b);) {
     const size_t first = b / D * OUTER_COLUMNS, last = gates - first < OUTER_COLUMNS ? gates : first + OUTER_COLUMNS;
-    weight_gradients(j, l, b % D, first, last, m->packed);
+    const pass p = make_pass(j, l, b % D);
+    if (!fl_halted(member, 0)) weight_gradients(&p, first, last, m, member);
   }
-  if (peepholes(plan))
-    for (size_t b; fl_next(member, D * plan->panels, &b);) peephole_gradient(j, l, b % D, b / D);
-  if (plan->P) {
-    const size_t parts = (plan->P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
-    for (size_t b;
-         fl_next(member, D, &b);) /* the direction's rows of x have served: their pointers are those of hidden now */
-      for (size_t n = 0; n < N; n++)
-        j->directions[b].x[n] = j->directions[b].hidden + n * j->tape->cell_row * plan->real;
-    for (size_t b; fl_next(member, D * parts, &b);) {
-      const size_t first = b / D * OUTER_COLUMNS,
-                   last = plan->P - first < OUTER_COLUMNS ? plan->P : first + OUTER_COLUMNS;
-      projection_gradient(j, l, b % D, first, last, m->packed);
+  if (peepholes(plan)) {
+    for (size_t b; fl_next(member, D * plan->panels, &b);) {
+      const pass p = make_pass(j, l, b % D);
+      if (!fl_halted(member, N * FL_PANEL)) peephole_gradient(&p, b / D);
     }
   }
+  if (!plan->P) return;
+  const size_t parts = (plan->P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+  for (size_t b; fl_next(member, D, &b);) /* the direction's rows of x have served: now pointers to those of hidden */
+    for (size_t n = 0; n < N; n++) j->directions[b].x[n] = j->directions[b].hidden + n * j->tape->cell_row * plan->real;
+  for (size_t b; fl_next(member, D * parts, &b);) {
+    const size_t first = b / D * OUTER_COLUMNS,
+                 last = plan->P - first < OUTER_COLUMNS ? plan->P : first + OUTER_COLUMNS;
+    const pass p = make_pass(j, l, b % D);
+    if (!fl_halted(member, 0)) projection_gradient(&p, first, last, m, member);
+  }
+}
+
+/* 0 where the member has to leave */
+static int run_layer(const job *j, size_t l, fl_member *member) {
+  const fl_plan *const plan = j->tape->plan;
+  const size_t D = plan->D, N = j->tape->N, I = plan->layers[l * D].input_size;
+  for (size_t b; fl_next(member, D * plan->panels, &b);)
+    if (!fl_halted(member, (I + plan->R) * FL_PANEL + N / plan->panels)) prepare(j, l, b % D, b / D);
+  if (!run_time(j, l, member)) return 0;
+  run_sums(j, l, member);
   for (size_t d = 0; d < D && N && wants_input(j, l); d++)
-    for (size_t b; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &b);) input_gradient(j, l, d, b * DX_ROWS, m);
+    for (size_t b; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &b);)
+      if (!fl_halted(member, DX_ROWS * plan->panels * FL_PANEL * I))
+        input_gradient(j, l, d, b * DX_ROWS, &j->scratch[member->slot]);
+  return !fl_halted(member, 0);
 }
 
 static void run_member(void *argument, fl_member *member) {
@@ -614,33 +667,37 @@ static void run_member(void *argument, fl_member *member) {
   const fl_fpenv caller = fl_fpenv_enter();
   for (size_t one; fl_next(member, 1, &one);)
     if (j->g->input) memset(j->g->input, 0, t->T * t->B * t->plan->I * t->plan->real);
-  for (size_t l = t->plan->L; l-- > j->lowest;) run_layer(j, l, member);
+  for (size_t l = t->plan->L; l-- > j->lowest;)
+    if (!run_layer(j, l, member)) break;
   fl_fpenv_leave(caller);
 }
 
 /* layers below it need not run */
-static size_t lowest_wanted(const fl_plan *plan, const fl_gradients *g) {
-  if (g->input || g->h_0 || g->c_0) return 0;
-  for (size_t j = 0; j < plan->L * plan->D; j++) {
-    const fl_weight_gradients *const w = &g->weights[j];
-    if (w->weight_ih || w->weight_hh || w->bias || w->weight_hr) return j / plan->D;
+static size_t lowest_wanted(const job *j) {
+  const fl_plan *const plan = j->tape->plan;
+  if (j->g->input || j->g->h_0 || j->g->c_0) return 0;
+  for (size_t k = 0; k < plan->L * plan->D; k++) {
+    const fl_weight_gradients w = wanted_of(j, k);
+    if (w.weight_ih || w.weight_hh || w.bias || w.weight_hr || w.weight_ph) return k / plan->D;
   }
   return plan->L;
 }
 
-fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace) {
-  if (!tape || !gradients || !workspace) return FL_ERROR_ARGUMENT;
+fl_status fl_run_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
+                          const fl_cancel *cancel) {
+  assert(tape && tape->stage == FL_TAPE_FULL && gradients && workspace);
   job j = make_job(tape, gradients, fl_pool_threads(pool));
   fl_arena a = {.at = workspace};
   lay_out(&j, &a);
   if (a.overflow) return FL_ERROR_OVERFLOW;
+  assert(a.used <= fl_measure_backward(tape, fl_pool_threads(pool)));
   const fl_plan *const plan = tape->plan;
-  j.lowest = lowest_wanted(plan, gradients);
+  j.lowest = lowest_wanted(&j);
   memset(j.zeros, 0,
          (plan->panels * FL_PANEL > panels_of(j.widest) * FL_PANEL ? plan->panels : panels_of(j.widest)) * FL_PANEL *
              plan->real);
-  fl_pool_run(pool, run_member, &j);
-  return FL_OK;
+  tape->stage = FL_TAPE_USED;
+  return fl_pool_run(pool, run_member, &j, cancel);
 }
 
 /* ---- sums over pieces ------------------------------------------------------------------------------------------- */
@@ -653,7 +710,7 @@ NOINLINE static void add(size_t real, void *total, const void *part, size_t n) {
     for (size_t j = 0; j < n; j++) ((double *)total)[j] += ((const double *)part)[j];
 }
 
-void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
+void fl_run_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
   const fl_fpenv caller = fl_fpenv_enter();
   add(dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double), total, part, n);
   fl_fpenv_leave(caller);

@@ -65,7 +65,7 @@ static void walk_chunks(void *argument, fl_member *member) {
 
 static int differs(const fl_digest *d, sums *to, fl_pool *pool) {
   walk w = {.digest = d, .to = to};
-  if (d->chunks) fl_pool_run(d->bytes < SHARED ? NULL : pool, walk_chunks, &w);
+  if (d->chunks) fl_pool_run(d->bytes < SHARED ? NULL : pool, walk_chunks, &w, NULL);
   return atomic_load(&w.differs);
 }
 

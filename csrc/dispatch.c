@@ -4,7 +4,6 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <string.h>
-#include "fpenv.h"
 #include "plan.h"
 
 /* ---- what this CPU, and the system under it, can run ------------------------------------------------------------ */
@@ -106,76 +105,4 @@ const char *fl_isa_name(size_t index) {
 const char *fl_isa_description(const char *name) {
   const fl_isa *const row = name ? find(name) : NULL;
   return row ? row->description : NULL;
-}
-
-/* ---- kernels that are public by themselves ---------------------------------------------------------------------- */
-
-static const fl_kernels *checked(const char *isa, fl_dtype dtype, fl_status *status) {
-  const char *found;
-  *status = FL_ERROR_ARGUMENT;
-  if (dtype != FL_FLOAT32 && dtype != FL_FLOAT64) return NULL;
-  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
-  *status = kernels ? FL_OK : FL_ERROR_ISA;
-  return kernels;
-}
-
-fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
-  fl_status status;
-  const fl_kernels *const kernels = checked(isa, dtype, &status);
-  if (kernels) {
-    const fl_fpenv caller = fl_fpenv_enter();
-    kernels->sigmoid(x, y, n);
-    fl_fpenv_leave(caller);
-  }
-  return status;
-}
-
-fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
-  fl_status status;
-  const fl_kernels *const kernels = checked(isa, dtype, &status);
-  if (kernels) {
-    const fl_fpenv caller = fl_fpenv_enter();
-    kernels->tanh(x, y, n);
-    fl_fpenv_leave(caller);
-  }
-  return status;
-}
-
-fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
-                           void *c_next, void *h) {
-  fl_status status;
-  const fl_kernels *const kernels = checked(isa, dtype, &status);
-  if (kernels) {
-    const fl_gates gates = {rows, units, z, c, c_next, h};
-    const fl_fpenv caller = fl_fpenv_enter();
-    kernels->gates_forward(&gates);
-    fl_fpenv_leave(caller);
-  }
-  return status;
-}
-
-fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
-                         void *c_next, void *h, void *gates) {
-  fl_status status;
-  const fl_kernels *const kernels = checked(isa, dtype, &status);
-  if (kernels) {
-    const fl_gates g = {rows, units, z, c, c_next, h};
-    const fl_fpenv caller = fl_fpenv_enter();
-    kernels->gates_train(&g, gates);
-    fl_fpenv_leave(caller);
-  }
-  return status;
-}
-
-fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
-                            const void *c_prev, const void *c, const void *dh, void *dz, void *dc) {
-  fl_status status;
-  const fl_kernels *const kernels = checked(isa, dtype, &status);
-  if (kernels) {
-    const fl_gates_gradient g = {rows, units, gates, c_prev, c, dh, dz, dc};
-    const fl_fpenv caller = fl_fpenv_enter();
-    kernels->gates_backward(&g);
-    fl_fpenv_leave(caller);
-  }
-  return status;
 }

@@ -1,10 +1,44 @@
-/* fastlstm: LSTM forward passes for CPUs, the same bits for every batch size, thread count, chunking and instruction set.
+/* fastlstm: LSTM layers on CPUs, forward, backward and step by step: the same bits for every batch size, thread count,
+ * chunking and instruction set.
  *
- * A plan holds packed weights and is immutable: any number of threads may use one plan at once. Nothing here allocates
- * except fl_plan_create, fl_pool_create and what they say; nothing prints, aborts or keeps global state. Every pointer below
- * has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I input, H hidden, P projection,
- * R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer and D*R for the others. "real" is
- * float or double, by the plan's type. Gate order is i, f, g, o.
+ * Order of calls. A plan first, which holds packed weights and is immutable: any number of threads may use one at once.
+ *   whole sequences  fl_workspace_size, fl_forward, as often as you like
+ *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape
+ *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...; for many sequences fl_sessions_size, ...
+ *
+ * One complete call, in C11: 5 steps of one row, on the best instruction set, on this thread alone.
+ *
+ *   const float w[8 * 3] = {0}, u[8 * 2] = {0}, b[8] = {0}, x[5 * 3] = {0};
+ *   float y[5 * 2], h_n[2], c_n[2];
+ *   const fl_config config = {
+ *       .dtype = FL_FLOAT32, .input_size = 3, .hidden_size = 2, .num_layers = 1, .directions = 1};
+ *   const fl_weights weights = {.weight_ih = w, .weight_hh = u, .bias_ih = b};
+ *   fl_plan *plan;
+ *   fl_status status = fl_plan_create(&plan, &config, &weights, NULL);
+ *   if (status == FL_OK) {
+ *     const fl_sequence sequence = {.T = 5, .B = 1, .input = x, .input_t = 3 * sizeof *x, .input_b = sizeof x,
+ *                                   .output = y, .output_t = 2 * sizeof *y, .output_b = sizeof y,
+ *                                   .h_n = h_n, .c_n = c_n};
+ *     void *workspace = aligned_alloc(64, (fl_workspace_size(plan, 5, 1, 1) + 63) / 64 * 64);
+ *     status = fl_forward(plan, &sequence, NULL, workspace);
+ *     free(workspace);
+ *   }
+ *   puts(fl_status_text(status));
+ *   fl_plan_destroy(plan);
+ *
+ * One rule for invalid arguments: a function that returns fl_status says FL_ERROR_ARGUMENT, or FL_ERROR_OVERFLOW for
+ * sizes whose product cannot be addressed, and has then written nothing but a NULL for the object it would have made;
+ * one that returns a pointer gives NULL; one that returns a number of bytes gives SIZE_MAX; the destroy functions take
+ * NULL. What is checked: every pointer that may not be NULL (an array without elements may), every size, count, number
+ * of threads (1..4096), kind and flag, lengths, starts, slots, and that memory and workspaces lie on a boundary of 64
+ * bytes. What cannot be checked, and is up to you: that arrays are as long as their line below says, that they do not
+ * alias where it forbids it, and that a plan, pool or other object is one that was made here, still there, and not in
+ * other use where it serves one thread.
+ *
+ * Nothing here allocates except fl_plan_create, fl_pool_create and fl_pool_borrow; nothing prints, aborts or keeps
+ * global state. Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I
+ * input, H hidden, P projection, R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer
+ * and D*R for the others. "real" is float or double, by the plan's type. Gate order is i, f, g, o.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_H
@@ -35,11 +69,12 @@ FL_API const char *fl_version(void);
 
 typedef enum fl_status {
   FL_OK = 0,
-  FL_ERROR_ARGUMENT = 1, /* a size, type or pointer that cannot be */
-  FL_ERROR_OVERFLOW = 2, /* sizes whose product does not fit in memory's address range */
-  FL_ERROR_MEMORY = 3,   /* malloc said no */
-  FL_ERROR_ISA = 4,      /* unknown instruction set name, or one that this CPU lacks */
-  FL_ERROR_THREADS = 5,  /* the system would not start a thread */
+  FL_ERROR_ARGUMENT = 1,  /* an invalid size, type or pointer */
+  FL_ERROR_OVERFLOW = 2,  /* sizes whose product does not fit in memory's address range */
+  FL_ERROR_MEMORY = 3,    /* malloc said no */
+  FL_ERROR_ISA = 4,       /* unknown instruction set name, or one that this CPU lacks */
+  FL_ERROR_THREADS = 5,   /* the system would not start a thread */
+  FL_ERROR_CANCELLED = 6, /* the caller's fl_cancel said so */
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
@@ -53,7 +88,8 @@ typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
  * Static string. "scalar" is always the last. */
 FL_API const char *fl_isa_name(size_t index);
 
-/* One line about it ("256-bit vectors with FMA: ..."). NULL for an unknown name. Static string. */
+/* One line about it ("256-bit vectors with FMA: ..."). NULL for a name that fl_isa_name does not give. Static string.
+ * */
 FL_API const char *fl_isa_description(const char *name);
 
 /* The activations and the gates alone.
@@ -121,7 +157,8 @@ typedef struct fl_config {
   const fl_form *form; /* NULL for the standard cell; owned by the caller, read during fl_plan_create only */
 } fl_config;
 
-/* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create only. */
+/* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create
+ * only. */
 typedef struct fl_weights {
   const void *weight_ih; /* [4H, I_l] reals, contiguous */
   const void *weight_hh; /* [4H, R] reals, contiguous */
@@ -148,16 +185,16 @@ FL_API size_t fl_plan_size(const fl_plan *plan);
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 
-/* A pool of worker threads, owned by the caller. Workers sleep between calls: no spinning when idle. One call uses a pool
- * at a time; a second one that arrives meanwhile runs on its own thread instead, as does every call in a process that was
- * forked after the pool was made. The bits are the same in every case. */
+/* A pool of worker threads, owned by the caller. Workers sleep between calls: no spinning when idle. One call uses a
+ * pool at a time; a second one that arrives meanwhile runs on its own thread instead, as does every call in a process
+ * that was forked after the pool was made. The bits are the same in every case. */
 typedef struct fl_pool fl_pool;
 
-/* threads: how many share the work, the caller's included; threads - 1 are started. */
+/* threads: how many share the work, the caller's included, 1..4096; threads - 1 are started. */
 FL_API fl_status fl_pool_create(fl_pool **pool, size_t threads);
 
-/* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns when
- * all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
+/* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns
+ * when all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
 typedef void (*fl_parallel)(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
 
 /* A pool that starts no threads and borrows them, so that a process with threads has them once. */
@@ -182,8 +219,8 @@ typedef struct fl_sequence {
   const int64_t *lengths; /* [B], each 0..T; read; NULL if all are T */
   const uint8_t *resets;  /* [T, B], not 0 where the row's state is zero before the step; read; NULL for none; D = 1 */
   ptrdiff_t resets_t, resets_b;
-  /* Packed input and output, for fl_forward: [T], step t's rows begin at row starts[t] of both, input_b and output_b apart, row b
-   * at starts[t] + b; input_t and output_t do not count. Needs lengths, the longest first. Read; NULL if not packed. */
+  /* Packed input and output, for fl_forward: [T], step t's rows begin at row starts[t] >= 0 of both, input_b and output_b apart,
+   * row b at starts[t] + b; input_t and output_t do not count. Needs lengths, the longest first. Read; NULL if not packed. */
   const int64_t *starts;
 } fl_sequence;
 
@@ -195,10 +232,24 @@ FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t 
  *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller; scratch */
 FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
+/* How a long call is given up. `ask` is called on the thread that made the call, and on no other, now and then while it
+ * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it had better look at a clock before it does
+ * anything dear. As soon as it returns something other than 0, it is not asked again, and the call ends with
+ * FL_ERROR_CANCELLED; the outputs then hold anything, what was only read is as before. A single step of a stream, cell
+ * or sessions is not cancelled: step fewer rows at a time. */
+typedef struct fl_cancel {
+  int (*ask)(void *data);
+  void *data;
+} fl_cancel;
+
+/* fl_forward, but for `cancel`, which may be NULL; owned by the caller, read during the call. */
+FL_API fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace,
+                                  const fl_cancel *cancel);
+
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
-/* What a training forward keeps: copies of its input and state, the outputs of every layer, and i, f, g, o, c of every step, in
- * memory that the caller gives. It serves one backward pass, which overwrites the gates. */
+/* What a training forward keeps: copies of its input and state, the outputs of every layer, and i, f, g, o, c of every
+ * step, in memory that the caller gives. It is filled once and serves one backward pass, which overwrites the gates. */
 typedef struct fl_tape fl_tape;
 
 /* bytes of a tape for these sizes, `steps` steps of all rows together (T*B without lengths); SIZE_MAX on overflow */
@@ -208,12 +259,16 @@ FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps
  *   dropout    share of the elements between layers that are zeroed, 0..1
  *   seed, time what its mask depends on, with layer, step + time, row and unit: a sequence in pieces gives each its time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
- * NULL for arguments that cannot be: a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only. */
+ * NULL for invalid arguments; a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only. */
 FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed,
                              size_t time, void *memory);
 
-/* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. */
+/* fl_forward that fills a tape made from the same sequence. The same bits, but for dropout. FL_ERROR_ARGUMENT for a
+ * tape that has been filled, or was made from a sequence of other sizes or lengths. One whose filling was cancelled may
+ * be filled again. */
 FL_API fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
+FL_API fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
+                                        const fl_cancel *cancel);
 
 /* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
  * wanted: it is not computed, nor is a layer below which nothing is wanted. */
@@ -232,18 +287,22 @@ typedef struct fl_gradients {
   void *input;        /* [T, B, I] reals, contiguous; written; NULL if not wanted */
   void *h_0;          /* [L*D, B, R] reals, contiguous; written; NULL if not wanted */
   void *c_0;          /* [L*D, B, H] reals, contiguous; written; NULL if not wanted */
-  const fl_weight_gradients *weights; /* [L*D], index layer*D + direction */
+  const fl_weight_gradients *weights; /* [L*D], index layer*D + direction; read; NULL if none of them is wanted */
 } fl_gradients;
 
 /* bytes of workspace that fl_backward needs */
 FL_API size_t fl_backward_size(const fl_tape *tape, size_t threads);
 
-/* The backward pass, once per tape: the gates become their gradients. Allocates nothing.
+/* The backward pass, once per tape: the gates become their gradients. Allocates nothing. FL_ERROR_ARGUMENT for a tape
+ * that has not been filled, or has served; one whose backward pass was cancelled has.
  *   workspace  fl_backward_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
 FL_API fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
+FL_API fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
+                                   const fl_cancel *cancel);
 
-/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of everything else here. */
-FL_API void fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
+/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of everything else here.
+ * */
+FL_API fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
 
 /* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */
 FL_API fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z,
@@ -267,25 +326,25 @@ FL_API size_t fl_stream_size(const fl_plan *plan, size_t B);
 
 /* Build a stream with zero state.
  *   memory   fl_stream_size bytes, 64-byte aligned, owned by the caller; the result points into it
- * NULL if the plan is bidirectional. */
+ * NULL for invalid arguments, such as a plan that is bidirectional. */
 FL_API fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
 
 /* One step of all rows and layers. Allocates nothing.
  *   x  [B, I] reals, contiguous; read
  *   y  [B, R] reals, contiguous; written; may be x */
-FL_API void fl_stream_step(fl_stream *stream, const void *x, void *y);
+FL_API fl_status fl_stream_step(fl_stream *stream, const void *x, void *y);
 
 /* Copy the state out or in.
  *   h  [L, B, R] reals, contiguous
  *   c  [L, B, H] reals, contiguous; in fl_stream_set either may be NULL for zeros */
-FL_API void fl_stream_get(const fl_stream *stream, void *h, void *c);
-FL_API void fl_stream_set(fl_stream *stream, const void *h, const void *c);
+FL_API fl_status fl_stream_get(const fl_stream *stream, void *h, void *c);
+FL_API fl_status fl_stream_set(fl_stream *stream, const void *h, const void *c);
 
 /* ---- many sessions ---------------------------------------------------------------------------------------------- */
 
-/* The states of up to `capacity` sequences, side by side in memory that the caller gives. Any of them advance together, in any
- * order; a session's bits do not depend on its company. D = 1. Different slots may be used by different threads at once; the
- * plan must outlive it. */
+/* The states of up to `capacity` sequences, side by side in memory that the caller gives. Any of them advance together,
+ * in any order; a session's bits do not depend on its company. D = 1. Different slots may be used by different threads
+ * at once; the plan must outlive it. */
 typedef struct fl_sessions fl_sessions;
 
 /* bytes that sessions take; SIZE_MAX on overflow */
@@ -293,7 +352,7 @@ FL_API size_t fl_sessions_size(const fl_plan *plan, size_t capacity);
 
 /* Zero states for all.
  *   memory  fl_sessions_size bytes, 64-byte aligned, owned by the caller; the result points into it
- * NULL if the plan is bidirectional. */
+ * NULL for invalid arguments, such as a plan that is bidirectional. */
 FL_API fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory);
 
 /* bytes of workspace for a step of n sessions or fewer by this many threads; SIZE_MAX on overflow */
@@ -305,17 +364,17 @@ FL_API size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t thread
  *   y          [n, R] reals, contiguous; written; no alias
  *   pool       NULL to stay on the caller's thread
  *   workspace  fl_sessions_workspace bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
-FL_API void fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
-                             void *y, fl_pool *pool, void *workspace);
+FL_API fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
+                                  void *y, fl_pool *pool, void *workspace);
 
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous
  *   c  [L, H] reals, contiguous; in fl_sessions_set either may be NULL for zeros */
-FL_API void fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
-FL_API void fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
+FL_API fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c);
+FL_API fl_status fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c);
 
 /* Copy the states of all slots that both have; both are of one plan. */
-FL_API void fl_sessions_move(fl_sessions *to, const fl_sessions *from);
+FL_API fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from);
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */
 
@@ -328,8 +387,8 @@ FL_API size_t fl_cell_size(const fl_plan *plan, size_t B);
  *   h_next    [B, H] reals, contiguous; written; may not alias x or h
  *   c_next    [B, H] reals, contiguous; written; may be c
  *   workspace fl_cell_size bytes, 64-byte aligned, owned by the caller; scratch */
-FL_API void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next,
-                    void *c_next, void *workspace);
+FL_API fl_status fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next,
+                         void *c_next, void *workspace);
 
 #ifdef __cplusplus
 }

@@ -2,20 +2,22 @@
  *
  * A layer in one direction is a pass. Its rows, longest first, walk through time in chunks: the input's part of the
  * pre-activations for all steps of a chunk in one product, then step by step the recurrent product and the gates, each
- * output continuing the chain that the first product began. Rows are pointers everywhere, so strides, directions, lengths
- * and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost nothing.
+ * output continuing the chain that the first product began. Rows are pointers everywhere, so strides, directions,
+ * lengths and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost
+ * nothing.
  *
- * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there are
- * enough of them, else by units (one phase per step). What a chain computes is the same in all cases.
+ * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there
+ * are enough of them, else by units (one phase per step). What a chain computes is the same in all cases.
  *
  * For training the same loop writes gates and cells into the tape's rows.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <string.h>
 #include "dropout.h"
 #include "fpenv.h"
+#include "inside.h"
 #include "job.h"
-#include "tape.h"
 
 /* one layer in one direction */
 typedef struct {
@@ -61,16 +63,20 @@ static size_t tape_row(const group *g, size_t s, size_t r) {
   return g->pass->job->tape->offset[s] + g->first + r * g->stride;
 }
 
-/* panels in a block when `panels` are shared: two blocks a thread, two panels at least (four blocks cost 5-10 % at H=128, one
- * leaves nothing to claim from a thread that is late) */
-static size_t grain_of(const fl_member *member, size_t panels, size_t members) {
-  if (!member->team) return panels;
-  const size_t grain = (panels + 2 * members - 1) / (2 * members);
-  return grain < 2 ? 2 : grain;
+/* Panels in a block when `panels` are shared: two blocks a thread, two panels at least (four blocks cost 5-10 % at
+ * H=128, one leaves nothing to claim from a thread that is late). `work`: multiply-adds of a panel. */
+static size_t grain_of(const group *g, size_t panels, size_t work) {
+  size_t grain = panels;
+  if (g->member->team) {
+    const size_t members = g->pass->job->members;
+    grain = (panels + 2 * members - 1) / (2 * members);
+    if (grain < 2) grain = 2;
+  }
+  return fl_short_calls(g->member, grain, work);
 }
 
-#define SHARE(g, panels, first, end)                                                                 \
-  for (size_t grain_ = grain_of((g)->member, panels, (g)->pass->job->members), block_, first, end;   \
+#define SHARE(g, panels, grain, first, end)                                                          \
+  for (size_t grain_ = (grain), block_, first, end;                                                  \
        fl_next((g)->member, ((panels) + grain_ - 1) / grain_, &block_) &&                            \
        (first = block_ * grain_, end = (panels) - first < grain_ ? (panels) : first + grain_, 1);)
 
@@ -161,8 +167,8 @@ static void end_rows(const group *g) {
 
 /* ---- work ahead ------------------------------------------------------------------------------------------------- */
 
-/* Work ahead for the chunk of steps s0..: the inputs of the group's only row side by side, zero past the last step, and each
- * member's part of the panels. */
+/* Work ahead for the chunk of steps s0..: the inputs of the group's only row side by side, zero past the last step, and
+ * each member's part of the panels. */
 static void begin_ahead(const group *g, size_t s0, size_t steps) {
   const pass *const p = g->pass;
   const fl_plan *const plan = p->job->plan;
@@ -214,7 +220,9 @@ static void project(const group *g, size_t active) {
                   .start = plan->zeros,
                   .z = g->at->p,
                   .z_panel = active * FL_PANEL};
-  SHARE(g, plan->project_panels, first, end) {
+  const size_t work = active * plan->H * FL_PANEL, grain = grain_of(g, plan->project_panels, work);
+  SHARE(g, plan->project_panels, grain, first, end) {
+    if (grain < plan->project_panels && fl_halted(g->member, (end - first) * work)) continue;
     a.first = first;
     a.last = end;
     plan->kernels->product(&a);
@@ -227,74 +235,96 @@ static void project(const group *g, size_t active) {
   }
 }
 
-static void run_group(const group *g) {
+/* The products of a group's steps. Without chunks: input and state in one product, scratch packed by rows; with them,
+ * the input's product first, of a chunk, from which the steps go on. */
+static void begin_products(const group *g, fl_step *step, fl_product *input) {
   const pass *const p = g->pass;
-  const fl_job *const j = p->job;
-  const fl_plan *const plan = j->plan;
-  const size_t I = p->layer->input_size, chunk = j->cut.chunk;
-  const size_t steps = g->n ? length_at(g, 0) : 0;
-  point_at_scratch(g);
+  const fl_plan *const plan = p->job->plan;
+  const size_t I = p->layer->input_size;
+  *step = (fl_step){.product = {.operand = {{g->at->x, I}, {g->at->h, plan->R}},
+                                .weights = p->layer->weights,
+                                .weights_panel = (I + plan->R) * FL_PANEL,
+                                .start = p->layer->bias,
+                                .z = g->at->z},
+                    .units = plan->H,
+                    .c_prev = g->at->c_prev,
+                    .c = g->at->c,
+                    .h = plan->P ? g->at->m : g->at->y,
+                    .train = p->gates != NULL,
+                    .form = plan->form,
+                    .peephole = p->layer->peephole};
+  *input = step->product;
+  input->operand[1].k = 0;
+  input->z_panel = p->gates ? FL_PANEL : fl_z_rows(p->job) * FL_PANEL;
+  if (!p->job->cut.chunk) return;
+  step->product.operand[0] = step->product.operand[1];
+  step->product.operand[1].k = 0;
+  step->product.weights = p->layer->weights + I * FL_PANEL * plan->real;
+  step->product.start = NULL;
+  step->product.z_panel = input->z_panel;
+}
 
-  /* without chunks: input and state in one product, scratch packed by rows; with them, the steps go on from z */
-  fl_step step = {.product = {.operand = {{g->at->x, I}, {g->at->h, plan->R}},
-                              .weights = p->layer->weights,
-                              .weights_panel = (I + plan->R) * FL_PANEL,
-                              .start = p->layer->bias,
-                              .z = g->at->z},
-                  .units = plan->H,
-                  .c_prev = g->at->c_prev,
-                  .c = g->at->c,
-                  .h = plan->P ? g->at->m : g->at->y,
-                  .train = p->gates != NULL,
-                  .form = plan->form,
-                  .peephole = p->layer->peephole};
-  fl_product input = step.product;
-  input.operand[1].k = 0;
-  input.z_panel = p->gates ? FL_PANEL : fl_z_rows(j) * FL_PANEL;
-  if (chunk) {
-    step.product.operand[0] = step.product.operand[1];
-    step.product.operand[1].k = 0;
-    step.product.weights = p->layer->weights + I * FL_PANEL * plan->real;
-    step.product.start = NULL;
-    step.product.z_panel = input.z_panel;
+/* the input's part of the pre-activations of steps s0..s1 */
+static void run_input(const group *g, fl_product *input, size_t s0, size_t s1, size_t active) {
+  const fl_plan *const plan = g->pass->job->plan;
+  input->m = point_at_inputs(g, s0, s1, active);
+  if (!g->pass->job->cut.chunk) return;
+  const size_t work = input->m * input->operand[0].k * FL_PANEL, grain = grain_of(g, plan->panels, work);
+  SHARE(g, plan->panels, grain, first, end) {
+    if (fl_halted(g->member, (end - first) * work)) continue;
+    input->first = first;
+    input->last = end;
+    plan->kernels->product(input);
   }
+}
+
+/* step s of the rows that are not over yet; work: multiply-adds of a panel */
+static void run_step(const group *g, fl_step *step, size_t s, size_t active, size_t work) {
+  const fl_plan *const plan = g->pass->job->plan;
+  point_at_states(g, s, active);
+  step->product.m = active;
+  step->product.down = s & 1;
+  if (!g->pass->job->cut.chunk) step->product.z_panel = active * FL_PANEL;
+  const size_t grain = grain_of(g, plan->panels, work);
+  SHARE(g, plan->panels, grain, first, end) {
+    if (grain < plan->panels && fl_halted(g->member, (end - first) * work)) continue;
+    step->product.first = first;
+    step->product.last = end;
+    plan->kernels->step(step);
+  }
+  if (plan->P) project(g, active);
+}
+
+/* 0 where the call has been given up, and its member has to leave */
+static int run_group(const group *g) {
+  const fl_job *const j = g->pass->job;
+  const fl_plan *const plan = j->plan;
+  const size_t chunk = j->cut.chunk;
+  const size_t steps = g->n ? length_at(g, 0) : 0;
+  fl_step step;
+  fl_product input;
+  point_at_scratch(g);
+  begin_products(g, &step, &input);
+  const size_t work = g->n * (step.product.operand[0].k + step.product.operand[1].k) * FL_PANEL;
 
   size_t active = g->n; /* rows that are not over yet */
   for (size_t s0 = 0; s0 < steps; s0 += chunk ? chunk : 1) {
     const size_t s1 = !chunk ? s0 + 1 : steps - s0 < chunk ? steps : s0 + chunk;
     const int ahead = j->cut.ahead && s1 < steps;
-    if (s0 == 0 || !j->cut.ahead) {
-      input.m = point_at_inputs(g, s0, s1, active);
-      if (chunk) {
-        SHARE(g, plan->panels, first, end) {
-          input.first = first;
-          input.last = end;
-          plan->kernels->product(&input);
-        }
-      }
-    }
+    if (s0 == 0 || !j->cut.ahead) run_input(g, &input, s0, s1, active);
     if (ahead) begin_ahead(g, s1, steps);
     step.ahead = ahead ? &g->own->ahead[g->member->slot] : NULL;
     for (size_t s = s0, row = 0; s < s1; s++) {
+      if (fl_halted(g->member, plan->panels * work)) return 0;
       while (length_at(g, active - 1) <= s) active--;
-      point_at_states(g, s, active);
-      step.product.m = active;
-      step.product.down = s & 1;
-      if (chunk)
-        step.product.z = g->at->z + row;
-      else
-        step.product.z_panel = active * FL_PANEL;
-      SHARE(g, plan->panels, first, end) {
-        step.product.first = first;
-        step.product.last = end;
-        plan->kernels->step(&step);
-      }
-      if (plan->P) project(g, active);
+      if (chunk) step.product.z = g->at->z + row;
+      run_step(g, &step, s, active, work);
       row += active;
     }
     if (ahead) end_ahead(g);
   }
   end_rows(g);
+  return 1;
 }
 
 /* ---- all layers ------------------------------------------------------------------------------------------------- */
@@ -352,35 +382,44 @@ static void drop(const fl_tape *tape, size_t layer, size_t t) {
   }
 }
 
+/* all layers and directions, each shared by units; 0 where the member has to leave */
+static int run_by_units(const fl_job *j, size_t l, fl_member *member) {
+  for (size_t d = 0; d < j->plan->D; d++) {
+    const pass p = make_pass(j, l, d);
+    const group g = {&p, 0, 1, j->sequence->B, &j->pointers[member->slot], &j->arrays[member->slot], member};
+    if (!run_group(&g)) return 0;
+  }
+  return 1;
+}
+
+/* the layer's directions and groups of rows, each by one member; once the call is given up, those that are left take no
+ * time */
+static void run_by_rows(const fl_job *j, size_t l, fl_member *member) {
+  const size_t B = j->sequence->B, D = j->plan->D, stride = j->cut.groups;
+  for (size_t task; fl_next(member, D * stride, &task);) {
+    const pass p = make_pass(j, l, task % D);
+    const size_t first = task / D, n = first < B ? (B - first + stride - 1) / stride : 0;
+    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
+    const group g = {&p, first, stride, n, &j->pointers[member->slot], &j->arrays[member->slot], &alone};
+    run_group(&g);
+    member->work = alone.work;
+  }
+}
+
 static void run_member(void *argument, fl_member *member) {
   const fl_job *const j = argument;
   const fl_plan *const plan = j->plan;
-  const size_t B = j->sequence->B;
   const fl_fpenv caller = fl_fpenv_enter();
   for (size_t l = 0; l < plan->L; l++) {
-    if (l && j->tape && j->tape->dropped && j->tape->T)
-      for (size_t t; fl_next(member, j->tape->T, &t);) drop(j->tape, l - 1, t);
-    if (j->cut.by_units) {
-      for (size_t d = 0; d < plan->D; d++) {
-        const pass p = make_pass(j, l, d);
-        const group g = {&p, 0, 1, B, &j->pointers[member->slot], &j->arrays[member->slot], member};
-        run_group(&g);
-      }
-    } else {
-      for (size_t task; fl_next(member, plan->D * j->cut.groups, &task);) {
-        const pass p = make_pass(j, l, task % plan->D);
-        const size_t first = task / plan->D, stride = j->cut.groups;
-        fl_member alone = {0};
-        const group g = {&p,
-                         first,
-                         stride,
-                         first < B ? (B - first + stride - 1) / stride : 0,
-                         &j->pointers[member->slot],
-                         &j->arrays[member->slot],
-                         &alone};
-        run_group(&g);
-      }
+    if (l && j->tape && j->tape->dropped && j->tape->T) {
+      for (size_t t; fl_next(member, j->tape->T, &t);)
+        if (!fl_halted(member, j->tape->B * plan->R)) drop(j->tape, l - 1, t);
     }
+    if (!j->cut.by_units)
+      run_by_rows(j, l, member);
+    else if (!run_by_units(j, l, member))
+      break;
+    if (fl_halted(member, 0)) break;
   }
   fl_fpenv_leave(caller);
 }
@@ -392,9 +431,10 @@ static fl_job make_job(const fl_plan *plan, const fl_sequence *sequence, fl_tape
   return j;
 }
 
-size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+size_t fl_measure_forward(const fl_plan *plan, size_t T, size_t B, size_t threads) {
   size_t step, inference;
-  if (threads < 1 || !fl_multiply(B, plan->panels * FL_PANEL * plan->real, &step)) return SIZE_MAX;
+  assert(threads >= 1 && threads <= FL_MOST_THREADS);
+  if (!fl_multiply(B, plan->panels * FL_PANEL * plan->real, &step)) return SIZE_MAX;
   const fl_sequence sequence = {.T = T, .B = B};
   fl_job j = make_job(plan, &sequence, NULL, threads);
   fl_arena a = {0};
@@ -408,21 +448,15 @@ size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads
 }
 
 fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
-                         void *workspace) {
-  if (!plan || !sequence || (sequence->resets && plan->D > 1)) return FL_ERROR_ARGUMENT;
+                         void *workspace, const fl_cancel *cancel) {
+  assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));
   if (sequence->B == 0) return FL_OK;
-  for (size_t b = 0; sequence->lengths && b < sequence->B; b++)
-    if (sequence->lengths[b] < 0 || (uint64_t)sequence->lengths[b] > sequence->T) return FL_ERROR_ARGUMENT;
   fl_job j = make_job(plan, sequence, tape, fl_pool_threads(pool));
   fl_arena a = {.at = workspace};
   fl_lay_out(&j, &a);
-  if (a.overflow || !workspace) return FL_ERROR_OVERFLOW;
+  if (a.overflow) return FL_ERROR_OVERFLOW;
+  assert(a.used <= fl_measure_forward(plan, sequence->T, sequence->B, fl_pool_threads(pool)));
   memset((void *)j.zeros, 0, plan->H * plan->real);
   fl_sort_rows(sequence, j.order);
-  fl_pool_run(fl_cut_shared(&j.cut, plan) ? pool : NULL, run_member, &j);
-  return FL_OK;
-}
-
-fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace) {
-  return fl_run_forward(plan, sequence, NULL, pool, workspace);
+  return fl_pool_run(fl_cut_shared(&j.cut, plan) ? pool : NULL, run_member, &j, cancel);
 }

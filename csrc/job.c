@@ -3,6 +3,8 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "job.h"
 
+#include <assert.h>
+
 enum {
   CHUNK_BYTES = 512 * 1024,      /* of pre-activations: half of an L2 */
   ROWS_A_THREAD = 4,             /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
@@ -11,6 +13,7 @@ enum {
 };
 
 fl_cut fl_decide(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  assert(threads >= 1);
   fl_cut c = {.groups = 1};
   const size_t recurrent = plan->panels * FL_PANEL * plan->real * plan->R;
   if (threads > 1) {

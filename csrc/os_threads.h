@@ -20,6 +20,7 @@
 typedef SRWLOCK os_lock;
 typedef CONDITION_VARIABLE os_condition;
 typedef HANDLE os_thread;
+typedef DWORD os_id;
 #define OS_THREAD(name, argument) unsigned __stdcall name(void *argument)
 #define OS_THREAD_RETURN return 0
 
@@ -40,6 +41,8 @@ static inline int os_condition_init(os_condition *c) {
 #define os_wake_all(c) WakeAllConditionVariable(c)
 #define os_yield() SwitchToThread()
 #define os_process() ((long)GetCurrentProcessId())
+#define os_self() GetCurrentThreadId()
+#define os_same(a, b) ((a) == (b))
 static inline int os_start(os_thread *t, unsigned(__stdcall *run)(void *), void *argument) {
   *t = (HANDLE)_beginthreadex(NULL, 0, run, argument, 0, NULL);
   return *t != 0;
@@ -56,7 +59,7 @@ static inline void os_join(os_thread t) {
 
 typedef pthread_mutex_t os_lock;
 typedef pthread_cond_t os_condition;
-typedef pthread_t os_thread;
+typedef pthread_t os_thread, os_id;
 #define OS_THREAD(name, argument) void *name(void *argument)
 #define OS_THREAD_RETURN return NULL
 
@@ -75,6 +78,8 @@ static inline int os_condition_init(os_condition *c) {
 #define os_wake_all(c) pthread_cond_broadcast(c)
 #define os_yield() sched_yield()
 #define os_process() ((long)getpid())
+#define os_self() pthread_self()
+#define os_same(a, b) (pthread_equal((a), (b)) != 0)
 static inline int os_start(os_thread *t, void *(*run)(void *), void *argument) {
   return pthread_create(t, NULL, run, argument) == 0;
 }

@@ -1,29 +1,12 @@
 /* Sizes and weight packing. The plan is immutable once made: threads share it.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
-#include "plan.h"
-
-#include <float.h>
+#include <assert.h>
 #include <string.h>
 #include "arena.h"
 #include "compiler.h"
 #include "fpenv.h"
-
-const char *fl_version(void) {
-  return FASTLSTM_VERSION;
-}
-
-const char *fl_status_text(fl_status status) {
-  switch (status) {
-    case FL_OK: return "ok";
-    case FL_ERROR_ARGUMENT: return "an argument that cannot be";
-    case FL_ERROR_OVERFLOW: return "sizes whose product overflows";
-    case FL_ERROR_MEMORY: return "out of memory";
-    case FL_ERROR_ISA: return "unknown or unsupported instruction set";
-    case FL_ERROR_THREADS: return "a thread could not be started";
-  }
-  return "unknown status";
-}
+#include "inside.h"
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */
 
@@ -96,41 +79,9 @@ static void pack_peepholes(const fl_plan *plan, const fl_weights *w, char *to) {
 
 /* ---- create ----------------------------------------------------------------------------------------------------- */
 
-/* Can it be computed? A comparison with NaN is false. */
-static int possible(const fl_activation *a, fl_dtype dtype) {
-  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
-  return (int)a->kind >= FL_SIGMOID && a->kind <= FL_SOFTPLUS && a->alpha >= -most && a->alpha <= most &&
-         a->beta >= -most && a->beta <= most;
-}
-
-static fl_status check_form(const fl_form *form, fl_dtype dtype) {
-  const int clip = form->clip_at != FL_CLIP_NONE;
-  if ((int)form->clip_at < FL_CLIP_NONE || form->clip_at > FL_CLIP_STATE) return FL_ERROR_ARGUMENT;
-  if (clip && !(form->clip > 0 && form->clip <= DBL_MAX)) return FL_ERROR_ARGUMENT;
-  return possible(&form->gate, dtype) && possible(&form->candidate, dtype) && possible(&form->cell, dtype)
-             ? FL_OK
-             : FL_ERROR_ARGUMENT;
-}
-
 static int is_standard(const fl_form *form) {
   return form->gate.kind == FL_SIGMOID && form->candidate.kind == FL_TANH && form->cell.kind == FL_TANH &&
          !form->peepholes && !form->coupled && form->clip_at == FL_CLIP_NONE;
-}
-
-static fl_status check(const fl_config *config, const fl_weights *weights) {
-  if (!config || !weights) return FL_ERROR_ARGUMENT;
-  if (config->dtype != FL_FLOAT32 && config->dtype != FL_FLOAT64) return FL_ERROR_ARGUMENT;
-  if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
-  if (config->directions != 1 && config->directions != 2) return FL_ERROR_ARGUMENT;
-  if (config->proj_size >= config->hidden_size) return FL_ERROR_ARGUMENT;
-  if (config->form && check_form(config->form, config->dtype) != FL_OK) return FL_ERROR_ARGUMENT;
-  const int peepholes = config->form && config->form->peepholes;
-  for (size_t j = 0; j < config->num_layers * config->directions; j++) {
-    if (!weights[j].weight_ih || !weights[j].weight_hh) return FL_ERROR_ARGUMENT;
-    if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
-    if (!weights[j].weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
-  }
-  return FL_OK;
 }
 
 /* bytes of one layer's parts; 0 on overflow */
@@ -156,73 +107,79 @@ static size_t sum_of(const parts *b) {
   return b->bias + b->weights + b->project + b->peephole;
 }
 
-fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weights *weights, const char *isa) {
-  if (!out) return FL_ERROR_ARGUMENT;
-  *out = NULL;
-  const fl_status status = check(config, weights);
-  if (status != FL_OK) return status;
+/* the sizes, and how they are cut into panels; the kernels are chosen already */
+static fl_status set_sizes(fl_plan *plan, const fl_config *config) {
+  plan->real = config->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double);
+  plan->I = config->input_size;
+  plan->H = config->hidden_size;
+  plan->P = config->proj_size;
+  plan->R = plan->P ? plan->P : plan->H;
+  plan->L = config->num_layers;
+  plan->D = config->directions;
+  plan->form = config->form && !is_standard(config->form) ? config->form : NULL;
+  if (plan->H > (size_t)PTRDIFF_MAX / 8 || plan->L > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
+  plan->panels = (plan->H + FL_UNITS - 1) / FL_UNITS;
+  plan->project_panels = (plan->P + FL_PANEL - 1) / FL_PANEL;
+  return FL_OK;
+}
 
-  fl_plan plan = {.real = config->dtype == FL_FLOAT32 ? sizeof(float) : sizeof(double)};
-  plan.kernels = fl_kernels_of(isa, config->dtype, &plan.isa);
-  if (!plan.kernels) return FL_ERROR_ISA;
-  plan.I = config->input_size;
-  plan.H = config->hidden_size;
-  plan.P = config->proj_size;
-  plan.R = plan.P ? plan.P : plan.H;
-  plan.L = config->num_layers;
-  plan.D = config->directions;
-  plan.form = config->form && !is_standard(config->form) ? config->form : NULL;
-  if (plan.H > (size_t)PTRDIFF_MAX / 8 || plan.L > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
-  plan.panels = (plan.H + FL_UNITS - 1) / FL_UNITS;
-  plan.project_panels = (plan.P + FL_PANEL - 1) / FL_PANEL;
+/* of the first layer and of the others; the block's bytes */
+static fl_status measure(fl_plan *plan, parts *first, parts *deeper) {
+  if (!layer_bytes(plan, plan->I, first) || !layer_bytes(plan, plan->D * plan->R, deeper)) return FL_ERROR_OVERFLOW;
+  size_t each, total;
+  const size_t zeros = fl_align(plan->project_panels * FL_PANEL * plan->real);
+  if (!fl_multiply(plan->L - 1, sum_of(deeper), &each) || each > (size_t)PTRDIFF_MAX / 4) return FL_ERROR_OVERFLOW;
+  if (!fl_multiply(plan->D, each + sum_of(first), &total) || total > (size_t)PTRDIFF_MAX / 2) return FL_ERROR_OVERFLOW;
+  plan->bytes = total + zeros;
+  return FL_OK;
+}
 
-  parts first, deeper;
-  size_t total = 0;
-  if (!layer_bytes(&plan, plan.I, &first) || !layer_bytes(&plan, plan.D * plan.R, &deeper)) return FL_ERROR_OVERFLOW;
-  for (size_t l = 0; l < plan.L; l++) {
-    const parts *const b = l ? &deeper : &first;
-    for (size_t d = 0; d < plan.D; d++) {
-      if (total > (size_t)PTRDIFF_MAX / 4) return FL_ERROR_OVERFLOW;
-      total += sum_of(b);
-    }
-  }
-  const size_t zeros = fl_align(plan.project_panels * FL_PANEL * plan.real);
-  plan.bytes = total + zeros;
-
-  fl_plan *const made = malloc(sizeof *made);
-  fl_layer *const layers = calloc(plan.L * plan.D, sizeof *layers);
-  char *at = fl_allocate(plan.bytes); /* zeroed: so are the lanes past the last unit */
-  if (!made || !layers || !at) {
-    free(made);
-    free(layers);
-    fl_free(at);
-    return FL_ERROR_MEMORY;
-  }
-  plan.layers = layers;
-  plan.block = at;
-  plan.zeros = at;
-  at += zeros;
+/* everything into the block, which is zeroed: so are the lanes past the last unit */
+static void pack(fl_plan *plan, const fl_weights *weights, const parts *first, const parts *deeper) {
+  char *at = plan->block;
+  plan->zeros = at;
+  at += fl_align(plan->project_panels * FL_PANEL * plan->real);
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
-  for (size_t j = 0; j < plan.L * plan.D; j++) {
-    const parts *const b = j / plan.D ? &deeper : &first;
-    fl_layer *const layer = &layers[j];
-    layer->input_size = j / plan.D ? plan.D * plan.R : plan.I;
+  for (size_t j = 0; j < plan->L * plan->D; j++) {
+    const parts *const b = j / plan->D ? deeper : first;
+    fl_layer *const layer = &plan->layers[j];
+    layer->input_size = j / plan->D ? plan->D * plan->R : plan->I;
     char *const packed = at + b->bias, *const project = packed + b->weights, *const peephole = project + b->project;
-    fl_pack_bias(&plan, &weights[j], at);
-    pack_gates(&plan, layer, &weights[j], packed);
+    fl_pack_bias(plan, &weights[j], at);
+    pack_gates(plan, layer, &weights[j], packed);
     layer->bias = at;
     layer->weights = packed;
-    if (plan.P) {
-      pack_projection(&plan, &weights[j], project);
+    if (plan->P) {
+      pack_projection(plan, &weights[j], project);
       layer->project = project;
     }
-    if (plan.form && plan.form->peepholes) {
-      pack_peepholes(&plan, &weights[j], peephole);
+    if (plan->form && plan->form->peepholes) {
+      pack_peepholes(plan, &weights[j], peephole);
       layer->peephole = peephole;
     }
     at += sum_of(b);
   }
   fl_fpenv_leave(caller);
+  assert(at == (char *)plan->block + plan->bytes);
+}
+
+fl_status fl_make_plan(fl_plan **out, const fl_config *config, const fl_weights *weights, const char *isa) {
+  assert(out && config && weights && config->num_layers && config->directions >= 1 && config->directions <= 2);
+  fl_plan plan = {0};
+  parts first, deeper;
+  plan.kernels = fl_kernels_of(isa, config->dtype, &plan.isa);
+  if (!plan.kernels) return FL_ERROR_ISA;
+  if (set_sizes(&plan, config) != FL_OK || measure(&plan, &first, &deeper) != FL_OK) return FL_ERROR_OVERFLOW;
+  fl_plan *const made = malloc(sizeof *made);
+  plan.layers = calloc(plan.L * plan.D, sizeof *plan.layers);
+  plan.block = fl_allocate(plan.bytes);
+  if (!made || !plan.layers || !plan.block) {
+    free(made);
+    free(plan.layers);
+    fl_free(plan.block);
+    return FL_ERROR_MEMORY;
+  }
+  pack(&plan, weights, &first, &deeper);
   if (plan.form) plan.own_form = *plan.form;
   *made = plan;
   if (plan.form) made->form = &made->own_form;
@@ -230,17 +187,8 @@ fl_status fl_plan_create(fl_plan **out, const fl_config *config, const fl_weight
   return FL_OK;
 }
 
-void fl_plan_destroy(fl_plan *plan) {
-  if (!plan) return;
+void fl_free_plan(fl_plan *plan) {
   fl_free(plan->block);
   free(plan->layers);
   free(plan);
-}
-
-const char *fl_plan_isa(const fl_plan *plan) {
-  return plan->isa;
-}
-
-size_t fl_plan_size(const fl_plan *plan) {
-  return plan->bytes;
 }

@@ -2,20 +2,12 @@
  * without moving a number.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <string.h>
 #include "arena.h"
 #include "fpenv.h"
-#include "layer_step.h"
+#include "inside.h"
 #include "threads.h"
-
-/* A slot: [L][h R, h R, c H]. h lives twice, since every unit of a step reads all of the old h. */
-struct fl_sessions {
-  const fl_plan *plan;
-  size_t capacity;
-  size_t slot, layer; /* bytes of a slot, and from a layer to the next */
-  uint8_t *turn;      /* [capacity]: which copy of h is the state */
-  char *slots;        /* [capacity][slot] */
-};
 
 enum { ROWS_A_THREAD = 8 }; /* two groups of fewer rows read all weights twice for too little work */
 
@@ -24,6 +16,7 @@ static size_t copy_bytes(const fl_plan *plan) {
 }
 
 static char *h_of(const fl_sessions *s, size_t slot, size_t l, int other) {
+  assert(slot < s->capacity && s->turn[slot] < 2);
   const int copy = s->turn[slot] ^ other;
   return s->slots + slot * s->slot + l * s->layer + (copy ? copy_bytes(s->plan) : 0);
 }
@@ -47,17 +40,17 @@ static fl_sessions *lay_out(const fl_plan *plan, size_t capacity, fl_arena *a) {
   return made;
 }
 
-size_t fl_sessions_size(const fl_plan *plan, size_t capacity) {
+size_t fl_measure_sessions(const fl_plan *plan, size_t capacity) {
   fl_arena a = {0};
   lay_out(plan, capacity, &a);
   return a.overflow ? SIZE_MAX : a.used;
 }
 
-fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory) {
-  if (plan->D != 1) return NULL;
+fl_sessions *fl_make_sessions(const fl_plan *plan, size_t capacity, void *memory) {
+  assert(plan->D == 1 && memory);
   fl_arena a = {.at = memory};
   fl_sessions *const s = lay_out(plan, capacity, &a);
-  if (a.overflow) return NULL;
+  assert(s && !a.overflow);
   memset(s->turn, 0, capacity);
   memset(s->slots, 0, capacity * s->slot);
   return s;
@@ -121,7 +114,7 @@ static void lay_out_step(const fl_plan *plan, job *j, fl_arena *a) {
   }
 }
 
-size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
+size_t fl_measure_step(const fl_plan *plan, size_t n, size_t threads) {
   job j = {.n = n, .groups = groups_of(n, threads)};
   fl_arena a = {0};
   if (n > (size_t)PTRDIFF_MAX / (8 * (plan->H + plan->P + FL_PANEL))) return SIZE_MAX;
@@ -169,14 +162,15 @@ static void run_member(void *argument, fl_member *member) {
   fl_fpenv_leave(caller);
 }
 
-void fl_sessions_step(fl_sessions *s, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
-                      fl_pool *pool, void *workspace) {
-  if (!n) return;
+void fl_run_sessions(fl_sessions *s, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
+                     fl_pool *pool, void *workspace) {
+  assert(n && slots && x && y && workspace);
   job j = {.s = s, .slots = slots, .n = n, .x = x, .x_row = x_row, .y = y};
   j.groups = groups_of(n, fl_pool_threads(pool));
   fl_arena a = {.at = workspace};
   lay_out_step(s->plan, &j, &a);
-  fl_pool_run(j.groups > 1 ? pool : NULL, run_member, &j);
+  assert(a.used <= fl_measure_step(s->plan, n, fl_pool_threads(pool)));
+  fl_pool_run(j.groups > 1 ? pool : NULL, run_member, &j, NULL);
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------------ */
@@ -188,7 +182,7 @@ static void copy_or_zero(void *to, const void *from, size_t bytes) {
     memset(to, 0, bytes);
 }
 
-void fl_sessions_get(const fl_sessions *s, size_t slot, void *h, void *c) {
+void fl_read_session(const fl_sessions *s, size_t slot, void *h, void *c) {
   const size_t h_row = copy_bytes(s->plan), c_row = s->plan->H * s->plan->real;
   for (size_t l = 0; l < s->plan->L; l++) {
     memcpy((char *)h + l * h_row, h_of(s, slot, l, 0), h_row);
@@ -196,7 +190,7 @@ void fl_sessions_get(const fl_sessions *s, size_t slot, void *h, void *c) {
   }
 }
 
-void fl_sessions_set(fl_sessions *s, size_t slot, const void *h, const void *c) {
+void fl_write_session(fl_sessions *s, size_t slot, const void *h, const void *c) {
   const size_t h_row = copy_bytes(s->plan), c_row = s->plan->H * s->plan->real;
   for (size_t l = 0; l < s->plan->L; l++) {
     copy_or_zero(h_of(s, slot, l, 0), h ? (const char *)h + l * h_row : NULL, h_row);
@@ -204,7 +198,7 @@ void fl_sessions_set(fl_sessions *s, size_t slot, const void *h, const void *c) 
   }
 }
 
-void fl_sessions_move(fl_sessions *to, const fl_sessions *from) {
+void fl_move_sessions(fl_sessions *to, const fl_sessions *from) {
   const size_t n = to->capacity < from->capacity ? to->capacity : from->capacity;
   memcpy(to->turn, from->turn, n);
   memcpy(to->slots, from->slots, n * from->slot);

@@ -1,23 +1,11 @@
 /* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
 #include <string.h>
 #include "arena.h"
 #include "fpenv.h"
-#include "layer_step.h"
-
-/* h lives twice: a step reads one copy and writes the other, since every unit reads all of the old h. */
-struct fl_stream {
-  const fl_plan *plan;
-  size_t B;
-  int turn;            /* which copy holds the state */
-  const void **x;      /* [B] rows of the caller's input */
-  char *h[2];          /* [L, B, R] */
-  char *c;             /* [L, B, H] */
-  char *p;             /* [project panels][B][FL_PANEL] */
-  fl_step *steps[2];   /* [L], for each turn */
-  fl_product *project; /* [L] */
-};
+#include "inside.h"
 
 /* [n] pointers to rows of `bytes` each */
 static void *carve_rows(fl_arena *a, char *rows, size_t n, size_t bytes) {
@@ -69,23 +57,24 @@ static fl_stream *lay_out(const fl_plan *plan, size_t B, fl_arena *a) {
   return stream;
 }
 
-size_t fl_stream_size(const fl_plan *plan, size_t B) {
+size_t fl_measure_stream(const fl_plan *plan, size_t B) {
   fl_arena a = {0};
   lay_out(plan, B, &a);
   return a.overflow ? SIZE_MAX : a.used;
 }
 
-fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory) {
-  if (plan->D != 1) return NULL;
+fl_stream *fl_make_stream(const fl_plan *plan, size_t B, void *memory) {
+  assert(plan->D == 1 && memory);
   fl_arena a = {.at = memory};
   fl_stream *const s = lay_out(plan, B, &a);
-  if (s) fl_stream_set(s, NULL, NULL);
+  assert(s && !a.overflow);
+  fl_write_stream(s, NULL, NULL);
   return s;
 }
 
-void fl_stream_step(fl_stream *s, const void *x, void *y) {
+fl_status fl_run_stream(fl_stream *s, const void *x, void *y) {
   const fl_plan *const plan = s->plan;
-  if (s->B == 0) return;
+  if (s->B == 0) return FL_OK;
   const size_t rows = s->B * plan->R * plan->real;
   const fl_fpenv caller = fl_fpenv_enter();
   for (size_t b = 0; b < s->B; b++) s->x[b] = (const char *)x + b * plan->I * plan->real;
@@ -101,15 +90,16 @@ void fl_stream_step(fl_stream *s, const void *x, void *y) {
   s->turn = !s->turn;
   memcpy(y, fresh + (plan->L - 1) * rows, rows);
   fl_fpenv_leave(caller);
+  return FL_OK; /* so that api.c ends with a jump here */
 }
 
-void fl_stream_get(const fl_stream *s, void *h, void *c) {
+void fl_read_stream(const fl_stream *s, void *h, void *c) {
   const fl_plan *const plan = s->plan;
   memcpy(h, s->h[s->turn], plan->L * s->B * plan->R * plan->real);
   memcpy(c, s->c, plan->L * s->B * plan->H * plan->real);
 }
 
-void fl_stream_set(fl_stream *s, const void *h, const void *c) {
+void fl_write_stream(fl_stream *s, const void *h, const void *c) {
   const fl_plan *const plan = s->plan;
   const size_t h_bytes = plan->L * s->B * plan->R * plan->real, c_bytes = plan->L * s->B * plan->H * plan->real;
   if (h)
@@ -124,7 +114,7 @@ void fl_stream_set(fl_stream *s, const void *h, const void *c) {
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */
 
-size_t fl_cell_size(const fl_plan *plan, size_t B) {
+size_t fl_measure_cell(const fl_plan *plan, size_t B) {
   fl_arena a = {0};
   fl_carve(&a, B, 6 * sizeof(void *));
   fl_carve(&a, FL_STEP_SCRATCH(B), plan->real);
@@ -132,8 +122,9 @@ size_t fl_cell_size(const fl_plan *plan, size_t B) {
   return a.overflow ? SIZE_MAX : a.used;
 }
 
-void fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,
-             void *workspace) {
+void fl_run_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,
+                 void *workspace) {
+  assert(plan->L == 1 && plan->D == 1 && !plan->P && workspace);
   const size_t row = plan->H * plan->real;
   if (B == 0) return;
   fl_arena a = {.at = workspace};

@@ -3,8 +3,10 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "tape.h"
 
+#include <assert.h>
 #include <string.h>
 #include "arena.h"
+#include "inside.h"
 #include "job.h"
 
 static fl_tape *lay_out(fl_tape *t, fl_arena *a, int resets) {
@@ -14,7 +16,7 @@ static fl_tape *lay_out(fl_tape *t, fl_arena *a, int resets) {
   t->gate_row = plan->panels * FL_PANEL + FL_LINE / real;
   t->cell_row = plan->panels * FL_UNITS;
   if (!fl_multiply(t->T, t->B, &TB) || !fl_multiply(L, TB, &LTB) || !fl_multiply(LD, t->B, &LDB) ||
-      !fl_multiply(LD, t->N + plan->kernels->ahead_rows, &LDN) || t->N > UINT32_MAX) {
+      t->T >= (size_t)PTRDIFF_MAX || t->N > UINT32_MAX || !fl_multiply(LD, t->N + plan->kernels->ahead_rows, &LDN)) {
     a->overflow = 1;
     return NULL;
   }
@@ -35,7 +37,7 @@ static fl_tape *lay_out(fl_tape *t, fl_arena *a, int resets) {
   return tape;
 }
 
-size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets) {
+size_t fl_measure_tape(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets) {
   fl_tape t = {.plan = plan, .T = T, .B = B, .N = steps, .dropout = dropout};
   fl_arena a = {0};
   lay_out(&t, &a, resets);
@@ -49,23 +51,8 @@ static void copy_or_zero(void *to, const void *from, size_t bytes) {
     memset(to, 0, bytes);
 }
 
-/* A clip has no gradient here; and below 0 these need the sign of alpha to be told from what is above it. */
-static int trainable(const fl_form *form) {
-  const fl_activation *const all[] = {&form->gate, &form->candidate, &form->cell};
-  for (size_t j = 0; j < 3; j++)
-    if ((all[j]->kind == FL_LEAKY_RELU || all[j]->kind == FL_ELU) && all[j]->alpha < 0) return 0;
-  return form->clip_at == FL_CLIP_NONE;
-}
-
-fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time,
-                      void *memory) {
-  if (!(dropout >= 0 && dropout <= 1) || q->starts) return NULL;
-  if (plan->form && !trainable(plan->form)) return NULL;
-  fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
-  for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
-  fl_arena a = {.at = memory};
-  fl_tape *const t = lay_out(&made, &a, q->resets != NULL);
-  if (!t || a.overflow) return NULL;
+/* Where the rows are: their order, and row n's step. */
+static void number_rows(fl_tape *t, const fl_sequence *q) {
   fl_sort_rows(q, t->order);
   for (size_t b = 0; b < q->B; b++) t->length[b] = fl_length(q, b);
   t->longest = q->B ? t->length[t->order[0]] : 0;
@@ -76,6 +63,18 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout,
     for (size_t r = 0; r < running; r++) t->step[n + r] = (uint32_t)s;
     n += running;
   }
+  assert(n == t->N);
+}
+
+fl_tape *fl_make_tape(const fl_plan *plan, const fl_sequence *q, double dropout, uint64_t seed, size_t time,
+                      void *memory) {
+  assert(plan && q && memory && !q->starts && dropout >= 0 && dropout <= 1);
+  fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
+  for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
+  fl_arena a = {.at = memory};
+  fl_tape *const t = lay_out(&made, &a, q->resets != NULL);
+  if (!t || a.overflow) return NULL;
+  number_rows(t, q);
   const size_t row = plan->I * plan->real;
   for (size_t s = 0; s < q->T; s++) {
     for (size_t b = 0; b < q->B; b++) {
@@ -90,14 +89,17 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *q, double dropout,
   return t;
 }
 
-fl_status fl_forward_train(const fl_sequence *q, fl_tape *t, fl_pool *pool, void *workspace) {
+fl_status fl_run_train(const fl_sequence *q, fl_tape *t, fl_pool *pool, void *workspace, const fl_cancel *cancel) {
+  assert(t->stage == FL_TAPE_EMPTY && q->T == t->T && q->B == t->B);
   const fl_plan *const plan = t->plan;
   const size_t row = plan->D * plan->R * plan->real;
   const char *const y = t->y + (plan->L - 1) * q->T * q->B * row;
-  const fl_status status = fl_run_forward(plan, q, t, pool, workspace);
-  for (size_t s = 0; status == FL_OK && s < q->T; s++)
+  const fl_status status = fl_run_forward(plan, q, t, pool, workspace, cancel);
+  if (status != FL_OK) return status;
+  for (size_t s = 0; s < q->T; s++)
     for (size_t b = 0; b < q->B; b++)
       memcpy((char *)q->output + (ptrdiff_t)s * q->output_t + (ptrdiff_t)b * q->output_b, y + (s * q->B + b) * row,
              row);
-  return status;
+  t->stage = FL_TAPE_FULL;
+  return FL_OK;
 }

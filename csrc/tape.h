@@ -9,8 +9,12 @@
 
 #include "plan.h"
 
+/* filled once, used once: the gates become gradients */
+typedef enum { FL_TAPE_EMPTY, FL_TAPE_FULL, FL_TAPE_USED } fl_tape_stage;
+
 struct fl_tape {
   const fl_plan *plan;
+  fl_tape_stage stage;
   size_t T, B, N;  /* N: steps of all rows together */
   size_t longest;  /* steps of the longest row */
   size_t *order;   /* [B] */
@@ -56,9 +60,5 @@ static inline size_t fl_tape_place(const fl_tape *t, size_t n, int reverse) {
 static inline int fl_tape_reset(const fl_tape *t, size_t s, size_t b) {
   return t->resets && t->resets[s * t->B + b];
 }
-
-/* forward.c: fl_forward, into a tape or without one */
-fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
-                         void *workspace);
 
 #endif

@@ -7,7 +7,9 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "threads.h"
 
+#include <assert.h>
 #include <stdatomic.h>
+#include "inside.h"
 #include "memory.h"
 #include "os_threads.h"
 
@@ -47,7 +49,19 @@ static int take_from(fl_team *team, uint64_t phase, size_t slot, size_t blocks, 
   return 0;
 }
 
+int fl_look(fl_member *member) {
+  fl_halt *const halt = member->halt;
+  if (!atomic_load_explicit(&halt->given_up, memory_order_relaxed)) {
+    member->work = 0;
+    if (!member->caller || !halt->cancel->ask(halt->cancel->data)) return 0;
+    atomic_store_explicit(&halt->given_up, 1, memory_order_relaxed);
+  }
+  member->work = FL_LOOK_WORK; /* the next look too finds that it is */
+  return 1;
+}
+
 int fl_next_shared(fl_member *member, size_t blocks, size_t *block) {
+  assert(blocks && blocks >> INDEX_BITS == 0);
   fl_team *const team = member->team;
   for (size_t j = 0; j < team->members; j++) {
     if (take_from(team, member->phase, (member->slot + j) % team->members, blocks, block)) {
@@ -65,10 +79,12 @@ int fl_next_shared(fl_member *member, size_t blocks, size_t *block) {
     atomic_store_explicit(&team->phase, member->phase + 1, memory_order_release);
   } else {
     for (unsigned spins = 0; atomic_load_explicit(&team->phase, memory_order_acquire) <= member->phase; spins++) {
-      if (spins < SPINS)
+      if (spins < SPINS) {
         os_pause();
-      else
+      } else {
         os_yield();
+        fl_halted(member, FL_LOOK_WORK); /* the others are still at work, and look at what is found here */
+      }
     }
   }
   member->phase++;
@@ -92,6 +108,8 @@ struct fl_pool {
   worker *workers; /* [threads], slot 0 unused */
   void (*run)(void *, fl_member *);
   void *argument;
+  fl_halt *halt;
+  os_id caller;
   fl_parallel parallel; /* whose threads these are; NULL: workers of our own */
   _Atomic size_t came;  /* of borrowed threads, in this call */
   uint64_t call;        /* number of the call; a worker takes part once in each */
@@ -111,7 +129,7 @@ static OS_THREAD(worker_main, argument) {
     seen = pool->call;
     atomic_fetch_add(&pool->active, 1);
     os_release(&pool->lock);
-    fl_member member = {.team = &pool->team, .slot = self->slot};
+    fl_member member = {.team = &pool->team, .slot = self->slot, .halt = pool->halt};
     pool->run(pool->argument, &member);
     os_acquire(&pool->lock);
     if (atomic_fetch_sub(&pool->active, 1) == 1) os_wake_one(&pool->idle);
@@ -120,10 +138,8 @@ static OS_THREAD(worker_main, argument) {
   OS_THREAD_RETURN;
 }
 
-static fl_status create(fl_pool **out, size_t threads, fl_parallel parallel) {
-  if (!out) return FL_ERROR_ARGUMENT;
-  *out = NULL;
-  if (threads < 1 || threads > 4096) return FL_ERROR_ARGUMENT;
+fl_status fl_make_pool(fl_pool **out, size_t threads, fl_parallel parallel) {
+  assert(out && threads >= 1 && threads <= FL_MOST_THREADS);
   fl_pool *const pool = fl_allocate(sizeof *pool);
   if (!pool) return FL_ERROR_MEMORY;
   pool->threads = threads;
@@ -145,23 +161,13 @@ static fl_status create(fl_pool **out, size_t threads, fl_parallel parallel) {
       status = FL_ERROR_THREADS;
   }
   if (status != FL_OK)
-    fl_pool_destroy(pool);
+    fl_free_pool(pool);
   else
     *out = pool;
   return status;
 }
 
-fl_status fl_pool_create(fl_pool **out, size_t threads) {
-  return create(out, threads, NULL);
-}
-
-fl_status fl_pool_borrow(fl_pool **out, size_t threads, fl_parallel parallel) {
-  if (out) *out = NULL;
-  return parallel ? create(out, threads, parallel) : FL_ERROR_ARGUMENT;
-}
-
-void fl_pool_destroy(fl_pool *pool) {
-  if (!pool) return;
+void fl_free_pool(fl_pool *pool) {
   if (pool->process == os_process()) { /* after a fork the workers are not there, and the lock may be anyone's */
     os_acquire(&pool->lock);
     pool->stop = 1;
@@ -182,7 +188,7 @@ size_t fl_pool_threads(const fl_pool *pool) {
 }
 
 /* Take the pool for a call, or say that it cannot be had. */
-static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argument) {
+static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argument, fl_halt *halt) {
   if (!pool || pool->threads == 1 || pool->process != os_process()) return 0;
   os_acquire(&pool->lock);
   const int got = !pool->busy;
@@ -190,6 +196,8 @@ static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argu
     pool->busy = pool->open = 1;
     pool->run = run;
     pool->argument = argument;
+    pool->halt = halt;
+    pool->caller = os_self();
     pool->call++;
     atomic_store(&pool->team.phase, 0);
     atomic_store(&pool->team.done, 0);
@@ -204,7 +212,10 @@ static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argu
 /* A borrowed thread: any number of them may come, or the caller's alone. */
 static void take_part(void *data) {
   fl_pool *const pool = data;
-  fl_member member = {.team = &pool->team, .slot = atomic_fetch_add(&pool->came, 1)};
+  fl_member member = {.team = &pool->team,
+                      .slot = atomic_fetch_add(&pool->came, 1),
+                      .halt = pool->halt,
+                      .caller = os_same(pool->caller, os_self())};
   if (member.slot < pool->threads) pool->run(pool->argument, &member);
 }
 
@@ -219,17 +230,20 @@ static void close_call(fl_pool *pool) {
   os_release(&pool->lock);
 }
 
-void fl_pool_run(fl_pool *pool, void (*run)(void *, fl_member *), void *argument) {
-  if (open_call(pool, run, argument)) {
+fl_status fl_pool_run(fl_pool *pool, void (*run)(void *, fl_member *), void *argument, const fl_cancel *cancel) {
+  fl_halt halt = {.cancel = cancel};
+  fl_halt *const asked = cancel ? &halt : NULL;
+  if (open_call(pool, run, argument, asked)) {
     if (pool->parallel) {
       pool->parallel(take_part, pool, (unsigned)pool->threads, 0);
     } else {
-      fl_member member = {.team = &pool->team};
+      fl_member member = {.team = &pool->team, .halt = asked, .caller = 1};
       run(argument, &member);
     }
     close_call(pool);
   } else {
-    fl_member alone = {0};
+    fl_member alone = {.halt = asked, .caller = 1};
     run(argument, &alone);
   }
+  return atomic_load(&halt.given_up) ? FL_ERROR_CANCELLED : FL_OK;
 }

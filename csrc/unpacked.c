@@ -100,5 +100,5 @@ void fl_unpacked_step(const fl_plan *plan, const fl_unpacked *step, fl_pool *poo
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t l = 0; l < plan->L; l++) fl_pack_bias(plan, &step->weights[l], j.bias + l * line);
   fl_fpenv_leave(caller);
-  fl_pool_run(pool, run_member, &j);
+  fl_pool_run(pool, run_member, &j, NULL);
 }

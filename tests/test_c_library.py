@@ -167,6 +167,20 @@ def test_programs_run_a_published_model(programs: list[Path], tmp_path: Path) ->
         x = lstm(x)[0]
 
 
+def test_the_call_that_the_header_shows_compiles_and_runs(prefix: Path, tmp_path: Path) -> None:
+    header = (prefix / "include" / "fastlstm.h").read_text(encoding="utf-8")
+    lines = header.partition("One complete call")[2].partition("One rule")[0].splitlines()[2:]
+    body = "\n".join(line.removeprefix(" * ") for line in lines if line.strip(" *"))
+    assert "fl_forward(" in body
+    source, program = tmp_path / "shown.c", tmp_path / "shown"
+    includes = "".join(f"#include <{name}.h>\n" for name in ("fastlstm", "stdio", "stdlib"))
+    source.write_text(f"{includes}\nint main(void) {{\n{body}\n  return (int)status;\n}}\n", encoding="utf-8")
+    library = prefix / "lib" / "libfastlstm.a"
+    flags = ["-std=c11", *WARNINGS, f"-I{prefix / 'include'}", "-pthread"]
+    run(COMPILERS["c"], *flags, source, library, "-lm", "-o", program)
+    assert run(program) == "ok\n"
+
+
 def test_the_command_line_writes_what_a_model_file_holds(tmp_path: Path) -> None:
     lstm = fastlstm.LSTM(4, 6, num_layers=2, seed=0)
     np.savez(tmp_path / "model.npz", **{f"encoder.{name}": array for name, array in lstm.state_dict().items()})

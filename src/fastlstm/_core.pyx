@@ -11,7 +11,7 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 cimport cython
 cimport numpy as cnp
-from cpython.exc cimport PyErr_Clear
+from cpython.exc cimport PyErr_Clear, PyErr_SetObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
@@ -19,7 +19,9 @@ from libc.string cimport memcmp, memcpy
 
 cdef extern from "Python.h":
     Py_ssize_t PY_SSIZE_T_MAX
+    int PyErr_CheckSignals() noexcept
 
+from threading import get_ident, main_thread
 from time import sleep
 
 cnp.import_array()
@@ -27,7 +29,7 @@ cnp.import_array()
 
 cdef extern from "fastlstm.h" nogil:
     ctypedef int fl_status
-    int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_ISA, FL_ERROR_THREADS
+    int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_ISA, FL_ERROR_THREADS, FL_ERROR_CANCELLED
     ctypedef int fl_dtype
     int FL_FLOAT32, FL_FLOAT64
     ctypedef struct fl_plan
@@ -83,7 +85,10 @@ cdef extern from "fastlstm.h" nogil:
     fl_status fl_pool_borrow(fl_pool **, size_t, fl_parallel)
     void fl_pool_destroy(fl_pool *)
     size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
-    fl_status fl_forward(const fl_plan *, const fl_sequence *, fl_pool *, void *)
+    ctypedef struct fl_cancel:
+        int (*ask)(void *) noexcept nogil
+        void *data
+    fl_status fl_forward_until(const fl_plan *, const fl_sequence *, fl_pool *, void *, const fl_cancel *)
     ctypedef struct fl_tape
     ctypedef struct fl_weight_gradients:
         void *weight_ih
@@ -101,27 +106,27 @@ cdef extern from "fastlstm.h" nogil:
         const fl_weight_gradients *weights
     size_t fl_tape_size(const fl_plan *, size_t, size_t, size_t, int, int)
     fl_tape *fl_tape_init(const fl_plan *, const fl_sequence *, double, uint64_t, size_t, void *)
-    fl_status fl_forward_train(const fl_sequence *, fl_tape *, fl_pool *, void *)
+    fl_status fl_forward_train_until(const fl_sequence *, fl_tape *, fl_pool *, void *, const fl_cancel *)
     size_t fl_backward_size(const fl_tape *, size_t)
-    fl_status fl_backward(fl_tape *, const fl_gradients *, fl_pool *, void *)
-    void fl_accumulate(fl_dtype, void *, const void *, size_t)
+    fl_status fl_backward_until(fl_tape *, const fl_gradients *, fl_pool *, void *, const fl_cancel *)
+    fl_status fl_accumulate(fl_dtype, void *, const void *, size_t)
     fl_status fl_gates_train(const char *, fl_dtype, size_t, size_t, const void *, const void *, void *, void *, void *)
     fl_status fl_gates_backward(const char *, fl_dtype, size_t, size_t, const void *, const void *, const void *, const void *, void *, void *)
     size_t fl_stream_size(const fl_plan *, size_t)
     fl_stream *fl_stream_init(const fl_plan *, size_t, void *)
-    void fl_stream_step(fl_stream *, const void *, void *)
-    void fl_stream_get(const fl_stream *, void *, void *)
-    void fl_stream_set(fl_stream *, const void *, const void *)
+    fl_status fl_stream_step(fl_stream *, const void *, void *)
+    fl_status fl_stream_get(const fl_stream *, void *, void *)
+    fl_status fl_stream_set(fl_stream *, const void *, const void *)
     ctypedef struct fl_sessions
     size_t fl_sessions_size(const fl_plan *, size_t)
     fl_sessions *fl_sessions_init(const fl_plan *, size_t, void *)
     size_t fl_sessions_workspace(const fl_plan *, size_t, size_t)
-    void fl_sessions_step(fl_sessions *, size_t, const size_t *, const void *, ptrdiff_t, void *, fl_pool *, void *)
-    void fl_sessions_get(const fl_sessions *, size_t, void *, void *)
-    void fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
-    void fl_sessions_move(fl_sessions *, const fl_sessions *)
+    fl_status fl_sessions_step(fl_sessions *, size_t, const size_t *, const void *, ptrdiff_t, void *, fl_pool *, void *)
+    fl_status fl_sessions_get(const fl_sessions *, size_t, void *, void *)
+    fl_status fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
+    fl_status fl_sessions_move(fl_sessions *, const fl_sessions *)
     size_t fl_cell_size(const fl_plan *, size_t)
-    void fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
+    fl_status fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
 
 cdef extern from "digest.h" nogil:
     ctypedef struct fl_span:
@@ -160,6 +165,12 @@ cdef extern from "_workspace.h" nogil:
     int single_user_enter(single_user *, bint brief)
     void single_user_leave(single_user *, bint brief)
 
+cdef extern from "_signals.h" nogil:
+    ctypedef struct listener:
+        int64_t next
+        int deaf
+    int listener_due(listener *)
+
 cdef extern from "_dlpack.h":
     ctypedef struct dlpack_tensor:
         void *data
@@ -175,6 +186,7 @@ cdef extern from "_dlpack.h":
 # Releasing and taking the GIL costs 40 ns: not worth it below about 5 us of work, which is this many weights times rows.
 cdef enum:
     NOGIL_BYTES = 256 * 1024
+    PIECE_BYTES = 256 * 1024 * 1024 # as many of work between two looks for signals, where C does not look by itself
 
 # Steps of so few rows, with so many bytes of weights, are faster from the weights as they are than by a look at them and a
 # step from the packed copy: at H=256 110 us where it would be 170, at H=1024 2.5 ms where it would be 5.7.
@@ -184,7 +196,40 @@ cdef size_t unpacked_bytes = UNPACKED_BYTES
 cdef size_t unpacked_rows = UNPACKED_ROWS
 
 
-cdef object raise_for(fl_status status):
+cdef int listen(void *data) noexcept nogil:
+    """What a long call asks now and then (``fl_cancel``): has a signal handler raised?"""
+    cdef listener *l = <listener *>data
+    if not listener_due(l):
+        return 0
+    with gil:
+        if PyErr_CheckSignals() != 0:
+            return 1
+        try: # only in the main thread do handlers run: elsewhere there is nothing to hear
+            l.deaf = get_ident() != main_thread().ident
+            return 0
+        except BaseException as error: # of a handler that has run in these very lines
+            raised = error
+        PyErr_SetObject(type(raised), raised)
+        return 1
+
+
+cdef fl_cancel heard_by(listener *l) noexcept:
+    """For one call."""
+    cdef fl_cancel cancel
+    l.next = l.deaf = 0
+    cancel.ask = listen
+    cancel.data = l
+    return cancel
+
+
+cdef inline size_t piece_of(size_t bytes) noexcept nogil:
+    """Rows to take at a time where one takes so many bytes of weights: all, if they are soon done."""
+    return max(PIECE_BYTES // max(bytes, 1), 1)
+
+
+cdef int raise_for(fl_status status) except -1:
+    if status == FL_ERROR_CANCELLED:
+        return -1 # the handler's exception is set
     text = fl_status_text(status).decode()
     if status == FL_ERROR_MEMORY:
         raise MemoryError(text)
@@ -262,6 +307,20 @@ cdef fl_status activate(bint is_tanh, const char *isa, int bits, const void *x, 
     return fl_tanh(isa, bits, x, y, n) if is_tanh else fl_sigmoid(isa, bits, x, y, n)
 
 
+cdef fl_status activate_many(bint is_tanh, const char *isa, int bits, const char *x, char *y, size_t n) noexcept nogil:
+    """The same for so many that it may take long."""
+    cdef listener l
+    cdef size_t done = 0, some, piece = 1 << 22
+    l.next = l.deaf = 0
+    while done < n:
+        if n > piece and listen(&l):
+            return FL_ERROR_CANCELLED
+        some = min(n - done, piece)
+        activate(is_tanh, isa, bits, x + done * bits // 8, y + done * bits // 8, some)
+        done += some
+    return FL_OK
+
+
 def activation(bint is_tanh, x, out, bytes isa):
     """The activation of a contiguous float array, or None where `x` or `out` is not that."""
     cdef cnp.ndarray a, y
@@ -270,6 +329,7 @@ def activation(bint is_tanh, x, out, bytes isa):
     cdef const void *from_
     cdef void *to
     cdef size_t n
+    cdef fl_status status
     if not cnp.PyArray_CheckExact(x) or (out is not None and not cnp.PyArray_CheckExact(out)):
         return None
     a = x
@@ -291,7 +351,9 @@ def activation(bint is_tanh, x, out, bytes isa):
         activate(is_tanh, name, bits, from_, to, n)
     else:
         with nogil:
-            activate(is_tanh, name, bits, from_, to, n)
+            status = activate_many(is_tanh, name, bits, <const char *>from_, <char *>to, n)
+        if status != FL_OK:
+            raise_for(status)
     return y
 
 
@@ -581,6 +643,8 @@ cdef class Plan:
         cdef size_t threads = pool.threads if pool is not None else 1
         cdef workspace *w
         cdef fl_tape *kept = NULL
+        cdef listener l
+        cdef fl_cancel cancel = heard_by(&l)
         if tape is not None:
             kept = tape.begin(self, s)
         with nogil:
@@ -588,9 +652,9 @@ cdef class Plan:
             if w is NULL:
                 status = FL_ERROR_MEMORY
             elif kept is not NULL:
-                status = fl_forward_train(s, kept, workers, w.data)
+                status = fl_forward_train_until(s, kept, workers, w.data, &cancel)
             else:
-                status = fl_forward(self.plan, s, workers, w.data)
+                status = fl_forward_until(self.plan, s, workers, w.data, &cancel)
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if status != FL_OK:
             raise_for(status)
@@ -607,13 +671,24 @@ cdef class Plan:
         cdef workspace *w = workspace_take(&self.memory.scratch, fl_cell_size(self.plan, rows))
         if w is NULL:
             raise MemoryError()
+        cdef size_t done = 0, some, piece = piece_of(fl_plan_size(self.plan))
+        cdef size_t item = 4 if self.typenum == cnp.NPY_FLOAT32 else 8, row = self.hidden_size * item
+        cdef listener l
         if fl_plan_size(self.plan) * rows < NOGIL_BYTES:
             fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+            done = rows
         else:
+            heard_by(&l)
             with nogil:
-                fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+                while done < rows and not (rows > piece and listen(&l)):
+                    some = min(rows - done, piece)
+                    fl_cell(self.plan, some, <const char *>x + done * self.input_size * item,
+                            <const char *>h + done * row if h is not NULL else NULL,
+                            <const char *>c + done * row if c is not NULL else NULL,
+                            <char *>h_next + done * row, <char *>c_next + done * row, w.data)
+                    done += some
         workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
-        return 0
+        return 0 if done == rows else raise_for(FL_ERROR_CANCELLED)
 
     def run_unpacked_at(self, list weights, size_t B, uintptr_t x, ptrdiff_t x_b, uintptr_t h_0, uintptr_t c_0,
                         uintptr_t h_n, uintptr_t c_n, Pool pool):
@@ -882,6 +957,8 @@ cdef class Tape:
         cdef workspace *scratch
         cdef fl_status status
         cdef Py_ssize_t j, R, LD
+        cdef listener l
+        cdef fl_cancel cancel = heard_by(&l)
         if not single_user_enter(&self.user, False):
             raise RuntimeError("another thread is using this tape")
         try:
@@ -923,7 +1000,7 @@ cdef class Tape:
                 scratch = workspace_take(&self.plan.memory.scratch, fl_backward_size(self.tape, threads))
                 status = FL_ERROR_MEMORY
                 if scratch is not NULL:
-                    status = fl_backward(self.tape, &g, workers, scratch.data)
+                    status = fl_backward_until(self.tape, &g, workers, scratch.data, &cancel)
                 workspace_give(&self.plan.memory.scratch, scratch, SCRATCH_KEPT)
             if scratch is NULL:
                 self.used = False
@@ -1195,6 +1272,9 @@ cdef class StreamCore:
             to = <uintptr_t>cnp.PyArray_DATA(y)
             if not cnp.PyArray_ISWRITEABLE(y) or (from_ < to + self.out_bytes and to < from_ + self.in_bytes):
                 return self._checked(x, out)
+        if fl_plan_size(self.plan.plan) * self._batch_size > PIECE_BYTES:
+            self.long_step(from_, to)
+            return y
         self.enter(self.brief)
         if self.brief:
             fl_stream_step(self.stream, <void *>from_, <void *>to)
@@ -1203,6 +1283,32 @@ cdef class StreamCore:
                 fl_stream_step(self.stream, <void *>from_, <void *>to)
         single_user_leave(&self.user, self.brief)
         return y
+
+    cdef int long_step(self, uintptr_t x, uintptr_t y) except -1:
+        """One that can be interrupted, as a sequence of one step: to the same bits."""
+        cdef fl_sequence s
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t rows = plan.num_layers * self._batch_size
+        cdef cnp.ndarray h_0 = fresh(2, rows, self.width, self.typenum), h_n = fresh(2, rows, self.width, self.typenum)
+        cdef cnp.ndarray c_0 = fresh(2, rows, plan.hidden_size, self.typenum)
+        cdef cnp.ndarray c_n = fresh(2, rows, plan.hidden_size, self.typenum)
+        s.T = 1
+        s.B = self._batch_size
+        s.input = <void *>x
+        s.output = <void *>y
+        s.input_t = s.output_t = 0
+        s.input_b = self.in_bytes // self._batch_size
+        s.output_b = self.out_bytes // self._batch_size
+        s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), <void *>address(h_n), <void *>address(c_n)
+        plan.more(&s, None, None, None)
+        self.enter(False)
+        try:
+            fl_stream_get(self.stream, <void *>s.h_0, <void *>s.c_0)
+            plan.go(&s, None, None)
+            fl_stream_set(self.stream, s.h_n, s.c_n)
+        finally:
+            single_user_leave(&self.user, False)
+        return 0
 
     cdef inline int enter(self, bint brief) except -1:
         if not single_user_enter(&self.user, brief):
@@ -1468,15 +1574,46 @@ cdef class PoolCore:
             with cython.critical_section(self):
                 self.take(<int64_t *>cnp.PyArray_DATA(ids), n, <size_t *>w.data)
                 states = self.states
-            if fl_plan_size(self.plan.plan) * n < NOGIL_BYTES:
-                fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
-            else:
-                with nogil:
+            try:
+                if fl_plan_size(self.plan.plan) * n < NOGIL_BYTES:
                     fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
-            with cython.critical_section(self):
-                self.give(n, <size_t *>w.data)
+                elif fl_plan_size(self.plan.plan) * n <= PIECE_BYTES * threads:
+                    with nogil:
+                        fl_sessions_step(states.sessions, n, <size_t *>w.data, from_, row, to, workers, w.data + head)
+                else:
+                    self.long_step(states, n, <size_t *>w.data, <const char *>from_, <char *>to, w.data + head)
+            finally:
+                with cython.critical_section(self):
+                    self.give(n, <size_t *>w.data)
         finally:
             workspace_give(&self.plan.memory.scratch, w, SCRATCH_KEPT)
+
+    cdef int long_step(self, Sessions states, size_t n, const size_t *slots, const char *x, char *y, char *scratch) except -1:
+        """One that can be interrupted: some sessions at a time, and all of them back to where they were."""
+        cdef Plan plan = self.plan
+        cdef size_t item = 4 if plan.typenum == cnp.NPY_FLOAT32 else 8, done = 0, some, k
+        cdef size_t threads = self.workers.threads if self.workers is not None else 1
+        cdef size_t piece = max(piece_of(fl_plan_size(plan.plan)), 16) * threads
+        cdef size_t h = plan.num_layers * self.width * item, c = plan.num_layers * plan.hidden_size * item
+        cdef fl_pool *workers = self.workers.pool if self.workers is not None else NULL
+        cdef char *before = <char *>malloc(n * (h + c))
+        cdef listener l
+        if before is NULL:
+            raise MemoryError(f"a step of {n} sessions takes {n * (h + c)} bytes")
+        heard_by(&l)
+        with nogil:
+            for k in range(n):
+                fl_sessions_get(states.sessions, slots[k], before + k * (h + c), before + k * (h + c) + h)
+            while done < n and not listen(&l):
+                some = min(n - done, piece)
+                fl_sessions_step(states.sessions, some, slots + done, x + done * self.input_size * item,
+                                 self.input_size * item, y + done * self.width * item, workers, scratch)
+                done += some
+            if done < n:
+                for k in range(done):
+                    fl_sessions_set(states.sessions, slots[k], before + k * (h + c), before + k * (h + c) + h)
+            free(before)
+        return 0 if done == n else raise_for(FL_ERROR_CANCELLED)
 
     def step(self, ids, x, out=None):
         """One step of some sessions, in any order and company.
@@ -1623,11 +1760,17 @@ cdef class WindowCore:
             raise RuntimeError("another thread is inside this window; a window serves one thread at a time")
         return 0
 
-    cdef void settle(self) noexcept nogil:
-        if self.n:
-            fl_sessions_step(self.states.sessions, self.n, self.waiting, self.last, 0, self.ignored,
+    cdef bint settle(self) noexcept nogil:
+        """Bring the waiting windows up to date, some at a time; False if a signal has come first, and some still wait."""
+        cdef listener l
+        cdef size_t some, piece = max(piece_of(fl_plan_size(self.plan.plan)), 16)
+        l.next = l.deaf = 0
+        while self.n and not (self._length > piece and listen(&l)):
+            some = min(self.n, piece)
+            fl_sessions_step(self.states.sessions, some, self.waiting + (self.n - some), self.last, 0, self.ignored,
                              self.workers.pool if self.workers is not None else NULL, self.scratch)
-            self.n = 0
+            self.n -= some
+        return self.n == 0
 
     def push(self, x, out=None):
         """Take the next input and answer for the window that ends with it.
@@ -1675,20 +1818,24 @@ cdef class WindowCore:
         cdef const void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
         cdef size_t bytes = cnp.PyArray_NBYTES(x), t, first, k, slot
+        cdef bint settled
         self.enter()
         with nogil:
-            self.settle()
-            t = self._count
-            first = t - (self._length - 1) if t >= self._length - 1 else 0
-            fl_sessions_set(self.states.sessions, t % self._length, NULL, NULL)
-            slot = first % self._length
-            fl_sessions_step(self.states.sessions, 1, &slot, from_, 0, to, NULL, self.scratch)
-            memcpy(self.last, from_, bytes)
-            for k in range(first + 1, t + 1):
-                self.waiting[self.n] = k % self._length
-                self.n += 1
-            self._count = t + 1
+            settled = self.settle()
+            if settled:
+                t = self._count
+                first = t - (self._length - 1) if t >= self._length - 1 else 0
+                fl_sessions_set(self.states.sessions, t % self._length, NULL, NULL)
+                slot = first % self._length
+                fl_sessions_step(self.states.sessions, 1, &slot, from_, 0, to, NULL, self.scratch)
+                memcpy(self.last, from_, bytes)
+                for k in range(first + 1, t + 1):
+                    self.waiting[self.n] = k % self._length
+                    self.n += 1
+                self._count = t + 1
         single_user_leave(&self.user, False)
+        if not settled:
+            raise_for(FL_ERROR_CANCELLED)
 
     def advance(self):
         """Do what `push` has left: bring the windows that go on up to the last input.
@@ -1701,10 +1848,13 @@ cdef class WindowCore:
         RuntimeError
             When another thread is inside this window.
         """
+        cdef bint settled
         self.enter()
         with nogil:
-            self.settle()
+            settled = self.settle()
         single_user_leave(&self.user, False)
+        if not settled:
+            raise_for(FL_ERROR_CANCELLED)
 
     def reset(self):
         """Forget all inputs.

@@ -310,6 +310,8 @@ class LSTM(Weights[F]):
             For ranks, sizes, lengths or an `out` that cannot be.
         TypeError
             For a dtype that is not the layer's: nothing is cast silently.
+        KeyboardInterrupt
+            For Ctrl-C, if the main thread calls: `out` holds anything then.
 
         Notes
         -----

@@ -226,26 +226,28 @@ static const fl_parallel lenders[] = {lend_all, lend_one, lend_none};
 
 /* ---- gradients, all of them and some ---------------------------------------------------------------------------- */
 
-enum { KINDS = 8, INPUT = 0, H_0, C_0, WEIGHT_IH, WEIGHT_HH, BIAS, WEIGHT_HR, WEIGHT_PH, MOST = 3 + 5 * 8 };
+/* of the input, h_0, c_0; then of every layer and direction those of five parameters */
+enum { STATES = 3, PARAMETERS = 5, MOST = STATES + PARAMETERS * 8 };
+
+static const uint64_t EVERY = ((uint64_t)1 << MOST) - 1;
 
 typedef struct {
   int count;
-  int kind[MOST];
   size_t bytes[MOST];
   void *at[MOST]; /* NULL: not wanted, or not there */
 } gradients;
 
-static void add(gradients *g, int kind, size_t bytes, int wanted) {
-  g->kind[g->count] = kind;
-  g->bytes[g->count] = bytes;
-  g->at[g->count] = wanted ? malloc(bytes ? bytes : 1) : NULL;
-  CHECK(!wanted || g->at[g->count]);
-  if (wanted) memset(g->at[g->count], 0x88, bytes);
-  g->count++;
+static void add(gradients *g, size_t bytes, uint64_t wanted, int there) {
+  const int n = g->count++;
+  g->bytes[n] = bytes;
+  if (!there || !(wanted >> n & 1)) return;
+  g->at[n] = malloc(bytes ? bytes : 1);
+  CHECK(g->at[n]);
+  memset(g->at[n], 0x88, bytes);
 }
 
-/* forward and backward, from the answer as the gradient of itself; only the kinds whose bit is set */
-static gradients backward(const job *j, fl_pool *pool, size_t threads, unsigned kinds) {
+/* forward and backward, from the answer as the gradient of itself; only the gradients whose bit is set */
+static gradients backward(const job *j, fl_pool *pool, size_t threads, uint64_t wanted) {
   const sizes *const size = j->size;
   const fl_config *const c = &size->config;
   const size_t H = c->hidden_size, LD = c->num_layers * j->D, T = size->T, B = size->B;
@@ -257,21 +259,23 @@ static gradients backward(const job *j, fl_pool *pool, size_t threads, unsigned 
     for (size_t b = 0; b < B; b++) steps += (size_t)j->lengths[b];
   }
   gradients g = {0};
-  add(&g, INPUT, T * B * c->input_size * j->real, kinds >> INPUT & 1);
-  add(&g, H_0, h_bytes(j, B), kinds >> H_0 & 1);
-  add(&g, C_0, c_bytes(j, B), kinds >> C_0 & 1);
+  add(&g, T * B * c->input_size * j->real, wanted, 1);
+  add(&g, h_bytes(j, B), wanted, 1);
+  add(&g, c_bytes(j, B), wanted, 1);
   fl_weight_gradients weights[8];
+  int any = 0;
   for (size_t k = 0; k < LD; k++) {
     const size_t I = k < j->D ? c->input_size : j->out;
     void **const at = g.at + g.count;
-    add(&g, WEIGHT_IH, 4 * H * I * j->real, kinds >> WEIGHT_IH & 1);
-    add(&g, WEIGHT_HH, 4 * H * j->R * j->real, kinds >> WEIGHT_HH & 1);
-    add(&g, BIAS, 4 * H * j->real, kinds >> BIAS & 1);
-    add(&g, WEIGHT_HR, c->proj_size * H * j->real, j->weights[k].weight_hr && kinds >> WEIGHT_HR & 1);
-    add(&g, WEIGHT_PH, 3 * H * j->real, j->weights[k].weight_ph && kinds >> WEIGHT_PH & 1);
+    add(&g, 4 * H * I * j->real, wanted, 1);
+    add(&g, 4 * H * j->R * j->real, wanted, 1);
+    add(&g, 4 * H * j->real, wanted, 1);
+    add(&g, c->proj_size * H * j->real, wanted, j->weights[k].weight_hr != NULL);
+    add(&g, 3 * H * j->real, wanted, j->weights[k].weight_ph != NULL);
     weights[k] = (fl_weight_gradients){at[0], at[1], at[2], at[3], at[4]};
+    for (int n = 0; n < PARAMETERS; n++) any |= at[n] != NULL;
   }
-  const fl_gradients wanted = {j->y, j->h_n, j->c_n, g.at[0], g.at[1], g.at[2], weights};
+  const fl_gradients of = {j->y, j->h_n, j->c_n, g.at[0], g.at[1], g.at[2], any ? weights : NULL};
   void *raw_tape, *raw;
   void *const memory = aligned(fl_tape_size(j->plan, T, B, steps, 0, j->resets != NULL), &raw_tape);
   fl_tape *const tape = fl_tape_init(j->plan, &s, 0, 0, 0, memory);
@@ -281,7 +285,7 @@ static gradients backward(const job *j, fl_pool *pool, size_t threads, unsigned 
   free(raw);
   expect(j, "forward with a tape", r);
   workspace = aligned(fl_backward_size(tape, threads), &raw);
-  CHECK(fl_backward(tape, &wanted, pool, workspace) == FL_OK);
+  CHECK(fl_backward(tape, &of, pool, workspace) == FL_OK);
   free(raw);
   free(raw_tape);
   release(r);
@@ -292,22 +296,22 @@ static void forget(gradients g) {
   for (int n = 0; n < g.count; n++) free(g.at[n]);
 }
 
-static void run_backward(const job *j, const char *how, fl_pool *pool, size_t threads, unsigned kinds,
+static void run_backward(const job *j, const char *how, fl_pool *pool, size_t threads, uint64_t wanted,
                          const gradients *all) {
-  const gradients g = backward(j, pool, threads, kinds);
+  const gradients g = backward(j, pool, threads, wanted);
   for (int n = 0; n < g.count; n++)
     if (g.at[n]) same(how, "a gradient", g.at[n], all->at[n], g.bytes[n]);
   forget(g);
 }
 
-/* each kind alone, and each left out */
+/* each alone, and on one thread each left out */
 static void run_some_gradients(const job *j, fl_pool *pool, size_t threads, const gradients *all) {
-  const unsigned every = (1u << KINDS) - 1;
-  run_backward(j, "all gradients", pool, threads, every, all);
+  run_backward(j, "all gradients", pool, threads, EVERY, all);
   run_backward(j, "no gradients", pool, threads, 0, all);
-  for (int kind = 0; kind < KINDS; kind++) {
-    run_backward(j, "one kind of gradients", pool, threads, 1u << kind, all);
-    run_backward(j, "all kinds of gradients but one", pool, threads, every & ~(1u << kind), all);
+  for (int n = 0; n < all->count; n++) {
+    if (!all->at[n]) continue;
+    run_backward(j, "one gradient", pool, threads, (uint64_t)1 << n, all);
+    if (!pool) run_backward(j, "all gradients but one", pool, threads, EVERY & ~((uint64_t)1 << n), all);
   }
 }
 
@@ -352,7 +356,7 @@ static void run(const sizes *size) {
   forward(j.plan, &s, NULL, 1);
   const int trains = !c->form || c->form->clip_at == FL_CLIP_NONE; /* a clip has no gradient */
   gradients all = {0};
-  if (trains) all = backward(&j, NULL, 1, (1u << KINDS) - 1);
+  if (trains) all = backward(&j, NULL, 1, EVERY);
   fl_plan_destroy(j.plan);
 
   for (size_t k = 0; fl_isa_name(k); k++) {
@@ -377,7 +381,7 @@ static void run(const sizes *size) {
     for (size_t n = 0; n < sizeof lenders / sizeof lenders[0]; n++) {
       CHECK(fl_pool_borrow(&j.pool, POOL_THREADS, lenders[n]) == FL_OK);
       for (int again = 0; again < 2; again++) run_whole(&j, "borrowed threads", j.pool, POOL_THREADS);
-      if (trains) run_backward(&j, "borrowed threads", j.pool, POOL_THREADS, (1u << KINDS) - 1, &all);
+      if (trains) run_backward(&j, "borrowed threads", j.pool, POOL_THREADS, EVERY, &all);
       fl_pool_destroy(j.pool);
     }
     fl_plan_destroy(j.plan);
@@ -447,6 +451,8 @@ static void refusals(void) {
 /* every activation, and every option at least once */
 static const fl_form keras = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_RELU, 0, 0}, {FL_SOFTSIGN, 0, 0}, 0, 0, FL_CLIP_NONE, 0};
 static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_STATE, 0.5};
+static const fl_form peeping = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
+static const fl_form coupled = {{FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SOFTSIGN, 0, 0}, 1, 1, FL_CLIP_NONE, 0};
 static const fl_form odd = {
     {FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SCALED_TANH, 1.2, 0.5}, 1, 1, FL_CLIP_ACTIVATIONS, 2};
 static const fl_form linear = {
@@ -455,13 +461,14 @@ static const fl_form linear = {
 int main(void) {
   static const sizes shapes[] = {
       /* dtype, I, H, P, L, D, form; T, B; lengths, resets */
-      {{FL_FLOAT32, 1, 1, 0, 1, 1, NULL}, 3, 1, 0, 0},    {{FL_FLOAT32, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},
-      {{FL_FLOAT32, 9, 33, 7, 2, 2, NULL}, 6, 13, 1, 0},  {{FL_FLOAT32, 7, 24, 0, 1, 1, NULL}, 9, 3, 0, 1},
-      {{FL_FLOAT32, 8, 100, 0, 1, 1, NULL}, 11, 1, 0, 0}, {{FL_FLOAT32, 3, 100, 0, 2, 1, NULL}, 5, 18, 1, 0},
-      {{FL_FLOAT64, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},  {{FL_FLOAT64, 9, 33, 7, 1, 2, NULL}, 6, 3, 1, 0},
-      {{FL_FLOAT32, 5, 25, 0, 1, 1, &keras}, 5, 5, 0, 0}, {{FL_FLOAT32, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
-      {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd}, 5, 1, 0, 0},   {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear}, 5, 7, 0, 1},
-      {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd}, 5, 5, 0, 0},   {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 1, 1, 0, 1, 1, NULL}, 3, 1, 0, 0},     {{FL_FLOAT32, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},
+      {{FL_FLOAT32, 9, 33, 7, 2, 2, NULL}, 6, 13, 1, 0},   {{FL_FLOAT32, 7, 24, 0, 1, 1, NULL}, 9, 3, 0, 1},
+      {{FL_FLOAT32, 8, 100, 0, 1, 1, NULL}, 11, 1, 0, 0},  {{FL_FLOAT32, 3, 100, 0, 2, 1, NULL}, 5, 18, 1, 0},
+      {{FL_FLOAT64, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},   {{FL_FLOAT64, 9, 33, 7, 1, 2, NULL}, 6, 3, 1, 0},
+      {{FL_FLOAT32, 5, 25, 0, 1, 1, &keras}, 5, 5, 0, 0},  {{FL_FLOAT32, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd}, 5, 1, 0, 0},    {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear}, 5, 7, 0, 1},
+      {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd}, 5, 5, 0, 0},    {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 5, 9, 4, 2, 2, &peeping}, 4, 3, 1, 0}, {{FL_FLOAT64, 3, 9, 0, 2, 1, &coupled}, 5, 2, 0, 1},
   };
   refusals();
   for (; shape_at < sizeof shapes / sizeof shapes[0]; shape_at++) run(&shapes[shape_at]);

@@ -1,0 +1,406 @@
+/* The front door: every public function, and all checks of their arguments, by the rule that fastlstm.h states. Behind
+ * it nothing is checked again (inside.h). What knows CPUs, fl_isa_name and fl_isa_description, is in dispatch.c.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <float.h>
+#include "arena.h"
+#include "fpenv.h"
+#include "inside.h"
+#include "threads.h"
+
+const char *fl_version(void) {
+  return FASTLSTM_VERSION;
+}
+
+const char *fl_status_text(fl_status status) {
+  switch (status) {
+    case FL_OK: return "ok";
+    case FL_ERROR_ARGUMENT: return "invalid argument";
+    case FL_ERROR_OVERFLOW: return "the sizes are too large: their product overflows";
+    case FL_ERROR_MEMORY: return "out of memory";
+    case FL_ERROR_ISA: return "unknown or unsupported instruction set";
+    case FL_ERROR_THREADS: return "a thread could not be started";
+    case FL_ERROR_CANCELLED: return "cancelled";
+  }
+  return "unknown status";
+}
+
+/* ---- what the checks have in common ----------------------------------------------------------------------------- */
+
+/* memory that is laid out, or scratch */
+static int is_block(const void *memory) {
+  return memory && (uintptr_t)memory % FL_LINE == 0;
+}
+
+static int is_missing(const void *array, size_t elements) {
+  return !array && elements;
+}
+
+static int is_dtype(fl_dtype dtype) {
+  return dtype == FL_FLOAT32 || dtype == FL_FLOAT64;
+}
+
+static int is_thread_count(size_t threads) {
+  return threads >= 1 && threads <= FL_MOST_THREADS;
+}
+
+static int is_cancel(const fl_cancel *cancel) {
+  return !cancel || cancel->ask;
+}
+
+/* ---- activations and gates -------------------------------------------------------------------------------------- */
+
+/* the kernels of an instruction set for arrays of n elements; NULL, and why, where there are none */
+static const fl_kernels *kernels_for(const char *isa, fl_dtype dtype, size_t n, fl_status *status) {
+  const char *found;
+  *status = FL_ERROR_ARGUMENT;
+  if (!is_dtype(dtype)) return NULL;
+  *status = FL_ERROR_OVERFLOW;
+  if (n > (size_t)PTRDIFF_MAX / sizeof(double)) return NULL;
+  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
+  *status = kernels ? FL_OK : FL_ERROR_ISA;
+  return kernels;
+}
+
+static const fl_kernels *kernels_for_gates(const char *isa, fl_dtype dtype, size_t rows, size_t units,
+                                           fl_status *status) {
+  size_t n;
+  if (!fl_multiply(rows, units, &n) || !fl_multiply(n, 4, &n)) n = SIZE_MAX;
+  return kernels_for(isa, dtype, n, status);
+}
+
+fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+  fl_status status;
+  const fl_kernels *const kernels = kernels_for(isa, dtype, n, &status);
+  if (!kernels) return status;
+  if (is_missing(x, n) || is_missing(y, n)) return FL_ERROR_ARGUMENT;
+  const fl_fpenv caller = fl_fpenv_enter();
+  kernels->sigmoid(x, y, n);
+  fl_fpenv_leave(caller);
+  return FL_OK;
+}
+
+fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+  fl_status status;
+  const fl_kernels *const kernels = kernels_for(isa, dtype, n, &status);
+  if (!kernels) return status;
+  if (is_missing(x, n) || is_missing(y, n)) return FL_ERROR_ARGUMENT;
+  const fl_fpenv caller = fl_fpenv_enter();
+  kernels->tanh(x, y, n);
+  fl_fpenv_leave(caller);
+  return FL_OK;
+}
+
+fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                           void *c_next, void *h) {
+  fl_status status;
+  const fl_kernels *const kernels = kernels_for_gates(isa, dtype, rows, units, &status);
+  if (!kernels) return status;
+  if (rows && units && !(z && c && c_next && h)) return FL_ERROR_ARGUMENT;
+  const fl_gates gates = {rows, units, z, c, c_next, h};
+  const fl_fpenv caller = fl_fpenv_enter();
+  kernels->gates_forward(&gates);
+  fl_fpenv_leave(caller);
+  return FL_OK;
+}
+
+fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
+                         void *c_next, void *h, void *gates) {
+  fl_status status;
+  const fl_kernels *const kernels = kernels_for_gates(isa, dtype, rows, units, &status);
+  if (!kernels) return status;
+  if (rows && units && !(z && c && c_next && h && gates)) return FL_ERROR_ARGUMENT;
+  const fl_gates g = {rows, units, z, c, c_next, h};
+  const fl_fpenv caller = fl_fpenv_enter();
+  kernels->gates_train(&g, gates);
+  fl_fpenv_leave(caller);
+  return FL_OK;
+}
+
+fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *gates,
+                            const void *c_prev, const void *c, const void *dh, void *dz, void *dc) {
+  fl_status status;
+  const fl_kernels *const kernels = kernels_for_gates(isa, dtype, rows, units, &status);
+  if (!kernels) return status;
+  if (rows && units && !(gates && c_prev && c && dh && dz && dc)) return FL_ERROR_ARGUMENT;
+  const fl_gates_gradient g = {rows, units, gates, c_prev, c, dh, dz, dc};
+  const fl_fpenv caller = fl_fpenv_enter();
+  kernels->gates_backward(&g);
+  fl_fpenv_leave(caller);
+  return FL_OK;
+}
+
+/* ---- plan ------------------------------------------------------------------------------------------------------- */
+
+/* Can it be computed? A comparison with NaN is false. */
+static int is_activation(const fl_activation *a, fl_dtype dtype) {
+  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
+  return (int)a->kind >= FL_SIGMOID && a->kind <= FL_SOFTPLUS && a->alpha >= -most && a->alpha <= most &&
+         a->beta >= -most && a->beta <= most;
+}
+
+static int is_form(const fl_form *form, fl_dtype dtype) {
+  if ((int)form->clip_at < FL_CLIP_NONE || form->clip_at > FL_CLIP_STATE) return 0;
+  if (form->clip_at != FL_CLIP_NONE && !(form->clip > 0 && form->clip <= DBL_MAX)) return 0;
+  return is_activation(&form->gate, dtype) && is_activation(&form->candidate, dtype) &&
+         is_activation(&form->cell, dtype);
+}
+
+static fl_status check_config(const fl_config *config, const fl_weights *weights) {
+  if (!config || !weights || !is_dtype(config->dtype)) return FL_ERROR_ARGUMENT;
+  if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
+  if (config->directions != 1 && config->directions != 2) return FL_ERROR_ARGUMENT;
+  if (config->proj_size >= config->hidden_size) return FL_ERROR_ARGUMENT;
+  if (config->form && !is_form(config->form, config->dtype)) return FL_ERROR_ARGUMENT;
+  if (config->num_layers > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
+  const int peepholes = config->form && config->form->peepholes;
+  for (size_t j = 0; j < config->num_layers * config->directions; j++) {
+    if (!weights[j].weight_ih || !weights[j].weight_hh) return FL_ERROR_ARGUMENT;
+    if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
+    if (!weights[j].weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
+  }
+  return FL_OK;
+}
+
+fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa) {
+  if (!plan) return FL_ERROR_ARGUMENT;
+  *plan = NULL;
+  const fl_status status = check_config(config, weights);
+  return status == FL_OK ? fl_make_plan(plan, config, weights, isa) : status;
+}
+
+void fl_plan_destroy(fl_plan *plan) {
+  if (plan) fl_free_plan(plan);
+}
+
+const char *fl_plan_isa(const fl_plan *plan) {
+  return plan ? plan->isa : NULL;
+}
+
+size_t fl_plan_size(const fl_plan *plan) {
+  return plan ? plan->bytes : SIZE_MAX;
+}
+
+/* ---- threads ---------------------------------------------------------------------------------------------------- */
+
+fl_status fl_pool_create(fl_pool **pool, size_t threads) {
+  if (pool) *pool = NULL;
+  return pool && is_thread_count(threads) ? fl_make_pool(pool, threads, NULL) : FL_ERROR_ARGUMENT;
+}
+
+fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel) {
+  if (pool) *pool = NULL;
+  return pool && parallel && is_thread_count(threads) ? fl_make_pool(pool, threads, parallel) : FL_ERROR_ARGUMENT;
+}
+
+void fl_pool_destroy(fl_pool *pool) {
+  if (pool) fl_free_pool(pool);
+}
+
+/* ---- whole sequences -------------------------------------------------------------------------------------------- */
+
+/* step t's rows begin at row starts[t], so every step's rows are the first of the batch */
+static int is_packed(const fl_sequence *s) {
+  if (!s->lengths) return 0;
+  for (size_t b = 1; b < s->B; b++)
+    if (s->lengths[b] > s->lengths[b - 1]) return 0;
+  for (size_t t = 0; t < s->T; t++)
+    if (s->starts[t] < 0) return 0;
+  return 1;
+}
+
+/* what a sequence is read from */
+static int is_sequence(const fl_plan *plan, const fl_sequence *s) {
+  if (!plan || !s || (s->resets && plan->D > 1)) return 0;
+  for (size_t b = 0; s->lengths && b < s->B; b++)
+    if (s->lengths[b] < 0 || (uint64_t)s->lengths[b] > s->T) return 0;
+  return !(s->starts && !is_packed(s)) && (s->input || !s->T || !s->B);
+}
+
+/* and what it is written to */
+static int is_written(const fl_sequence *s) {
+  return !s->B || (s->h_n && s->c_n && (s->output || !s->T));
+}
+
+size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  return plan && is_thread_count(threads) ? fl_measure_forward(plan, T, B, threads) : SIZE_MAX;
+}
+
+fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace) {
+  return fl_forward_until(plan, sequence, pool, workspace, NULL);
+}
+
+fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace,
+                           const fl_cancel *cancel) {
+  if (!is_sequence(plan, sequence) || !is_written(sequence) || !is_block(workspace) || !is_cancel(cancel))
+    return FL_ERROR_ARGUMENT;
+  return fl_run_forward(plan, sequence, NULL, pool, workspace, cancel);
+}
+
+/* ---- training --------------------------------------------------------------------------------------------------- */
+
+size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets) {
+  size_t most;
+  if (!plan || !fl_multiply(T, B, &most) || steps > most) return SIZE_MAX;
+  return fl_measure_tape(plan, T, B, steps, dropout, resets);
+}
+
+/* A clip has no gradient here; and below 0 these need the sign of alpha to be told from what is above it. */
+static int is_trainable(const fl_form *form) {
+  const fl_activation *const all[] = {&form->gate, &form->candidate, &form->cell};
+  for (size_t j = 0; j < 3; j++)
+    if ((all[j]->kind == FL_LEAKY_RELU || all[j]->kind == FL_ELU) && all[j]->alpha < 0) return 0;
+  return form->clip_at == FL_CLIP_NONE;
+}
+
+fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time,
+                      void *memory) {
+  if (!is_sequence(plan, sequence) || sequence->starts || !(dropout >= 0 && dropout <= 1)) return NULL;
+  if ((plan->form && !is_trainable(plan->form)) || !is_block(memory)) return NULL;
+  return fl_make_tape(plan, sequence, dropout, seed, time, memory);
+}
+
+/* Is it the sequence that the tape was made from, by all that can be told? */
+static int is_tapes_own(const fl_tape *tape, const fl_sequence *s) {
+  if (s->T != tape->T || s->B != tape->B || s->starts || !s->resets != !tape->resets) return 0;
+  for (size_t b = 0; b < s->B; b++)
+    if ((s->lengths ? (uint64_t)s->lengths[b] : s->T) != tape->length[b]) return 0;
+  return 1;
+}
+
+fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace) {
+  return fl_forward_train_until(sequence, tape, pool, workspace, NULL);
+}
+
+fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
+                                 const fl_cancel *cancel) {
+  if (!tape || tape->stage != FL_TAPE_EMPTY || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!is_sequence(tape->plan, sequence) || !is_written(sequence) || !is_tapes_own(tape, sequence))
+    return FL_ERROR_ARGUMENT;
+  return fl_run_train(sequence, tape, pool, workspace, cancel);
+}
+
+size_t fl_backward_size(const fl_tape *tape, size_t threads) {
+  return tape && is_thread_count(threads) ? fl_measure_backward(tape, threads) : SIZE_MAX;
+}
+
+static int are_gradients(const fl_plan *plan, const fl_gradients *g) {
+  if (!g) return 0;
+  for (size_t j = 0; g->weights && j < plan->L * plan->D; j++)
+    if ((g->weights[j].weight_hr && !plan->P) || (g->weights[j].weight_ph && !(plan->form && plan->form->peepholes)))
+      return 0;
+  return 1;
+}
+
+fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace) {
+  return fl_backward_until(tape, gradients, pool, workspace, NULL);
+}
+
+fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
+                            const fl_cancel *cancel) {
+  if (!tape || tape->stage != FL_TAPE_FULL || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!are_gradients(tape->plan, gradients)) return FL_ERROR_ARGUMENT;
+  return fl_run_backward(tape, gradients, pool, workspace, cancel);
+}
+
+fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
+  if (!is_dtype(dtype) || is_missing(total, n) || is_missing(part, n)) return FL_ERROR_ARGUMENT;
+  fl_run_accumulate(dtype, total, part, n);
+  return FL_OK;
+}
+
+/* ---- step by step ----------------------------------------------------------------------------------------------- */
+
+size_t fl_stream_size(const fl_plan *plan, size_t B) {
+  return plan && plan->D == 1 ? fl_measure_stream(plan, B) : SIZE_MAX;
+}
+
+fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory) {
+  return fl_stream_size(plan, B) != SIZE_MAX && is_block(memory) ? fl_make_stream(plan, B, memory) : NULL;
+}
+
+fl_status fl_stream_step(fl_stream *stream, const void *x, void *y) {
+  if (!stream || ((!x || !y) && stream->B)) return FL_ERROR_ARGUMENT;
+  return fl_run_stream(stream, x, y);
+}
+
+fl_status fl_stream_get(const fl_stream *stream, void *h, void *c) {
+  if (!stream || ((!h || !c) && stream->B)) return FL_ERROR_ARGUMENT;
+  fl_read_stream(stream, h, c);
+  return FL_OK;
+}
+
+fl_status fl_stream_set(fl_stream *stream, const void *h, const void *c) {
+  if (!stream) return FL_ERROR_ARGUMENT;
+  fl_write_stream(stream, h, c);
+  return FL_OK;
+}
+
+static int is_cell(const fl_plan *plan) {
+  return plan && plan->L == 1 && plan->D == 1 && !plan->P;
+}
+
+size_t fl_cell_size(const fl_plan *plan, size_t B) {
+  return is_cell(plan) ? fl_measure_cell(plan, B) : SIZE_MAX;
+}
+
+fl_status fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next,
+                  void *c_next, void *workspace) {
+  if (!is_cell(plan) || !is_block(workspace)) return FL_ERROR_ARGUMENT;
+  if (B && !(x && h_next && c_next)) return FL_ERROR_ARGUMENT;
+  if (fl_measure_cell(plan, B) == SIZE_MAX) return FL_ERROR_OVERFLOW;
+  fl_run_cell(plan, B, x, h, c, h_next, c_next, workspace);
+  return FL_OK;
+}
+
+/* ---- many sessions ---------------------------------------------------------------------------------------------- */
+
+size_t fl_sessions_size(const fl_plan *plan, size_t capacity) {
+  return plan && plan->D == 1 ? fl_measure_sessions(plan, capacity) : SIZE_MAX;
+}
+
+fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory) {
+  return fl_sessions_size(plan, capacity) != SIZE_MAX && is_block(memory) ? fl_make_sessions(plan, capacity, memory)
+                                                                          : NULL;
+}
+
+size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
+  return plan && plan->D == 1 && is_thread_count(threads) ? fl_measure_step(plan, n, threads) : SIZE_MAX;
+}
+
+/* Each below the capacity, and no two the same: a slot that has been seen is marked for the time of the check. */
+static int are_slots(fl_sessions *s, size_t n, const size_t *slots) {
+  enum { SEEN = 2 };
+  size_t k = 0;
+  while (k < n && slots[k] < s->capacity && !(s->turn[slots[k]] & SEEN)) s->turn[slots[k++]] |= SEEN;
+  const int good = k == n;
+  while (k) s->turn[slots[--k]] &= (uint8_t)~SEEN;
+  return good;
+}
+
+fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
+                           void *y, fl_pool *pool, void *workspace) {
+  if (!sessions) return FL_ERROR_ARGUMENT;
+  if (!n) return FL_OK;
+  if (!slots || !x || !y || !is_block(workspace) || !are_slots(sessions, n, slots)) return FL_ERROR_ARGUMENT;
+  fl_run_sessions(sessions, n, slots, x, x_row, y, pool, workspace);
+  return FL_OK;
+}
+
+fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c) {
+  if (!sessions || slot >= sessions->capacity || !h || !c) return FL_ERROR_ARGUMENT;
+  fl_read_session(sessions, slot, h, c);
+  return FL_OK;
+}
+
+fl_status fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c) {
+  if (!sessions || slot >= sessions->capacity) return FL_ERROR_ARGUMENT;
+  fl_write_session(sessions, slot, h, c);
+  return FL_OK;
+}
+
+fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from) {
+  if (!to || !from || to->plan != from->plan) return FL_ERROR_ARGUMENT;
+  fl_move_sessions(to, from);
+  return FL_OK;
+}
