@@ -323,6 +323,31 @@ def test_a_pickle_names_the_users_class():
     assert type(plain) is Mine
 
 
+class Moved:
+    """Mixed in before torch's class, as FSDP does."""
+
+    def __new__(cls, *args, **kwargs):
+        return object.__new__(cls)
+
+    def _apply(self, *args, **kwargs):
+        return super()._apply(*args, **kwargs)
+
+
+class MovedLSTM(Moved, torch.nn.LSTM):
+    pass
+
+
+def test_what_is_mixed_in_to_move_parameters_does_not_matter():
+    model, x = MovedLSTM(4, 5), torch.randn(6, 3, 4)
+    expected = model(x)
+    assert fast.accelerate(model) == fast.Accelerated([""], {})
+    assert_same_values(model(x), expected)
+    assert model.fallback is None
+    assert_same_values(model.double()(x.double())[0].float(), expected[0])
+    assert fast.restore(model) == [""]
+    assert type(model) is MovedLSTM
+
+
 @pytest.mark.parametrize("through", ["argument", "accelerated"])
 def test_subclasses_that_override_something_are_taken_where_that_is_asked_for(through):
     model, x = Doubled(4, 5), torch.randn(6, 3, 4)

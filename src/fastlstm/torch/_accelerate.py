@@ -21,10 +21,21 @@ from ._switch import MARK, give_back, take
 
 _OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
 
-# What a subclass may define and still be the same LSTM: how it is made, drawn and shown.
-_HARMLESS = {"__init__", "__doc__", "__module__", "__qualname__", "__annotations__", "__constants__"}
+# What a subclass may define and still be the same LSTM: how it is made, moved, drawn and shown.
+_HARMLESS = {
+    "__dict__",
+    "__weakref__",
+    "__new__",
+    "__init__",
+    "_apply",
+    "__doc__",
+    "__module__",
+    "__qualname__",
+    "__annotations__",
+    "__constants__",
+}
 _HARMLESS |= {"__jit_unused_properties__", "__init_subclass__", "reset_parameters", "extra_repr", "__repr__"}
-_CALLED = {"__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__", "__new__"}
+_CALLED = {"__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__"}
 
 
 class Accelerated(NamedTuple):
