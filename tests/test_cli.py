@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -95,6 +96,19 @@ def test_errors_and_exit_code_1(arguments, message, path, capsys, monkeypatch):
     assert told.err.startswith(f"fastlstm {arguments[0]}: ")
     assert message in told.err
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_warnings_are_told_in_a_line(path, capsys, monkeypatch):
+    made = fastlstm.LSTM(4, 3)
+
+    def load(*arguments, **options):
+        warnings.warn("a default is assumed", fastlstm.files.AssumptionWarning, stacklevel=2)
+        return made
+
+    monkeypatch.setattr(fastlstm.files, "load", load)
+    for _ in range(2):  # each time
+        assert main(["convert", str(path), str(path.with_name("out.npz"))]) == 0
+        assert capsys.readouterr().err == "fastlstm convert: warning: a default is assumed\n"
 
 
 @pytest.mark.parametrize(

@@ -185,6 +185,16 @@ def test_many_arrays_share_one_account(tmp_path):
     assert fastlstm.load(tmp_path / "w.npz", max_bytes=2**28).num_layers == 12
 
 
+def test_many_small_arrays_fit(tmp_path):
+    """Which honest files have, and whose descriptions take more memory than they do."""
+    arrays = {f"layer{k}.bias": np.zeros(2, np.float32) for k in range(6000)} | fastlstm.LSTM(4, 3).state_dict()
+    np.savez(tmp_path / "w", **arrays)
+    assert fastlstm.load(tmp_path / "w.npz").hidden_size == 3
+    torch = pytest.importorskip("torch", reason="pip install torch")
+    torch.save({name: torch.tensor(array) for name, array in arrays.items()}, tmp_path / "w")
+    assert fastlstm.load(tmp_path / "w").hidden_size == 3
+
+
 def test_a_directory_larger_than_the_account(tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "w", "w") as archive:
         for k in range(2000):

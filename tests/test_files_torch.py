@@ -607,6 +607,17 @@ def test_names_that_a_terminal_would_obey(tmp_path):
     assert fastlstm.load(tmp_path / "w", name).hidden_size == 3
 
 
+def test_many_foreign_names(tmp_path):
+    body = b"".join(b"cmodule\nname%d\n)R0" % k for k in range(1000)) + b"cevil\n\x1b[2J\n)R0"
+    zip_checkpoint(tmp_path / "w", b"\x80\x02" + body + b"}.")
+    found = fastlstm.inspect(tmp_path / "w")
+    assert len(found.ignored) == 1001
+    assert str(found).endswith(", and 981 more")
+    assert "\x1b" not in str(found)
+    with pytest.raises(ValueError, match=r"no LSTM was found in it\s+ignored: 'evil.*, and 981 more$"):
+        fastlstm.load(tmp_path / "w")
+
+
 def test_two_arrays_of_one_name(tmp_path):
     torch.save({"a": {"b": torch.zeros(1)}, "a.b": torch.ones(1)}, tmp_path / "w")
     with pytest.raises(ValueError, match=r"two arrays of the name 'a\.b'"):

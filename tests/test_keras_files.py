@@ -3,6 +3,8 @@
 import copy
 import doctest
 import sys
+import tarfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -102,6 +104,100 @@ def test_accelerate_bad_input():
     dense.build((B, I))
     with pytest.raises(ValueError, match=r"no keras.layers.LSTM"):
         fastkeras.accelerate(dense)
+
+
+@pytest.mark.parametrize(
+    "layers",
+    [
+        lambda L: [L.LSTM(H, stateful=True)],
+        lambda L: [L.Bidirectional(L.LSTM(H, stateful=True, return_sequences=True)), L.LSTM(3, stateful=True)],
+        lambda L: [L.LSTM(H, return_sequences=True), L.GRU(3, stateful=True)],  # states of others go on, too
+        lambda L: [L.LSTM(H, return_sequences=True), L.RNN([L.LSTMCell(2), L.LSTMCell(3)], stateful=True)],
+    ],
+    ids=["plain", "both ways", "gru", "cells"],
+)
+@pytest.mark.filterwarnings("ignore:model 'sequential:UserWarning")
+def test_accelerate_in_mid_stream(layers):
+    theirs = randomized(keras.Sequential([keras.Input((T, I), batch_size=B), *layers(keras.layers)]))
+    first = arrays(theirs(x))[0]
+    ours = fastkeras.accelerate(theirs)
+    second = theirs(x)
+    assert np.abs(arrays(second)[0] - first).max() > 1e-3
+    assert_same(ours(x), second)
+    for layer in theirs._flatten_layers():
+        for state in keras.tree.flatten(getattr(layer, "states", None)):
+            if state is not None:
+                state.assign(keras.ops.zeros_like(state))
+    assert_same(fastkeras.accelerate(theirs)(x), first)
+
+
+def subclassed(layer):
+    """Return a model whose config does not tell its layers."""
+
+    class Subclassed(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.encoder = layer(H, return_sequences=True)
+            self.decoders = [layer(3)]
+
+        def call(self, inputs):
+            return self.decoders[0](self.encoder(inputs))
+
+    model = Subclassed()
+    model(x)
+    return randomized(model)
+
+
+def test_accelerate_tells_what_to_do_with_a_subclassed_model(tmp_path):
+    theirs = subclassed(keras.layers.LSTM)
+    names = ", ".join(layer.name for layer in theirs.layers)
+    with pytest.raises(ValueError, match=f"but it has: {names}. Make them fastlstm.keras.LSTM where the model makes"):
+        fastkeras.accelerate(theirs)
+    theirs.save_weights(tmp_path / "w.weights.h5")  # the advice, taken
+    ours = randomized(subclassed(fastkeras.LSTM), seed=1)
+    ours.load_weights(tmp_path / "w.weights.h5")
+    assert_same(ours(x), theirs(x))
+    assert ours.encoder.fallback is None
+
+
+def test_accelerate_tells_what_stays():
+    L = keras.layers
+    cells = keras.Sequential([keras.Input((T, I)), L.RNN(L.LSTMCell(3), name="cells")])
+    with pytest.raises(ValueError, match="these stay as they are: cells: an RNN of cells"):
+        fastkeras.accelerate(cells)
+    own = type("Own", (L.LSTM,), {})
+    keras.saving.register_keras_serializable("pkg")(own)
+    layers = [
+        own(3, return_sequences=True, name="own"),
+        L.LSTM(3, return_sequences=True),
+        L.RNN([L.LSTMCell(3)], name="r"),
+    ]
+    with pytest.warns(UserWarning, match=r"stay as they are: own \(Own\): a subclass.*; r: an RNN of cells"):
+        made = fastkeras.accelerate(keras.Sequential([keras.Input((T, I)), *layers]))
+    assert [type(layer) for layer in made.layers] == [own, fastkeras.LSTM, L.RNN]
+
+
+def test_time_major_of_keras_2():
+    layer = fastkeras.LSTM(H, time_major=False)
+    assert "time_major" not in layer.get_config()
+    with pytest.raises(ValueError, match=r"time_major=True is not there in Keras 3"):
+        fastkeras.LSTM(H, time_major=True)
+    config = keras.layers.LSTM(H, activation="relu").get_config() | {"time_major": False}
+    assert fastkeras.LSTM.from_config(config).activation is keras.activations.relu
+
+
+def test_h5_file_of_keras_2(tmp_path):
+    with tarfile.open(Path(__file__).parent / "data" / "keras" / "tf-2.12.tar.xz") as archive:
+        for name in ("plain.h5", "arrays.npz"):
+            (tmp_path / name).write_bytes(archive.extractfile(name).read())
+    objects = {"LSTM": fastkeras.LSTM, "pkg>MyLSTM": fastkeras.LSTM}
+    model = keras.saving.load_model(tmp_path / "plain.h5", custom_objects=objects)
+    assert layers_of(model) == [fastkeras.LSTM] * 5
+    given = np.load(tmp_path / "arrays.npz")
+    for name in ("enc", "theirs", "ours", "turned"):  # not of the hard sigmoid, which Keras 3 computes in another way
+        layer = model.get_layer(name)
+        assert_same(layer(given[f"plain/{name}/x"]), given[f"plain/{name}/y"])
+        assert layer.fallback is None
 
 
 def test_a_model_that_has_run_can_be_copied():

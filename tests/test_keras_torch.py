@@ -190,6 +190,15 @@ def test_tensors_of_other_kinds(make):
     assert_gradients_close(*found, "gradients, keras")
 
 
+def test_autocast_gives_float32():
+    ours, theirs = pair()
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        result = ours(x)
+        assert (result.dtype, theirs(x).dtype) == (torch.float32, torch.float32)
+    assert ours.fallback is None
+    assert torch.equal(result, ours(x))
+
+
 def test_no_tape_without_gradients():
     ours, _ = pair()
     with torch.no_grad():

@@ -10,7 +10,7 @@ from .. import _parameters
 from .._forms import Form
 from ._stored import FLOATS, Stored
 
-_LONGEST_TEXT = 1000
+_LONGEST_TEXT, _MOST_IGNORED = 1000, 20
 _NAME = re.compile(r"(?:weight_(?:ih|hh|hr|ph)|bias_(?:ih|hh))_l(?P<layer>\d+)(?P<reverse>_reverse)?")
 
 
@@ -65,9 +65,7 @@ class Layer:
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
-        name = self.name or "(no prefix)"
-        name = _short(name if name.isprintable() else ascii(name))  # no letters that a terminal would obey
-        told = [f"{name}: {self.kind} of {self.format}"]
+        told = [f"{_shown(self.name) or '(no prefix)'}: {self.kind} of {self.format}"]
         if self.problem:
             return f"{told[0]}, cannot be loaded: {self.problem}"
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
@@ -92,10 +90,17 @@ class Layers(list[Layer]):
         super().__init__(layers)
         self.ignored: tuple[str, ...] = tuple(ignored)
 
+    @property
+    def ignored_names(self) -> str:
+        """The first of what was ignored, as a text."""
+        more = len(self.ignored) - _MOST_IGNORED
+        shown = [_shown(name) for name in self.ignored[:_MOST_IGNORED]]
+        return ", ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
     def __str__(self) -> str:
         told = [str(layer) for layer in self] or ["no LSTM"]
         if self.ignored:
-            told.append(f"ignored, neither imported nor run: {', '.join(self.ignored)}")
+            told.append(f"ignored, neither imported nor run: {self.ignored_names}")
         return "\n".join(told)
 
 
@@ -138,6 +143,11 @@ def layer_of(
         caution=caution,
         parameters=parameters,
     )
+
+
+def _shown(name: str) -> str:
+    """Return a name without letters that a terminal would obey."""
+    return _short(name if name.isprintable() else ascii(name))
 
 
 def _short(text: str) -> str:

@@ -293,4 +293,4 @@ def _chosen(path: Path, layers: Layers, prefix: str | None) -> Layer:
 
 
 def _else(layers: Layers) -> str:
-    return f"\n  ignored: {', '.join(layers.ignored[:20])}" if layers.ignored else ""
+    return f"\n  ignored: {layers.ignored_names}" if layers.ignored else ""

@@ -20,8 +20,9 @@ _LONGEST_NAME: Final = 2**10
 _LARGEST_NUMBER: Final = 2**1024
 #: Keys further from zero may share one hash, and a dictionary of such takes forever.
 _LARGEST_KEY: Final = 2**60
-#: Bytes of memory that a step takes, one that makes an object, and one that calls a function of ours; rounded up.
-_STEP, _OBJECT, _CALL = 64, 256, 2048
+#: Bytes of memory that a step takes, rounded up: for a place on a stack, for a value, for a note in the memo, for a
+#: container, for an object of ours.
+_STEP, _VALUE, _NOTE, _CONTAINER, _OBJECT = 24, 112, 112, 256, 768
 _STEPS_AT_ONCE: Final = 1000
 
 _VALUES: Final = {
@@ -30,8 +31,14 @@ _VALUES: Final = {
 }
 _CONSTANTS: Final = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _TUPLES: Final = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-_MAKERS: Final = {"EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "FROZENSET", "MARK", "TUPLE", "SETITEM", "GLOBAL"}
-_CALLS: Final = {"REDUCE", "NEWOBJ", "NEWOBJ_EX", "BINPERSID", "BUILD"}
+_SIZES: Final = (
+    dict.fromkeys(_VALUES | {"LONG1", "LONG4", "GLOBAL", "STACK_GLOBAL"}, _VALUE)
+    | dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), _NOTE)
+    | dict.fromkeys(("EMPTY_DICT", "EMPTY_LIST", "EMPTY_SET", "FROZENSET", "MARK"), _VALUE)
+    | dict.fromkeys(("TUPLE", *_TUPLES, "APPEND", "APPENDS", "ADDITEMS"), _VALUE)
+    | dict.fromkeys(("SETITEM", "SETITEMS", "BUILD"), _CONTAINER)
+    | dict.fromkeys(("REDUCE", "NEWOBJ", "NEWOBJ_EX", "BINPERSID"), _OBJECT)
+)
 
 
 class Name(NamedTuple):
@@ -135,7 +142,7 @@ class Machine:
                 if opcode.name == "STOP":
                     self.budget.keep("a pickle", size)
                     return self.stack.pop()
-                size += _STEP + _extra(opcode.name, argument)
+                size += _size(opcode.name, argument)
                 if step % _STEPS_AT_ONCE == 0 or size > 2**20:
                     self.budget.keep("a pickle", size)
                     size = 0
@@ -265,8 +272,6 @@ def _kind(value: object) -> str:
     return f"something of type {type(value).__name__}"
 
 
-def _extra(name: str, argument: object) -> int:
-    """Tell how much more memory than others a step takes."""
-    if name in _CALLS:
-        return _CALL
-    return (_OBJECT if name in _MAKERS else 0) + (4 * len(argument) if isinstance(argument, str | bytes) else 0)
+def _size(name: str, argument: object) -> int:
+    """Tell how much memory a step takes."""
+    return _SIZES.get(name, _STEP) + (4 * len(argument) if isinstance(argument, str | bytes | bytearray) else 0)

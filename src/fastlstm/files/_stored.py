@@ -15,10 +15,6 @@ Array = NDArray[Any]
 #: Sizes in bytes of what weights are stored in. NumPy has no bfloat16.
 FLOATS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
 
-#: What any file may unpack to, and how many times its own size beyond that: weights hardly compress at all.
-_FREE_BYTES = 2**26
-_RATIO = 100
-
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
@@ -75,9 +71,3 @@ def widened(raw: Array, dtype: str) -> Array:
 def nbytes(shape: tuple[int, ...], dtype: str) -> int:
     """Return how much memory an array takes, in Python's integers, which do not overflow."""
     return math.prod(shape) * (FLOATS.get(dtype) or np.dtype(dtype).itemsize)
-
-
-def check_size(name: str, unpacked: int, packed: int) -> None:
-    """Refuse, before anything is unpacked, what would be out of all proportion to the file."""
-    if unpacked > max(_FREE_BYTES, _RATIO * packed):
-        raise ValueError(f"{name} claims to be {unpacked:.3g} bytes, packed into {packed:.3g}: refused")

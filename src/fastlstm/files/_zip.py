@@ -13,7 +13,7 @@ from ._budget import Budget
 
 _LOCAL: Final = struct.Struct("<4s5H3L2H")
 #: Python's records of the members, in sizes of the directory that they are made of.
-_RECORDS: Final = 20
+_RECORDS: Final = 12
 _CHUNK: Final = 2**18
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -25,14 +26,21 @@ def accelerate(model: Any) -> Any:
     Returns
     -------
     keras.Model or keras.Layer
-        Compiled as the model was; the optimizer starts afresh.
+        Compiled as the model was; the states of stateful layers go on, while the optimizer, metrics and the random
+        numbers of dropout start afresh.
 
     Raises
     ------
     TypeError
         For something that is not a Keras layer or model.
     ValueError
-        For a model that is not built, or without a `keras.layers.LSTM` in its config.
+        For a model that is not built, or without a `keras.layers.LSTM` in its config; where it has one all the same,
+        as a subclassed model has, the message says what to do.
+
+    Warns
+    -----
+    UserWarning
+        For LSTMs that stay as they are: subclasses, and cells in a `keras.layers.RNN`.
 
     Examples
     --------
@@ -47,10 +55,67 @@ def accelerate(model: Any) -> Any:
         raise ValueError(f"model {model.name!r} is not built: call it once, or build it")
     config, swapped = _swapped(keras.saving.serialize_keras_object(model))
     if not swapped:
-        raise ValueError(f"model {model.name!r} has no keras.layers.LSTM in its config")
+        raise ValueError(f"model {model.name!r} has no keras.layers.LSTM in its config{_advice(model)}")
     made = keras.saving.deserialize_keras_object(config)
     made.set_weights([keras.ops.convert_to_numpy(variable) for variable in model.weights])
+    _carry_states(model, made)
+    if left := _others(made):
+        warnings.warn(f"model {model.name!r}: {_listed(left)}", stacklevel=2)
     return made
+
+
+def _carry_states(model: Any, made: Any) -> None:
+    """Give the stateful layers of a new model the states that the old one's are in."""
+    old, new = (
+        [layer for layer in each._flatten_layers() if isinstance(layer, keras.layers.RNN)] for each in (model, made)
+    )
+    for source, target in zip(old, new, strict=True):
+        states, own = (keras.tree.flatten(layer.states) for layer in (source, target))
+        if [state.shape for state in states if state is not None] != [
+            state.shape for state in own if state is not None
+        ]:
+            raise ValueError(f"the states of layer {source.name!r} cannot be carried on: call reset_state() first")
+        for state, into in zip(states, own, strict=True):
+            if state is not None:
+                into.assign(state)
+
+
+def _others(model: Any) -> list[Any]:
+    """List the LSTMs that are not fastlstm's."""
+    return [
+        layer
+        for layer in model._flatten_layers()
+        if (isinstance(layer, keras.layers.LSTM) and not isinstance(layer, LSTM))
+        or (type(layer) is keras.layers.RNN and _has_lstm_cell(layer.cell))
+    ]
+
+
+def _has_lstm_cell(cell: Any) -> bool:
+    return any(isinstance(each, keras.layers.LSTMCell) for each in getattr(cell, "cells", [cell]))
+
+
+def _listed(layers: list[Any]) -> str:
+    """Say which layers stay, and why."""
+    cells = [layer.name for layer in layers if not isinstance(layer, keras.layers.LSTM)]
+    lstms = [f"{layer.name} ({type(layer).__name__})" for layer in layers if isinstance(layer, keras.layers.LSTM)]
+    told = []
+    if lstms:
+        told.append(f"{', '.join(lstms)}: a subclass, or in a layer whose config does not name it")
+    if cells:
+        told.append(f"{', '.join(cells)}: an RNN of cells, where keras.layers.LSTM could be swapped")
+    return f"these stay as they are: {'; '.join(told)}"
+
+
+def _advice(model: Any) -> str:
+    """Say what can be done for a model whose config does not name its LSTMs."""
+    left = _others(model)
+    plain = [layer.name for layer in left if type(layer) is keras.layers.LSTM]
+    if plain:
+        return (
+            f", but it has: {', '.join(plain)}. Make them fastlstm.keras.LSTM where the model makes them, or write its "
+            "get_config; load_weights takes what save_weights wrote of this one"
+        )
+    return f"; {_listed(left)}" if left else ""
 
 
 def _swapped(config: Any) -> tuple[Any, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import keras
@@ -31,6 +32,8 @@ class LSTM(keras.layers.LSTM):
         H: hidden units.
     activation, recurrent_activation, use_bias, ... :
         All arguments of `keras.layers.LSTM`, with its defaults.
+    time_major : bool
+        An argument of Keras 2, which its files have: False is dropped.
 
     Attributes
     ----------
@@ -40,8 +43,8 @@ class LSTM(keras.layers.LSTM):
     Raises
     ------
     ValueError
-        When made or called: what Keras refuses; for an initial state or a mask of a wrong shape; for an input with
-        another number of features than the first one.
+        When made or called: what Keras refuses; for ``time_major=True``; for an initial state or a mask of a wrong
+        shape; for an input with another number of features than the first one.
 
     Notes
     -----
@@ -69,6 +72,11 @@ class LSTM(keras.layers.LSTM):
 
     fallback: str | None = None
     _packed: Packed | None = None
+
+    def __init__(self, *args: Any, time_major: bool = False, **kwargs: Any) -> None:
+        if time_major:
+            raise ValueError("time_major=True is not there in Keras 3: the input is (batch, time, features)")
+        super().__init__(*args, **kwargs)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """Run the time loop: the step of `keras.layers.RNN.call` that differs.
@@ -187,4 +195,6 @@ def _checked_states(initial_state: Any, B: int, H: int) -> list[Any]:
     return [state if state.shape[0] == B else keras.ops.broadcast_to(state, (B, H)) for state in initial_state]
 
 
+# Python and Keras look at it where they tell the arguments; it is not inherited by classes with their own __init__.
+LSTM.__init__.__signature__ = inspect.signature(keras.layers.LSTM.__init__)  # type: ignore[attr-defined]
 LSTM.__module__ = fastlstm.__name__ + ".keras"  # saved models name it: it should outlive the layout of this package
