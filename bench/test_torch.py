@@ -10,7 +10,7 @@ from bench.clock import now
 from bench.conftest import Record
 from bench.report import Row
 from bench.rows import Results, better, micro, rivals, seconds
-from bench.works import ADAPTER, CELL_LOOPS, MODELS, PACKED, REPACKED, Case, Work
+from bench.works import ADAPTER, CELL_LOOPS, LOOKED_AT, MODELS, PACKED, REPACKED, Case, Work
 
 pytestmark = [
     pytest.mark.benchmark(timer=now),
@@ -49,6 +49,24 @@ def test_cells(arena: Arena, record: Record, case: Case, threads: int) -> None:
     cells: Row = {"H": str(case.H), "threads": str(threads)}
     row, results = _race(arena, Work("model_cells", case, threads), cells, goal=5.0 if case.H <= 128 else 1.0)
     record("torch, LSTMCell in a loop: T=50, B=1, I=H", row, results)
+
+
+@pytest.mark.parametrize("case", LOOKED_AT, ids=attrgetter("name"))
+@pytest.mark.parametrize("kind", ["model_cells", "model"])
+def test_look(arena: Arena, record: Record, case: Case, kind: str) -> None:
+    """What it costs to look at all parameters: once for a whole sequence, and at every step of an LSTMCell."""
+    work = Work(kind, case)
+    results = arena.play({"looks": ("accelerated", work), "frozen": ("frozen", work)} | rivals(work, ("torch",)))
+    calls = case.T if kind == "model_cells" else 1
+    row: Row = {
+        "H": str(case.H),
+        "of": "a step" if kind == "model_cells" else "a sequence",
+        "looks us": 1e6 * seconds(results["looks"]) / calls,
+        "frozen us": 1e6 * seconds(results["frozen"]) / calls,
+        "torch us": 1e6 * seconds(results["torch"]) / calls,
+        "looks / frozen": seconds(results["looks"]) / seconds(results["frozen"]),
+    }
+    record("torch, a look at all parameters: LSTMCell, and LSTM with T=50, B=1, I=H, 1 thread", row, results)
 
 
 @pytest.mark.parametrize("case", [ADAPTER], ids=attrgetter("name"))

@@ -27,7 +27,7 @@ import numpy as np
 from tests.cases import SPEED_BATCH, SPEED_SEQUENCE, SPEED_STEP, SPEED_TRAINING, Array, Case, make_data, make_gradients
 
 __all__ = ["ACTIVATIONS", "BATCHES", "CROWDED", "LENGTHS", "SEQUENCES", "STEPS", "TINY_STEPS", "TRAININGS"]
-__all__ += ["ADAPTER", "CELL_LOOPS", "MODELS", "PACKED", "REPACKED"]
+__all__ += ["ADAPTER", "CELL_LOOPS", "LOOKED_AT", "MODELS", "PACKED", "REPACKED"]
 __all__ += ["COMPANIES", "PUBLIC", "SESSIONS", "WINDOWS", "companies"]
 __all__ += ["CHECKED_STEPS", "GRADIENTS", "LEARNING_RATE", "TRAINED_STEPS", "Array", "Case", "Data", "Work", "make"]
 
@@ -40,6 +40,7 @@ MODELS = tuple(Case(f"model-b{b}-h{n}", T=50, B=b, I=n, H=n, num_layers=2) for b
 REPACKED = next(case for case in MODELS if case.B == 32 and case.H == 256)
 PACKED = tuple(Case(f"packed-h{n}", T=100, B=32, I=n, H=n, ragged=True) for n in (64, 128, 256))
 CELL_LOOPS = tuple(Case(f"cells-h{n}", T=50, B=1, I=n, H=n) for n in (32, 64, 128, 256))
+LOOKED_AT = tuple(Case(f"look-h{n}", T=50, B=1, I=n, H=n) for n in (64, 128, 256, 512, 1024))
 ADAPTER = Case("adapter-h32", T=1, B=1, I=32, H=32)
 # B is how many are in a call.
 SESSIONS = tuple(Case(f"sessions-b{b}-h{n}", T=1, B=b, I=n, H=n) for n, b in ((32, 64), (128, 64), (256, 64)))

@@ -14,12 +14,12 @@ def version() -> str:
     return f"{fastlstm.__version__} ({fastlstm.isa()}) in torch {torch.__version__}"
 
 
-def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
+def prepare(work: Work, data: Data, *, frozen: bool = False) -> tuple[Loop, Answer]:
     """Prepare a work of a kind that begins with "model"."""
     modules: list[torch.nn.Module] = []
 
     def change(module: torch.nn.Module) -> None:
-        fastlstm.torch.accelerate(module)
+        fastlstm.torch.accelerate(module, frozen=frozen)
         modules.append(module)
 
     loop, answer = torch_modules.prepare(work, data, change)

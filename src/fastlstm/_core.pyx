@@ -851,7 +851,7 @@ cdef class Seen:
                 or now.shape[0] != then.shape[0] or now.shape[1] != then.shape[1]
                 or now.strides[0] != then.strides[0] or now.strides[1] != then.strides[1]):
             return False
-        return tensor_version(tensor) == self.versions[j] and not tensor.is_neg()
+        return has_version(tensor, self.versions[j]) and not tensor.is_neg()
 
     cdef bint contiguous(self):
         """Do all of them lie row after row, without gaps?"""
@@ -882,8 +882,13 @@ cdef class Seen:
         return True
 
 
-cdef inline object tensor_version(tensor):
-    return None if tensor.is_inference() else tensor._version
+cdef inline bint has_version(tensor, version):
+    if version is None:
+        return tensor.is_inference()
+    try:
+        return tensor._version == version
+    except RuntimeError: # an inference tensor's data has been put in
+        return False
 
 
 # ---- tape ------------------------------------------------------------------------------------------------------------

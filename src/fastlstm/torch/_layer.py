@@ -226,14 +226,16 @@ class LSTM(Switched, torch.nn.LSTM):
 
     def _single_step(self, input: Tensor, hx: States | None) -> tuple[Tensor, States] | None:
         """Run one step from parameters as they are, if that is faster than to look at them and run as always."""
-        if self.frozen or torch.is_grad_enabled() or not isinstance(input, Tensor) or input.dim() != 3:
+        packed = self._own_packed()
+        if packed.last is None or packed.last.rows is None or self.frozen or torch.is_grad_enabled():
+            return None
+        if not isinstance(input, Tensor) or input.dim() != 3:
             return None
         time, rows = (1, 0) if self.batch_first else (0, 1)
         B = input.size(rows)
         if input.size(time) != 1 or not 0 < B <= _core.UNPACKED_ROWS or self._is_dropping():
             return None
         weights = self._weights()
-        packed = self._own_packed()
         last = packed.unpacked(weights)
         if last is None or last.rows is None or input.size(2) != packed.sizes.input_size:
             return None
