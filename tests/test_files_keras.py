@@ -11,6 +11,7 @@ from support_files import keras_2
 from support_keras import arrays, keras, quiet, randomized
 
 import fastlstm
+from fastlstm import files
 
 h5py = pytest.importorskip("h5py", reason="pip install h5py")
 
@@ -370,6 +371,27 @@ def test_config_as_a_dict_text_or_path(tmp_path):
     np.savez(tmp_path / "w.npz", **fastlstm.LSTM(2, 3).state_dict())
     with pytest.raises(ValueError, match="config= is for Keras's files"):
         fastlstm.load(tmp_path / "w.npz", config=config)
+
+
+def test_a_list_of_layers_is_counted_once(tmp_path, monkeypatch):
+    calls = []
+    snake = files._keras_model._snake
+    monkeypatch.setattr(files._keras_model, "_snake", lambda node: calls.append(node) or snake(node))
+    count = 200
+    write_cells(tmp_path / "w", {f"layers/lstm{f'_{k}' if k else ''}/cell/vars/*": (1, 1) for k in range(count)})
+    config = model_node(*(lstm_node(f"a{k}", 1, activation="relu" if k % 2 else "tanh") for k in range(count)))
+    found = {layer.name: layer.form for layer in fastlstm.inspect(tmp_path / "w", config=config)}
+    assert found == {f"a{k}": RELU if k % 2 else fastlstm.Form() for k in range(count)}
+    assert len(calls) == count
+
+
+def test_too_many_cells_to_tell_apart_by_name(tmp_path):
+    write_cells(tmp_path / "w", {"m/c3/lstm_cell": (1, 1)})
+    for count, form in ((1000, RELU), (1001, None)):
+        inner = model_node(
+            *(lstm_node(f"c{k}", 1, activation="relu" if k == 3 else "tanh") for k in range(count)), name="m"
+        )
+        assert [layer.form for layer in fastlstm.inspect(tmp_path / "w", config=model_node(inner))] == [form]
 
 
 @pytest.mark.parametrize("depth", [40, 500, 20_000])

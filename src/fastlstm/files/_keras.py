@@ -14,7 +14,7 @@ from .._forms import Form
 from ._budget import Budget
 from ._h5 import Tree
 from ._keras_config import Configuration, Told, assumed, configuration, misfit, parsed, told
-from ._keras_model import SIDES, Owner, by_name, by_place, owners
+from ._keras_model import SIDES, Model, Owner
 from ._layer import Layer, layer_of
 from ._stored import Array, Stored
 from ._zip import Archive
@@ -64,7 +64,7 @@ def h5_layers(path: Path, budget: Budget, config: object = None) -> list[Layer]:
 def _layers(tree: Tree, config: Configuration | None, version: str, format: str) -> list[Layer]:
     cells = list(_cells(tree))
     if config:
-        cells = _owned(cells, config, _groups(tree))
+        cells = _owned(cells, config, Model(config.model, _groups(tree)))
     groups = _paired(cells)
     names = [_name(group) for group in groups]
     counts = Counter(names)
@@ -114,10 +114,9 @@ def _groups(tree: Tree) -> dict[tuple[str, ...], set[str]]:
     return made
 
 
-def _owned(cells: list[Cell], config: Configuration, groups: dict[tuple[str, ...], set[str]]) -> list[Cell]:
+def _owned(cells: list[Cell], config: Configuration, model: Model) -> list[Cell]:
     """Find each cell in the configuration; one that two cells would be is neither's."""
-    everything = owners((("", config.model),))
-    found = [_owner(cell, config, everything, groups) for cell in cells]
+    found = [_owner(cell, model, config.version) for cell in cells]
     claims = Counter(_key(owner) for owner, _ in found if owner)
     made = []
     for cell, (owner, certain) in zip(cells, found, strict=True):
@@ -132,18 +131,15 @@ def _key(owner: Owner) -> tuple[object, ...]:
     return tuple((key, id(node)) for key, node in owner.path)
 
 
-def _owner(
-    cell: Cell, config: Configuration, everything: list[Owner], groups: dict[tuple[str, ...], set[str]]
-) -> tuple[Owner | None, bool]:
+def _owner(cell: Cell, model: Model, version: str) -> tuple[Owner | None, bool]:
     """Return a cell's place in the configuration; False if there are several, which all say the same."""
     if cell.numbered:
-        owner = by_place(config.model, cell.place, groups)
+        owner = model.by_place(cell.place)
         if cell.named and (owner is None or owner.names != cell.names):
-            same = [other for other in everything if other.names == cell.names and other.side == cell.side]
-            owner = same[0] if len(same) == 1 else None
+            owner = model.by_names(cell.names, cell.side)
         return owner, True
-    options = by_name(config.model, cell.place[0], cell.place[1:], cell.side)
-    if len({told(option, config.version) for option in options}) > 1:
+    options = model.by_name(cell.place[0], cell.place[1:], cell.side)
+    if len({told(option, version) for option in options}) > 1:
         return None, True
     return (options[0] if options else None), len(options) == 1
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -18,6 +18,8 @@ _TWICE = "_layer_checkpoint_dependencies"  # of Keras 2: in 2.12 and 2.13 layers
 _CONTAINERS = {_TWICE: "layers"}
 _MOST_CELLS = 100_000
 _DEEPEST = 64
+#: Cells that are told apart by their names; all of them are looked at for each.
+_MOST_IN_A_LAYER = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,32 +68,6 @@ def class_of(node: Node) -> str:
     return str(registered if isinstance(registered, str) and ">" in registered else node.get("class_name", ""))
 
 
-def by_place(model: Node, tokens: tuple[str, ...], groups: Mapping[tuple[str, ...], set[str]]) -> Owner | None:
-    """Follow a path of Keras 3's layout, ``layers/bidirectional_1/forward_layer/cell``: attributes and class names.
-
-    Lists are counted by class, ``lstm``, ``lstm_1``, in the order of the configuration. `groups` are those in each
-    group that have arrays somewhere in them.
-    """
-    path: list[tuple[str, Node]] = [("", model)]
-    here: object = model
-    key = ""
-    for k, token in enumerate(tokens):
-        if isinstance(here, list):
-            own = groups.get(tokens[:k], set())
-            here = _counted_once_or_twice(here, token, own) if key == _TWICE else _counted(here).get(token)
-        elif isinstance(here, Mapping):
-            config = settings(here)
-            if token == "cell" and "cell" not in config:
-                continue  # an LSTM's own
-            key = token
-            here = config.get(_CONTAINERS.get(token, token)) if token not in SIDES else half(config, token)
-        if isinstance(here, Mapping):
-            path.append((key, here))
-        elif not isinstance(here, list):
-            return None
-    return Owner(tuple(path)) if isinstance(here, Mapping) else None
-
-
 def half(config: Mapping[str, Any], key: str) -> object:
     """Return a half of a Bidirectional, which has a configuration of its own only if it was given."""
     return (config.get("backward_layer") if key == "backward_layer" else None) or config.get("layer")
@@ -110,35 +86,18 @@ def _counted(nodes: list[object], twice: Container[str] = ()) -> dict[str, Node]
     return made
 
 
-def _counted_once_or_twice(nodes: list[object], token: str, saved: set[str]) -> Node | None:
-    """Return the layer that is saved as `token`, in either way, where what is saved tells in which."""
-    ways = [made for made in (_counted(nodes), _counted(nodes, saved)) if saved <= made.keys()]
-    found = [made.get(token) for made in ways]
-    return found[0] if found and all(node is found[0] for node in found) else None
+def _counted_once_or_twice(nodes: list[object], saved: set[str]) -> dict[str, Node]:
+    """Name the layers of a list as they are saved in either way, as far as what is saved tells in which."""
+    once, twice = (made if saved <= made.keys() else None for made in (_counted(nodes), _counted(nodes, saved)))
+    if once is None or twice is None:
+        return once or twice or {}
+    return {name: node for name, node in once.items() if twice.get(name) is node}
 
 
 def _snake(node: Node) -> str:
     """Turn a class name into what Keras calls a group: MyLSTM is my_lstm."""
     name = re.sub(r"\W+", "", str(node.get("class_name", "")).rpartition(">")[2])
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
-
-
-def by_name(model: Node, group: str, tokens: Sequence[str], side: str) -> list[Owner]:
-    """List what the weights of a top layer's group can belong to, by the names in their path, as h5 files have them."""
-    layers = settings(model).get("layers")
-    layers = layers if isinstance(layers, list) else []
-    tops = [node for node in layers if isinstance(node, Mapping) and name_of(node) == group]
-    if len(tops) != 1:
-        return []
-    found = owners((("", model), ("layers", tops[0])))
-    found = [owner for owner in found if _is_lstm(owner.cell)] or found
-    fitting = [owner for owner in found if owner.side == side] or [owner for owner in found if not owner.side]
-
-    def named(owner: Owner) -> int:
-        return sum(name_of(node) in tokens for _, node in owner.path[2:])
-
-    most = max(map(named, fitting), default=0)
-    return [owner for owner in fitting if named(owner) == most]
 
 
 def _is_lstm(node: Node) -> bool:
@@ -169,3 +128,80 @@ def owners(path: tuple[tuple[str, Node], ...]) -> list[Owner]:
         else:
             made.append(Owner(path))
     raise ValueError("the configuration is too long or too deep")
+
+
+class Model:
+    """A model's configuration, in which cells are looked up.
+
+    Parameters
+    ----------
+    node : mapping
+        The configuration.
+    groups : mapping
+        The groups in each group of the weights that have arrays somewhere in them.
+    """
+
+    def __init__(self, node: Node, groups: Mapping[tuple[str, ...], set[str]]) -> None:
+        self._node, self._groups = node, groups
+        self._named: dict[tuple[tuple[str | None, ...], str], list[Owner]] = defaultdict(list)
+        for owner in owners((("", node),)):
+            self._named[owner.names, owner.side].append(owner)
+        self._tops: dict[str, list[Node]] = defaultdict(list)
+        layers = settings(node).get("layers")
+        for layer in layers if isinstance(layers, list) else []:
+            if isinstance(layer, Mapping):
+                self._tops[name_of(layer)].append(layer)
+        self._lists: dict[tuple[str, ...], dict[str, Node]] = {}
+        self._cells: dict[str, list[Owner]] = {}
+
+    def by_names(self, names: tuple[str | None, ...], side: str) -> Owner | None:
+        """Return the only cell inside layers of these names."""
+        found = self._named.get((names, side), [])
+        return found[0] if len(found) == 1 else None
+
+    def by_place(self, tokens: tuple[str, ...]) -> Owner | None:
+        """Follow a path of Keras 3's layout, ``layers/bidirectional_1/forward_layer/cell``: attributes and class names.
+
+        Lists are counted by class, ``lstm``, ``lstm_1``, in the order of the configuration.
+        """
+        path: list[tuple[str, Node]] = [("", self._node)]
+        here: object = self._node
+        key = ""
+        for k, token in enumerate(tokens):
+            if isinstance(here, list):
+                here = self._list(here, tokens[:k]).get(token)
+            elif isinstance(here, Mapping):
+                config = settings(here)
+                if token == "cell" and "cell" not in config:
+                    continue  # an LSTM's own
+                key = token
+                here = config.get(_CONTAINERS.get(token, token)) if token not in SIDES else half(config, token)
+            if isinstance(here, Mapping):
+                path.append((key, here))
+            elif not isinstance(here, list):
+                return None
+        return Owner(tuple(path)) if isinstance(here, Mapping) else None
+
+    def _list(self, nodes: list[object], place: tuple[str, ...]) -> dict[str, Node]:
+        """Name the layers of a list as they are saved, once for each list."""
+        if place not in self._lists:
+            saved = self._groups.get(place, set())
+            twice = place[-1] == _TWICE
+            self._lists[place] = _counted_once_or_twice(nodes, saved) if twice else _counted(nodes)
+        return self._lists[place]
+
+    def by_name(self, group: str, tokens: Sequence[str], side: str) -> list[Owner]:
+        """List what weights of a top layer's group can belong to, by the names in their path: as in h5 files."""
+        if group not in self._cells:
+            tops = self._tops.get(group, [])
+            found = owners((("", self._node), ("layers", tops[0]))) if len(tops) == 1 else []
+            found = [owner for owner in found if _is_lstm(owner.cell)] or found
+            self._cells[group] = found if len(found) <= _MOST_IN_A_LAYER else []
+        found = self._cells[group]
+        fitting = [owner for owner in found if owner.side == side] or [owner for owner in found if not owner.side]
+
+        def named(owner: Owner) -> int:
+            return sum(name_of(node) in tokens for _, node in owner.path[2:])
+
+        most = max(map(named, fitting), default=0)
+        return [owner for owner in fitting if named(owner) == most]
