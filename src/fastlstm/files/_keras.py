@@ -67,11 +67,13 @@ def _layers(tree: Tree, config: Configuration | None, version: str, format: str)
         cells = _owned(cells, config, Model(config.model, _groups(tree)))
     groups = _paired(cells)
     names = [_name(group) for group in groups]
-    counts = Counter(names)
-    for name in (name for name, count in counts.items() if count > 1):
-        same = [k for k, other in enumerate(names) if other == name]
-        for k, rest in zip(same, _different([groups[k][0].place for k in same]), strict=True):
-            names[k] = f"{name}/{rest}"
+    same: dict[str, list[int]] = defaultdict(list)
+    for k, name in enumerate(names):
+        same[name].append(k)
+    for name, several in same.items():
+        if len(several) > 1:
+            for k, rest in zip(several, _different([groups[k][0].place for k in several]), strict=True):
+                names[k] = f"{name}/{rest}"
     made = [_layer(group, name, bool(config), version, format) for group, name in zip(groups, names, strict=True)]
     return made + list(_of_keras_1(tree, format))
 
