@@ -1,5 +1,6 @@
 """load and inspect on Keras's files, written by Keras 3; on the layout of Keras 2 and of CuDNNLSTM, written by hand."""
 
+import contextlib
 import json
 import warnings
 
@@ -75,8 +76,10 @@ def test_what_the_weights_do_not_tell_is_noted(kind, tmp_path):
     )
     path = saved(made, kind, tmp_path)
     found = {layer.name: layer for layer in fastlstm.inspect(path)}
-    assert "merge_mode='sum'" in found["sum"].note
-    assert "go_backwards" in found["turned"].note
+    for name, caution in (("sum", "merge_mode='sum'"), ("turned", "go_backwards")):
+        assert caution in found[name].caution
+        with pytest.warns(UserWarning, match=caution):
+            fastlstm.load(path, name)
     assert found["other"].form is None
     with pytest.raises(ValueError, match=r"say which form, form=fastlstm.Form\(...\), since the activation 'gelu'"):
         fastlstm.load(path, "other")
@@ -194,11 +197,12 @@ def test_what_a_configuration_tells(place, config, form, note, tmp_path):
     write_cells(tmp_path / "w", {place.format(group): (2, 3)})
     (layer,) = fastlstm.inspect(tmp_path / "w", config=model_node(config))
     assert layer.form == form
-    assert note in layer.note if note else layer.note == ""
+    assert note in layer.note + layer.caution if note else layer.note + layer.caution == ""
     if form is None:
         with pytest.raises(ValueError, match="say which form"):
             fastlstm.load(tmp_path / "w", config=model_node(config))
-    else:
+        return
+    with pytest.warns(UserWarning, match=note) if layer.caution else contextlib.nullcontext():
         assert fastlstm.load(tmp_path / "w", config=model_node(config)).form == form
 
 
@@ -311,8 +315,8 @@ def test_a_stack_of_cells_in_a_bidirectional(tmp_path):
     for kind in ("keras", "h5"):
         layers = {layer.name: layer for layer in fastlstm.inspect(saved(made, kind, tmp_path))}
         assert sorted(layers) == [f"b/{side}/{name}" for side in ("backward", "forward") for name in ("one", "two")]
-        assert "backwards" in layers["b/backward/one"].note
-        assert layers["b/forward/one"].note == ""
+        assert "backwards" in layers["b/backward/one"].caution
+        assert layers["b/forward/one"].caution == ""
         assert [layer.directions for layer in layers.values()] == [1] * 4
 
 

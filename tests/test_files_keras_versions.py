@@ -63,13 +63,14 @@ def test_layers_and_subclasses(files, kind):
     assert_equal_to_keras(path, given, "plain", arrays, ["enc", "lstm", "ours"])
     with pytest.warns(AssumptionWarning, match="the class 'pkg>MyLSTM' is taken for Keras's own"):
         assert_equal_to_keras(path, given, "plain", arrays, ["theirs"])
-    turned = fastlstm.load(path, "turned", batch_first=True, **given)
+    with pytest.warns(UserWarning, match="go_backwards: the input is to be reversed"):
+        turned = fastlstm.load(path, "turned", batch_first=True, **given)
     x, y = arrays["plain/turned/x"], arrays["plain/turned/y"]
     assert_close(turned(np.ascontiguousarray(x[:, ::-1]))[0], y, "files")
     for layer in fastlstm.inspect(path, **given):
         assert (layer.assumed != "") == (layer.name == "theirs")
-    notes = {layer.name: layer.note for layer in fastlstm.inspect(path, **given)}
-    assert notes == {
+    cautions = {layer.name: layer.note + layer.caution for layer in fastlstm.inspect(path, **given)}
+    assert cautions == {
         "enc": "",
         "lstm": "",
         "theirs": "",
@@ -84,7 +85,9 @@ def test_cells_and_wrappers(files, kind):
     path, given = options(folder, "wrapped", kind)
     assert_equal_to_keras(path, given, "wrapped", arrays, ["both", "cell", "both_cells"])
     x, y = arrays["wrapped/bidirectional/x"], arrays["wrapped/bidirectional/y"]
-    forward, backward = np.split(fastlstm.load(path, "bidirectional", batch_first=True, **given)(x)[0], 2, axis=2)
+    with pytest.warns(UserWarning, match="merge_mode='sum'"):
+        both = fastlstm.load(path, "bidirectional", batch_first=True, **given)
+    forward, backward = np.split(both(x)[0], 2, axis=2)
     assert_close(forward + backward, y, "files")
     x, y = arrays["wrapped/stack/x"], arrays["wrapped/stack/y"]
     for name in ("stack/one", "two"):  # in full, or by its last part

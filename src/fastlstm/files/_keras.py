@@ -162,9 +162,19 @@ def _layer(cells: list[Cell], name: str, known: bool, version: str, format: str)
     except ValueError as error:
         return layer_of(name, kind, format, {}, problem=str(error))
     notes = dict.fromkeys(note for each in said for note in each.notes)
+    cautions = dict.fromkeys(caution for each in said for caution in each.cautions)
     if len(cells) == 1 and cells[0].side == "backward":
-        notes["it runs backwards: the input is to be reversed"] = None
-    return layer_of(name, kind, format, parameters, form=said[0].form, note="; ".join(notes), assumed=said[0].assumed)
+        cautions["it runs backwards: the input is to be reversed"] = None
+    return layer_of(
+        name,
+        kind,
+        format,
+        parameters,
+        form=said[0].form,
+        note="; ".join(notes),
+        assumed=said[0].assumed,
+        caution="; ".join(cautions),
+    )
 
 
 def _told(cell: Cell, known: bool, version: str, cudnn: bool) -> Told:

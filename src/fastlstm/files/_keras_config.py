@@ -60,26 +60,27 @@ class Told:
     form: Form | None
     notes: tuple[str, ...] = ()
     assumed: str = ""
+    cautions: tuple[str, ...] = ()  #: what the layer alone does not do as the model did
 
 
 def told(owner: Owner, version: str) -> Told:
     """Return the kind and the form of a cell, None where it cannot be told, and what else has to be known."""
     kind = class_of(owner.cell)
-    notes = []
+    cautions = []
     if any(value is True for value in owner.said("go_backwards")) and owner.side != "backward":
-        notes.append("go_backwards: the input is to be reversed")
+        cautions.append("go_backwards: the input is to be reversed")
     if any(value is True for value in owner.said("time_major")):
-        notes.append("time_major: batch_first does not hold for its input")
+        cautions.append("time_major: batch_first does not hold for its input")
     mode = next(owner.said("merge_mode"), "concat")
     if mode != "concat":
-        notes.append(f"merge_mode={mode!r:.20}: the two halves of the output are to be merged so")
+        cautions.append(f"merge_mode={mode!r:.20}: the two halves of the output are to be merged so")
     foreign = next((name for name in _classes(owner) if name not in _KERAS), "")
     assumed = f"the class {foreign!r:.80} is taken for Keras's own, and may compute otherwise" if foreign else ""
     try:
         form = Form() if kind == "CuDNNLSTM" else _form(owner.cell, version)
-        return Told(kind, form, tuple(notes), assumed)
+        return Told(kind, form, (), assumed, tuple(cautions))
     except ValueError as error:
-        return Told(kind, None, (str(error), *notes))
+        return Told(kind, None, (str(error),), "", tuple(cautions))
 
 
 def _classes(owner: Owner) -> Iterator[str]:
