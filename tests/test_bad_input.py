@@ -170,7 +170,7 @@ def arrays_in(values: Any) -> Iterator[Array]:
         (zeros(5, 3, 4, dtype=object), TypeError, "input should have dtype float32.*object"),
         (zeros(5, 3, 4, dtype=">f4"), TypeError, "input should have dtype float32.*>f4"),
         (np.ma.array(X), TypeError, "input is a masked array"),
-        (None, TypeError, "input should have dtype float32"),
+        (None, TypeError, "input should be an array of float32, got: None"),
         ("text", TypeError, "input should have dtype float32"),
         ({"a": 1}, TypeError, "input should have dtype float32"),
         ([[[1.0], [2.0, 3.0]]], ValueError, "input could not be read as an array of float32"),
@@ -194,8 +194,8 @@ def test_bad_input_is_named(x: Any, error: type[Exception], message: str) -> Non
         ((H0, C0, C0), TypeError, r"hx should be a pair \(h_0, c_0\), got: 3"),
         (H0, TypeError, r"hx should be a pair \(h_0, c_0\), got: ndarray"),
         (7, TypeError, "hx should be a pair"),
-        ((None, C0), TypeError, r"hx\[0\] should have dtype float32"),
-        ((H0, None), TypeError, r"hx\[1\] should have dtype float32"),
+        ((None, C0), TypeError, r"hx\[0\] should be an array of float32, got: None"),
+        ((H0, None), TypeError, r"hx\[1\] should be an array of float32, got: None"),
         ((zeros(2, 9, 2), C0), ValueError, r"hx\[0\] size \(2, 3, 2\).*got \(2, 9, 2\)"),
         ((zeros(2, 1, 2), C0), ValueError, r"hx\[0\] size \(2, 3, 2\).*got \(2, 1, 2\)"),
         ((H0, zeros(2, 3, 2)), ValueError, r"hx\[1\] size \(2, 3, 6\).*got \(2, 3, 2\)"),
@@ -390,7 +390,7 @@ def test_a_stream_names_bad_arguments() -> None:
         (zeros(2, 4), ValueError, r"x size \(3, 4\).*got \(2, 4\)"),
         (zeros(3, 5), ValueError, r"x size \(3, 4\).*got \(3, 5\)"),
         (zeros(3, 4, dtype=float), TypeError, "x should have dtype float32.*float64"),
-        (None, TypeError, "x should have dtype float32"),
+        (None, TypeError, "x should be an array of float32, got: None"),
         ("text", TypeError, "x should have dtype float32"),
     ):
         with pytest.raises(error, match=message):

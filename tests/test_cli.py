@@ -1,8 +1,11 @@
 """The command line: what it prints, what it writes, how it fails."""
 
+import os
 import subprocess
 import sys
+import tarfile
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -86,6 +89,11 @@ def test_convert_to_onnx(path):
         (["convert", "IN", "out.safetensors", "--prefix", "three"], "prefix='three' has no LSTM"),
         (["convert", "IN", "out.pt", "--prefix", "one"], "OUT should end in .npz, .safetensors or .onnx, got: out.pt"),
         (["convert", "IN", "out.onnx", "--all"], "an ONNX model is written of one LSTM"),
+        (["inspect", "IN", "--max-bytes", "10"], "more than the 10 that this file may take"),
+        (["convert", "IN", "out.npz", "--prefix", "one", "--max-bytes", "10"], "more than the 10 that this file may"),
+        (["convert", "IN", "out.npz", "--all", "--max-bytes", "10"], "more than the 10 that this file may take"),
+        (["inspect", "IN", "--max-bytes", "0"], "max_bytes must be greater than zero, got: 0"),
+        (["inspect", "IN", "--config", "{}"], "config= is for Keras's files"),
     ],
 )
 def test_errors_and_exit_code_1(arguments, message, path, capsys, monkeypatch):
@@ -118,6 +126,7 @@ def test_warnings_are_told_in_a_line(path, capsys, monkeypatch):
         ["nonsense"],
         ["inspect"],
         ["convert", "a", "b", "--dtype", "int8"],
+        ["inspect", "a", "--max-bytes", "1e6"],
         ["convert", "a", "b.npz", "--all", "--prefix", "x"],
     ],
 )
@@ -135,6 +144,56 @@ def test_without_a_command_the_help_is_shown(capsys):
     told = capsys.readouterr()
     assert told.out == ""
     assert all(f"\n    {command} " in told.err for command in ("info", "inspect", "convert"))
+
+
+def test_a_warning_is_one_line_and_a_configuration_answers_it(tmp_path, capsys):
+    with tarfile.open(Path(__file__).parent / "data/keras/keras-3.15.1.tar.xz") as archive:
+        for name in ("plain.weights.h5", "plain.json"):
+            (tmp_path / name).write_bytes(archive.extractfile(name).read())
+    weights, config, out = (str(tmp_path / name) for name in ("plain.weights.h5", "plain.json", "out.npz"))
+    name = fastlstm.inspect(weights)[0].name
+    assert main(["convert", weights, out, "--prefix", name]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"fastlstm convert: warning: '{name}' in {weights}: activations are not in the file")
+    assert main(["convert", weights, out, "--prefix", name, "--config", config]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(["inspect", weights, "--config", config]) == 0
+    assert "activations are not in the file" not in capsys.readouterr().out
+
+
+def run_with_output_to(output, *arguments):
+    """Run the command line in a process whose output is buffered, as from a shell."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONUNBUFFERED"}
+    command = [sys.executable, "-m", "fastlstm", *map(str, arguments)]
+    return subprocess.run(
+        command, stdout=output, stderr=subprocess.PIPE, text=True, timeout=60, check=False, env=environment
+    )
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no /dev/full")
+def test_output_that_cannot_be_written_is_an_error(path):
+    with open("/dev/full", "w") as full:
+        done = run_with_output_to(full, "inspect", path)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith("fastlstm inspect: ")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such pipes")
+def test_a_reader_that_has_enough_is_no_error_to_tell(path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as closed:
+        done = run_with_output_to(closed, "inspect", path)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+def test_ctrl_c_ends_with_the_shell_s_code(path, monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fastlstm.files, "inspect", interrupted)
+    assert main(["inspect", str(path)]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_python_dash_m():

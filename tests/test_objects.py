@@ -131,6 +131,50 @@ def test_a_state_sets_nothing_of_ours(make: Any, attributes: Any, message: str) 
     assert (thing.fingerprint(), thing.note) == (before, "kept")
 
 
+class Slotted(fastlstm.LSTM[Any]):
+    """A subclass with a slot beside what it has in its dictionary."""
+
+    __slots__ = ("note",)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [copy.copy, copy.deepcopy, lambda thing: pickle.loads(pickle.dumps(thing))],
+    ids=["copy", "deepcopy", "pickle"],
+)
+def test_slots_of_a_subclass_go_with_copies(how: Any) -> None:
+    thing = Slotted(4, 3)
+    assert not hasattr(how(thing), "note")  # not set, and not in the copy
+    thing.note, thing.other = "mine", "too"
+    made = how(thing)
+    assert (made.note, made.other, "note" in made.__dict__) == ("mine", "too", False)
+
+
+class Unmade(fastlstm.LSTM[Any]):
+    """A subclass that forgets its base class."""
+
+    def __init__(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        repr,
+        pickle.dumps,
+        lambda thing: thing.hidden_size,
+        lambda thing: thing.state_dict(),
+        lambda thing: thing([[1.0]]),
+    ],
+    ids=["repr", "pickle", "size", "state_dict", "call"],
+)
+def test_a_subclass_that_forgets_its_base_class_is_told(use: Any) -> None:
+    thing = Unmade()
+    assert "state_dict" in dir(thing)
+    with pytest.raises(AttributeError, match=r"Unmade has nothing before its super\(\).__init__\(\)"):
+        use(thing)
+
+
 def test_a_state_without_attributes_is_taken() -> None:
     """As earlier versions wrote them."""
     lstm = fastlstm.LSTM(4, 3, seed=0)
@@ -207,6 +251,18 @@ def test_parameters_are_read_only(make: Any) -> None:
             array[...] = 0
         with pytest.raises(ValueError, match="read-only"):
             getattr(thing, name)[...] = 0
+        with pytest.raises(ValueError, match="WRITEABLE"):
+            array.setflags(write=True)
+
+
+@both_kinds
+def test_loaded_and_copied_parameters_are_read_only_too(make: Any) -> None:
+    thing = make(seed=0)
+    thing.load_state_dict(thing.state_dict())
+    for other in (thing, copy.copy(thing), copy.deepcopy(thing), pickle.loads(pickle.dumps(thing))):
+        for array in other.state_dict().values():
+            with pytest.raises(ValueError, match="WRITEABLE"):
+                array.setflags(write=True)
 
 
 @both_kinds

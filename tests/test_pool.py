@@ -197,6 +197,15 @@ def test_ids_of_any_integer_type(dtype: Any) -> None:
     assert_same_bits(pool.step(np.array(ids, dtype), x), other.step(others, x))
 
 
+@pytest.mark.parametrize("given", [2**63, 2**64 - 1])
+def test_ids_beyond_int64_are_told_as_given(given: int) -> None:
+    pool = fastlstm.LSTM(4, 3).pool(2)
+    pool.open()
+    with pytest.raises(ValueError, match=f"session {given} has never been opened"):
+        pool.close(np.array([1, given], np.uint64))
+    assert len(pool) == 1
+
+
 def test_a_step_of_no_sessions() -> None:
     pool, _ = opened(layer(), 2)
     before = states(pool)

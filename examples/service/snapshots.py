@@ -30,7 +30,7 @@ def write(path: Path, arrays: dict[str, Any]) -> None:
     try:
         # For the owner alone: who has a token can go on with its session.
         with open(temporary, "wb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-            np.savez(file, allow_pickle=False, format=np.int64(FORMAT), **arrays)
+            np.savez(file, format=np.int64(FORMAT), **arrays)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -42,7 +42,7 @@ def save(path: Path, progress: Progress, settings: Settings) -> None:
     try:
         try:
             with temporary.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays, **_arrays(progress))
+                np.savez(file, **arrays, **_arrays(progress))
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)

@@ -98,6 +98,8 @@ def convert(array: Array, name: str, dtype: str) -> str:
 
 def read(value: object, name: str, kind: str) -> Array:
     """View an argument as an array of our own, of no subclass, with the argument's name in the error."""
+    if value is None:
+        raise TypeError(f"{name} should be an array of {kind}, got: None")
     try:
         return np.asarray(value).view()
     except (ValueError, TypeError, OverflowError) as error:

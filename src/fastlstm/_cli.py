@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from . import __version__, files
 from ._isa import show_config
@@ -13,7 +15,7 @@ from .files._save import checked_suffix, write_layers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; return 0, or 1 after an error. Wrong usage exits with 2, as argparse does.
+    """Run a command; return 0, 1 after an error, or 130 after Ctrl-C. Wrong usage exits with 2, as argparse does.
 
     Parameters
     ----------
@@ -41,28 +43,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.simplefilter("always")
             try:
                 given.run(given)
+                sys.stdout.flush()  # what cannot be written is told here, not when Python ends
             finally:
                 for warning in told:
                     print(f"fastlstm {given.command}: warning: {warning.message}", file=sys.stderr)
+    except BrokenPipeError:  # who reads has enough, as `head` has: nothing to tell, nowhere to write
+        _give_output_up()
+        return 1
+    except KeyboardInterrupt:
+        return 130  # what a shell gives for Ctrl-C
     except (OSError, ValueError, TypeError, ImportError, MemoryError) as error:
         print(f"fastlstm {given.command}: {error or type(error).__name__}", file=sys.stderr)
+        _give_output_up()
         return 1
     return 0
+
+
+def _give_output_up() -> None:
+    """Forget what cannot be written: Python would try once more at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="fastlstm", description="LSTM weights: what is in a file, and into another.")
     parser.add_argument("--version", action="version", version=f"fastlstm {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
+    told = "Messages name the arguments of fastlstm.load: prefix= is --prefix here. It takes more, such as form=."
 
     info = commands.add_parser("info", help="version, instruction sets, which of them is in use")
     info.set_defaults(run=lambda given: show_config())
 
-    inspect = commands.add_parser("inspect", help="list the LSTMs of a file")
-    inspect.add_argument("file", metavar="FILE")
-    inspect.set_defaults(run=lambda given: print(files.inspect(given.file)))
+    reading = argparse.ArgumentParser(add_help=False)
+    reading.add_argument(
+        "--config", metavar="JSON", help="a Keras model's configuration, for files of its weights alone"
+    )
+    reading.add_argument("--max-bytes", type=int, metavar="N", help="memory that reading may take, for files you trust")
 
-    convert = commands.add_parser("convert", help="write LSTMs of a file to npz, safetensors or ONNX")
+    inspect = commands.add_parser("inspect", parents=[reading], epilog=told, help="list the LSTMs of a file")
+    inspect.add_argument("file", metavar="FILE")
+    inspect.set_defaults(run=lambda given: print(files.inspect(given.file, **_reading(given))))
+
+    writes = "write LSTMs of a file to npz, safetensors or ONNX"
+    convert = commands.add_parser("convert", parents=[reading], epilog=told, help=writes)
     convert.add_argument("source", metavar="IN")
     convert.add_argument("target", metavar="OUT", help="ends in .npz, .safetensors or .onnx")
     which = convert.add_mutually_exclusive_group()
@@ -73,18 +98,26 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _reading(given: argparse.Namespace) -> dict[str, Any]:
+    """Return how a file is to be read, for `inspect` and `load`."""
+    return {"config": given.config, "max_bytes": given.max_bytes}
+
+
 def _convert(given: argparse.Namespace) -> None:
     checked_suffix(given.target, "OUT")
     names = [given.prefix]
     if given.all:
-        found = files.inspect(given.source)
+        found = files.inspect(given.source, **_reading(given))
         for layer in found:
             if layer.problem:
                 print(f"fastlstm convert: left out: {layer}", file=sys.stderr)
         names = [layer.name for layer in found if not layer.problem]
         if not names:
             raise ValueError(f"{given.source} has no LSTM that can be loaded")
-    lstms = {name if given.all else "": files.load(given.source, name, dtype=given.dtype) for name in names}
+    lstms = {
+        name if given.all else "": files.load(given.source, name, dtype=given.dtype, **_reading(given))
+        for name in names
+    }
     write_layers(lstms, given.target)
     for name, lstm in lstms.items():
         print(f"{given.target}: {f'{name}: ' if name else ''}{lstm}")

@@ -83,9 +83,9 @@ def _uniform(rng: np.random.Generator, bound: float, shape: tuple[int, ...]) -> 
 
 
 def frozen(array: Array) -> Array:
-    """Make an array read-only: a packed copy of it can then never be stale."""
+    """Return a read-only view, which ``setflags`` cannot make writable: a packed copy of it can then never be stale."""
     array.setflags(write=False)
-    return array
+    return array.view()
 
 
 def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str, Array]:

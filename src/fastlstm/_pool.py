@@ -278,6 +278,8 @@ def _ids(ids: object) -> Ids:
         raise TypeError(f"ids should be integers, got dtype: {array.dtype}{advice}")
     if array.ndim > 1:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
+    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
+        raise ValueError(f"session {array.max()} has never been opened in this pool")
     return np.require(array.reshape(-1), np.int64, ("C", "A"))
 
 

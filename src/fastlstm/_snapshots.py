@@ -49,7 +49,8 @@ def save(states: Mapping[str, Array], origin: Origin) -> bytes:
     arrays: dict[str, Array | np.int64] = {**states, **about, "weights": weights}
     stored = {name: np.asarray(array, array.dtype.newbyteorder("<")) for name, array in arrays.items()}
     made = io.BytesIO()
-    np.savez(made, allow_pickle=False, **stored)
+    # No allow_pickle=: NumPy 2.0 writes it as one more array.
+    np.savez(made, **stored)  # type: ignore[arg-type]  # none of the names is allow_pickle
     return made.getvalue()
 
 
@@ -159,7 +160,7 @@ def _check_about(about: Mapping[str, Array], origin: Origin, any_weights: bool) 
         raise ValueError(f"the snapshot has format {about['format']}, expected {FORMAT}")
     if not any_weights and about["weights"].tobytes() != origin.fingerprint():
         raise ValueError(
-            "the snapshot is of another model, with the same sizes and other weights: "
+            "the snapshot is of another model, whose states have the same sizes: "
             "restore(data, any_weights=True) takes it all the same"
         )
     if about["contract"] != CONTRACT:

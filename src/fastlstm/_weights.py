@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import types
 import weakref
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
@@ -224,7 +225,9 @@ class Weights(Generic[F]):
     if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute
 
         def __getattr__(self, name: str) -> Any:
-            parameters = self.__dict__.get("_parameters", {})
+            parameters = self.__dict__.get("_parameters")
+            if parameters is None:
+                raise AttributeError(f"{name!r}: a {type(self).__name__} has nothing before its super().__init__()")
             if name in parameters:
                 return parameters[name]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -235,11 +238,13 @@ class Weights(Generic[F]):
         super().__setattr__(name, value)
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self._parameters]
+        return [*super().__dir__(), *self.__dict__.get("_parameters", ())]
 
     def __getstate__(self) -> dict[str, Any]:
         own = {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
-        return own | {"attributes": {name: value for name, value in self.__dict__.copy().items() if name not in _OWN}}
+        state: Any = super().__getstate__()  # a copy of __dict__, and where a subclass has __slots__ a pair with theirs
+        attributes = state[0] | state[1] if isinstance(state, tuple) else state
+        return own | {"attributes": {name: value for name, value in attributes.items() if name not in _OWN}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         try:
@@ -253,7 +258,11 @@ class Weights(Generic[F]):
         if wrong:
             raise ValueError(f"the state sets {wrong[0]!r}, which is not the user's to set")
         self._use(s, _parameters.loaded(parameters, shapes, s.dtype))
-        self.__dict__.update(attributes)
+        for name in attributes:
+            if isinstance(getattr(type(self), name, None), types.MemberDescriptorType):  # a slot of a subclass
+                super().__setattr__(name, attributes[name])
+            else:
+                self.__dict__[name] = attributes[name]
 
     def _repr(self, names: tuple[str, ...]) -> str:
         """Write as torch writes: sizes, then what is not the default."""
