@@ -37,6 +37,26 @@ def blocks() -> Iterator[object]:
             yield pytest.param(found[1], line, id=f"{page.name}:{line}")
 
 
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+def test_what_a_page_names_is_there(page: Path) -> None:
+    """Links and their headings, files and folders, targets of make."""
+    text = page.read_text(encoding="utf-8")
+    for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
+        linked = page.parent / target if target else page
+        assert linked.exists(), target
+        assert not heading or heading in headings(linked), f"{target}#{heading}"
+    for name in re.findall(r"`((?:bench|cmake|csrc|docs|examples|src|tests)/[\w./*-]+)`", text):
+        assert list(ROOT.glob(name.rstrip("/"))), name
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert set(re.findall(r"(?:^    |`)make ([a-z][a-z-]*)", text, re.MULTILINE)) <= set(targets)
+
+
+def headings(page: Path) -> set[str]:
+    """Return the headings of a page as links name them."""
+    found = re.findall(r"^#+ (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", text.lower()).replace(" ", "-") for text in found}
+
+
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch.export's, about itself
 @pytest.mark.parametrize(("text", "line"), list(blocks()))
 def test_a_block_runs_as_it_stands(text: str, line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

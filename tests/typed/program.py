@@ -110,6 +110,7 @@ def step(lstm: fastlstm.LSTM[np.float64], cell: fastlstm.LSTMCell[np.float32], x
 def files(path: Path) -> None:
     """Weights from files and into them."""
     lstm = fastlstm.load(path, "encoder", dtype="float64", form=fastlstm.Form(gate=("hard_sigmoid", 0.2)))
+    fastlstm.load(path, threads=fastlstm.ThreadPool(2))
     assert_type(lstm, fastlstm.LSTM)
     fastlstm.load(path, dtype="float16")  # type: ignore[arg-type]
     fastlstm.save(lstm, path)

@@ -15,6 +15,7 @@ import numpy as np
 from .. import _checks
 from .._forms import Form
 from .._layers import LSTM
+from .._thread_pool import ThreadPool
 from .._types import Float32, Float64
 from ._layer import Layer, Layers
 from ._stored import Array
@@ -90,7 +91,7 @@ def load(
     dtype: Float32 | Float64 | np.dtype[np.floating[Any]] | None = None,
     batch_first: bool | None = None,
     form: Form | None = None,
-    threads: int = 1,
+    threads: int | ThreadPool = 1,
     isa: str | None = None,
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     max_bytes: int | None = None,
