@@ -87,7 +87,7 @@ soak: .venv/test/ready ## a million random calls, each checked; memory, threads 
 keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, each in an environment in /tmp (ARGS="keras-3.5.0")
 	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
 
-mutate: .venv/test/ready ## a hundred thousand damaged files of all formats: refused or loaded, never more (make mutate WITH="formats torch")
+mutate: .venv/test/ready $(WITH:%=.venv/test/with-%) ## a hundred thousand damaged files of all formats: refused or loaded, never more (make mutate WITH="formats torch")
 	.venv/test/bin/python tests/proofs/mutate.py $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
