@@ -24,7 +24,7 @@ from embed import write_weights  # noqa: E402  the path comes first
 from textgen import fetch  # noqa: E402
 
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
-TOOLS = {name: shutil.which(name, path=SEARCHED) for name in ("cmake", "ninja", "pkg-config", "nm")}
+TOOLS = {name: shutil.which(name, path=SEARCHED) for name in ("cmake", "ctest", "ninja", "pkg-config", "nm")}
 COMPILERS = {
     language: shutil.which(os.environ.get(variable, name))
     for language, variable, name in (("c", "CC", "cc"), ("c++", "CXX", "c++"))
@@ -63,12 +63,19 @@ def cmake(source: Path, build: Path, *options: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the library and its own tests, as a service embeds it: no Python; a warning is an error."""
+    build = tmp_path_factory.mktemp("library") / "build"
+    cmake(ROOT, build, "-DFASTLSTM_TESTS=ON", "-DCMAKE_C_FLAGS=-Werror", "-DCMAKE_INSTALL_LIBDIR=lib")
+    return build
+
+
+@pytest.fixture(scope="module")
+def prefix(built: Path) -> Path:
     """Install the library, and move it: nothing in it may say where it was before."""
-    here = tmp_path_factory.mktemp("library")
-    cmake(ROOT, here / "build", "-DFASTLSTM_PYTHON=OFF", "-DCMAKE_INSTALL_LIBDIR=lib")
-    run(TOOLS["cmake"], "--install", here / "build", "--prefix", here / "first")
-    return (here / "first").rename(here / "moved")
+    first, moved = built.with_name("first"), built.with_name("moved")
+    run(TOOLS["cmake"], "--install", built, "--prefix", first)
+    return first.rename(moved)
 
 
 @pytest.fixture(scope="module", params=["cmake, static", "cmake, shared", "pkg-config, static", "pkg-config, shared"])
@@ -98,6 +105,10 @@ def package(prefix: Path, *options: str) -> str:
     if not TOOLS["pkg-config"]:
         pytest.skip("needs pkg-config")
     return run(TOOLS["pkg-config"], *options, "fastlstm", PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig")).strip()
+
+
+def test_the_library_passes_its_own_tests(built: Path) -> None:
+    run(TOOLS["ctest"], "--test-dir", built, "--output-on-failure")
 
 
 # ---- the same bits
@@ -369,7 +380,7 @@ def test_another_project_takes_the_library_in(
 ) -> None:
     (tmp_path / "CMakeLists.txt").write_text(PARENT.format(include=BEFORE + include, library=library))
     (tmp_path / "uses.c").write_text(USES)
-    cmake(tmp_path, tmp_path / "build", *options)
+    cmake(tmp_path, tmp_path / "build", "-DCMAKE_BUILD_TYPE=Debug", *options)  # compiles in half of the time
     assert run(tmp_path / "build" / "uses") == f"{fastlstm.__version__} 0.5"
     made = {path.suffix for path in (tmp_path / "build").rglob("libfastlstm.*") if not path.is_dir()}
     assert (".a" in made) != shared, "what nobody links with is not built"
