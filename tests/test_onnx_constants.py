@@ -1,5 +1,6 @@
 """Weights that a model computes from its constants: moved, joined, dequantised; within a budget, in linear time."""
 
+import contextlib
 import os
 import tracemalloc
 from pathlib import Path
@@ -16,6 +17,7 @@ from support_onnx import draw, onnx, run_onnxruntime
 import fastlstm
 import fastlstm.onnx
 from fastlstm.onnx import load, run_node
+from fastlstm.onnx._tensors import Source
 
 h = onnx.helper
 WEIGHTS = ("W", "R", "B", "P")
@@ -389,9 +391,76 @@ def test_inputs_of_constants_are_counted() -> None:
     wide = h.make_node("Concat", ["x"] * 100_000 + ["nothing"], ["made"], axis=0)
     model = model_with([wide], [tensor("x", np.zeros((0, 24, 4), np.float32))])
     model.graph.node.extend([model.graph.node[-1]] * 30)
+    reasons = {node.reason for node in load(model)}
+    assert reasons == {"W is not constant: nothing makes 'nothing'"}  # found out once
+    del model.graph.node[0].input[-1]
     found = load(model)
-    assert found[0].reason == "W is not constant: nothing makes 'nothing'"
+    assert "W should have shape" in (found[0].reason or "")
     assert "computed from more than 1000000 inputs" in (found[-1].reason or "")
+
+
+def test_why_a_weight_is_not_constant_is_found_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many nodes may name one tensor that is costly to refuse."""
+    looked = []
+
+    def read(source: Source, wanted: Any) -> Array:
+        looked.append(wanted.name)
+        raise ValueError("damaged")
+
+    monkeypatch.setattr(Source, "read", read)
+    model = model_with([], [tensor("made", np.float32(1))])
+    model.graph.node.extend([model.graph.node[-1]] * 30)
+    assert {node.reason for node in load(model)} == {"W: damaged"}
+    assert looked == ["made"]
+
+
+N = 400
+LONG = "n" * 300_000
+
+
+def many(**options: Any) -> list[Any]:
+    """Return nodes that take few bytes each: all name the same things."""
+    return [h.make_node("LSTM", options.get("inputs", ["X", "W", "R"]), ["Y"]) for _ in range(N)]
+
+
+def crowds() -> dict[str, Any]:
+    """Make models in which many nodes share what is long: a message, a path, a state."""
+    weights = [tensor("W", np.ones((1, 4, 1), "f")), tensor("R", np.ones((1, 4, 1), "f"))]
+    imports = [h.make_opsetid("", 17)]
+
+    def model(nodes: list[Any], tensors: list[Any], **options: Any) -> Any:
+        graph = h.make_graph(nodes, "crowd", [h.make_tensor_value_info("X", FLOAT, None)], [], [*weights, *tensors])
+        return h.make_model(graph, opset_imports=imports, **options)
+
+    body, nothing = h.make_graph(many(), "body", [], []), h.make_graph([], "nothing", [], [])
+    function = h.make_function("here", LONG, ["X"], ["Y"], many(), imports)
+    sparse = h.make_node("Identity", [LONG], ["S"])
+    return {
+        "path": model([h.make_node("If", ["X"], ["Y"], name=LONG, then_branch=body, else_branch=nothing)], []),
+        "function": model([], [], functions=[function]),
+        "reason": model([sparse, *many(inputs=["X", "S", "R"])], []),
+        "operator": model([h.make_node(LONG, ["X"], ["S"]), *many(inputs=["X", "S", "R"])], []),
+        "computed": model([sparse, *many(inputs=["X", "W", "R", "", "S", "S", "S"])], []),
+        "sizes": model(many(inputs=["X", "S", "R"]), [onnx.TensorProto(name="S", data_type=1, dims=[1] * 100_000)]),
+        "states": model(many(inputs=["X", "W", "R", "", "", "S"]), [tensor("S", np.ones((1, 2**17, 1), "f"))]),
+        "lengths": model(many(inputs=["X", "W", "R", "", "S"]), [tensor("S", np.ones(2**17, np.int32))]),
+    }
+
+
+@pytest.mark.parametrize("case", crowds())
+def test_what_many_nodes_share_has_a_budget(case: str, tmp_path: Path) -> None:
+    model = crowds()[case]
+    path = tmp_path / "crowd.onnx"
+    path.write_bytes(model.SerializeToString())
+    tracemalloc.start()
+    try:
+        with contextlib.suppress(MemoryError):
+            kept = load(path)
+            assert len(kept) == N
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**26 + 4 * path.stat().st_size
 
 
 def test_names_seen_twice_and_empty_lists() -> None:

@@ -141,6 +141,24 @@ def test_a_subgraph_does_not_lend_its_constants() -> None:
     assert node.reason == "W is not constant: nothing makes 'W'"
 
 
+def test_what_a_loop_gives_its_body_is_not_constant() -> None:
+    """A tensor of the same name in the body is no default: the loop gives every input."""
+    drawn = draw(6)
+    inputs = [value_info(name) for name in ("i", "go", "W")]
+    body = h.make_graph([drawn.node()], "body", inputs, [value_info("go")], tensors(drawn))
+    (node,) = load(model_of([h.make_node("Loop", ["", "go", "first"], ["last"], body=body)], []))
+    assert node.reason == "W is not constant: 'W' is an input of the graph"
+
+
+def test_every_node_has_a_name_of_its_own() -> None:
+    drawn = draw(6)
+    given = ["a", "a", "a#2", "a#2", "", "", "LSTM", "LSTM#2"]
+    found = load(model_of([renamed(drawn, name) for name in given], tensors(drawn)))
+    names = [node.name for node in found]
+    assert names[:3] == ["a", "a#2", "a#2#2"]
+    assert len(set(names)) == len(given)
+
+
 def test_functions() -> None:
     drawn = draw(7)
     function = h.make_function("own", "f", ["X", "W", "R", "B"], ["Y"], [drawn.node()], [h.make_opsetid("", 17)])
@@ -187,6 +205,17 @@ def test_states_that_the_model_holds_fixed() -> None:
     X, W, R, B, lengths, h_0, c_0, P = drawn.inputs
     other = Drawn((X, W, R, B, lengths, c_0, h_0, P), drawn.attributes)
     assert_same_bits(node(X, None, c_0, h_0), run_node(other.node(), other.inputs))
+
+
+@pytest.mark.parametrize("layout", [0, 1])
+def test_layout_is_no_attribute_before_opset_14(layout: int) -> None:
+    drawn = draw(13, layout=layout)
+    for opset in (7, 13):
+        (node,) = load(drawn.model(opset, WEIGHTS))
+        assert node.reason is not None
+        assert node.reason.startswith(f"'layout' is no attribute of the LSTM operator of opset {opset}: direction, ")
+    (node,) = load(drawn.model(14, WEIGHTS))
+    assert_runs(node, drawn)
 
 
 @pytest.mark.parametrize("opset", [1, 6])

@@ -137,8 +137,8 @@ def layer_of(
         dtype=", ".join(sorted({stored.dtype for stored in parameters.values()})),
         form=form,
         options=options or {},
-        note=_short("; ".join(filter(None, (note, *origins)))),
-        problem=_short(problem),
+        note=short("; ".join(filter(None, (note, *origins)))),
+        problem=short(problem),
         assumed=assumed,
         caution=caution,
         parameters=parameters,
@@ -147,12 +147,12 @@ def layer_of(
 
 def _shown(name: str) -> str:
     """Return a name without letters that a terminal would obey."""
-    return _short(name if name.isprintable() else ascii(name))
+    return short(name if name.isprintable() else ascii(name))
 
 
-def _short(text: str) -> str:
+def short(text: str, longest: int = _LONGEST_TEXT) -> str:
     """Cut what only a file out of the ordinary makes long."""
-    return text if len(text) <= _LONGEST_TEXT else f"{text[:_LONGEST_TEXT]}..."
+    return text if len(text) <= longest else f"{text[:longest]}..."
 
 
 def _sizes(parameters: Mapping[str, Stored]) -> dict[str, int]:

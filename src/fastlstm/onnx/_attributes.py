@@ -11,6 +11,7 @@ from ._operators import is_quantized
 
 DIRECTIONS: Final = ("forward", "reverse", "bidirectional")
 
+_LAYOUT: Final = 14  # the first operator set with that attribute
 _TYPES: Final = {
     "direction": AttributeProto.STRING,
     "hidden_size": AttributeProto.INT,
@@ -47,7 +48,7 @@ class Attributes:
     Raises
     ------
     ValueError
-        For values that cannot be.
+        For an invalid value.
 
     Examples
     --------
@@ -88,14 +89,15 @@ class Attributes:
         return 2 if self.direction == "bidirectional" else 1
 
 
-def read(node: NodeProto) -> Attributes:
-    """Read the attributes of a node."""
+def read(node: NodeProto, opset: int = _LAYOUT) -> Attributes:
+    """Read the attributes of a node of an operator set."""
     values: dict[str, Any] = {}
-    known = [name for name in _TYPES if name != "layout" or not is_quantized(node)]
+    known = [name for name in _TYPES if name != "layout" or not (is_quantized(node) or opset < _LAYOUT)]
+    version = f" of opset {opset}" if opset < _LAYOUT and not is_quantized(node) else ""
     for attribute in node.attribute:
         name = attribute.name
         if name not in known:
-            raise ValueError(f"{name!r} is no attribute of the {node.op_type} operator: {', '.join(known)}")
+            raise ValueError(f"{name!r} is no attribute of the {node.op_type} operator{version}: {', '.join(known)}")
         if name in values:
             raise ValueError(f"{name} is given twice")
         if attribute.ref_attr_name:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, helper
 
 from ..files._budget import Budget
+from ..files._layer import short
 from ._fold import fold, is_folded
-from ._tensors import Source
+from ._tensors import Source, shown
 
 Array = NDArray[Any]
 
@@ -28,6 +29,10 @@ class NotConstantError(Exception):
     """Why a value is not known before the model runs."""
 
 
+class _TooDeepError(NotConstantError):
+    """It is computed by too many nodes in a row; from fewer of them it may be known."""
+
+
 class Scope:
     """The constants that the nodes of one graph can see: its own, and those of the graphs around it."""
 
@@ -38,6 +43,7 @@ class Scope:
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._inputs = {value.name for value in graph.input}
         self._known: dict[str, Array] = {}
+        self._failed: dict[str, tuple[type[Exception], str]] = {}  # many nodes may ask for what is costly to refuse
         self._zeros: dict[str, bool] = {}
 
     def inside(self, graph: GraphProto) -> Scope:
@@ -57,8 +63,18 @@ class Scope:
 
     def value(self, name: str, depth: int = 0) -> Array:
         """Return a constant; NotConstantError tells why it is none, ValueError what is wrong with it."""
+        if name in self._failed:
+            kind, why = self._failed[name]
+            raise kind(why)
         if name not in self._known:
-            self._known[name] = self._find(name, depth)
+            try:
+                self._known[name] = self._find(name, depth)
+            except _TooDeepError:
+                raise
+            except (NotConstantError, ValueError) as error:
+                kind = NotConstantError if isinstance(error, NotConstantError) else ValueError
+                self._failed[name] = kind, short(str(error))
+                raise
         return self._known[name]
 
     def is_zero(self, name: str, depth: int = 0) -> bool:
@@ -76,7 +92,7 @@ class Scope:
         node = self._producers.get(name)
         if name in self._inputs or node is None:
             return self._outer is not None and name not in self._inputs and self._outer.is_zero(name, depth)
-        self._source.look_up(name, len(node.input))
+        self._look_up(name, node)
         if depth == _DEPTH or node.domain not in ("", "ai.onnx"):
             return False
         if node.op_type == "ConstantOfShape":
@@ -86,31 +102,37 @@ class Scope:
         return node.op_type in _ZERO_AS_FIRST and bool(node.input) and self.is_zero(node.input[0], depth + 1)
 
     def _find(self, name: str, depth: int) -> Array:
-        if name in self._tensors:  # before the inputs: old files list every initializer as an input too
+        # Before the inputs, as old files list every initializer as an input too; but a body is given all of its inputs.
+        if name in self._tensors and (self._outer is None or name not in self._inputs):
             return self._source.read(self._tensors[name])
         if name in self._sparse:
-            raise NotConstantError(f"{name!r} is a sparse tensor")
+            raise NotConstantError(f"{shown(name)} is a sparse tensor")
         if name in self._inputs:
-            raise NotConstantError(f"{name!r} is an input of the {self._inputs_of}")
+            raise NotConstantError(f"{shown(name)} is an input of the {self._inputs_of}")
         if name in self._producers:
             return self._compute(name, self._producers[name], depth)
         if self._outer is None:
-            raise NotConstantError(f"nothing makes {name!r}")
+            raise NotConstantError(f"nothing makes {shown(name)}")
         return self._outer.value(name, depth)
 
     def _compute(self, name: str, node: NodeProto, depth: int) -> Array:
         if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
             return self._constant(name, node)
+        self._look_up(name, node)
         if not is_folded(node):
-            raise NotConstantError(f"{name!r} is computed by {node.op_type}")
+            raise NotConstantError(f"{shown(name)} is computed by {short(node.op_type, 100)}")
         if depth == _DEPTH:
-            raise NotConstantError(f"{name!r} is computed by more than {_DEPTH} nodes in a row")
-        self._source.look_up(name, len(node.input))
+            raise _TooDeepError(f"{shown(name)} is computed by more than {_DEPTH} nodes in a row")
         inputs = [self.value(label, depth + 1) if label else None for label in node.input]
         try:
-            return fold(node, inputs, lambda size: self._source.take(repr(name), size))
+            return fold(node, inputs, lambda size: self._source.take(shown(name), size))
         except Exception as error:  # whatever a wrong attribute, shape or name sets off in there
-            raise ValueError(f"{name!r}, computed by {node.op_type}: {error}") from None
+            raise ValueError(f"{shown(name)}, computed by {short(node.op_type, 100)}: {error}") from None
+
+    def _look_up(self, name: str, node: NodeProto) -> None:
+        """Count a node's inputs, and its names where they are as long as many: each look makes them anew."""
+        letters = len(node.op_type) + sum(map(len, node.input))
+        self._source.look_up(name, len(node.input) + letters // 1000)
 
     def _constant(self, name: str, node: NodeProto) -> Array:
         held = {attribute.name: attribute for attribute in node.attribute}
@@ -118,5 +140,5 @@ class Scope:
             if kind in held:
                 return np.asarray(helper.get_attribute_value(held[kind]), dtype)
         if "value" not in held or held["value"].type != AttributeProto.TENSOR:
-            raise NotConstantError(f"{name!r} is a Constant without a dense tensor of numbers")
+            raise NotConstantError(f"{shown(name)} is a Constant without a dense tensor of numbers")
         return self._source.read(held["value"].t)

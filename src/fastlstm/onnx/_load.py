@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -14,6 +15,7 @@ from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProt
 
 from .. import _checks
 from ..files._budget import Budget
+from ..files._layer import short
 from . import _attributes, _semantics
 from ._attributes import Attributes
 from ._constants import NotConstantError, Scope
@@ -31,6 +33,7 @@ Array = NDArray[Any]
 
 _LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
 _RECORD: Final = 2048  # bytes that a node takes beside its weights: names, a reason
+_LAYER: Final = 4096  # ... and once it is built
 _GRAPHS: Final = (AttributeProto.GRAPH, AttributeProto.GRAPHS)
 _FIRST, _LAST = 7, 22  # versions of the operator: before 7 it had other attributes; after 22 nobody knows yet
 
@@ -57,7 +60,7 @@ class Found:
         check_operator(self.proto)
         if not is_quantized(self.proto):
             _check_version(self.opset)
-        return _attributes.read(self.proto)
+        return _attributes.read(self.proto, self.opset)
 
     def tensors(self, attributes: Attributes) -> Tensors:
         """Read the weights, and dequantise them; ValueError or TypeError says why there are none."""
@@ -90,6 +93,7 @@ class Found:
         zeros = [name for name, array in constants.items() if name != "sequence_lens" and not array.any()]
         for name in zeros:  # as without: B is free then
             del constants[name]
+        self.budget.keep("the model's states", sum(array.nbytes for array in constants.values()))
         return States({name: np.array(array) for name, array in constants.items()}, computed)
 
     @contextmanager
@@ -201,7 +205,7 @@ def _read(model: object, max_bytes: int | None, budget: Budget | None) -> tuple[
         budget = budget or Budget(size, max_bytes)
         budget.keep("the model", size)
         with budget.hold("the file", size):
-            content = file.read(_LARGEST)
+            content = file.read(size)
             try:
                 budget.keep("the parts of the model", weight(content, budget.limit - budget.taken))
                 proto = onnx.load_model_from_string(content)
@@ -237,17 +241,22 @@ def _walk(
 ) -> Iterator[Found]:
     for node in graph.node:
         if is_lstm(node):
-            scope.budget.keep("what is said of the model's nodes", _RECORD)
-            yield Found(_unique(f"{path}{node.name or 'LSTM'}", names), node, scope, opset)
-        for attribute in node.attribute:
+            name = _unique(f"{path}{node.name or 'LSTM'}", names)
+            scope.budget.keep("what is said of the model's nodes", _RECORD + sys.getsizeof(name))
+            yield Found(name, node, scope, opset)
+        for attribute in (each for each in node.attribute if each.type in _GRAPHS):
             inner = f"{path}{node.name or node.op_type}.{attribute.name}/"
-            for body in (attribute.g, *attribute.graphs) if attribute.type in _GRAPHS else ():
+            for body in (attribute.g, *attribute.graphs):
                 yield from _walk(body, inner, scope.inside(body), opset, names)
 
 
 def _unique(name: str, names: dict[str, int]) -> str:
-    names[name] = names.get(name, 0) + 1
-    return name if names[name] == 1 else f"{name}#{names[name]}"
+    unique = name
+    while unique in names:  # a node may be called as another would be
+        names[name] += 1
+        unique = f"{name}#{names[name]}"
+    names[unique] = 1
+    return unique
 
 
 def _node(found: Found, semantics: str | Semantics, threads: int) -> Node:
@@ -259,12 +268,13 @@ def _node(found: Found, semantics: str | Semantics, threads: int) -> Node:
         try:
             attributes = found.attributes()
             _, tensors, states = found.read()
-            found.budget.keep(f"the layer of {found.name}", tensors.nbytes)
+            kept = _LAYER + tensors.nbytes + states.nbytes
+            found.budget.keep(f"the layer of {found.name}", kept)
             built = Layer(tensors, attributes, chosen, threads), states
         except (ValueError, TypeError, MemoryError) as error:
-            built = str(error)
+            built = short(str(error))
     if not isinstance(built, str):
-        found.budget.keep(f"the layer of {found.name}", tensors.nbytes)
+        found.budget.keep(f"the layer of {found.name}", kept)
     return Node(found.name, found.proto, found.opset, chosen, attributes, built)
 
 

@@ -34,6 +34,11 @@ class States(NamedTuple):
     computed: dict[str, str]
     """Where each comes from."""
 
+    @property
+    def nbytes(self) -> int:
+        """What the constants take."""
+        return sum(array.nbytes for array in self.constants.values())
+
 
 class Node:
     """An LSTM node of a model, as `load` finds it.

@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from ..files._budget import Budget
+from ..files._layer import short
 
 Array = NDArray[Any]
 
+_AXES: Final = 64  # NumPy has no more
 _LOOKUPS: Final = 1_000_000  # inputs of computed constants in a whole model; exporters need about 30 for each LSTM
 _PASSES: Final = 16  # how many times the limit of memory all constants of a model may add up to, one after the other
 _WIDE: Final = 4  # bytes that a number is computed in: narrower ones take more memory than file
@@ -59,7 +61,7 @@ class Source:
         """Count inputs of nodes: a file could make a few of them add up to hours."""
         self._lookups += count
         if self._lookups > _LOOKUPS:
-            raise ValueError(f"{name!r}: the constants of the model are computed from more than {_LOOKUPS} inputs")
+            raise ValueError(f"{shown(name)}: the constants of the model are computed from more than {_LOOKUPS} inputs")
 
     def take(self, what: str, size: int) -> None:
         """Count bytes that are about to be read or computed."""
@@ -71,10 +73,12 @@ class Source:
     def read(self, tensor: TensorProto) -> Array:
         """Read a tensor; ValueError where its data is not what it claims."""
         name = tensor.name
+        if len(tensor.dims) > _AXES:
+            raise ValueError(f"{shown(name)} has {len(tensor.dims)} dimensions")
         if any(size < 0 for size in tensor.dims):
-            raise ValueError(f"{name!r} has negative sizes: {list(tensor.dims)}")
+            raise ValueError(f"{shown(name)} has negative sizes: {list(tensor.dims)}")
         if tensor.HasField("segment"):
-            raise ValueError(f"{name!r} is one of several segments: these are not read")
+            raise ValueError(f"{shown(name)} is one of several segments: these are not read")
         external = tensor.data_location == TensorProto.EXTERNAL
         try:
             return self._external(tensor) if external else self._inside(tensor)
@@ -82,10 +86,10 @@ class Source:
             raise
         except Exception as error:  # a corrupt tensor or a missing file
             where = ", in another file" if external else ""
-            raise ValueError(f"{name!r} {list(tensor.dims)}{where} cannot be read: {error}") from None
+            raise ValueError(f"{shown(name)} {list(tensor.dims)}{where} cannot be read: {error}") from None
 
     def _inside(self, tensor: TensorProto) -> Array:
-        dtype, packed, name = _element(tensor), _packed(tensor), repr(tensor.name)
+        dtype, packed, name = _element(tensor), _packed(tensor), shown(tensor.name)
         if tensor.HasField("raw_data"):
             data = tensor.raw_data
             if len(data) != packed:
@@ -136,7 +140,7 @@ class Source:
         if dtype.itemsize < _WIDE and (tensor.name, packed) not in self._widened:
             self._widened.add((tensor.name, packed))
             self.budget.unpack(_WIDE * count, packed)
-        self.take(repr(tensor.name), packed + (count if dtype.name in _HALVES else 0))
+        self.take(shown(tensor.name), packed + (count if dtype.name in _HALVES else 0))
 
     def _from_bytes(self, tensor: TensorProto, data: bytes) -> Array:
         """Return the array that little-endian bytes hold, two numbers in each for some types."""
@@ -146,6 +150,11 @@ class Source:
             return little.astype(f"u{dtype.itemsize}", copy=False).view(dtype).reshape(shape)
         proto = TensorProto(data_type=tensor.data_type, dims=tensor.dims, raw_data=data)
         return np.asarray(numpy_helper.to_array(proto))
+
+
+def shown(name: str) -> str:
+    """Return a name of the model for a message: many nodes may tell of one that is long."""
+    return repr(short(name, 100))
 
 
 def _element(tensor: TensorProto) -> np.dtype[Any]:
@@ -169,9 +178,9 @@ def _confined(folder: Path, location: str) -> Path:
     parts = PurePosixPath(location).parts
     windows = PureWindowsPath(location)
     if not parts or "\0" in location or ".." in (*parts, *windows.parts) or windows.anchor or location.startswith("/"):
-        raise ValueError(f"{location!r} is not a place in the folder of the model")
+        raise ValueError(f"{shown(location)} is not a place in the folder of the model")
     base = folder.resolve()
     path = base.joinpath(*parts)
     if path.resolve() != path:
-        raise ValueError(f"{location!r} is a link, or behind one: refused")
+        raise ValueError(f"{shown(location)} is a link, or behind one: refused")
     return path
