@@ -3,17 +3,20 @@
 import asyncio
 import contextlib
 import json
+import os
+import shlex
 import signal
 import socket
 import subprocess
 import sys
+import time
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import numpy as np
 import pytest
 from cases import assert_close
-from support_service import load, made_audio, model, service, snapshots, websockets
+from support_service import Service, load, made_audio, model, service, snapshots, websockets
 
 FRAME_BYTES = 2 * model.FRAME
 OPTIONS = {"compression": None, "ping_interval": None, "open_timeout": 60}
@@ -579,6 +582,8 @@ async def refused(url, **options):
         ("http://a.example", 403),
         ("http://evil.example", 403),
         ("null", 403),
+        ("http://[", 403),
+        ("", 403),
     ],
 )
 def test_other_pages_may_not_stream(tmp_path_factory, running_with_origins, origin, status):
@@ -604,6 +609,65 @@ def test_a_key_is_asked_for(tmp_path):
     with service(tmp_path, access_key="sesame") as running:
         asyncio.run(run())
         assert running.metric('vad_refused_total{reason="key"}') == 3
+
+
+@pytest.mark.parametrize("key", ["schl\u00fcssel".encode(), b"\xff\xfe"], ids=["umlaut", "no text"])
+def test_a_key_may_be_any_bytes(tmp_path, monkeypatch, key):
+    async def run():
+        assert await refused(running.url) == 403
+        assert await refused(f"{running.url}?key=%ff") == 403
+        header = {"Authorization": f"Bearer {key.decode('latin-1')}"}
+        assert await refused(running.url, additional_headers=header) is None
+
+    monkeypatch.setenv("VAD_ACCESS_KEY", os.fsdecode(key))
+    with service(tmp_path) as running:
+        asyncio.run(run())
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_few_open_files_leave_room_for_snapshots(tmp_path):
+    """Silence takes the places that there are, and none of the files that the service itself needs."""
+    made = Service(tmp_path, handshake_seconds=30, snapshot_seconds=0.1)
+    command = shlex.join([sys.executable, str(load.SERVICE), "--port", str(made.port), *made.flags])
+    made.process = subprocess.Popen(["sh", "-c", f"ulimit -n 128; exec {command}"])
+
+    def next_snapshot():
+        before, latest = made.snapshot.exists() and made.snapshot.stat().st_mtime_ns, time.monotonic() + 20
+        while not made.snapshot.exists() or made.snapshot.stat().st_mtime_ns == before:
+            assert made.process.poll() is None
+            assert time.monotonic() < latest, "no snapshot in 20 seconds"
+            time.sleep(0.05)
+
+    try:
+        next_snapshot()  # it has begun to work
+        with contextlib.ExitStack() as silent:
+            for _ in range(300):
+                silent.enter_context(socket.create_connection(("127.0.0.1", made.port)))
+            for _ in range(5):
+                next_snapshot()
+        made.until("vad_connections", lambda count: count == 1)
+        assert made.metric('vad_refused_total{reason="connections"}') >= 300 - 128
+        assert made.metric("vad_snapshots_failed_total") == 0
+    finally:
+        made.process.kill()
+        made.process.wait()
+
+
+def test_a_second_ctrl_c_changes_nothing(tmp_path):
+    async def run():
+        async with websockets.connect(running.url, **OPTIONS) as ws:
+            await greeted(ws)
+            await ws.send(made_audio(2).tobytes())
+            await answers(ws, 2)
+            running.process.send_signal(signal.SIGINT)
+            await asyncio.sleep(0.02)
+            running.process.send_signal(signal.SIGINT)
+            assert await code_of(ws) == 1012
+
+    with service(tmp_path, snapshot_seconds=1000) as running:
+        asyncio.run(run())
+        assert running.process.wait(30) == 0
+        assert read_snapshot(running.snapshot)["frames"].tolist() == [2]
 
 
 def test_exit_codes(tmp_path):

@@ -24,3 +24,14 @@ def test_an_environment_that_is_no_number_is_refused(monkeypatch, capsys):
     with pytest.raises(SystemExit):
         settings.read([])
     assert "--port: invalid int value: 'http'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [("port", "65536"), ("max-message", "262145"), ("ping-seconds", "3e6"), ("max-sessions", "10000000000")],
+)
+def test_numbers_have_an_upper_end(capsys, flag, value):
+    with pytest.raises(SystemExit) as stopped:
+        settings.read([f"--{flag}", value])
+    assert stopped.value.code == 2
+    assert f"{flag}: expected a number above 0" in capsys.readouterr().err

@@ -10,6 +10,7 @@ import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
@@ -18,13 +19,15 @@ from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from . import settings as settings_of
 from .doors import Doors
-from .engine import RECENT, SIZE, Engine, RefusedError, Session
+from .engine import Engine, RefusedError, Session
 from .fetch import MissingError, fetch
 from .model import FRAME, RATE, DamagedError, Model
 
 # Goodbye, and what would go wrong again: these end a session. After any other code its client may come back.
 FINAL = {1000, 1007, 1009, 4408}
 OTHER = {1005, 1006, 1011, 1012, 1013, 4404, 4409}
+
+OTHER_FILES = 64  # beside the connections: the snapshot, the page, the libraries'
 
 log = logging.getLogger("service")
 
@@ -149,6 +152,10 @@ class Server(uvicorn.Server):
         super().__init__(config)
         self.service = service
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop; a second Ctrl-C changes nothing, as stopping has its limit and ends with a snapshot."""
+        self.should_exit = True
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, then stop as uvicorn does; the last snapshot comes at the very end."""
         await self.service.drain()
@@ -164,7 +171,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (DamagedError, MissingError, OSError) as error:
         print(f"service: {error}", file=sys.stderr)
         return 1 if isinstance(error, DamagedError) else 3
-    _allow_files(settings.max_connections)
+    settings.max_connections = _allowed_connections(settings.max_connections)
     engine = Engine(model, settings)
     service = Service(engine)
     try:
@@ -174,10 +181,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"service: cannot start: {error}", file=sys.stderr)
         return 4
     server = Server(_config(service), service)
-    # uvicorn raises the signals that stopped it once more: by then there is nothing left to do, and 0 is the code
+    # before and after uvicorn handles them: there is nothing to lose then, and 0 is the code
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: setattr(server, "should_exit", True))
-    log.info("Listening at http://%s:%d", settings.host, listener.getsockname()[1])
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    log.info("Listening at http://%s:%d", host, listener.getsockname()[1])
     server.run(sockets=[listener])
     return 5 if engine.broken else 0
 
@@ -190,7 +198,7 @@ def _config(service: Service) -> uvicorn.Config:
         log_level="warning",  # its lines on connections would show tokens
         server_header=False,
         ws="websockets-sansio",  # reads one message ahead, no more
-        ws_max_size=min(settings.max_message, SIZE * RECENT),  # an answer is taken from what is kept
+        ws_max_size=settings.max_message,
         ws_ping_interval=settings.ping_seconds,
         ws_ping_timeout=settings.ping_seconds,
         ws_per_message_deflate=False,
@@ -205,17 +213,19 @@ def _listen(host: str, port: int, ping_seconds: float) -> socket.socket:
     return listener
 
 
-def _allow_files(connections: int) -> None:
-    """Raise the limit of open files to what the connections need; say so where the system does not let us."""
+def _allowed_connections(connections: int) -> int:
+    """Raise the limit of open files to what the connections need; return how many the system lets us have."""
     try:
         import resource
     except ModuleNotFoundError:  # Windows has no such limit
-        return
+        return connections
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = connections + 64
+    wanted = connections + OTHER_FILES
     if soft == resource.RLIM_INFINITY or soft >= wanted:
-        return
+        return connections
     if hard != resource.RLIM_INFINITY and hard < wanted:
-        log.warning("%d connections need %d open files, the system allows %d", connections, wanted, hard)
-        wanted = hard
+        fewer = max(1, hard - OTHER_FILES)  # the rest is for snapshots and what is turned away
+        log.warning("The system allows %d open files: %d connections at most, not %d", hard, fewer, connections)
+        connections, wanted = fewer, hard
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return connections

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import hmac
+import os
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -71,13 +72,20 @@ class Doors:
     def may_stream(self, headers: Headers, key: str) -> str | None:
         """Say why a WebSocket may not be opened; None if it may."""
         origin = headers.get("origin")  # browsers say it, and a page cannot change what they say
-        if origin is not None and not self._origins & {origin, "*"} and urlsplit(origin).netloc != headers.get("host"):
+        if origin is not None and not self._origins & {origin, "*"} and not _is_own(origin, headers.get("host", "")):
             return "origin"
-        wanted = self.settings.access_key
-        given = key or headers.get("authorization", "").removeprefix("Bearer ")
-        if wanted and not hmac.compare_digest(given.encode(), wanted.encode()):
+        wanted = os.fsencode(self.settings.access_key)
+        given = key.encode() or headers.get("authorization", "").removeprefix("Bearer ").encode("latin-1")
+        if wanted and not hmac.compare_digest(given, wanted):
             return "key"
         return None
+
+
+def _is_own(origin: str, host: str) -> bool:
+    try:
+        return bool(host) and urlsplit(origin).netloc == host
+    except ValueError:  # no address at all
+        return False
 
 
 def _address(transport: asyncio.Transport) -> str:

@@ -228,8 +228,10 @@ class Engine:
                     try:
                         values = await loop.run_in_executor(self._arithmetic, self._step, batch)
                     except Exception as error:  # nobody waits for ever for what went wrong
+                        log.exception("A batch of %d sessions failed; their connections end", len(batch))
                         for session in batch:
-                            session.ready.set_exception(error)
+                            if not session.ready.done():  # its client may be gone by now
+                                session.ready.set_exception(error)
                         continue
                     self._answer(batch, values)
                 self._seconds.observe(time.perf_counter() - start)
@@ -272,8 +274,9 @@ class Engine:
         while True:
             await asyncio.sleep(min(1.0, self.settings.resume_seconds / 4))
             latest = time.monotonic() - self.settings.resume_seconds
-            for session in [s for s in self.sessions.values() if not s.connected and s.left < latest]:
-                await self._end(session)
+            for session in list(self.sessions.values()):
+                if not session.connected and session.left < latest:  # asked now: while one ends, others may come back
+                    await self._end(session)
 
     def _waiting_count(self) -> int:
         return sum(not session.connected for session in self.sessions.values())

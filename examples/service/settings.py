@@ -34,6 +34,9 @@ SETTINGS: dict[str, tuple[Any, str]] = {
     "sample": ("/usr/share/sounds/alsa/Front_Center.wav", "WAV file that the page offers"),
 }
 
+#: The largest numbers, where a million would not do. A message is answered from the 256 probabilities that are kept.
+MOST = {"port": 65535, "max_message": 262144}
+
 
 def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line; what it does not say, the environment does."""
@@ -49,6 +52,7 @@ def read(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=value, help=help)
     settings = parser.parse_args(arguments)
     for name, value in vars(settings).items():
-        if not isinstance(value, str) and not 0 < value < float("inf"):
-            parser.error(f"{name.replace('_', '-')}: expected a number above 0, got {value}")
+        most = MOST.get(name, 1e6)
+        if not isinstance(value, str) and not 0 < value <= most:
+            parser.error(f"{name.replace('_', '-')}: expected a number above 0, {most:g} at most, got {value}")
     return settings
