@@ -166,7 +166,7 @@ READ_ONLY.flags.writeable = False
         ((np.zeros(6, np.float32),), ValueError, r"Expected x size \(5,\) = \(I,\), got \(6,\)"),
         ((np.zeros((1, 5), np.float32),), ValueError, "Expected x size"),
         ((np.zeros(5),), TypeError, "x should have dtype float32"),
-        ((None,), TypeError, "x should have dtype float32"),
+        ((None,), TypeError, "x should be an array of float32, got: None"),
         ((BOTH[:5], np.zeros(H + 1, np.float32)), ValueError, "Expected out size"),
         ((BOTH[:5], np.zeros(H)), TypeError, "out should have dtype"),
         ((BOTH[:5], BOTH[4 : 4 + H]), ValueError, "out overlaps x"),
