@@ -262,7 +262,7 @@ def test_a_full_disk_costs_a_snapshot_and_nothing_else(tmp_path):
         beside_a_neighbour(running, fault)
 
 
-@pytest.mark.parametrize("damage", ["short", "flipped", "empty", "other"])
+@pytest.mark.parametrize("damage", ["short", "flipped", "empty", "other", "pipe"])
 def test_a_damaged_snapshot_is_put_aside(tmp_path, damage):
     with service(tmp_path) as running:
         asyncio.run(_leave(running))
@@ -271,7 +271,11 @@ def test_a_damaged_snapshot_is_put_aside(tmp_path, damage):
         assert arrays["tokens"].size == 1
         if damage == "flipped":
             data[data.index(arrays["recent"].tobytes())] ^= 1
-        running.snapshot.write_bytes({"short": data[:-50], "flipped": data, "empty": b""}.get(damage, b"other"))
+        if damage == "pipe":
+            running.snapshot.unlink()
+            os.mkfifo(running.snapshot)
+        else:
+            running.snapshot.write_bytes({"short": data[:-50], "flipped": data, "empty": b""}.get(damage, b"other"))
         running.start()
         assert running.metric("vad_snapshots_failed_total") == 1
         assert running.metric("vad_sessions") == 0
