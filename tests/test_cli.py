@@ -13,6 +13,7 @@ from support import assert_same_bits
 
 import fastlstm
 from fastlstm._cli import main
+from fastlstm.files._save import write_layers
 
 
 @pytest.fixture
@@ -68,6 +69,24 @@ def test_convert_all(suffix, path, tmp_path, capsys):
     np.savez(path, **{"bad.weight_ih_l0": np.zeros((4, 1), np.float32)})
     assert main(["convert", str(path), str(out), "--all"]) == 1
     assert "has no LSTM that can be loaded" in capsys.readouterr().err
+
+
+def test_names_that_a_terminal_would_obey(path, capsys):
+    name = "\x1b[2J\n"
+    np.savez(path, **{f"{name}.{k}": array for k, array in fastlstm.LSTM(4, 3).state_dict().items()})
+    out = path.with_name("out.npz")
+    assert main(["convert", str(path), str(out), "--all"]) == 0
+    assert capsys.readouterr().out.rstrip("\n").isprintable()
+    assert fastlstm.inspect(out)[0].name == name
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_names_that_cannot_be_written(suffix, path):
+    """NumPy's archives end a name at a NUL."""
+    out = path.with_name(f"out{suffix}")
+    with pytest.raises(ValueError, match="names with NUL"):
+        write_layers({"a\0": fastlstm.LSTM(4, 3), "a": fastlstm.LSTM(4, 3)}, out)
+    assert not out.exists()
 
 
 def test_convert_to_onnx(path):

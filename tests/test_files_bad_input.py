@@ -224,6 +224,22 @@ def test_npz_that_claims_more_than_it_has(shape, tmp_path):
         fastlstm.load(tmp_path / "w")
 
 
+def test_npz_of_negative_sizes(tmp_path):
+    with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+        archive.writestr("weight_ih_l0.npy", npy((-8, -3), body=bytes(96)))
+    with pytest.raises(ValueError, match=r"weight_ih_l0\.npy has a negative size: \(-8, -3\)"):
+        fastlstm.inspect(tmp_path / "w")
+
+
+def test_names_of_members_that_a_terminal_would_obey(tmp_path):
+    for name in ("\x1b[2J", "\x1b[2J.npy"):
+        with zipfile.ZipFile(tmp_path / "w", "w") as archive:
+            archive.writestr(name, b"\x93NUMPY" + b"x" * 20)
+        with pytest.raises(ValueError, match=r"\\x1b\[2J") as caught:
+            fastlstm.inspect(tmp_path / "w")
+        assert "\x1b" not in str(caught.value)
+
+
 def test_npz_cut_inside_an_array(tmp_path):
     arrays = state_dict()
     with zipfile.ZipFile(tmp_path / "w", "w") as archive:

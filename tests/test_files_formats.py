@@ -97,6 +97,7 @@ def test_torch_checkpoint_of_many_modules(zipped, tmp_path):
         fastlstm.load(tmp_path / "w.pt")
     with pytest.raises(ValueError, match="GRU"):
         fastlstm.load(tmp_path / "w.pt", "state_dict.gru")
+    assert_same_weights(fastlstm.load(tmp_path / "w.pt", "encoder"), expected)  # by its last part
 
 
 def test_torch_script_weights_without_its_code(tmp_path):
@@ -504,6 +505,27 @@ def test_save_replaces_whole_files_only(suffix, tmp_path, monkeypatch):
         with pytest.raises(OSError, match="cannot write"):
             fastlstm.save(fastlstm.LSTM(4, 3, seed=2), bad)
     assert sorted(os.listdir(tmp_path)) == sorted([f"folder{suffix}", link.name, path.name])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+@each_suffix
+def test_save_leaves_pipes_and_devices(suffix, tmp_path):
+    os.mkfifo(tmp_path / f"w{suffix}")
+    (tmp_path / f"link{suffix}").symlink_to(tmp_path / f"w{suffix}")
+    for name in ("w", "link"):
+        with pytest.raises(OSError, match=r"cannot write: a pipe or a device is there"):
+            fastlstm.save(fastlstm.LSTM(4, 3), tmp_path / f"{name}{suffix}")
+    assert (tmp_path / f"w{suffix}").is_fifo()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files are posix's")
+@each_suffix
+def test_save_keeps_who_may_read(suffix, tmp_path):
+    path = tmp_path / ("w" * (255 - len(suffix)) + suffix)  # as long as a name may be
+    fastlstm.save(fastlstm.LSTM(4, 3), path)
+    path.chmod(0o600)
+    fastlstm.save(fastlstm.LSTM(4, 3), path)
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_save_refuses_what_load_would(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import assert_same_bits
+from support import assert_same_bits, run_python
 
 import fastlstm
 from fastlstm.files import _msgpack, _safetensors
@@ -92,6 +92,19 @@ def test_types_of_safetensors_that_are_not_read(tmp_path):
         assert f"got: {dtype}" in layer.problem
 
 
+def test_types_that_a_terminal_would_obey(tmp_path):
+    write(
+        tmp_path / "w",
+        {"weight_ih_l0": entry(0, 48, (4, 3), "\x1b[2J\n"), "weight_hh_l0": entry(48, 64, (4, 1))},
+        bytes(64),
+    )
+    (layer,) = fastlstm.inspect(tmp_path / "w")
+    assert str(layer).isprintable()
+    with pytest.raises(ValueError, match=r"\\x1b\[2J") as caught:
+        fastlstm.load(tmp_path / "w")
+    assert "\x1b" not in str(caught.value)
+
+
 @pytest.mark.parametrize("kind", ["BF16", "F16", "F32", "F64"])
 def test_only_the_tensors_that_are_wanted_are_read(kind, tmp_path):
     """A large file around small weights: each is sought, nothing else is touched."""
@@ -154,10 +167,9 @@ def test_what_is_written_is_what_the_library_reads(tmp_path_factory, shapes):
 def read(content, path):
     path.write_bytes(content)
     with path.open("rb") as file:
-        data = file.read()
-        reader = _msgpack._Reader(path, data, Budget(len(data)))
+        reader = _msgpack._Reader(path, file, Budget(len(content)), 0, len(content))
         value = reader.value()
-        assert reader.place == len(data)
+        assert reader.place == len(content)
     return value
 
 
@@ -224,6 +236,26 @@ def test_trees_that_grow(tmp_path):
         (tmp_path / "w").write_bytes(b"\x81\xa1a" + content)
         with pytest.raises(MemoryError, match="its tree would take"):
             fastlstm.inspect(tmp_path / "w")
+
+
+def test_a_file_that_becomes_shorter_while_it_is_read(tmp_path):
+    (tmp_path / "w").write_bytes(b"\x82\xa1a\x01\xa1b\xc4\xff" + bytes(255))
+    script = f"""
+import os, fastlstm
+from fastlstm.files._budget import Budget
+
+def cut(self, what, size, keep=Budget.keep):
+    keep(self, what, size)
+    os.truncate({str(tmp_path / "w")!r}, 0)
+
+Budget.keep = cut
+try:
+    fastlstm.inspect({str(tmp_path / "w")!r})
+except ValueError:
+    pass
+print("alive")
+"""
+    assert run_python(script) == "alive\n"
 
 
 def test_names_that_multiply(tmp_path):

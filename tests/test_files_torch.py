@@ -21,6 +21,7 @@ from support_torch import import_torch
 from test_files_bad_input import legacy_checkpoint, zip_checkpoint
 
 import fastlstm
+from fastlstm.files import _torch_script
 
 torch = import_torch()
 pytestmark = [
@@ -205,6 +206,16 @@ def test_whole_cells_and_optimizers(tmp_path):
     )
 
 
+@each_writer
+@pytest.mark.parametrize("wrapped", [torch.compile, torch.fx.symbolic_trace], ids=["compile", "fx"])
+def test_modules_made_of_arguments(wrapped, zipped, tmp_path):
+    """Their pickles give the modules inside to a function that makes the one outside."""
+    net = torch.nn.Sequential(torch.nn.LSTM(4, 3, batch_first=True))
+    torch.save(wrapped(net), tmp_path / "w", _use_new_zipfile_serialization=zipped)
+    assert_weights(fastlstm.load(tmp_path / "w"), net[0])
+    assert fastlstm.load(tmp_path / "w").batch_first
+
+
 def test_modules_that_were_switched(tmp_path):
     from fastlstm.torch import LSTM
 
@@ -311,6 +322,24 @@ def test_frozen_code_that_is_no_call_of_constants(tmp_path, scripts):
         found = fastlstm.inspect(tmp_path / "w")
         assert "not found among the constants" in found[0].problem
         assert not any(layer.problem == "" and layer.hidden_size == 3 for layer in found)
+
+
+def test_code_is_looked_through_once(tmp_path, monkeypatch):
+    """However many modules there are: a small file may have a lot of packed code, and as many modules."""
+    looked = []
+    whole = _torch_script._options_of_classes
+    monkeypatch.setattr(_torch_script, "_options_of_classes", lambda code: looked.append(code) or whole(code))
+    code = "".join(
+        f"class L{k}(Module):\n  batch_first : Final[bool] = True\n  dropout : Final[float] = 0.5\n" for k in range(9)
+    )
+    made = b"".join(b"c__torch__.m\nL%d\n)\x81}X\x0c\x00\x00\x00weight_ih_l0Nsba" % (k % 9) for k in range(90))
+    with zipfile.ZipFile(tmp_path / "w", "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr("a/data.pkl", b"\x80\x02]" + made + b".")
+        archive.writestr("a/constants.pkl", b"\x80\x02).")
+        archive.writestr("a/code/__torch__/m.py", code, zipfile.ZIP_DEFLATED)
+    assert fastlstm.inspect(tmp_path / "w") == []
+    assert looked == [code]
+    assert whole(code) == {f"L{k}": {"batch_first": True, "dropout": 0.5} for k in range(9)}
 
 
 # ------------------------------------------------------------------------------------------------- weights in parts
@@ -484,6 +513,17 @@ def test_quantized_tensors(tmp_path):
             assert_same_bits(made[name], saved[name].dequantize().numpy(), name)
 
 
+@each_writer
+def test_negated_tensors(zipped, tmp_path):
+    """Which torch writes as they lie in memory, with a bit that says so."""
+    weights = torch.nn.LSTM(4, 3).state_dict()
+    negated = {name: torch.complex(torch.zeros_like(w), w).conj().imag for name, w in weights.items()}
+    assert all(w.is_neg() for w in negated.values())
+    torch.save(negated, tmp_path / "w", _use_new_zipfile_serialization=zipped)
+    for name, array in fastlstm.load(tmp_path / "w").state_dict().items():
+        assert_same_bits(array, negated[name].resolve_neg().numpy(), name)
+
+
 def test_types_that_are_not_read_are_named(tmp_path):
     state_dict = torch.nn.LSTM(4, 3).state_dict()
     for kind in ("float8_e4m3fn", "complex64", "int8", "uint16"):
@@ -605,6 +645,17 @@ def test_names_that_a_terminal_would_obey(tmp_path):
     assert layer.name == name
     assert str(found).isprintable()
     assert fastlstm.load(tmp_path / "w", name).hidden_size == 3
+
+
+def test_archives_without_checksums(tmp_path):
+    module = torch.nn.LSTM(4, 3)
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(module.state_dict(), tmp_path / "w")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert_weights(fastlstm.load(tmp_path / "w"), module)
 
 
 def test_many_foreign_names(tmp_path):

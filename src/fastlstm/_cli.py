@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__, files
 from ._isa import show_config
+from .files._layer import printable
 from .files._save import checked_suffix, write_layers
 
 
@@ -120,4 +121,4 @@ def _convert(given: argparse.Namespace) -> None:
     }
     write_layers(lstms, given.target)
     for name, lstm in lstms.items():
-        print(f"{given.target}: {f'{name}: ' if name else ''}{lstm}")
+        print(f"{printable(given.target)}: {f'{printable(name)}: ' if name else ''}{lstm}")

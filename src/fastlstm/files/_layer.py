@@ -130,24 +130,29 @@ def layer_of(
     origins = dict.fromkeys(stored.origin for stored in parameters.values() if stored.origin)
     return Layer(
         name=name,
-        kind=kind,
+        kind=_shown(kind),
         format=format,
         **sizes,
         bias="bias_ih_l0" in parameters,
-        dtype=", ".join(sorted({stored.dtype for stored in parameters.values()})),
+        dtype=_shown(", ".join(sorted({stored.dtype for stored in parameters.values()}))),
         form=form,
         options=options or {},
-        note=short("; ".join(filter(None, (note, *origins)))),
-        problem=short(problem),
-        assumed=assumed,
-        caution=caution,
+        note=_shown("; ".join(filter(None, (note, *origins)))),
+        problem=_shown(problem),
+        assumed=_shown(assumed),
+        caution=_shown(caution),
         parameters=parameters,
     )
 
 
-def _shown(name: str) -> str:
-    """Return a name without letters that a terminal would obey."""
-    return short(name if name.isprintable() else ascii(name))
+def printable(text: str) -> str:
+    """Return a text without letters that a terminal would obey."""
+    return text if text.isprintable() else ascii(text)
+
+
+def _shown(text: str) -> str:
+    """Return what a file says as it is told: printable and short."""
+    return short(printable(text))
 
 
 def short(text: str, longest: int = _LONGEST_TEXT) -> str:

@@ -17,7 +17,7 @@ from .._forms import Form
 from .._layers import LSTM
 from .._thread_pool import ThreadPool
 from .._types import Float32, Float64
-from ._layer import Layer, Layers
+from ._layer import Layer, Layers, printable
 from ._stored import Array
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def _guard(path: Path, format: str) -> Iterator[None]:
 
 
 def _told(error: Exception) -> str:
-    text = " ".join(str(error)[:2000].split())
+    text = printable(" ".join(str(error)[:2000].split()))
     return text if isinstance(error, ValueError | MemoryError) and text else f"{type(error).__name__} {text}".strip()
 
 
@@ -281,7 +281,7 @@ def _chosen(path: Path, layers: Layers, prefix: str | None) -> Layer:
         found = [layer for layer in layers if layer.name == name] or [
             layer for layer in layers if layer.name.startswith((f"{name}.", f"{name}/"))
         ]
-        found = found or [layer for layer in layers if layer.name.endswith(f"/{name}")]  # a model in a model
+        found = found or [layer for layer in layers if layer.name.endswith((f".{name}", f"/{name}"))]
     what = f"prefix={prefix!r}" if prefix is not None else "it"
     if not layers:
         raise ValueError(f"{path}: no LSTM was found in it{_else(layers)}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 
@@ -35,11 +34,11 @@ _LENGTHS: Final = {
 
 def layers(path: Path, budget: Budget) -> list[Layer]:
     """List the LSTMs of a file."""
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        reader = _Reader(path, data, budget)
+    with path.open("rb") as file:  # not mapped: the system ends a process whose mapped file becomes shorter
+        reader = _Reader(path, file, budget, 0, budget.file_size)
         tree = reader.value()
-        if reader.place != len(data):
-            raise ValueError(f"its tree ends after {reader.place} of {len(data)} bytes")
+        if reader.place != reader.end:
+            raise ValueError(f"its tree ends after {reader.place} of {reader.end} bytes")
     tensors, _ = flattened(_joined(tree), "/", budget)
     return [*_flax_names.layers(tensors, "Flax msgpack"), *_torch_names.layers(tensors, "Flax msgpack")]
 
@@ -47,9 +46,9 @@ def layers(path: Path, budget: Budget) -> list[Layer]:
 class _Reader:
     """Reads values one after the other."""
 
-    def __init__(self, path: Path, data: mmap.mmap, budget: Budget, start: int = 0, end: int | None = None) -> None:
-        self.path, self.data, self.budget = path, data, budget
-        self.place, self.end = start, len(data) if end is None else end
+    def __init__(self, path: Path, file: IO[bytes], budget: Budget, start: int, end: int) -> None:
+        self.path, self.file, self.budget = path, file, budget
+        self.place, self.end = start, end
 
     def value(self, depth: int = 0) -> Any:
         """Read one value, all that is in it included."""
@@ -90,10 +89,14 @@ class _Reader:
         return next(kind for end, kind in ends if code <= end), int(self._number(_LENGTHS[code]))
 
     def _number(self, format: str) -> Any:
-        self._check(struct.calcsize(format))
-        (number,) = struct.unpack_from(format, self.data, self.place)
-        self.place += struct.calcsize(format)
+        (number,) = struct.unpack(format, self._bytes(struct.calcsize(format)))
         return number
+
+    def _bytes(self, count: int) -> bytes:
+        self._check(count)
+        self.file.seek(self.place)
+        self.place += count
+        return self.file.read(count)
 
     def _check(self, size: int) -> None:
         """Refuse what would be more than there is: everything takes a byte at least."""
@@ -103,8 +106,7 @@ class _Reader:
     def _content(self, kind: str, length: int) -> str | bytes:
         self._check(length)
         self.budget.keep("its tree", 4 * length)
-        content = self.data[self.place : self.place + length]
-        self.place += length
+        content = self._bytes(length)
         return content.decode("utf-8") if kind == "str" else content
 
     def _pair(self, depth: int) -> tuple[str | int, Any]:
@@ -120,7 +122,7 @@ class _Reader:
         if code != _ARRAY:
             return None
         self.budget.keep("its tree", _OBJECT)
-        return _Reader(self.path, self.data, self.budget, start, self.place).array()
+        return _Reader(self.path, self.file, self.budget, start, self.place).array()
 
     def array(self) -> Stored:
         """Read the description of an array: shape, dtype, and its bytes, which stay where they are."""

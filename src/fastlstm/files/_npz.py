@@ -27,7 +27,7 @@ def layers(archive: Archive) -> list[Layer]:
         {
             name: _text(archive, f"{name}.npy")
             for name, stored in tensors.items()
-            if name.startswith(_own.KEY) and stored.dtype.startswith("str")
+            if _own.is_key(name) and stored.dtype.startswith("str")
         }
     )
     return [*_torch_names.layers(tensors, "npz", own=own), *_flax_names.layers(tensors, "npz")]
@@ -61,6 +61,8 @@ def _stored(archive: Archive, name: str) -> Stored:
     size, has = nbytes(shape, native.str), archive.size(name) - start
     if size != has:
         raise ValueError(f"{name} should hold {size} bytes, got: {has}")
+    if any(n < 0 for n in shape):
+        raise ValueError(f"{name} has a negative size: {shape}")
 
     def read() -> Array:
         content = archive.read(name)

@@ -25,11 +25,12 @@ def entry(name: str, lstm: LSTM[Any]) -> tuple[str, str]:
 
 def described(metadata: Mapping[str, str]) -> Described:
     """Read back what `entry` wrote, by the names of layers."""
-    return {
-        key[len(KEY) + 1 :]: _described(key, text)
-        for key, text in metadata.items()
-        if key == KEY or key.startswith(f"{KEY}.")
-    }
+    return {key[len(KEY) + 1 :]: _described(key, text) for key, text in metadata.items() if is_key(key)}
+
+
+def is_key(key: str) -> bool:
+    """Whether an entry is one that `save` writes."""
+    return key == KEY or key.startswith(f"{KEY}.")
 
 
 def _described(key: str, text: str) -> tuple[Form, dict[str, bool | float]]:

@@ -57,11 +57,11 @@ def _weight_norm(length: Array, direction: Array) -> Array:
 
 def _spectral_norm(weight: Array, u: Array, v: Array) -> Array:
     """Return W / (u W v), the singular value as training left it."""
-    wide = _single(weight)
+    wide = _single(weight).reshape(len(weight), -1)
     if u.size != wide.shape[0]:
         u, v = v, u
     sigma = _single(u) @ (wide @ _single(v))
-    made: Array = wide / sigma
+    made: Array = _single(weight) / sigma
     return made
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +37,7 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
     ValueError
         For another ending; for weights that are NaN or infinite, which `load` refuses; for what ONNX has no words for.
     OSError
-        For a path that cannot be written or a full disk; an old file is then as it was.
+        For a path that cannot be written, a pipe, a device or a full disk; an old file is then as it was.
     ModuleNotFoundError
         For ``.onnx`` where onnx is not installed.
 
@@ -67,6 +68,8 @@ def write_layers(lstms: Mapping[str, LSTM[Any]], path: str | os.PathLike[str]) -
         weights = lstm.state_dict()
         check_finite(weights, name or "lstm")
         arrays |= {f"{name}.{parameter}" if name else parameter: array for parameter, array in weights.items()}
+    if any("\0" in name for name in lstms):
+        raise ValueError("names with NUL in them cannot be written: write such layers one by one")
     from . import _npz, _own, _safetensors  # not before they are needed: importing the package stays quick
 
     if suffix == ".onnx":
@@ -94,15 +97,19 @@ def checked_suffix(path: str | os.PathLike[str], argument: str) -> str:
 def write_whole(content: bytes, path: str | os.PathLike[str]) -> None:
     """Write beside the file, then move over it: nobody ever sees half of it."""
     target = Path(os.path.realpath(os.fsdecode(path)))  # a link stays a link
-    temporary = target.with_name(f".{target.name}.{os.urandom(6).hex()}")
+    temporary = target.with_name(f".fastlstm-{os.urandom(6).hex()}")
     try:
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if target.exists() and not target.is_file():
+            raise OSError(errno.EINVAL, "a pipe or a device is there, which would be replaced")
         try:
             with temporary.open("xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))  # who may read the old file may read the new one
             os.replace(temporary, target)
         finally:
             temporary.unlink(missing_ok=True)

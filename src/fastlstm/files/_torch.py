@@ -23,7 +23,7 @@ from ._stored import Array, Stored, nbytes, unread, widened
 from ._tree import flattened
 from ._zip import Archive
 
-#: How files of torch before 1.6 begin: a number, pickled by any protocol.
+#: How files of torch before 1.6 begin: a number, pickled by protocol 2 or later.
 MAGIC: Final = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\nl\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
 
 _MOST_PICKLE_BYTES, _MOST_ORDER_BYTES, _MOST_KEY = 2**27, 16, 64
@@ -163,8 +163,9 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
             itemsizes[made.key] = made.itemsize
         return made
 
-    def tensor(source: Storage, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Stored:
+    def tensor(source: Storage, offset: int, size: Any, stride: Any, *more: object) -> Stored:
         _check_window(source, offset, size, stride, budget.file_size)
+        bits = more[2] if len(more) > 2 else None  # after requires_grad and hooks
 
         def window() -> Array:
             if source.key not in read:
@@ -174,7 +175,8 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
                 whole, size, [whole.itemsize * step for step in stride], writeable=False
             )
 
-        return Stored(size, source.dtype, window)
+        made = Stored(size, source.dtype, window)
+        return made.mapped(size, np.negative) if isinstance(bits, dict) and bits.get("neg") is True else made
 
     def typed(source: Storage, offset: int, size: Any, stride: Any, _: object, __: object, kind: Any, *___: Any) -> Any:
         return unread(tuple(size), kind.text.removeprefix("torch "))  # of types that have no storages of their own
@@ -192,6 +194,7 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
         "torch._utils _rebuild_qtensor": quantized,
         "torch._utils _rebuild_parameter": lambda data, *_: data,
         "torch._utils _rebuild_parameter_with_state": lambda data, *_: data,
+        "torch._tensor _rebuild_from_type": lambda function, kind, arguments, *_: machine.made(function, arguments),
         "torch._tensor _rebuild_from_type_v2": lambda function, kind, arguments, *_: machine.made(function, arguments),
         "torch Size": lambda sizes=(): sizes,
         "torch device": lambda *_: None,

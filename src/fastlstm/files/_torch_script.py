@@ -13,6 +13,9 @@ from ._zip import Archive
 
 _MOST_CODE_BYTES: Final = 2**24
 _LIST: Final = re.compile(r"\s*(\w+) = \[((?:CONSTANTS\.c\d+(?:, )?)+)\]\s*")
+_CLASS: Final = re.compile(r"class (\w+)\(Module\):")
+_OF_A_CLASS: Final = re.compile(r"class |  (?:batch_first|dropout) : |torch\.lstm\(")
+_OF_A_CALL: Final = re.compile(r"CONSTANTS\.c|torch\.lstm(?:_cell)?\(")
 _OPTION: Final = re.compile(r"  (batch_first|dropout) : Final\[\w+\] = (True|False|\d{1,9}\.\d{0,20}(?:e-?\d{1,3})?)")
 _MODULE: Final = re.compile(r"(?:self_+)?(.+?)_+flat_weights\d*")
 _CONSTANT: Final = re.compile(r"CONSTANTS\.c(\d{1,9})")
@@ -29,6 +32,7 @@ class Code:
     def __init__(self, archive: Archive, root: str) -> None:
         self._archive, self._root = archive, f"{root}code/"
         self._texts: dict[str, str] = {}
+        self._options: dict[str, dict[str, dict[str, bool | float]]] = {}
 
     def layers(self, constants: object) -> Iterator[Layer]:
         """Yield what it calls torch.lstm and torch.lstm_cell with, where that is constants."""
@@ -47,16 +51,10 @@ class Code:
         """Tell what a class of modules says beside its weights: in constants, or traced, in its call."""
         module, _, own = name.partition(" ")
         member = f"{self._root}{module.replace('.', '/')}.py"
-        text = self._text(member) if member in self._archive.members else ""
-        _, _, body = text.partition(f"class {own}(Module):\n")
-        options: dict[str, bool | float] = {}
-        for line in body.partition("\nclass ")[0].splitlines():
-            if found := _OPTION.fullmatch(line):
-                options[found[1]] = _FLAGS[found[2]] if found[2] in _FLAGS else float(found[2])
-            start = line.find("torch.lstm(")
-            if start >= 0 and "batch_first" not in options and line.endswith((", True)", ", False)")):
-                options["batch_first"] = line.endswith(", True)")
-        return options
+        if member not in self._options:
+            text = self._text(member) if member in self._archive.members else ""
+            self._options[member] = _options_of_classes(text)
+        return self._options[member].get(own, {})
 
     def _text(self, member: str) -> str:
         if member not in self._texts:
@@ -64,9 +62,32 @@ class Code:
         return self._texts[member]
 
 
+def _options_of_classes(code: str) -> dict[str, dict[str, bool | float]]:
+    made: dict[str, dict[str, bool | float]] = {}
+    options: dict[str, bool | float] = {}
+    for line in _lines(code, _OF_A_CLASS):
+        if found := _CLASS.fullmatch(line):
+            options = made.setdefault(found[1], {})
+        elif found := _OPTION.fullmatch(line):
+            options[found[1]] = _FLAGS[found[2]] if found[2] in _FLAGS else float(found[2])
+        elif "torch.lstm(" in line and "batch_first" not in options and line.endswith((", True)", ", False)")):
+            options["batch_first"] = line.endswith(", True)")
+    return made
+
+
+def _lines(code: str, mark: re.Pattern[str]) -> Iterator[str]:
+    """Yield the lines that have a mark, one by one: all at once they may take ten times the memory of the code."""
+    place = 0
+    while found := mark.search(code, place):
+        start = code.rfind("\n", place, found.start()) + 1 or place
+        place = code.find("\n", found.end())
+        place = len(code) if place < 0 else place
+        yield code[start:place]
+
+
 def _of_code(code: str, known: dict[int, object], names: set[str]) -> Iterator[Layer]:
     lists: dict[str, str] = {}
-    for line in code.splitlines():
+    for line in _lines(code, _OF_A_CALL):
         if found := _LIST.fullmatch(line):
             lists[found[1]] = found[2]
         for call in ("torch.lstm(", "torch.lstm_cell("):

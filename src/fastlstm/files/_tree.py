@@ -39,8 +39,11 @@ def flattened(tree: object, separator: str, budget: Budget) -> tuple[dict[str, S
 def _children(value: Mapping[Any, Any] | list[Any] | tuple[Any, ...]) -> Iterator[tuple[str, object]]:
     if not isinstance(value, Mapping):
         return ((str(k), child) for k, child in enumerate(value))
-    inside = isinstance(value, Placeholder)
-    return (("" if inside and key in _TRANSPARENT else str(key), child) for key, child in value.items())
+    if not isinstance(value, Placeholder):
+        return ((str(key), child) for key, child in value.items())
+    if not value:  # what it is made of came as arguments: of torch.compile's modules, of fx's
+        return _children(value.arguments)
+    return (("" if key in _TRANSPARENT else str(key), child) for key, child in value.items())
 
 
 def _joined(path: str, name: str, separator: str, budget: Budget) -> str:

@@ -62,7 +62,8 @@ class Archive:
         self.allow(name)
         self.budget.keep(name, size)
         content = self.head(name, size + 1)
-        if len(content) != size or zlib.crc32(content) != self.members[name].CRC:
+        checksum = self.members[name].CRC  # torch.serialization.set_crc32_options(False) leaves them 0
+        if len(content) != size or (checksum and zlib.crc32(content) != checksum):
             raise ValueError(f"{name} is damaged: {size} bytes are not as they were written")
         return content
 
