@@ -3,10 +3,10 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <float.h>
-#include "arena.h"
-#include "fpenv.h"
+#include "base/arena.h"
+#include "base/fpenv.h"
 #include "inside.h"
-#include "threads.h"
+#include "base/threads.h"
 
 const char *fl_version(void) {
   return FASTLSTM_VERSION;

@@ -5,9 +5,9 @@
 
 #include <stdatomic.h>
 #include <string.h>
-#include "memory.h"
+#include "base/memory.h"
 #include "plan.h"
-#include "threads.h"
+#include "base/threads.h"
 
 enum {
   LINE = FL_DIGEST_LANES * sizeof(uint64_t),

@@ -1,6 +1,6 @@
 /* The only file that knows CPUs: one row per instruction set, best first.
  *
- * To add one: a header in simd/, a line in CMakeLists.txt, a row here.
+ * To add one: a header in kernels/simd/, a line in CMakeLists.txt, a row here.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <string.h>

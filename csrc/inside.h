@@ -10,8 +10,8 @@
 #ifndef FASTLSTM_INSIDE_H
 #define FASTLSTM_INSIDE_H
 
-#include "layer_step.h"
-#include "tape.h"
+#include "passes/layer_step.h"
+#include "passes/tape.h"
 
 /* plan.c */
 fl_status fl_make_plan(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);

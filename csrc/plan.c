@@ -3,9 +3,9 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
 #include <string.h>
-#include "arena.h"
-#include "compiler.h"
-#include "fpenv.h"
+#include "base/arena.h"
+#include "base/compiler.h"
+#include "base/fpenv.h"
 #include "inside.h"
 
 /* ---- packing ---------------------------------------------------------------------------------------------------- */

@@ -5,7 +5,7 @@
 #define FASTLSTM_PLAN_H
 
 #include "fastlstm.h"
-#include "kernels.h"
+#include "kernels/kernels.h"
 
 /* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
 typedef struct {

@@ -371,13 +371,19 @@ TOLERANCES: dict[str, Tolerance] = {
 # Bounds in ULP, a unit of the exact result's last place (of the smallest normal number for results below it). What the
 # docstrings promise: proofs/activations.py tries every float32; float64 is sampled, by the square of as many.
 ULPS: dict[str, Tolerance] = {
-    "sigmoid": Tolerance(1.75, 2.0, "csrc/activations.h: float32 measured over all inputs; float64 1.69, sampled."),
-    "tanh": Tolerance(2.0, 2.25, "csrc/activations.h: float32 measured over all inputs; float64 2.09, sampled."),
-    "one rounding": Tolerance(0.5, 0.5, "csrc/forms.h: alpha x, or alpha x + beta, fused."),
-    "scaled_tanh": Tolerance(3.5, 3.5, "csrc/forms.h: tanh between two products: 3.38 and 3.26, sampled."),
-    "elu": Tolerance(2.25, 2.25, "csrc/forms.h: 1.59 and 2.00, sampled."),
-    "softsign": Tolerance(1.6, 1.6, "csrc/forms.h: a sum and a quotient: 1.49 and 1.48, sampled; 1.5 at the most."),
-    "softplus": Tolerance(2.75, 2.75, "csrc/forms.h: 2.5 and 2.58, sampled."),
+    "sigmoid": Tolerance(
+        1.75, 2.0, "csrc/kernels/activations.h: float32 measured over all inputs; float64 1.69, sampled."
+    ),
+    "tanh": Tolerance(
+        2.0, 2.25, "csrc/kernels/activations.h: float32 measured over all inputs; float64 2.09, sampled."
+    ),
+    "one rounding": Tolerance(0.5, 0.5, "csrc/kernels/forms.h: alpha x, or alpha x + beta, fused."),
+    "scaled_tanh": Tolerance(3.5, 3.5, "csrc/kernels/forms.h: tanh between two products: 3.38 and 3.26, sampled."),
+    "elu": Tolerance(2.25, 2.25, "csrc/kernels/forms.h: 1.59 and 2.00, sampled."),
+    "softsign": Tolerance(
+        1.6, 1.6, "csrc/kernels/forms.h: a sum and a quotient: 1.49 and 1.48, sampled; 1.5 at the most."
+    ),
+    "softplus": Tolerance(2.75, 2.75, "csrc/kernels/forms.h: 2.5 and 2.58, sampled."),
 }
 
 

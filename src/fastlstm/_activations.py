@@ -44,7 +44,7 @@ def sigmoid(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -
     Notes
     -----
     float32: at most 1.72 ULP over all inputs; 0 below -87.68, where the result is subnormal. float64: at most 2 ULP,
-    sampled; 0 below -708.75. NaN stays NaN. Source: ``csrc/activations.h``.
+    sampled; 0 below -708.75. NaN stays NaN. Source: ``csrc/kernels/activations.h``.
 
     Examples
     --------
@@ -67,7 +67,7 @@ def tanh(x: ArrayLike, out: Array | None = None, *, isa: str | None = None) -> A
     Notes
     -----
     float32: at most 1.96 ULP over all inputs. float64: at most 2.25 ULP, sampled. Odd to the bit; keeps -0 and
-    subnormals; saturates to exactly -1 and 1. NaN stays NaN. Source: ``csrc/activations.h``.
+    subnormals; saturates to exactly -1 and 1. NaN stays NaN. Source: ``csrc/kernels/activations.h``.
 
     Examples
     --------

@@ -96,7 +96,7 @@ class Form:
         softplus          log(1 + e^x)
 
     ``Form()`` is the standard cell, and runs on its kernels; the others run on kernels of their own, with the same
-    promises about bits. Errors: ``docs/forms.md``. Source: ``csrc/forms.h``.
+    promises about bits. Errors: ``docs/forms.md``. Source: ``csrc/kernels/forms.h``.
 
     Examples
     --------

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
 #include "fastlstm.h"
-#include "os_threads.h"
+#include "base/os_threads.h"
 #include "support.h"
 
 enum { I = 24, H = 136, T = 260, B = 3, THREADS = 3, MOST = 4 };

@@ -7,7 +7,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
 #include "fastlstm.h"
-#include "os_threads.h"
+#include "base/os_threads.h"
 #include "support.h"
 
 enum { CALLERS = 4, CALLS = 12, POOL_THREADS = 3 };

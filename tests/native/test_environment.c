@@ -3,7 +3,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <fenv.h>
 #include "fastlstm.h"
-#include "fpenv.h"
+#include "base/fpenv.h"
 #include "support.h"
 
 enum { T = 5, I = 3, H = 9, N = 64 };

@@ -4,10 +4,10 @@
 #ifndef FASTLSTM_JOB_H
 #define FASTLSTM_JOB_H
 
-#include "arena.h"
+#include "base/arena.h"
 #include "plan.h"
 #include "tape.h"
-#include "threads.h"
+#include "base/threads.h"
 
 /* how a call is cut */
 typedef struct {

@@ -4,10 +4,10 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
 #include <string.h>
-#include "arena.h"
-#include "fpenv.h"
+#include "base/arena.h"
+#include "base/fpenv.h"
 #include "inside.h"
-#include "threads.h"
+#include "base/threads.h"
 
 enum { ROWS_A_THREAD = 8 }; /* two groups of fewer rows read all weights twice for too little work */
 

@@ -3,10 +3,10 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "unpacked.h"
 
-#include "arena.h"
-#include "fpenv.h"
+#include "base/arena.h"
+#include "base/fpenv.h"
 #include "layer_step.h"
-#include "threads.h"
+#include "base/threads.h"
 
 enum { PANELS = 4 }; /* that a member takes at once */
 

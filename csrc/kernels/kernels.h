@@ -8,7 +8,7 @@
 #define FASTLSTM_KERNELS_H
 
 #include <stddef.h>
-#include "compiler.h"
+#include "base/compiler.h"
 #include "fastlstm.h"
 
 #define FL_UNITS 8  /* hidden units in a panel: the granule of packing and of thread splits */

@@ -5,7 +5,7 @@
 
 #include <assert.h>
 #include <string.h>
-#include "arena.h"
+#include "base/arena.h"
 #include "inside.h"
 #include "job.h"
 

@@ -3,8 +3,8 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
 #include <string.h>
-#include "arena.h"
-#include "fpenv.h"
+#include "base/arena.h"
+#include "base/fpenv.h"
 #include "inside.h"
 
 /* [n] pointers to rows of `bytes` each */

@@ -9,9 +9,9 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
 #include <string.h>
-#include "compiler.h"
+#include "base/compiler.h"
 #include "dropout.h"
-#include "fpenv.h"
+#include "base/fpenv.h"
 #include "inside.h"
 #include "job.h"
 

@@ -15,7 +15,7 @@
 #include <assert.h>
 #include <string.h>
 #include "dropout.h"
-#include "fpenv.h"
+#include "base/fpenv.h"
 #include "inside.h"
 #include "job.h"
 

@@ -14,7 +14,7 @@
 #include <float.h>
 #include <stdint.h>
 #include <string.h>
-#include "compiler.h"
+#include "base/compiler.h"
 
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 1
 #error "double is computed with excess precision here: on 32-bit x86 compile with -msse2 -mfpmath=sse"
