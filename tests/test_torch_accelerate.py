@@ -163,6 +163,19 @@ def test_accelerated_restores_what_it_swapped_and_no_more():
     assert [type(module) for module in model] == [fast.LSTM, torch.nn.LSTM]
 
 
+def test_settings_reach_what_was_switched_before():
+    model = torch.nn.Sequential(torch.nn.LSTM(4, 5), torch.nn.LSTM(5, 5))
+    fast.accelerate(model[0], threads=1)
+    with fast.accelerated(model, threads=2, frozen=True):
+        assert [module.threads for module in model] == [2, 2]
+        assert [module.frozen for module in model] == [True, True]
+    assert model[0].threads == 1
+    assert "frozen" not in model[0].__dict__
+    fast.accelerate(model, threads=3)
+    fast.accelerate(model)
+    assert [module.threads for module in model] == [3, 3]
+
+
 def test_accelerated_restores_after_an_error():
     model = torch.nn.Sequential(torch.nn.LSTM(4, 5))
     with pytest.raises(RuntimeError, match="Expected 4, got 7"), fast.accelerated(model):

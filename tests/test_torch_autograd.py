@@ -297,6 +297,19 @@ def test_checkpoint(reentrant):
     assert_equal_bits(found[1], found[0])
 
 
+@pytest.mark.skipif(not hasattr(torch._C._autograd, "_top_saved_tensors_default_hooks"), reason="torch does not tell")
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_a_checkpoint_keeps_no_tape(dropout):
+    lstm = fast.LSTM(4, 5, num_layers=2, dropout=dropout)
+    x, found = torch.randn(6, 3, 4, requires_grad=True), []
+    for run in (lstm, lambda x: checkpoint(lstm, x, use_reentrant=False)):
+        torch.manual_seed(3)
+        output, _ = run(x)
+        found.append((output, *torch.autograd.grad(output.sum(), [x, *lstm.parameters()])))
+        assert (output.grad_fn.tape is None) is (run is not lstm)
+    assert_equal_bits(found[1], found[0])
+
+
 def test_hooks_see_what_they_see_on_torchs_modules():
     seen = []
     for module in twins(torch, 4, 5):

@@ -68,6 +68,16 @@ def test_torchs_seed_decides():
     assert not torch.equal(first[0], other[0])
 
 
+def test_the_default_device_does_not_matter():
+    ours = fast.LSTM(4, 5, num_layers=2, dropout=0.5)
+    x, found = torch.randn(6, 3, 4), []
+    for device in ("cpu", "meta"):
+        torch.manual_seed(2)
+        with torch.device(device):
+            found.append(ours(x))
+    assert_equal_bits(*found)
+
+
 @pytest.mark.parametrize("off", ["eval", "one layer", "zero"])
 def test_no_dropout_where_torch_has_none(off):
     options = {

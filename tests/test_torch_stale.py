@@ -672,6 +672,19 @@ def test_what_is_seen_of_frozen_parameters(change, cell, call):
         assert not torch.equal(got[0], before)
 
 
+@each_frozen
+def test_frozen_parameters_without_a_version_are_looked_at(cell, call):
+    with torch.inference_mode():
+        _, ours, x = made(cell, torch.float32)
+        ours.frozen = True
+        for _ in range(2):
+            before = call(ours, x)[0]
+            written_by_torch(ours)
+            got = call(ours, x)[0]
+            assert torch.equal(got, call(copy.deepcopy(ours), x)[0])
+            assert not torch.equal(got, before)
+
+
 def test_frozen_is_kept_by_copies_and_given_at_making(tmp_path):
     for make in (fast.LSTM, fast.LSTMCell):
         assert not make(4, 5).frozen

@@ -44,6 +44,7 @@ def negative(shape):
 KINDS = {
     "subclass": (lambda shape: torch.randn(shape).as_subclass(Logged), "is a Logged"),
     "negative bit": (negative, "has the negative bit"),
+    "negative bit, contiguous": (lambda shape: torch._neg_view(torch.randn(shape)), "has the negative bit"),
     "no memory": (torch._efficientzerotensor, None),  # torch's own float32 LSTM reads whatever is there
     "functional": (lambda shape: torch._to_functional_tensor(torch.randn(shape)), "wraps another tensor"),
 }

@@ -113,6 +113,7 @@ class Digest:
 @final
 class Seen:
     tensors: tuple[Any, ...]
+    versioned: bool
     def __new__(cls, capsule: object, tensors: tuple[Any, ...], versions: tuple[int | None, ...]) -> Self: ...
     def same(self, tensors: list[Any]) -> bool: ...
 
@@ -143,7 +144,14 @@ class CellCore:
 @final
 class TensorCell:
     def __new__(
-        cls, plan: Plan, seen: Seen, digest: Digest | None, kind: type, empty_like: object, names: tuple[str, ...]
+        cls,
+        plan: Plan,
+        seen: Seen,
+        digest: Digest | None,
+        held: list[Any],
+        kind: type,
+        empty_like: object,
+        names: tuple[str, ...],
     ) -> Self: ...
     def step(self, parameters: dict[str, Any], x: object, hx: object, frozen: bool) -> tuple[Any, Any] | None: ...
 

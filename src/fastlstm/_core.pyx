@@ -805,6 +805,7 @@ cdef class Seen:
 
     cdef dlpack_table *table
     cdef readonly tuple tensors
+    cdef readonly bint versioned
     cdef tuple versions
     cdef layout *layouts
 
@@ -814,6 +815,7 @@ cdef class Seen:
         self.table = <dlpack_table *>PyCapsule_GetPointer(capsule, "dlpack_exchange_api")
         self.tensors = tensors
         self.versions = versions
+        self.versioned = None not in versions
         self.layouts = <layout *>malloc((len(tensors) + 1) * sizeof(layout))
         if self.layouts is NULL:
             raise MemoryError()
@@ -1102,15 +1104,20 @@ cdef class TensorCell:
     cdef Digest digest
     cdef dlpack_table *table
     cdef tuple names
+    cdef list held
     cdef object kind, empty_like
     cdef fl_weights weights # as they are
     cdef bint unpacked      # steps may read those
 
-    def __cinit__(self, Plan plan not None, Seen seen not None, Digest digest, kind, empty_like, tuple names):
-        """``seen`` are the parameters that the plan was packed from, under these names; ``digest`` of them, or None."""
+    def __cinit__(self, Plan plan not None, Seen seen not None, Digest digest, list held, kind, empty_like, tuple names):
+        """``seen`` are the parameters that the plan was packed from, under these names; ``digest`` of them, or None.
+
+        ``held`` keep their memory: it may be read while another thread puts other memory in their place.
+        """
         self.plan = plan
         self.seen = seen
         self.digest = digest
+        self.held = held
         self.table = seen.table
         self.kind = kind
         self.empty_like = empty_like
@@ -1134,6 +1141,8 @@ cdef class TensorCell:
             return False
         if d.bits != (32 if self.plan.typenum == cnp.NPY_FLOAT32 else 64) or d.ndim < 1 or d.ndim > 2:
             return False
+        if tensor.is_neg(): # DLPack does not tell
+            return False
         return (d.shape[d.ndim - 1] == width and d.strides[d.ndim - 1] == 1
                 and (d.ndim == 1 or d.shape[0] == 1 or d.strides[0] == width))
 
@@ -1153,6 +1162,7 @@ cdef class TensorCell:
         if xs.ndim == 2 and (hs.shape[0] != xs.shape[0] or cs.shape[0] != xs.shape[0]):
             return None
         step.B = xs.shape[0] if xs.ndim == 2 else 1
+        frozen = frozen and self.seen.versioned
         unpacked = not frozen and self.unpacked and step.B <= unpacked_rows
         if not frozen and not unpacked and (self.digest is None or not self.digest.same(None)):
             return None

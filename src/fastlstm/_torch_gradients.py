@@ -24,7 +24,7 @@ def plain(grad: Maybe) -> Maybe:
     if grad is None:
         return None
     if grad._is_zerotensor():
-        return torch.zeros(grad.shape, dtype=grad.dtype)
+        return torch.zeros(grad.shape, dtype=grad.dtype, device=grad.device)
     if type(grad).__torch_dispatch__ is torch._C._disabled_torch_dispatch_impl:
         grad = grad.as_subclass(Tensor)  # a class that is none to torch's operators
     return grad.resolve_neg()

@@ -21,20 +21,16 @@ from ._switch import MARK, give_back, take
 
 _OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
 
+
+class _Plain:
+    """Has what Python writes into every class: from 3.13 on, for instance, the number of its first line."""
+
+    annotated: int
+
+
 # What a subclass may define and still be the same LSTM: how it is made, moved, drawn and shown.
-_HARMLESS = {
-    "__dict__",
-    "__weakref__",
-    "__new__",
-    "__init__",
-    "_apply",
-    "__doc__",
-    "__module__",
-    "__qualname__",
-    "__annotations__",
-    "__constants__",
-}
-_HARMLESS |= {"__jit_unused_properties__", "__init_subclass__", "reset_parameters", "extra_repr", "__repr__"}
+_HARMLESS = {*vars(_Plain), "__new__", "__init__", "__init_subclass__", "reset_parameters", "_apply"}
+_HARMLESS |= {"__repr__", "extra_repr", "__constants__", "__jit_unused_properties__"}
 _CALLED = {"__call__", "_call_impl", "_wrapped_call_impl", "__getattr__", "__getattribute__", "__setattr__"}
 
 
@@ -77,14 +73,16 @@ def accelerate(
     model : torch.nn.Module
         Any module tree; an LSTM alone too.
     threads : int, optional
-        How many threads share a call of an LSTM; ``torch.get_num_threads()`` at the time of the call if not given.
+        How many threads share a call of an LSTM; ``torch.get_num_threads()`` at the time of the call if not given. Sets
+        the attribute of `LSTM`, of those switched before too.
     subclasses : bool, optional
         Take subclasses of torch's classes too that override more than how they are made and shown. Their methods go on
         running: where one calls ``super().forward``, fastlstm answers.
     frozen : bool, optional
-        Promise that parameters are written to by operations of torch's alone, not through ``parameter.data``, NumPy or
-        memory that they share: calls then do not look at their values. Sets the attribute of `LSTM` and `LSTMCell`, of
-        those switched before too. None is False, but may lead to an advice.
+        Promise that parameters are written to by nothing that goes past torch's version counters, as do
+        ``parameter.data``, NumPy, memory that they share, and optimizers with ``fused=True``: calls then do not look at
+        their values. Sets the attribute of `LSTM` and `LSTMCell`, of those switched before too. None is False, but may
+        lead to an advice.
 
     Returns
     -------
@@ -134,36 +132,35 @@ def accelerate(
         if why is None and isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
             why = _ineligible(module, subclasses) or _take(module)
             if why is None:
-                if number is not None and isinstance(module, LSTM):
-                    module.threads = number
                 done.swapped.append(name)
         elif why is not None:
             quantized.append(name)
         if why is not None:
             done.left[name] = why
-    _freeze(model, done.swapped, frozen)
+    for module in model.modules():
+        if number is not None and isinstance(module, LSTM):
+            module.threads = number
+        if frozen is not None and isinstance(module, LSTM | LSTMCell):
+            module.frozen = bool(frozen)
+    if frozen is None:
+        _advise(model, done.swapped)
     if not done.swapped and not before:
         what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
         warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
 
 
-def _freeze(model: torch.nn.Module, swapped: list[str], frozen: bool | None) -> None:
-    """Set `frozen` where it is given; else say once what it is for, where it would save much of a step."""
+def _advise(model: torch.nn.Module, swapped: list[str]) -> None:
+    """Say once what `frozen` is for, where it would save much of a step."""
     global _advised
-    if frozen is not None:
-        for module in model.modules():
-            if isinstance(module, LSTM | LSTMCell):
-                module.frozen = bool(frozen)
-        return
     modules = dict(model.named_modules())
     serving = [name for name in swapped if isinstance(modules[name], LSTMCell) and not modules[name].training]
     if serving and not _advised:
         _advised = True
         warnings.warn(
             f"fastlstm.torch: each step of {serving[0] or 'the model'} looks at all its parameters, which takes about "
-            "as long as the step. accelerate(model, frozen=True) saves that, if parameters are written to by torch's "
-            "operations alone; frozen=False goes on without this advice",
+            "as long as the step. accelerate(model, frozen=True) saves that, if nothing writes to parameters past "
+            "torch's version counters (parameter.data, NumPy, fused optimizers). frozen=False does without the advice",
             FrozenAdvice,
             stacklevel=_outside(),
         )
@@ -199,7 +196,7 @@ def restore(model: torch.nn.Module) -> list[str]:
             warnings.warn(
                 f"fastlstm.torch.restore leaves {name or 'the model'} as it is: its class became "
                 f"{type(module).__name__} after accelerate; undo that first",
-                stacklevel=2,
+                stacklevel=_outside(),
             )
             continue
         give_back(module)
@@ -216,6 +213,8 @@ def accelerated(
     frozen: bool | None = None,
 ) -> Iterator[Accelerated]:
     """`accelerate` a model for the time of a ``with`` block, then restore what it swapped.
+
+    Modules that ran on fastlstm before get their `threads` and `frozen` back.
 
     Parameters
     ----------
@@ -237,12 +236,21 @@ def accelerated(
     (['0'], 'torch.nn.modules.rnn')
     """
     modules = dict(model.named_modules()) if isinstance(model, torch.nn.Module) else {}
+    before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell)]
     done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen)
     try:
         yield done
     finally:
         for name in done.swapped:
             restore(modules[name])
+        for module, settings in before:
+            for key in _settings(module):
+                del module.__dict__[key]
+            module.__dict__.update(settings)
+
+
+def _settings(module: torch.nn.Module) -> dict[str, Any]:
+    return {key: module.__dict__[key] for key in ("threads", "frozen") if key in module.__dict__}
 
 
 def _outside() -> int:

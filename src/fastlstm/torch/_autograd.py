@@ -13,6 +13,9 @@ from .._torch_gradients import in_dual_level, one_by_one, plain
 from . import _fit, _run
 from ._run import Call
 
+# torch before it tells: checkpoints keep the tape
+_hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
+
 
 class Run(torch.autograd.Function):
     """`_run.forward` with a tape, and its gradient."""
@@ -21,16 +24,20 @@ class Run(torch.autograd.Function):
     def forward(
         ctx: Any, call: Call, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *parameters: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Keep the tape, and the tensors: torch then notices if one is changed in place before the backward pass."""
+        """Keep the tape, and the tensors: torch then notices if one is changed in place before the backward pass.
+
+        Hooks on saved tensors, by which `torch.utils.checkpoint` keeps nothing, cannot take a tape: then there is none.
+        """
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, h_0, c_0, *parameters)
         ctx.call = call
-        ctx.tape = tape = call.tape()
-        return _run.forward(call, x, h_0, c_0, tape)
+        hooked = _hooks(True) is not None
+        ctx.tape = None if hooked else call.tape()
+        return _run.forward(call, x, h_0, c_0, call.tape() if hooked and call.dropout else ctx.tape)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        """Use the tape, or run forward again where it has served (retain_graph)."""
+        """Use the tape, or run forward again where it has served (retain_graph) or there is none."""
         call: Call = ctx.call
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
@@ -44,7 +51,7 @@ class Run(torch.autograd.Function):
             if any(g is not None and _fit.tensor(g, "", g.dtype) for g in grads):
                 return _differentiable(call, tensors, grads, wanted)
             tape = ctx.tape
-            if tape.used:
+            if tape is None or tape.used:
                 tape = call.tape()
                 _run.forward(call, tensors[0], tensors[1], tensors[2], tape)
             output, h_n, c_n = grads

@@ -110,10 +110,10 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]
         before = packed.last
         plan = packed.plan(weights, frozen=self.frozen)
+        if packed.last is not before:
+            self._keep(packed.last, names)
         if isinstance(plan, str):
             return plan
-        if packed.last is not before and packed.last is not None:
-            self._keep(packed.last, names)
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
@@ -152,12 +152,15 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         )
         return h_n, c_n
 
-    def _keep(self, last: Snapshot, names: tuple[str, ...]) -> None:
+    def _keep(self, last: Snapshot | None, names: tuple[str, ...]) -> None:
         """Keep what the fast path needs; it has no eye for parameters with gaps between their values."""
         self.__dict__.pop("_fast", None)
-        if isinstance(last.seen, _core.Seen) and (last.look is None or not last.look.others):
-            digest = None if last.look is None else last.look.digest
-            self.__dict__["_fast"] = _core.TensorCell(last.plan, last.seen, digest, Tensor, torch.empty_like, names)
+        if last is None or not isinstance(last.seen, _core.Seen) or (last.look is not None and last.look.others):
+            return
+        digest = None if last.look is None else last.look.digest
+        self.__dict__["_fast"] = _core.TensorCell(
+            last.plan, last.seen, digest, last.held, Tensor, torch.empty_like, names
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()

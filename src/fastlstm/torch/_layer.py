@@ -50,7 +50,8 @@ class LSTM(Switched, torch.nn.LSTM):
     frozen : bool
         If True, a call does not look at the parameters' values: it sees a parameter that is another tensor, lies
         elsewhere, or was changed by an operation of torch's, but not what is written through ``parameter.data``, NumPy,
-        or a buffer that shares its memory. May be set at any time: after ``frozen = False`` the next call sees all.
+        a buffer that shares its memory, or by an optimizer with ``fused=True``, which torch does not count. May be set
+        at any time: after ``frozen = False`` the next call sees all.
     fallback : str or None
         Why the last call ran on torch's own code; None if it ran here. That happens on other devices and dtypes, under
         autocast, torch.func transforms and torch.jit tracing, for tensor subclasses, and in subclasses that override
@@ -214,7 +215,7 @@ class LSTM(Switched, torch.nn.LSTM):
         """Return this call's share of zeros, and the seed of its masks."""
         if not self._is_dropping():
             return 0.0, 0
-        return float(self.dropout), int(torch.randint(2**63 - 1, ()))
+        return float(self.dropout), int(_operator.draw())
 
     def _plan(self) -> tuple[list[Tensor], Sizes, _core.Plan | str]:
         """Return the parameters, their sizes, and the plan of them or why there is none."""

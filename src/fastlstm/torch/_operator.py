@@ -222,6 +222,11 @@ def _onnx_wants_torchs() -> bool:
     return torch.onnx.is_in_onnx_export() or getattr(_onnx_flags, "_is_onnx_exporting", False)
 
 
+def draw() -> Tensor:
+    """Draw the seed of a call's dropout from torch's generator for the CPU, whatever device is the default."""
+    return torch.randint(2**63 - 1, (), device="cpu")
+
+
 def run(
     module: LSTM, input: Tensor, hx: States | None, lengths: Tensor | None, resets: Tensor | None
 ) -> tuple[Tensor, States] | None:
@@ -247,7 +252,7 @@ def run(
         weights,
         lengths,
         resets if resets is None or batched else resets.unsqueeze(1),
-        torch.randint(2**63 - 1, ()) if dropping else None,
+        draw() if dropping else None,
         module.num_layers,
         module.bidirectional,
         module.bias,

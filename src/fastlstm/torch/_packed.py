@@ -35,6 +35,7 @@ class Seen:
 
     def __init__(self, tensors: tuple[Tensor, ...], versions: tuple[int | None, ...]) -> None:
         self.tensors = tensors
+        self.versioned = None not in versions
         self._facts = [_facts(p, version) for p, version in zip(tensors, versions, strict=True)]
 
     def same(self, tensors: list[Tensor]) -> bool:
@@ -107,11 +108,12 @@ class Packed:
     def plan(self, parameters: list[Tensor], *, frozen: bool = False, threads: int | None = 1) -> _core.Plan | str:
         """Return the plan of these parameters (torch's order), or why there cannot be one.
 
-        With `frozen` their values are not looked at. `threads` share the look; None for torch's number.
+        With `frozen` their values are not looked at, if all have a version. `threads` share the look; None for
+        torch's number.
         """
         last = self.last
         if last is not None and last.seen.same(parameters):
-            if frozen:
+            if frozen and last.seen.versioned:
                 return last.plan
             if last.look is not None and last.look.same(pool(threads) if last.nbytes >= SHARED else None):
                 return last.plan
@@ -135,7 +137,7 @@ class Packed:
         held = [p.detach() for p in parameters]
         item = held[0].element_size()
         nbytes = item * sum(p.numel() for p in held)
-        look = None if frozen else Look(held, isa, pool(threads) if nbytes >= SHARED else None)
+        look = None if frozen and seen.versioned else Look(held, isa, pool(threads) if nbytes >= SHARED else None)
         # not by .numpy(), after which a storage can never be resized again, as FSDP does
         arrays = [np.from_dlpack(p.contiguous()) for p in held]
         s = self.sizes
