@@ -367,22 +367,15 @@ def test_damaged_files(name, seeds, tmp_path):
 
 @pytest.mark.parametrize("name", SEEDS)
 def test_truncated_files(name, seeds, tmp_path):
-    """Refused; where nothing but slack is missing, as at the end of HDF5 files, with the weights of the whole file."""
+    """Refused, wherever the end is missing."""
     if name not in seeds:
         pytest.skip("its library is not installed, or torch does not quantize here")
     options = {"prefix": fastlstm.inspect(seeds[name])[0].name, "dtype": "float32", "form": fastlstm.Form()}
-    whole = fastlstm.load(seeds[name], **options).state_dict()
     content = seeds[name].read_bytes()
-    refused = 0
     for k in range(20):
         (tmp_path / "w").write_bytes(content[: len(content) * k // 20])
-        try:
-            lstm = fastlstm.load(tmp_path / "w", **options)
-        except ValueError:
-            refused += 1
-            continue
-        assert all(np.array_equal(array, whole[key]) for key, array in lstm.state_dict().items())
-    assert refused >= 15
+        with pytest.raises(ValueError, match="w"):
+            fastlstm.load(tmp_path / "w", **options)
 
 
 HEADS = (b"PK\x03\x04", b"\x89HDF\r\n\x1a\n", b"\x80\x02", b"\x10" + bytes(7) + b"{", b"\x81\xa1a", b"\x08\x07:", b"")

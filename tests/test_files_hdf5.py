@@ -103,6 +103,19 @@ def test_lengths_of_texts(text, fixed, tmp_path):
     assert tree(tmp_path / "w").attributes[""]["keras_version"] == raw.decode()
 
 
+@pytest.mark.parametrize("version", ["earliest", "latest"])
+def test_files_that_are_cut(version, tmp_path):
+    """Nothing but slack is missing of them, or arrays that nobody asks for."""
+    with h5py.File(tmp_path / "w", "w", libver=version) as file:
+        file["a"] = np.zeros(3)
+    content = (tmp_path / "w").read_bytes()
+    (tmp_path / "w").write_bytes(content[:-1])
+    with pytest.raises(ValueError, match=f"it ends after {len(content) - 1} of {len(content)} bytes"):
+        fastlstm.inspect(tmp_path / "w")
+    (tmp_path / "w").write_bytes(content + b"more")
+    assert fastlstm.inspect(tmp_path / "w") == []
+
+
 def test_links(tmp_path):
     with h5py.File(tmp_path / "w", "w") as file:
         file["a/x"] = np.zeros(3)

@@ -102,15 +102,17 @@ class Source:
         """Return the address of the root group's header."""
         head = self.read(0, min(96, self.size)).ljust(96, b"\0")
         version = head[8]
-        sizes, base, root = {
-            0: (head[13:15], head[24:32], head[64:72]),
-            1: (head[13:15], head[28:36], head[68:76]),
-        }.get(version, (head[9:11], head[12:20], head[36:44]))
+        sizes, base, end, root = {
+            0: (head[13:15], head[24:32], head[40:48], head[64:72]),
+            1: (head[13:15], head[28:36], head[44:52], head[68:76]),
+        }.get(version, (head[9:11], head[12:20], head[28:36], head[36:44]))
         if version > 3 or sizes != b"\x08\x08" or base != bytes(8):
             raise ValueError(
                 f"its superblock should be of version 0 to 3 with numbers of eight bytes from 0 on, got: "
                 f"version {version}, {sizes[0]} and {sizes[1]} bytes from {number(base)} on"
             )
+        if number(end) > self.size:
+            raise ValueError(f"it ends after {self.size} of {number(end)} bytes")
         return number(root)
 
     def messages(self, address: int) -> list[Message]:

@@ -43,8 +43,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    Accuracy: `load` gives the same layer back, bit for bit; from ONNX its nodes, one by one, without dropout. Source:
-    ``src/fastlstm/files/_save.py``.
+    Accuracy: `load` gives the same layer back, bit for bit; from ONNX its nodes, one by one, without dropout, and with
+    the form's numbers (slopes, clip) rounded to float32. Source: ``src/fastlstm/files/_save.py``.
 
     Examples
     --------
