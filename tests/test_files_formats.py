@@ -549,7 +549,17 @@ def test_a_module_that_is_called_fastlstm(tmp_path):
         assert_same_weights(fastlstm.load(tmp_path / "w", "fastlstm"), weights)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", "null", '{"form": {"gate": "no"}}', "[" * 3000, '{"form": 1}'])
+def description(dropout):
+    return f'{{"form": {{}}, "batch_first": false, "dropout": {dropout}}}'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{}", "[]", "null", '{"form": {"gate": "no"}}', "[" * 3000, '{"form": 1}'),
+        *map(description, ("7", "-1", "NaN", "Infinity", "1e999", '"0.5"', "true", "null")),
+    ],
+)
 @each_suffix
 def test_a_description_that_is_none(text, suffix, tmp_path):
     weights = fastlstm.LSTM(4, 3).state_dict()

@@ -513,6 +513,17 @@ def test_quantized_tensors(tmp_path):
             assert_same_bits(made[name], saved[name].dequantize().numpy(), name)
 
 
+def test_storages_that_are_not_read(tmp_path):
+    """Two numbers in a byte: of no use for an LSTM, and no obstacle to another."""
+    packed = torch.quantize_per_channel(torch.ones(12, 4), torch.ones(12), torch.zeros(12), 0, torch.quint4x2)
+    module = torch.nn.LSTM(4, 3)
+    torch.save({"table": packed, "lstm": module.state_dict()}, tmp_path / "w")
+    assert_weights(fastlstm.load(tmp_path / "w"), module)
+    torch.save(module.state_dict() | {"weight_ih_l0": packed}, tmp_path / "w")
+    with pytest.raises(ValueError, match="numbers of QUInt4x2Storage are not read"):
+        fastlstm.load(tmp_path / "w")
+
+
 @each_writer
 def test_negated_tensors(zipped, tmp_path):
     """Which torch writes as they lie in memory, with a bit that says so."""

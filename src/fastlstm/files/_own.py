@@ -40,6 +40,9 @@ def _described(key: str, text: str) -> tuple[Form, dict[str, bool | float]]:
             name: tuple(value) if isinstance(value, list) else value for name, value in told["form"].items()
         }
         batch_first = _checks.flag(told["batch_first"], "batch_first")
-        return Form(**fields), {"batch_first": batch_first, "dropout": float(told["dropout"])}
+        dropout = told["dropout"]
+        if type(dropout) not in (int, float) or not 0 <= dropout <= 1:
+            raise ValueError(f"dropout should be from 0 to 1, got: {dropout}")
+        return Form(**fields), {"batch_first": batch_first, "dropout": float(dropout)}
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(f"the metadata's entry {key[:100]!r} is not one of fastlstm's: {str(error)[:200]}") from None

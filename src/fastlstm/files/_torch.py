@@ -19,7 +19,7 @@ from . import _torch_names, _torch_quantized, _torch_script
 from ._budget import Budget
 from ._layer import Layers
 from ._pickle import Machine, Name, set_items
-from ._stored import Array, Stored, nbytes, unread, widened
+from ._stored import Array, Stored, from_bytes, nbytes, unread
 from ._tree import flattened
 from ._zip import Archive
 
@@ -60,12 +60,10 @@ class Storage:
     def read(self) -> Array:
         """Read them all."""
         data = self.data(self.key)
-        if len(data) < self.count * self.itemsize:
+        size = self.count * self.itemsize
+        if len(data) < size:
             raise ValueError(f"storage {self.key} should hold {self.count} numbers, got: {len(data)} bytes")
-        raw = np.frombuffer(
-            data, "<u2" if self.dtype == "bfloat16" else np.dtype(self.dtype).newbyteorder("<"), self.count
-        )
-        return widened(raw, self.dtype)
+        return from_bytes(memoryview(data)[:size], self.dtype, (self.count,))
 
 
 def archive_layers(archive: Archive) -> Layers:
@@ -159,11 +157,13 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
         if isinstance(pid, tuple) and len(pid) == 4 and isinstance(pid[1], Name):
             return pid[1]  # a class, with its source, in files before 1.6
         made = _storage(pid, data, budget.file_size)
-        if itemsizes is not None:
+        if isinstance(made, Storage) and itemsizes is not None:
             itemsizes[made.key] = made.itemsize
         return made
 
-    def tensor(source: Storage, offset: int, size: Any, stride: Any, *more: object) -> Stored:
+    def tensor(source: Storage | Name, offset: int, size: Any, stride: Any, *more: object) -> Stored:
+        if isinstance(source, Name):
+            return unread(tuple(size), source.text.removeprefix("torch "))
         _check_window(source, offset, size, stride, budget.file_size)
         bits = more[2] if len(more) > 2 else None  # after requires_grad and hooks
 
@@ -206,14 +206,14 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
     return machine
 
 
-def _storage(pid: Any, data: Data, file_size: int) -> Storage:
-    """Make a storage of a description: ("storage", its type, key, device, count)."""
+def _storage(pid: Any, data: Data, file_size: int) -> Storage | Name:
+    """Make a storage of a description: ("storage", its type, key, device, count); its type if that is not read."""
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or not isinstance(pid[1], Name):
         raise ValueError("a malformed pickle: what should be a storage is none")
     _, kind, key, _, count, *view = pid
     name = kind.text.split()[-1].removesuffix("Storage")
     if name not in _TYPES:
-        raise ValueError(f"unknown storage {'.'.join(kind.text.split())}")
+        return Name(kind.text)
     if not isinstance(key, str | int) or len(str(key)[:_MOST_KEY]) >= _MOST_KEY or type(count) is not int:
         raise ValueError("a malformed pickle: a storage without a key or a size")
     if view and view[0] is not None:

@@ -27,7 +27,7 @@ def dequantized(stored: Stored, parameters: Any) -> Stored:
     if kind.text == "torch per_tensor_affine" and isinstance(scale, float) and type(zero) is int:
 
         def read() -> Array:
-            return _single(stored.read(), np.float32(scale), np.float64(zero))
+            return _dequantised(stored.read(), np.float32(scale), np.float64(zero))
 
     elif kind.text.startswith("torch per_channel_affine") and isinstance(scale, Stored) and isinstance(zero, Stored):
         along = axis[0] if axis else None
@@ -40,7 +40,7 @@ def dequantized(stored: Stored, parameters: Any) -> Stored:
 
         def read() -> Array:
             scales = scale.read().astype(np.float32)
-            return _single(stored.read(), scales.reshape(shape), zero.read().astype(np.float64).reshape(shape))
+            return _dequantised(stored.read(), scales.reshape(shape), zero.read().astype(np.float64).reshape(shape))
 
     else:
         raise ValueError(f"a quantized tensor of another scheme: {kind.text}")
@@ -49,7 +49,7 @@ def dequantized(stored: Stored, parameters: Any) -> Stored:
     )
 
 
-def _single(numbers: Array, scale: Any, zero: Any) -> Array:
+def _dequantised(numbers: Array, scale: Any, zero: Any) -> Array:
     """Multiply in float64, which is exact here, and round once, as torch's product in float32 does."""
     made: Array = ((numbers.astype(np.float64) - zero) * np.float64(scale)).astype(np.float32)
     return made
