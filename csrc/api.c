@@ -40,6 +40,11 @@ static int is_dtype(fl_dtype dtype) {
   return dtype == FL_FLOAT32 || dtype == FL_FLOAT64;
 }
 
+/* of reals in an array */
+static int is_count(size_t n) {
+  return n <= (size_t)PTRDIFF_MAX / sizeof(double);
+}
+
 static int is_thread_count(size_t threads) {
   return threads >= 1 && threads <= FL_MOST_THREADS;
 }
@@ -56,7 +61,7 @@ static const fl_kernels *kernels_for(const char *isa, fl_dtype dtype, size_t n, 
   *status = FL_ERROR_ARGUMENT;
   if (!is_dtype(dtype)) return NULL;
   *status = FL_ERROR_OVERFLOW;
-  if (n > (size_t)PTRDIFF_MAX / sizeof(double)) return NULL;
+  if (!is_count(n)) return NULL;
   const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
   *status = kernels ? FL_OK : FL_ERROR_ISA;
   return kernels;
@@ -305,6 +310,7 @@ fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_poo
 
 fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
   if (!is_dtype(dtype) || is_missing(total, n) || is_missing(part, n)) return FL_ERROR_ARGUMENT;
+  if (!is_count(n)) return FL_ERROR_OVERFLOW;
   fl_run_accumulate(dtype, total, part, n);
   return FL_OK;
 }

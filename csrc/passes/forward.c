@@ -431,10 +431,16 @@ static fl_job make_job(const fl_plan *plan, const fl_sequence *sequence, fl_tape
   return j;
 }
 
+/* Can a step's pre-activations be? Cutting a call multiplies without a look. */
+static int is_addressable(const fl_plan *plan, size_t B) {
+  size_t step;
+  return fl_multiply(B, plan->panels * FL_PANEL * plan->real, &step);
+}
+
 size_t fl_measure_forward(const fl_plan *plan, size_t T, size_t B, size_t threads) {
-  size_t step, inference;
+  size_t inference;
   assert(threads >= 1 && threads <= FL_MOST_THREADS);
-  if (!fl_multiply(B, plan->panels * FL_PANEL * plan->real, &step)) return SIZE_MAX;
+  if (!is_addressable(plan, B)) return SIZE_MAX;
   const fl_sequence sequence = {.T = T, .B = B};
   fl_job j = make_job(plan, &sequence, NULL, threads);
   fl_arena a = {0};
@@ -451,6 +457,7 @@ fl_status fl_run_forward(const fl_plan *plan, const fl_sequence *sequence, fl_ta
                          void *workspace, const fl_cancel *cancel) {
   assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));
   if (sequence->B == 0) return FL_OK;
+  if (!is_addressable(plan, sequence->B)) return FL_ERROR_OVERFLOW;
   fl_job j = make_job(plan, sequence, tape, fl_pool_threads(pool));
   fl_arena a = {.at = workspace};
   fl_lay_out(&j, &a);

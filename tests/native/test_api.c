@@ -115,6 +115,7 @@ static void refuses_activations(void) {
   CHECK(fl_gates_forward(NULL, FL_FLOAT32, SIZE_MAX / 2, 4, a, a, a, a) == FL_ERROR_OVERFLOW);
   CHECK(fl_gates_forward(NULL, FL_FLOAT32, 0, 5, NULL, NULL, NULL, NULL) == FL_OK);
   CHECK(fl_accumulate(FL_FLOAT32, NULL, a, 1) == ARGUMENT && fl_accumulate(FL_FLOAT32, a, NULL, 1) == ARGUMENT);
+  CHECK(fl_accumulate(FL_FLOAT32, a, a, SIZE_MAX) == FL_ERROR_OVERFLOW);
   CHECK(fl_accumulate((fl_dtype)0, a, a, 1) == ARGUMENT && fl_accumulate(FL_FLOAT64, NULL, NULL, 0) == FL_OK);
 }
 
@@ -195,6 +196,24 @@ static void refuses_sequences(const layer *l, const layer *both_ways, arrays a) 
   CHECK(fl_forward(l->plan, &no_steps, NULL, workspace) == FL_OK);
   free(raw);
   free(raw_tape);
+}
+
+/* rows whose pre-activations cannot be addressed, or whose bytes are 0 again: nothing is touched */
+static void refuses_too_many_rows(const layer *l, arrays a) {
+  void *raw;
+  void *const workspace = aligned(fl_workspace_size(l->plan, 1, 1, 1), &raw);
+  for (int bit = 56; bit < 64; bit++) {
+    const size_t rows = (size_t)((uint64_t)1 << bit);
+    fl_sequence s = sequence_of(l, a, 1, rows);
+    for (s.T = 0; s.T <= 1; s.T++) {
+      CHECK(fl_forward(l->plan, &s, NULL, workspace) == FL_ERROR_OVERFLOW);
+      CHECK(!fl_tape_init(l->plan, &s, 0, 0, 0, workspace));
+    }
+    CHECK(fl_cell(l->plan, rows, a.x, NULL, NULL, a.h_n, a.c_n, workspace) == FL_ERROR_OVERFLOW);
+    CHECK(!fl_stream_init(l->plan, rows, workspace) && !fl_sessions_init(l->plan, rows, workspace));
+    CHECK(fl_workspace_size(l->plan, 1, rows, 1) == SIZE_MAX);
+  }
+  free(raw);
 }
 
 /* the order of calls of a tape */
@@ -386,6 +405,7 @@ int main(void) {
   refuses_activations();
   refuses_plans_and_pools(&layers[0]);
   refuses_sequences(&layers[0], &layers[1], a);
+  if (SIZE_MAX > UINT32_MAX) refuses_too_many_rows(&layers[0], a);
   refuses_tapes(&layers[0], a);
   refuses_steps(&layers[0], &layers[1], &layers[2], a);
   end(a);
