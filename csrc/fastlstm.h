@@ -234,8 +234,9 @@ FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl
 
 /* How a long call is given up. `ask` is called on the thread that made the call, and on no other, now and then while it
  * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it had better look at a clock before it does
- * anything dear. As soon as it returns something other than 0, it is not asked again, and the call ends with
- * FL_ERROR_CANCELLED; the outputs then hold anything, what was only read is as before. A single step of a stream, cell
+ * anything dear. It must not fork: the child would wait for workers that it does not have. As soon as it returns
+ * something other than 0, it is not asked again, and the call ends with FL_ERROR_CANCELLED; the outputs then hold
+ * anything, what was only read is as before. A single step of a stream, cell
  * or sessions is not cancelled: step fewer rows at a time. */
 typedef struct fl_cancel {
   int (*ask)(void *data);

@@ -14,9 +14,8 @@
 #include "os_threads.h"
 
 enum {
-  SPINS = 400, /* about 10 us of pauses: longer than a phase of a small layer */
-  INDEX_BITS =
-      28, /* a claim is (phase << INDEX_BITS) | blocks taken: room for 2^28 steps of dropout, and 2^36 phases */
+  SPINS = 400,     /* about 10 us of pauses: longer than a phase of a small layer */
+  INDEX_BITS = 28, /* a claim is (phase << INDEX_BITS) | blocks taken: up to 2^28 of them, and 2^36 phases */
 };
 
 typedef struct {
