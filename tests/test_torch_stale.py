@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from support_torch import assert_same_values, import_torch, twins
+from support_torch import assert_equal_bits, assert_same_values, import_torch, twins
 
 torch = import_torch()
 
@@ -851,6 +851,21 @@ def test_steps_from_parameters_as_they_are(kind, dtype, B, threads):
     assert ours.fallback is None
 
 
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_an_unbatched_step_does_not_look(monkeypatch, batch_first):
+    frozen, ours, width = large(False, torch.float32, batch_first=batch_first)
+    x, h, c = torch.randn(1, width - 3), torch.randn(2, width), torch.randn(2, width)
+    with torch.no_grad():
+        for module in (frozen, ours):
+            module(x)
+        monkeypatch.setattr(fast._packed.Look, "same", None)
+        for given in ((x,), (x, (h, c))):
+            assert_equal_bits(ours(*given), frozen(*given))
+        ours.weight_hh_l1.data.mul_(2)
+        frozen.load_state_dict(ours.state_dict())
+        assert_equal_bits(ours(x, (h, c)), frozen(x, (h, c)))
+
+
 @pytest.mark.parametrize("isa", _core.isa_names())
 @each_dtype
 @pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
@@ -870,11 +885,11 @@ def test_steps_as_they_are_on_every_instruction_set(monkeypatch, isa, dtype, cel
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
-@pytest.mark.parametrize("kind", ["bidirectional", "proj_size", "dropout", "transposed", "gradients", "unbatched"])
+@pytest.mark.parametrize("kind", ["bidirectional", "proj_size", "dropout", "transposed", "gradients"])
 def test_steps_that_need_the_packed_copy_look(kind):
     options = {"bidirectional": {"bidirectional": True}, "proj_size": {"proj_size": 7}, "dropout": {"dropout": 0.5}}
     theirs, ours = twins(torch, 150, 200, num_layers=2, **options.get(kind, {}))
-    x = torch.randn(*((1, 150) if kind == "unbatched" else (1, 2, 150)))
+    x = torch.randn(1, 2, 150)
     for module in (theirs, ours):
         if kind == "transposed":
             transposed(module)

@@ -109,11 +109,11 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
         weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]
         before = packed.last
-        plan = packed.plan(weights, frozen=self.frozen)
+        now = packed.current(weights, frozen=self.frozen)
         if packed.last is not before:
             self._keep(packed.last, names)
-        if isinstance(plan, str):
-            return plan
+        if isinstance(now, str):
+            return now
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
@@ -135,14 +135,14 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
             if h.shape != made or c.shape != made:
                 return "torch refuses this hx"
         if _fit.wants_gradient(input, h, c, *weights):
-            call = Call(plan, packed.sizes, False, None, None, None, 0.0, 0)
+            call = Call(now.plan, packed.sizes, False, None, None, None, 0.0, 0)
             states = (1, rows, packed.sizes.hidden_size)
             state = (None, None) if h is None or c is None else (h.reshape(states), c.reshape(states))
             _, h_n, c_n = Run.apply(call, input.reshape(1, rows, packed.sizes.input_size), *state, *weights)
             return h_n.reshape(made), c_n.reshape(made)
         h_n, c_n = input.new_empty(made), input.new_empty(made)
         x, h, c = input.contiguous(), contiguous(h), contiguous(c)  # held until C has read them
-        plan.run_cell_at(
+        now.plan.run_cell_at(
             rows,
             x.data_ptr(),
             0 if h is None else h.data_ptr(),

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks, _core
 from . import _fit, _operator
 from ._autograd import Run
-from ._packed import Packed, Sizes
+from ._packed import Packed, Sizes, Snapshot
 from ._run import Call, forward, forward_packed, step
 from ._switch import Switched, be_leaf
 from ._threads import pool
@@ -217,46 +217,32 @@ class LSTM(Switched, torch.nn.LSTM):
             return 0.0, 0
         return float(self.dropout), int(_operator.draw())
 
-    def _plan(self) -> tuple[list[Tensor], Sizes, _core.Plan | str]:
-        """Return the parameters, their sizes, and the plan of them or why there is none."""
-        packed, weights = self._own_packed(), self._weights()
-        return weights, packed.sizes, packed.plan(weights, frozen=self.frozen, threads=self.threads)
-
-    def _own_packed(self) -> Packed:
-        return self.__dict__.get("_packed") or self.__dict__.setdefault("_packed", Packed(self._sizes()))
-
-    def _single_step(self, input: Tensor, hx: States | None) -> tuple[Tensor, States] | None:
-        """Run one step from parameters as they are, if that is faster than to look at them and run as always."""
-        packed = self._own_packed()
-        if packed.last is None or packed.last.rows is None or self.frozen or torch.is_grad_enabled():
-            return None
-        if not isinstance(input, Tensor) or input.dim() != 3:
-            return None
-        time, rows = (1, 0) if self.batch_first else (0, 1)
-        B = input.size(rows)
-        if input.size(time) != 1 or not 0 < B <= _core.UNPACKED_ROWS or self._is_dropping():
-            return None
+    def _current(self, *, rows: bool = False) -> tuple[list[Tensor], Sizes, Snapshot | str]:
+        """Return the parameters, their sizes, and what is packed of them or why that cannot be."""
+        packed: Packed | None = self.__dict__.get("_packed")
+        if packed is None:
+            packed = self.__dict__.setdefault("_packed", Packed(self._sizes()))
         weights = self._weights()
-        last = packed.unpacked(weights)
-        if last is None or last.rows is None or input.size(2) != packed.sizes.input_size:
-            return None
-        if _fit.tensor(input, "input", weights[0].dtype) is not None:
-            return None
-        state = (None, None) if hx is None else _state(hx, packed.sizes, B, True, weights[0].dtype)
-        if isinstance(state, str):
-            return None
-        call = Call(last.plan, packed.sizes, self.batch_first, None, None, pool(self.threads), 0.0, 0)
-        output, h_n, c_n = step(call, last.rows, input, *state)
-        return output, (h_n, c_n)
+        return weights, packed.sizes, packed.current(weights, frozen=self.frozen, rows=rows, threads=self.threads)
+
+    def _may_read_rows(self, input: Tensor) -> bool:
+        """Tell whether this is one step of few rows, which reads large layers' parameters as they are.
+
+        That is faster than to look at them and read the packed copy, but not than the packed copy alone.
+        """
+        if self.frozen or torch.is_grad_enabled() or not isinstance(input, Tensor) or self._is_dropping():
+            return False
+        if input.dim() != 3:
+            return input.dim() == 2 and input.size(0) == 1
+        T, B = (input.size(1), input.size(0)) if self.batch_first else (input.size(0), input.size(1))
+        return T == 1 and 0 < B <= _core.UNPACKED_ROWS
 
     def _run(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | str:
         """Run padded input, or say why that cannot be done here."""
-        found = self._single_step(input, hx) if lengths is None and resets is None else None
-        if found is not None:
-            return found
-        weights, sizes, plan = self._plan()
-        if isinstance(plan, str):
-            return plan
+        rows = lengths is None and resets is None and self._may_read_rows(input)
+        weights, sizes, now = self._current(rows=rows)
+        if isinstance(now, str):
+            return now
         dtype = weights[0].dtype
         why = _fit.tensor(input, "input", dtype)
         if why is not None:
@@ -284,9 +270,11 @@ class LSTM(Switched, torch.nn.LSTM):
             flags = _checks.resets(_fit.flags(resets), wanted, "one for every step of every row")
             flags = flags.T if batch_first else flags.reshape(T, B)
         dropout, seed = self._dropout()
-        call = Call(plan, sizes, batch_first, steps, flags, pool(self.threads), dropout, seed)
+        call = Call(now.plan, sizes, batch_first, steps, flags, pool(self.threads), dropout, seed)
         if _fit.wants_gradient(x, h_0, c_0, *weights):
             output, h_n, c_n = Run.apply(call, x, h_0, c_0, *weights)
+        elif rows and now.rows is not None:
+            output, h_n, c_n = step(call, now.rows, x, h_0, c_0)
         else:
             output, h_n, c_n = forward(call, x, h_0, c_0, call.tape() if dropout else None)
         if batched:
@@ -316,9 +304,9 @@ class LSTM(Switched, torch.nn.LSTM):
 
     def _run_rows(self, data: Tensor, batch_sizes: Tensor, hx: States | None) -> tuple[Tensor, States] | str:
         """Run packed rows: where they are, or padded for the way through if a tape is to be kept."""
-        weights, sizes, plan = self._plan()
-        if isinstance(plan, str):
-            return plan
+        weights, sizes, now = self._current()
+        if isinstance(now, str):
+            return now
         if self._is_dropping() or _fit.wants_gradient(data, *(hx or ()), *weights):
             padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
             found = self._run(padded, hx, lengths, None)
@@ -339,7 +327,7 @@ class LSTM(Switched, torch.nn.LSTM):
             if isinstance(state, str):
                 return state
             h_0, c_0 = state
-        call = Call(plan, sizes, False, np.searchsorted(-rows, -np.arange(B)), None, pool(self.threads), 0.0, 0)
+        call = Call(now.plan, sizes, False, np.searchsorted(-rows, -np.arange(B)), None, pool(self.threads), 0.0, 0)
         output, h_n, c_n = forward_packed(call, data, np.cumsum(rows) - rows, h_0, c_0)
         return output, (h_n, c_n)
 

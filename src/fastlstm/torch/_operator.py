@@ -101,15 +101,15 @@ def _refuse_tangents(*tensors: Tensor | None) -> None:
 def _call(a: Arguments) -> _run.Call:
     _refuse_tangents(a.input, a.h_0, a.c_0, *a.parameters)
     sizes = a.sizes
-    plan = _packed_of(a.parameters, sizes).plan(a.parameters, threads=a.threads or None)
-    if isinstance(plan, str):
-        raise ValueError(f"fastlstm::lstm cannot run: {plan}")
+    now = _packed_of(a.parameters, sizes).current(a.parameters, threads=a.threads or None)
+    if isinstance(now, str):
+        raise ValueError(f"fastlstm::lstm cannot run: {now}")
     T, B = _checked(a.input, a.h_0, a.c_0, a.parameters[0].dtype, sizes, a.batch_first)
     steps = None if a.lengths is None else _checks.lengths(a.lengths, T, B)
     resets = a.resets.t() if a.resets is not None and a.batch_first else a.resets
     flags = None if resets is None else _checks.resets(_fit.flags(resets), (T, B), "(T, B)")
     number = 0 if a.seed is None else int(a.seed)
-    return _run.Call(plan, sizes, a.batch_first, steps, flags, pool(a.threads or None), a.dropout, number)
+    return _run.Call(now.plan, sizes, a.batch_first, steps, flags, pool(a.threads or None), a.dropout, number)
 
 
 def _checked(

@@ -105,29 +105,26 @@ class Packed:
         self._memory = _core.Memory()
         self.last: Snapshot | None = None
 
-    def plan(self, parameters: list[Tensor], *, frozen: bool = False, threads: int | None = 1) -> _core.Plan | str:
-        """Return the plan of these parameters (torch's order), or why there cannot be one.
+    def current(
+        self, parameters: list[Tensor], *, frozen: bool = False, rows: bool = False, threads: int | None = 1
+    ) -> Snapshot | str:
+        """Return what is packed of these parameters (torch's order) as they are now, or why that cannot be.
 
-        With `frozen` their values are not looked at, if all have a version. `threads` share the look; None for
-        torch's number.
+        With `frozen` their values are not looked at, if all have a version; nor with `rows`, by which the caller says
+        that it reads `Snapshot.rows` where there are any. `threads` share the look; None for torch's number.
         """
         last = self.last
         if last is not None and last.seen.same(parameters):
-            if frozen and last.seen.versioned:
-                return last.plan
+            if (frozen and last.seen.versioned) or (rows and last.rows is not None):
+                return last
             if last.look is not None and last.look.same(pool(threads) if last.nbytes >= SHARED else None):
-                return last.plan
+                return last
         unfit = _unfit(parameters, self.sizes)
         if unfit is not None:
             self.last = None
             return unfit
         self.last = last = self._pack(parameters, frozen, threads)
-        return last.plan
-
-    def unpacked(self, parameters: list[Tensor]) -> Snapshot | None:
-        """Return what a single step of few rows needs to read the parameters themselves, where that is faster."""
-        last = self.last
-        return last if last is not None and last.rows is not None and last.seen.same(parameters) else None
+        return last
 
     def _pack(self, parameters: list[Tensor], frozen: bool, threads: int | None) -> Snapshot:
         isa = _isa.resolve(None)
