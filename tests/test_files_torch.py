@@ -431,6 +431,10 @@ def test_parts_that_do_not_tell_the_weight(tmp_path):
         assert "remove_parametrizations" in layer.problem
         with pytest.raises(ValueError, match="kept in parts"):
             fastlstm.load(tmp_path / "w")
+    square = torch.nn.utils.spectral_norm(torch.nn.LSTM(12, 3), "weight_ih_l0", dim=1)
+    torch.save(square.state_dict(), tmp_path / "w")
+    with pytest.raises(ValueError, match="of a square matrix they do not tell along which axis"):
+        fastlstm.load(tmp_path / "w")
     wrong = torch.nn.LSTM(4, 3).state_dict()
     wrong["weight_hh_l0_g"], wrong["weight_hh_l0_v"] = torch.ones(7, 1), wrong.pop("weight_hh_l0")
     torch.save(wrong, tmp_path / "w")

@@ -27,6 +27,10 @@ def resolved(name: str, parts: Mapping[str, Stored]) -> Stored:
 
 
 def _computed(name: str, origin: str, matrix: Stored, parts: list[Stored], compute: Callable[..., Array]) -> Stored:
+    if compute is _spectral_norm and len(set(matrix.shape)) == 1 < len(matrix.shape):
+        raise ValueError(
+            f"{name} is kept in parts of spectral_norm: of a square matrix they do not tell along which axis"
+        )
     for part in parts:
         fits = len(matrix.shape) in (1, 2) and all(n == 1 or n in matrix.shape for n in part.shape)
         if not fits or len(part.shape) > len(matrix.shape):
