@@ -350,7 +350,7 @@ static pass make_pass(const fl_job *j, size_t l, size_t d) {
     p.x_b = (ptrdiff_t)full;
   }
   if (last && !t) {
-    p.y = (char *)q->output + d * h_row;
+    p.y = q->output ? (char *)q->output + d * h_row : NULL; /* there may be none without steps */
     p.tail = q->starts ? NULL : p.y;
     p.y_t = q->output_t;
     p.y_b = q->output_b;
