@@ -11,7 +11,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
-  $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
+  $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
 C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
 
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.

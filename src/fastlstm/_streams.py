@@ -99,8 +99,7 @@ class Stream(_core.StreamCore, Generic[F]):
         _checks.shape(array, "x", (*lead, I), "(T, I)" if array.ndim == 2 else "(T, B, I)")
         T = array.shape[0]
         y = np.empty((T, B, R), self._dtype)
-        h_0, c_0, h_n, c_n = (np.empty(shape, self._dtype) for shape in self._state_shapes * 2)
-        self._run_feed(_checks.readable(array.reshape(T, B, I)), y, h_0, c_0, h_n, c_n)
+        self._run_feed(_checks.readable(array.reshape(T, B, I)), y)
         return y.reshape(*lead, R)
 
     @property

@@ -1,5 +1,6 @@
-/* Memory that outlives a call: one block, kept in a slot by whoever comes back first, since fresh pages cost more than many
- * a call's arithmetic. No lock and no growth beyond the bytes that may be kept: many threads may take and give back at once; who finds the slot empty allocates, who finds it full frees.
+/* Memory that outlives a call: one block, kept in a slot by whoever comes back first, since fresh pages cost more than
+ * many a call's arithmetic. No lock and no growth beyond the bytes that may be kept: many threads may take and give
+ * back at once; who finds the slot empty allocates, who finds it full frees.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_WORKSPACE_H
@@ -19,20 +20,26 @@ typedef struct {
   _Atomic(workspace *) kept;
 } workspace_slot;
 
+#define WORKSPACE_MOST ((size_t)PTRDIFF_MAX - 128) /* what is more overflows */
 #define SCRATCH_KEPT ((size_t)64 << 20)
 #define TAPE_KEPT ((size_t)256 << 20)
 
-/* at least `bytes`; NULL when memory is out */
-static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
-  workspace *w = atomic_exchange_explicit(&slot->kept, NULL, memory_order_acquire);
-  if (w && w->bytes >= bytes) return w;
-  free(w);
-  if (bytes > (size_t)PTRDIFF_MAX - 128) return NULL;
-  w = malloc(sizeof *w + 64 + bytes);
+/* a new block, to be freed; NULL when memory is out */
+static inline workspace *workspace_new(size_t bytes) {
+  if (bytes > WORKSPACE_MOST) return NULL;
+  workspace *const w = malloc(sizeof *w + 64 + bytes);
   if (!w) return NULL;
   w->bytes = bytes;
   w->data = (char *)(((uintptr_t)(w + 1) + 63) & ~(uintptr_t)63);
   return w;
+}
+
+/* at least `bytes`; NULL when memory is out */
+static inline workspace *workspace_take(workspace_slot *slot, size_t bytes) {
+  workspace *const w = atomic_exchange_explicit(&slot->kept, NULL, memory_order_acquire);
+  if (w && w->bytes >= bytes) return w;
+  free(w);
+  return workspace_new(bytes);
 }
 
 static inline void workspace_give(workspace_slot *slot, workspace *w, size_t most) {

@@ -1,0 +1,188 @@
+# Step by step: the fast paths. An array that is exactly right goes straight to C, any other to ``_checked`` of the
+# class in Python, which explains or converts.
+
+@cython.final
+cdef class CellCore:
+    """The fast path of ``LSTMCell``."""
+
+    cdef Plan plan
+
+    def __cinit__(self, Plan plan not None):
+        if plan.num_layers != 1 or plan.directions != 1 or plan.proj_size:
+            raise ValueError("a cell is one layer in one direction without projection")
+        self.plan = plan
+
+    cdef inline bint is_state(self, pair, int ndim, cnp.npy_intp rows):
+        """Two arrays exactly right, to be read."""
+        return (type(pair) is tuple and len(<tuple>pair) == 2
+                and exact((<tuple>pair)[0], self.plan.typenum, ndim, rows, self.plan.hidden_size)
+                and exact((<tuple>pair)[1], self.plan.typenum, ndim, rows, self.plan.hidden_size))
+
+    def step(self, x, hx, out):
+        """(h', c'), or None where the arrays are not exactly right."""
+        cdef Plan plan = self.plan
+        cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
+        cdef cnp.npy_intp rows
+        if ndim != 1 and ndim != 2:
+            return None
+        rows = cnp.PyArray_DIM(<cnp.ndarray>x, 0) if ndim == 2 else 1
+        if not exact(x, plan.typenum, ndim, rows, plan.input_size):
+            return None
+        h = c = None
+        if hx is not None:
+            if not self.is_state(hx, ndim, rows):
+                return None
+            h, c = <tuple>hx
+        if out is None:
+            h_next = fresh(ndim, rows, plan.hidden_size, plan.typenum)
+            c_next = fresh(ndim, rows, plan.hidden_size, plan.typenum)
+            out = (h_next, c_next)
+        else:
+            if not self.is_state(out, ndim, rows):
+                return None
+            h_next, c_next = <tuple>out
+            if not takes_state(h_next, c_next, x, h, c):
+                return None
+        plan.cell(rows, address(x), address(h), address(c), address(h_next), address(c_next))
+        return out
+
+
+cdef inline bint takes_state(cnp.ndarray h_next, cnp.ndarray c_next, cnp.ndarray x, h, c) noexcept:
+    """May they be written to? c' may be the very array c; nothing else may overlap."""
+    if not cnp.PyArray_ISWRITEABLE(h_next) or not cnp.PyArray_ISWRITEABLE(c_next):
+        return False
+    if overlap(x, h_next) or overlap(x, c_next) or overlap(h_next, c_next):
+        return False
+    return h is None or not (overlap(h, h_next) or overlap(h, c_next) or overlap(c, h_next)
+                             or (c is not c_next and overlap(c, c_next)))
+
+
+cdef class StreamCore:
+    """The fast path of ``Stream``: state and scratch in one block."""
+
+    cdef Plan plan
+    cdef fl_stream *stream
+    cdef workspace *memory
+    cdef single_user user
+    cdef Py_ssize_t _batch_size
+    cdef size_t in_bytes, out_bytes # of a step
+    cdef bint brief # a step is over before the GIL would have been released
+    cdef bint long  # a step takes so long that it has to hear signals
+
+    @property
+    def batch_size(self):
+        """B: how many sequences advance together."""
+        return self._batch_size
+
+    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
+        cdef size_t bytes = <size_t>(-1)
+        if plan.directions != 1 or batch_size < 1:
+            raise ValueError("a stream needs a unidirectional layer and a batch_size of at least 1")
+        if batch_size <= PY_SSIZE_T_MAX // 8 // max(plan.input_size, plan.hidden_size):
+            bytes = fl_stream_size(plan.plan, batch_size)
+        self.memory = block(bytes, f"a stream of batch_size {batch_size}")
+        self.plan = plan
+        self._batch_size = batch_size
+        self.in_bytes = batch_size * plan.input_size * plan.item
+        self.out_bytes = batch_size * plan.width * plan.item
+        self.brief = plan.bytes * batch_size < NOGIL_BYTES
+        self.long = plan.bytes * batch_size > PIECE_BYTES
+        self.stream = fl_stream_init(plan.plan, batch_size, self.memory.data)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def step(self, x, out=None):
+        """One step of every row.
+
+        Parameters
+        ----------
+        x : array [I], or [B, I]
+            The next input of every row, of the layer's dtype.
+        out : array [R], or [B, R], optional
+            Where to write the result; a contiguous array that does not overlap `x`.
+
+        Returns
+        -------
+        array [R], or [B, R]
+            The last layer's output: `out` if it was given. With `out` nothing is allocated.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or an `out` that overlaps `x` or cannot be written.
+        TypeError
+            For a wrong dtype.
+        RuntimeError
+            When another thread is inside this stream.
+        """
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t B = self._batch_size
+        cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
+        if (ndim != 2 and (ndim != 1 or B != 1)) or not exact(x, plan.typenum, ndim, B, plan.input_size):
+            return self._checked(x, out)
+        if out is None:
+            out = fresh(ndim, B, plan.width, plan.typenum)
+        elif (not exact(out, plan.typenum, ndim, B, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+              or meet(address(x), self.in_bytes, address(out), self.out_bytes)):
+            return self._checked(x, out)
+        if self.long: # as a sequence of one step, which hears signals: to the same bits
+            self._run_feed(x.reshape(1, B, -1), out.reshape(1, B, -1))
+        else:
+            self.advance(address(x), address(out))
+        return out
+
+    cdef inline int advance(self, const void *from_, void *to) except -1:
+        enter(&self.user, self.brief, "stream")
+        if self.brief:
+            fl_stream_step(self.stream, from_, to)
+        else:
+            with nogil:
+                fl_stream_step(self.stream, from_, to)
+        single_user_leave(&self.user, self.brief)
+        return 0
+
+    def _run_feed(self, cnp.ndarray x, cnp.ndarray y):
+        """The whole of x [T, B, I] into y [T, B, R]."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t rows = plan.num_layers * self._batch_size
+        cdef cnp.ndarray h_0 = fresh(2, rows, plan.width, plan.typenum)
+        cdef cnp.ndarray c_0 = fresh(2, rows, plan.hidden_size, plan.typenum)
+        cdef cnp.ndarray h_n = fresh(2, rows, plan.width, plan.typenum)
+        cdef cnp.ndarray c_n = fresh(2, rows, plan.hidden_size, plan.typenum)
+        must(cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) == self._batch_size)
+        enter(&self.user, False, "stream")
+        try:
+            fl_stream_get(self.stream, address(h_0), address(c_0))
+            plan.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
+            fl_stream_set(self.stream, address(h_n), address(c_n))
+        finally:
+            single_user_leave(&self.user, False)
+
+    def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
+        """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t j
+        cdef void *from_ = cnp.PyArray_DATA(x)
+        cdef void *to = cnp.PyArray_DATA(y)
+        must(dense(x, plan.typenum, self._batch_size * plan.input_size)
+             and room(y, plan.typenum, self._batch_size * plan.width))
+        enter(&self.user, False, "stream")
+        with nogil:
+            for j in range(n):
+                fl_stream_step(self.stream, from_, to)
+        single_user_leave(&self.user, False)
+
+    def _run_get(self, cnp.ndarray h, cnp.ndarray c):
+        """State out: h [L, B, R], c [L, B, H], contiguous."""
+        must(self.plan.states_room(h, c, self._batch_size))
+        enter(&self.user, False, "stream")
+        fl_stream_get(self.stream, address(h), address(c))
+        single_user_leave(&self.user, False)
+
+    def _run_set(self, h, c):
+        """State in, or zeros for None."""
+        must(self.plan.states(h, c, self._batch_size))
+        enter(&self.user, False, "stream")
+        fl_stream_set(self.stream, address(h), address(c))
+        single_user_leave(&self.user, False)

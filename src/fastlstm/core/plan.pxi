@@ -1,0 +1,262 @@
+# Packed weights, and the calls that run with them.
+
+@cython.final
+cdef class Memory:
+    """Blocks that outlive a call, kept by a layer for the next: one of scratch, one for a tape."""
+
+    cdef workspace_slot scratch, tape
+
+    def __dealloc__(self):
+        free(workspace_take(&self.scratch, 0))
+        free(workspace_take(&self.tape, 0))
+
+
+cdef int read_activation(fl_activation *to, tuple activation) except -1:
+    to.kind, to.alpha, to.beta = activation
+    return 0
+
+
+cdef int read_form(fl_form *to, tuple form) except -1:
+    gate, candidate, cell, to.peepholes, to.coupled, to.clip_at, to.clip = form
+    read_activation(&to.gate, gate)
+    read_activation(&to.candidate, candidate)
+    return read_activation(&to.cell, cell)
+
+
+@cython.final
+cdef class Plan:
+    """Packed weights: immutable, so that any number of threads may use one."""
+
+    cdef fl_plan *plan
+    cdef Memory memory
+    cdef readonly Py_ssize_t input_size, hidden_size, proj_size, num_layers, directions
+    cdef Py_ssize_t width # R: of an output in one direction
+    cdef Py_ssize_t item  # bytes of a number
+    cdef size_t bytes     # of the weights
+    cdef int typenum
+
+    def __cinit__(self, int bits, Py_ssize_t input_size, Py_ssize_t hidden_size, Py_ssize_t proj_size,
+                  Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa,
+                  Memory memory not None, tuple form not None):
+        cdef fl_form packed
+        cdef fl_config config
+        cdef fl_weights *weights
+        cdef fl_status status
+        cdef const char *name = isa
+        cdef Py_ssize_t j
+        self.memory = memory
+        self.input_size, self.hidden_size, self.proj_size = input_size, hidden_size, proj_size
+        self.num_layers, self.directions = num_layers, directions
+        self.width = proj_size if proj_size else hidden_size
+        self.item = bits // 8
+        self.typenum = cnp.NPY_FLOAT32 if bits == 32 else cnp.NPY_FLOAT64
+        config.dtype, config.form = bits, &packed
+        config.input_size, config.hidden_size, config.proj_size = input_size, hidden_size, proj_size
+        config.num_layers, config.directions = num_layers, directions
+        read_form(&packed, form)
+        must(num_layers > 0 and directions > 0 and len(parameters) == num_layers * directions)
+        weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
+        if weights is NULL:
+            raise MemoryError()
+        try:
+            for j in range(len(parameters)):
+                self.read(&weights[j], input_size if j < directions else directions * self.width, parameters[j])
+            with nogil:
+                status = fl_plan_create(&self.plan, &config, weights, name)
+        finally:
+            free(weights)
+        raise_for(status)
+        self.bytes = fl_plan_size(self.plan)
+
+    def __dealloc__(self):
+        fl_plan_destroy(self.plan)
+
+    cdef int read(self, fl_weights *to, Py_ssize_t width, parameters) except -1:
+        """Those of one layer, whose input has this width, in one direction."""
+        cdef int typenum = self.typenum
+        ih, hh, bias_ih, bias_hh, hr, ph = parameters
+        must(dense(ih, typenum, 4 * self.hidden_size * width) and dense(hh, typenum, 4 * self.hidden_size * self.width)
+             and dense_or_none(bias_ih, typenum, 4 * self.hidden_size)
+             and dense_or_none(bias_hh, typenum, 4 * self.hidden_size)
+             and dense_or_none(hr, typenum, self.proj_size * self.hidden_size)
+             and dense_or_none(ph, typenum, 3 * self.hidden_size))
+        to.weight_ih, to.weight_hh = address(ih), address(hh)
+        to.bias_ih, to.bias_hh = address(bias_ih), address(bias_hh)
+        to.weight_hr, to.weight_ph = address(hr), address(ph)
+        return 0
+
+    @property
+    def isa(self):
+        """Name of the instruction set that the kernels of this plan were built with."""
+        return fl_plan_isa(self.plan).decode()
+
+    @property
+    def nbytes(self):
+        """Bytes of packed weights."""
+        return self.bytes
+
+    def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
+        """Bytes of scratch that a call of these sizes takes."""
+        return fl_workspace_size(self.plan, T, B, threads)
+
+    # ---- sequences
+
+    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets, Pool pool,
+            Tape tape=None):
+        """Forward over x [T, B, I] into y [T, B, D*R], h_n, c_n.
+
+        The last axis of x and y is contiguous; h_0, c_0 (or None), h_n, c_n and lengths (int64 [B] or None) are
+        contiguous; resets is bool [T, B] or None.
+        """
+        cdef fl_sequence s
+        must(cnp.PyArray_NDIM(x) == 3)
+        s.T = cnp.PyArray_DIM(x, 0)
+        s.B = cnp.PyArray_DIM(x, 1)
+        must(rows_of(x, self.typenum, s.T, s.B, self.input_size)
+             and rows_of(y, self.typenum, s.T, s.B, self.directions * self.width) and cnp.PyArray_ISWRITEABLE(y)
+             and self.states(h_0, c_0, s.B) and self.states_room(h_n, c_n, s.B))
+        s.input, s.input_t, s.input_b = address(x), cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1)
+        s.output, s.output_t, s.output_b = address(y), cnp.PyArray_STRIDE(y, 0), cnp.PyArray_STRIDE(y, 1)
+        s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), address(h_n), address(c_n)
+        self.read_rest(&s, lengths, resets, None)
+        self.go(&s, pool, tape)
+
+    def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
+               ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets, Pool pool,
+               Tape tape=None, starts=None):
+        """As ``run``, for other libraries' memory: addresses, 0 for None, and strides in bytes.
+
+        With ``starts`` int64 [T] both x and y are packed: step t's rows begin at row starts[t], the longest first.
+
+        Wrapping six tensors as arrays would cost 3 us; this costs none.
+        """
+        cdef fl_sequence s
+        s.T, s.B = T, B
+        s.input, s.input_t, s.input_b = <void *>x, x_t, x_b
+        s.output, s.output_t, s.output_b = <void *>y, y_t, y_b
+        s.h_0, s.c_0, s.h_n, s.c_n = <void *>h_0, <void *>c_0, <void *>h_n, <void *>c_n
+        self.read_rest(&s, lengths, resets, starts)
+        self.go(&s, pool, tape)
+
+    cdef inline bint states(self, h, c, Py_ssize_t B) noexcept:
+        """[L*D, B, R] and [L*D, B, H] to be read; either may be None."""
+        cdef Py_ssize_t rows = self.num_layers * self.directions * B
+        return (dense_or_none(h, self.typenum, rows * self.width)
+                and dense_or_none(c, self.typenum, rows * self.hidden_size))
+
+    cdef inline bint states_room(self, h, c, Py_ssize_t B) noexcept:
+        """As ``states``, to be written to: both."""
+        cdef Py_ssize_t rows = self.num_layers * self.directions * B
+        return room(h, self.typenum, rows * self.width) and room(c, self.typenum, rows * self.hidden_size)
+
+    cdef int read_rest(self, fl_sequence *s, lengths, resets, starts) except -1:
+        """lengths [B], resets [T, B] and starts [T], each of them or None."""
+        must((lengths is None or integers(lengths, s.B)) and (starts is None or integers(starts, s.T)))
+        s.lengths, s.starts = <const int64_t *>address(lengths), <const int64_t *>address(starts)
+        s.resets, s.resets_t, s.resets_b = NULL, 0, 0
+        if resets is not None:
+            must(cnp.PyArray_Check(resets) and cnp.PyArray_TYPE(<cnp.ndarray>resets) == cnp.NPY_BOOL
+                 and cnp.PyArray_NDIM(<cnp.ndarray>resets) == 2
+                 and cnp.PyArray_DIM(<cnp.ndarray>resets, 0) == <cnp.npy_intp>s.T
+                 and cnp.PyArray_DIM(<cnp.ndarray>resets, 1) == <cnp.npy_intp>s.B)
+            s.resets = <const uint8_t *>address(resets)
+            s.resets_t, s.resets_b = cnp.PyArray_STRIDE(resets, 0), cnp.PyArray_STRIDE(resets, 1)
+        return 0
+
+    cdef int go(self, fl_sequence *s, Pool pool, Tape tape) except -1:
+        cdef fl_status status = FL_ERROR_MEMORY
+        cdef fl_pool *workers = workers_of(pool)
+        cdef size_t threads = threads_of(pool)
+        cdef workspace *w
+        cdef fl_tape *kept = NULL
+        cdef listener l
+        cdef fl_cancel cancel = heard_by(&l)
+        if tape is not None:
+            kept = tape.begin(self, s)
+        with nogil:
+            w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
+            if w is not NULL and kept is not NULL:
+                status = fl_forward_train_until(s, kept, workers, w.data, &cancel)
+            elif w is not NULL:
+                status = fl_forward_until(self.plan, s, workers, w.data, &cancel)
+            workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        raise_for(status)
+        if tape is not None:
+            tape.tape = kept # full: a backward pass may have it
+        return 0
+
+    # ---- a step of one layer
+
+    def run_cell_at(self, size_t rows, uintptr_t x, uintptr_t h, uintptr_t c, uintptr_t h_next, uintptr_t c_next):
+        """One step of one layer between addresses; h and c 0 for zeros."""
+        self.cell(rows, <void *>x, <void *>h, <void *>c, <void *>h_next, <void *>c_next)
+
+    cdef inline int cell(self, size_t rows, const void *x, const void *h, const void *c, void *h_next,
+                         void *c_next) except -1:
+        cdef size_t done = 0, some, piece, row
+        cdef listener l
+        cdef workspace *w = workspace_take(&self.memory.scratch, fl_cell_size(self.plan, rows))
+        if w is NULL:
+            raise MemoryError()
+        if self.bytes * rows < NOGIL_BYTES:
+            fl_cell(self.plan, rows, x, h, c, h_next, c_next, w.data)
+            done = rows
+        else:
+            heard_by(&l)
+            piece = piece_of(self.bytes)
+            row = self.hidden_size * self.item
+            with nogil:
+                while done < rows and not (rows > piece and listen(&l)):
+                    some = min(rows - done, piece)
+                    fl_cell(self.plan, some, beyond(x, done * self.input_size * self.item), beyond(h, done * row),
+                            beyond(c, done * row), beyond(h_next, done * row), beyond(c_next, done * row), w.data)
+                    done += some
+        workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        return 0 if done == rows else raise_for(FL_ERROR_CANCELLED)
+
+    # ---- a step from weights that are not packed
+
+    @property
+    def fits_unpacked(self):
+        """Can a step be taken by ``run_unpacked_at``?"""
+        return fl_unpacked_fits(self.plan)
+
+    def run_unpacked_at(self, list weights, size_t B, uintptr_t x, ptrdiff_t x_b, uintptr_t h_0, uintptr_t c_0,
+                        uintptr_t h_n, uintptr_t c_n, Pool pool):
+        """One step of all layers from weights that are not packed, between addresses; h_0 and c_0 0 for zeros.
+
+        ``weights`` are those of each layer, (ih, hh, bias_ih, bias_hh), 0 for no bias: contiguous.
+        """
+        cdef fl_unpacked step
+        cdef Py_ssize_t j
+        cdef uintptr_t ih, hh, bias_ih, bias_hh
+        cdef fl_weights *w
+        must(len(weights) == self.num_layers)
+        w = <fl_weights *>calloc(len(weights), sizeof(fl_weights))
+        if w is NULL:
+            raise MemoryError()
+        try:
+            for j in range(len(weights)):
+                ih, hh, bias_ih, bias_hh = weights[j]
+                w[j].weight_ih, w[j].weight_hh = <void *>ih, <void *>hh
+                w[j].bias_ih, w[j].bias_hh = <void *>bias_ih, <void *>bias_hh
+            step.weights, step.B = w, B
+            step.x, step.x_b = <void *>x, x_b
+            step.h_0, step.c_0, step.h_n, step.c_n = <void *>h_0, <void *>c_0, <void *>h_n, <void *>c_n
+            self.unpacked(&step, pool)
+        finally:
+            free(w)
+
+    cdef inline int unpacked(self, fl_unpacked *step, Pool pool) except -1:
+        cdef fl_pool *workers = workers_of(pool)
+        cdef size_t threads = threads_of(pool)
+        cdef workspace *w
+        must(fl_unpacked_fits(self.plan))
+        with nogil:
+            w = workspace_take(&self.memory.scratch, fl_unpacked_size(self.plan, step.B, threads))
+            if w is not NULL:
+                fl_unpacked_step(self.plan, step, workers, w.data)
+                workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        if w is NULL:
+            raise MemoryError()
+        return 0
