@@ -70,7 +70,9 @@ fl_tape *fl_make_tape(const fl_plan *plan, const fl_sequence *q, double dropout,
                       void *memory) {
   assert(plan && q && memory && !q->starts && dropout >= 0 && dropout <= 1);
   fl_tape made = {.plan = plan, .T = q->T, .B = q->B, .dropout = dropout, .seed = seed, .time = time};
-  for (size_t b = 0; b < q->B; b++) made.N += fl_length(q, b);
+  if (!fl_multiply(q->T, q->B, &made.N)) return NULL;
+  if (q->lengths) made.N = 0;
+  for (size_t b = 0; q->lengths && b < q->B; b++) made.N += fl_length(q, b);
   fl_arena a = {.at = memory};
   fl_tape *const t = lay_out(&made, &a, q->resets != NULL);
   if (!t || a.overflow) return NULL;
