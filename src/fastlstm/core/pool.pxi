@@ -63,13 +63,15 @@ cdef class PoolCore:
         cdef uint32_t *closed
         cdef uint8_t *status
         cdef size_t k
+        if capacity <= self._capacity:
+            return
+        states = Sessions(self.plan, capacity) # first: a new object may run the collector, and that code of the user's
         with cython.critical_section(self):
             if capacity <= self._capacity:
                 return
             for k in range(self._capacity):
                 if self.status[k] == BUSY:
                     raise RuntimeError("the pool cannot grow while another thread is in a step")
-            states = Sessions(self.plan, capacity)
             closed = <uint32_t *>calloc(capacity, sizeof(uint32_t))
             status = <uint8_t *>calloc(capacity, 1)
             if closed is NULL or status is NULL:
