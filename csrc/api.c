@@ -5,8 +5,9 @@
 #include <float.h>
 #include "base/arena.h"
 #include "base/fpenv.h"
-#include "inside.h"
 #include "base/threads.h"
+#include "inside.h"
+#include "passes/tape.h"
 
 const char *fl_version(void) {
   return FASTLSTM_VERSION;
@@ -115,9 +116,9 @@ fl_status fl_gates_train(const char *isa, fl_dtype dtype, size_t rows, size_t un
   const fl_kernels *const kernels = kernels_for_gates(isa, dtype, rows, units, &status);
   if (!kernels) return status;
   if (rows && units && !(z && c && c_next && h && gates)) return FL_ERROR_ARGUMENT;
-  const fl_gates g = {rows, units, z, c, c_next, h};
+  const fl_gates call = {rows, units, z, c, c_next, h};
   const fl_fpenv caller = fl_fpenv_enter();
-  kernels->gates_train(&g, gates);
+  kernels->gates_train(&call, gates);
   fl_fpenv_leave(caller);
   return FL_OK;
 }
@@ -128,9 +129,9 @@ fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t
   const fl_kernels *const kernels = kernels_for_gates(isa, dtype, rows, units, &status);
   if (!kernels) return status;
   if (rows && units && !(gates && c_prev && c && dh && dz && dc)) return FL_ERROR_ARGUMENT;
-  const fl_gates_gradient g = {rows, units, gates, c_prev, c, dh, dz, dc};
+  const fl_gates_gradient call = {rows, units, gates, c_prev, c, dh, dz, dc};
   const fl_fpenv caller = fl_fpenv_enter();
-  kernels->gates_backward(&g);
+  kernels->gates_backward(&call);
   fl_fpenv_leave(caller);
   return FL_OK;
 }
@@ -138,10 +139,10 @@ fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t
 /* ---- plan ------------------------------------------------------------------------------------------------------- */
 
 /* Can it be computed? A comparison with NaN is false. */
-static int is_activation(const fl_activation *a, fl_dtype dtype) {
+static int is_activation(const fl_activation *activation, fl_dtype dtype) {
   const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
-  return (int)a->kind >= FL_SIGMOID && a->kind <= FL_SOFTPLUS && a->alpha >= -most && a->alpha <= most &&
-         a->beta >= -most && a->beta <= most;
+  return (int)activation->kind >= FL_SIGMOID && activation->kind <= FL_SOFTPLUS && activation->alpha >= -most &&
+         activation->alpha <= most && activation->beta >= -most && activation->beta <= most;
 }
 
 static int is_form(const fl_form *form, fl_dtype dtype) {
@@ -205,30 +206,30 @@ void fl_pool_destroy(fl_pool *pool) {
 /* ---- whole sequences -------------------------------------------------------------------------------------------- */
 
 /* step t's rows begin at row starts[t], so every step's rows are the first of the batch */
-static int is_packed(const fl_sequence *s) {
-  if (!s->lengths) return 0;
-  for (size_t b = 1; b < s->B; b++)
-    if (s->lengths[b] > s->lengths[b - 1]) return 0;
-  for (size_t t = 0; t < s->T; t++)
-    if (s->starts[t] < 0) return 0;
+static int is_packed(const fl_sequence *sequence) {
+  if (!sequence->lengths) return 0;
+  for (size_t b = 1; b < sequence->B; b++)
+    if (sequence->lengths[b] > sequence->lengths[b - 1]) return 0;
+  for (size_t t = 0; t < sequence->T; t++)
+    if (sequence->starts[t] < 0) return 0;
   return 1;
 }
 
 /* what a sequence is read from */
-static int is_sequence(const fl_plan *plan, const fl_sequence *s) {
-  if (!plan || !s || (s->resets && plan->D > 1)) return 0;
-  for (size_t b = 0; s->lengths && b < s->B; b++)
-    if (s->lengths[b] < 0 || (uint64_t)s->lengths[b] > s->T) return 0;
-  return !(s->starts && !is_packed(s)) && (s->input || !s->T || !s->B);
+static int is_sequence(const fl_plan *plan, const fl_sequence *sequence) {
+  if (!plan || !sequence || (sequence->resets && plan->D > 1)) return 0;
+  for (size_t b = 0; sequence->lengths && b < sequence->B; b++)
+    if (sequence->lengths[b] < 0 || (uint64_t)sequence->lengths[b] > sequence->T) return 0;
+  return !(sequence->starts && !is_packed(sequence)) && (sequence->input || !sequence->T || !sequence->B);
 }
 
 /* and what it is written to */
-static int is_written(const fl_sequence *s) {
-  return !s->B || (s->h_n && s->c_n && (s->output || !s->T));
+static int is_written(const fl_sequence *sequence) {
+  return !sequence->B || (sequence->h_n && sequence->c_n && (sequence->output || !sequence->T));
 }
 
 size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads) {
-  return plan && is_thread_count(threads) ? fl_measure_forward(plan, T, B, threads) : SIZE_MAX;
+  return plan && is_thread_count(threads) ? plan->passes->measure_forward(plan, T, B, threads) : SIZE_MAX;
 }
 
 fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace) {
@@ -239,7 +240,7 @@ fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_
                            const fl_cancel *cancel) {
   if (!is_sequence(plan, sequence) || !is_written(sequence) || !is_block(workspace) || !is_cancel(cancel))
     return FL_ERROR_ARGUMENT;
-  return fl_run_forward(plan, sequence, NULL, pool, workspace, cancel);
+  return plan->passes->run_forward(plan, sequence, NULL, pool, workspace, cancel);
 }
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
@@ -247,7 +248,7 @@ fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_
 size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets) {
   size_t most;
   if (!plan || !fl_multiply(T, B, &most) || steps > most) return SIZE_MAX;
-  return fl_measure_tape(plan, T, B, steps, dropout, resets);
+  return plan->passes->measure_tape(plan, T, B, steps, dropout, resets);
 }
 
 /* A clip has no gradient here; and below 0 these need the sign of alpha to be told from what is above it. */
@@ -262,14 +263,15 @@ fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double d
                       void *memory) {
   if (!is_sequence(plan, sequence) || sequence->starts || !(dropout >= 0 && dropout <= 1)) return NULL;
   if ((plan->form && !is_trainable(plan->form)) || !is_block(memory)) return NULL;
-  return fl_make_tape(plan, sequence, dropout, seed, time, memory);
+  return plan->passes->make_tape(plan, sequence, dropout, seed, time, memory);
 }
 
 /* Is it the sequence that the tape was made from, by all that can be told? */
-static int is_tapes_own(const fl_tape *tape, const fl_sequence *s) {
-  if (s->T != tape->T || s->B != tape->B || s->starts || !s->resets != !tape->resets) return 0;
-  for (size_t b = 0; b < s->B; b++)
-    if ((s->lengths ? (uint64_t)s->lengths[b] : s->T) != tape->length[b]) return 0;
+static int is_tapes_own(const fl_tape *tape, const fl_sequence *sequence) {
+  if (sequence->T != tape->T || sequence->B != tape->B || sequence->starts || !sequence->resets != !tape->resets)
+    return 0;
+  for (size_t b = 0; b < sequence->B; b++)
+    if ((sequence->lengths ? (uint64_t)sequence->lengths[b] : sequence->T) != tape->length[b]) return 0;
   return 1;
 }
 
@@ -282,17 +284,18 @@ fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_
   if (!tape || tape->stage != FL_TAPE_EMPTY || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
   if (!is_sequence(tape->plan, sequence) || !is_written(sequence) || !is_tapes_own(tape, sequence))
     return FL_ERROR_ARGUMENT;
-  return fl_run_train(sequence, tape, pool, workspace, cancel);
+  return tape->plan->passes->run_train(sequence, tape, pool, workspace, cancel);
 }
 
 size_t fl_backward_size(const fl_tape *tape, size_t threads) {
-  return tape && is_thread_count(threads) ? fl_measure_backward(tape, threads) : SIZE_MAX;
+  return tape && is_thread_count(threads) ? tape->plan->passes->measure_backward(tape, threads) : SIZE_MAX;
 }
 
-static int are_gradients(const fl_plan *plan, const fl_gradients *g) {
-  if (!g) return 0;
-  for (size_t j = 0; g->weights && j < plan->L * plan->D; j++)
-    if ((g->weights[j].weight_hr && !plan->P) || (g->weights[j].weight_ph && !(plan->form && plan->form->peepholes)))
+static int are_gradients(const fl_plan *plan, const fl_gradients *gradients) {
+  if (!gradients) return 0;
+  for (size_t j = 0; gradients->weights && j < plan->L * plan->D; j++)
+    if ((gradients->weights[j].weight_hr && !plan->P) ||
+        (gradients->weights[j].weight_ph && !(plan->form && plan->form->peepholes)))
       return 0;
   return 1;
 }
@@ -305,40 +308,40 @@ fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_poo
                             const fl_cancel *cancel) {
   if (!tape || tape->stage != FL_TAPE_FULL || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
   if (!are_gradients(tape->plan, gradients)) return FL_ERROR_ARGUMENT;
-  return fl_run_backward(tape, gradients, pool, workspace, cancel);
+  return tape->plan->passes->run_backward(tape, gradients, pool, workspace, cancel);
 }
 
 fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
   if (!is_dtype(dtype) || is_missing(total, n) || is_missing(part, n)) return FL_ERROR_ARGUMENT;
   if (!is_count(n)) return FL_ERROR_OVERFLOW;
-  fl_run_accumulate(dtype, total, part, n);
+  fl_passes_of(dtype)->run_accumulate(total, part, n);
   return FL_OK;
 }
 
 /* ---- step by step ----------------------------------------------------------------------------------------------- */
 
 size_t fl_stream_size(const fl_plan *plan, size_t B) {
-  return plan && plan->D == 1 ? fl_measure_stream(plan, B) : SIZE_MAX;
+  return plan && plan->D == 1 ? plan->passes->measure_stream(plan, B) : SIZE_MAX;
 }
 
 fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory) {
-  return fl_stream_size(plan, B) != SIZE_MAX && is_block(memory) ? fl_make_stream(plan, B, memory) : NULL;
+  return fl_stream_size(plan, B) != SIZE_MAX && is_block(memory) ? plan->passes->make_stream(plan, B, memory) : NULL;
 }
 
 fl_status fl_stream_step(fl_stream *stream, const void *x, void *y) {
   if (!stream || ((!x || !y) && stream->B)) return FL_ERROR_ARGUMENT;
-  return fl_run_stream(stream, x, y);
+  return stream->plan->passes->run_stream(stream, x, y);
 }
 
 fl_status fl_stream_get(const fl_stream *stream, void *h, void *c) {
   if (!stream || ((!h || !c) && stream->B)) return FL_ERROR_ARGUMENT;
-  fl_read_stream(stream, h, c);
+  stream->plan->passes->read_stream(stream, h, c);
   return FL_OK;
 }
 
 fl_status fl_stream_set(fl_stream *stream, const void *h, const void *c) {
   if (!stream) return FL_ERROR_ARGUMENT;
-  fl_write_stream(stream, h, c);
+  stream->plan->passes->write_stream(stream, h, c);
   return FL_OK;
 }
 
@@ -347,31 +350,32 @@ static int is_cell(const fl_plan *plan) {
 }
 
 size_t fl_cell_size(const fl_plan *plan, size_t B) {
-  return is_cell(plan) ? fl_measure_cell(plan, B) : SIZE_MAX;
+  return is_cell(plan) ? plan->passes->measure_cell(plan, B) : SIZE_MAX;
 }
 
 fl_status fl_cell(const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next,
                   void *c_next, void *workspace) {
   if (!is_cell(plan) || !is_block(workspace)) return FL_ERROR_ARGUMENT;
   if (B && !(x && h_next && c_next)) return FL_ERROR_ARGUMENT;
-  if (fl_measure_cell(plan, B) == SIZE_MAX) return FL_ERROR_OVERFLOW;
-  fl_run_cell(plan, B, x, h, c, h_next, c_next, workspace);
+  if (plan->passes->measure_cell(plan, B) == SIZE_MAX) return FL_ERROR_OVERFLOW;
+  plan->passes->run_cell(plan, B, x, h, c, h_next, c_next, workspace);
   return FL_OK;
 }
 
 /* ---- many sessions ---------------------------------------------------------------------------------------------- */
 
 size_t fl_sessions_size(const fl_plan *plan, size_t capacity) {
-  return plan && plan->D == 1 ? fl_measure_sessions(plan, capacity) : SIZE_MAX;
+  return plan && plan->D == 1 ? plan->passes->measure_sessions(plan, capacity) : SIZE_MAX;
 }
 
 fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory) {
-  return fl_sessions_size(plan, capacity) != SIZE_MAX && is_block(memory) ? fl_make_sessions(plan, capacity, memory)
-                                                                          : NULL;
+  return fl_sessions_size(plan, capacity) != SIZE_MAX && is_block(memory)
+             ? plan->passes->make_sessions(plan, capacity, memory)
+             : NULL;
 }
 
 size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
-  return plan && plan->D == 1 && is_thread_count(threads) ? fl_measure_step(plan, n, threads) : SIZE_MAX;
+  return plan && plan->D == 1 && is_thread_count(threads) ? plan->passes->measure_step(plan, n, threads) : SIZE_MAX;
 }
 
 /* Each below the capacity, and no two the same: a slot that has been seen is marked for the time of the check. */
@@ -389,24 +393,24 @@ fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots,
   if (!sessions) return FL_ERROR_ARGUMENT;
   if (!n) return FL_OK;
   if (!slots || !x || !y || !is_block(workspace) || !are_slots(sessions, n, slots)) return FL_ERROR_ARGUMENT;
-  fl_run_sessions(sessions, n, slots, x, x_row, y, pool, workspace);
+  sessions->plan->passes->run_sessions(sessions, n, slots, x, x_row, y, pool, workspace);
   return FL_OK;
 }
 
 fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c) {
   if (!sessions || slot >= sessions->capacity || !h || !c) return FL_ERROR_ARGUMENT;
-  fl_read_session(sessions, slot, h, c);
+  sessions->plan->passes->read_session(sessions, slot, h, c);
   return FL_OK;
 }
 
 fl_status fl_sessions_set(fl_sessions *sessions, size_t slot, const void *h, const void *c) {
   if (!sessions || slot >= sessions->capacity) return FL_ERROR_ARGUMENT;
-  fl_write_session(sessions, slot, h, c);
+  sessions->plan->passes->write_session(sessions, slot, h, c);
   return FL_OK;
 }
 
 fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from) {
   if (!to || !from || to->plan != from->plan) return FL_ERROR_ARGUMENT;
-  fl_move_sessions(to, from);
+  to->plan->passes->move_sessions(to, from);
   return FL_OK;
 }

@@ -35,38 +35,38 @@ static size_t chunks_of(size_t bytes) {
   return bytes / CHUNK + (bytes % CHUNK != 0);
 }
 
-static void sum_chunk(const fl_digest *d, size_t chunk, sums out) {
-  const fl_span *span = d->spans;
+static void sum_chunk(const fl_digest *digest, size_t chunk, sums out) {
+  const fl_span *span = digest->spans;
   for (; chunk >= chunks_of(span->bytes); span++) chunk -= chunks_of(span->bytes);
   const char *const from = (const char *)span->data + chunk * CHUNK;
   const size_t left = span->bytes - chunk * CHUNK, bytes = left < CHUNK ? left : CHUNK, lines = bytes / LINE;
   memset(out, 0, sizeof(sums));
-  d->kernels->digest(from, lines, out);
+  digest->kernels->digest(from, lines, out);
   if (bytes % LINE) {
     char line[LINE] = {0};
     memcpy(line, from + lines * LINE, bytes % LINE);
-    d->kernels->digest(line, 1, out);
+    digest->kernels->digest(line, 1, out);
   }
 }
 
 static void walk_chunks(void *argument, fl_member *member) {
-  walk *const w = argument;
-  const fl_digest *const d = w->digest;
-  for (size_t chunk; fl_next(member, d->chunks, &chunk);) {
+  walk *const work = argument;
+  const fl_digest *const digest = work->digest;
+  for (size_t chunk; fl_next(member, digest->chunks, &chunk);) {
     sums found;
-    if (atomic_load_explicit(&w->differs, memory_order_relaxed)) continue;
-    sum_chunk(d, chunk, found);
-    if (w->to)
-      memcpy(w->to[chunk], found, sizeof found);
-    else if (memcmp(d->kept[chunk], found, sizeof found))
-      atomic_store_explicit(&w->differs, 1, memory_order_relaxed);
+    if (atomic_load_explicit(&work->differs, memory_order_relaxed)) continue;
+    sum_chunk(digest, chunk, found);
+    if (work->to)
+      memcpy(work->to[chunk], found, sizeof found);
+    else if (memcmp(digest->kept[chunk], found, sizeof found))
+      atomic_store_explicit(&work->differs, 1, memory_order_relaxed);
   }
 }
 
-static int differs(const fl_digest *d, sums *to, fl_pool *pool) {
-  walk w = {.digest = d, .to = to};
-  if (d->chunks) fl_pool_run(d->bytes < SHARED ? NULL : pool, walk_chunks, &w, NULL);
-  return atomic_load(&w.differs);
+static int differs(const fl_digest *digest, sums *to, fl_pool *pool) {
+  walk work = {.digest = digest, .to = to};
+  if (digest->chunks) fl_pool_run(digest->bytes < SHARED ? NULL : pool, walk_chunks, &work, NULL);
+  return atomic_load(&work.differs);
 }
 
 fl_status fl_digest_create(fl_digest **out, const fl_span *spans, size_t n, const char *isa, fl_pool *pool) {

@@ -6,35 +6,38 @@
 
 #include "fastlstm.h"
 #include "kernels/kernels.h"
+#include "kernels/real.h"
+#include "passes.h"
 
 /* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
 typedef struct {
   size_t input_size;
-  const char *bias;     /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
-  const char *weights;  /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
-  const char *project;  /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
-  const char *peephole; /* [3][H]: weight_ph; NULL without peepholes */
+  const real *bias;     /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
+  const real *weights;  /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
+  const real *project;  /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
+  const real *peephole; /* [3][H]: weight_ph; NULL without peepholes */
 } fl_layer;
 
 struct fl_plan {
   const fl_kernels *kernels;
+  const fl_passes *passes;
   const char *isa;
-  size_t real; /* bytes of one */
   size_t I, H, P, R, L, D;
   size_t panels;         /* of H units */
   size_t project_panels; /* of P outputs */
   size_t bytes;          /* of the block */
   void *block;           /* the packed weights */
-  const char *zeros;     /* [FL_PANEL * project_panels] zeros, where a projection's chains start */
+  const real *zeros;     /* [FL_PANEL * project_panels] zeros, where a projection's chains start */
   fl_layer *layers;      /* [L*D] */
   fl_form own_form;
   const fl_form *form; /* own_form, or NULL: the standard cell */
 };
 
+static inline int fl_has_peepholes(const fl_plan *plan) {
+  return plan->form && plan->form->peepholes;
+}
+
 /* dispatch.c: the kernels of a name (NULL: the best); *found gets the name. NULL if there are none. */
 const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found);
-
-/* bias[panels][FL_PANEL] = b_ih + b_hh; lanes past the last unit are left as they are */
-void fl_pack_bias(const fl_plan *plan, const fl_weights *w, void *bias);
 
 #endif

@@ -67,7 +67,7 @@ def table() -> list[Row]:
 
 
 def mix(words: Words) -> Words:
-    """Scramble 64-bit words: the finalizer of SplitMix64, as in csrc/passes/dropout.c."""
+    """Scramble 64-bit words: the finalizer of SplitMix64, as in csrc/passes/dropout.h."""
     words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return words ^ (words >> np.uint64(31))

@@ -69,7 +69,7 @@ def assert_same_gradients(
         assert_same_bits(actual[name], expected[name], f"{message} gradient of {name}")
 
 
-# Dropout: the mask as csrc/passes/dropout.c documents it, written a second time
+# Dropout: the mask as csrc/passes/dropout.h documents it, written a second time
 
 
 def keep_masks(case: Case, seed: int, dtype: Any, time: int = 0) -> list[Array]:

@@ -8,14 +8,7 @@
 #include <string.h>
 #include "base/compiler.h"
 #include "kernels.h"
-
-#if REAL_BITS == 32
-typedef float real;
-enum { MANTISSA_BITS = 23 };
-#else
-typedef double real;
-enum { MANTISSA_BITS = 52 };
-#endif
+#include "real.h"
 
 #define STRINGIZE_(x) #x
 #define STRINGIZE(x) STRINGIZE_(x)

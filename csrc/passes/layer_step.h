@@ -9,12 +9,12 @@
 
 /* m rows each; owned by the caller. With a projection h is m x H scratch, which fl_layer_project turns into the output. */
 typedef struct {
-  const void *const *x; /* [I_l] reals: read */
-  const void *const *r; /* [R]: the old h; read */
-  const void *const *c; /* [H]: the old c; read; may be c_next */
-  void *const *c_next;  /* [H]: written */
-  void *const *h;       /* [H]: o tanh(c'); written; may not alias x or r */
-  void *const *z;       /* rows of FL_STEP_SCRATCH(m) reals, FL_PANEL apart; scratch */
+  const void *const *x;      /* [I_l] reals: read */
+  const void *const *h_prev; /* [R]: the old h; read */
+  const void *const *c_prev; /* [H]: the old c; read; may be c_next */
+  void *const *c_next;       /* [H]: written */
+  void *const *h;            /* [H]: o tanh(c'); written; may not alias x or h_prev */
+  void *const *z;            /* rows of FL_STEP_SCRATCH(m) reals, FL_PANEL apart; scratch */
 } fl_layer_rows;
 
 static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int down, fl_layer_rows rows) {
@@ -22,14 +22,14 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
   return (fl_step){.product = {.m = m,
                                .last = plan->panels,
                                .down = down,
-                               .operand = {{rows.x, layer->input_size}, {rows.r, plan->R}},
+                               .operand = {{rows.x, layer->input_size}, {rows.h_prev, plan->R}},
                                .weights = layer->weights,
                                .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
                                .start = layer->bias,
                                .z = rows.z,
                                .z_panel = m * FL_PANEL},
                    .units = plan->H,
-                   .c_prev = rows.c,
+                   .c_prev = rows.c_prev,
                    .c = rows.c_next,
                    .h = rows.h,
                    .form = plan->form,
@@ -49,11 +49,19 @@ static inline fl_product fl_layer_project(const fl_plan *plan, size_t l, size_t 
 }
 
 /* row r of the projected [project panels][m][FL_PANEL] to `to` [R] */
-static inline void fl_unpack_projected(const fl_plan *plan, const char *p, size_t m, size_t r, char *to) {
+static inline void fl_unpack_projected(const fl_plan *plan, const real *projected, size_t m, size_t r, real *to) {
   for (size_t panel = 0; panel < plan->project_panels; panel++) {
     const size_t from = panel * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
-    memcpy(to + from * plan->real, p + (panel * m + r) * FL_PANEL * plan->real, n * plan->real);
+    memcpy(to + from, projected + (panel * m + r) * FL_PANEL, n * sizeof(real));
   }
+}
+
+/* zeros where `from` is NULL */
+static inline void fl_copy_or_zero(real *to, const real *from, size_t n) {
+  if (from)
+    memcpy(to, from, n * sizeof(real));
+  else
+    memset(to, 0, n * sizeof(real));
 }
 
 #endif

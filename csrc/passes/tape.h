@@ -21,12 +21,12 @@ struct fl_tape {
   size_t *length;  /* [B] */
   size_t *offset;  /* [T + 1] */
   uint32_t *step;  /* [N]: s of row n */
-  char *x;         /* [T, B, I] */
-  char *h_0, *c_0; /* [L*D, B, R], [L*D, B, H] */
-  char *y;         /* [L][T, B, D*R]: outputs of every layer */
-  char *dropped;   /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
-  char *gates;     /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
-  char *c;         /* [L*D][N][cell_row] */
+  real *x;         /* [T, B, I] */
+  real *h_0, *c_0; /* [L*D, B, R], [L*D, B, H] */
+  real *y;         /* [L][T, B, D*R]: outputs of every layer */
+  real *dropped;   /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
+  real *gates;     /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
+  real *c;         /* [L*D][N][cell_row] */
   uint8_t *resets; /* [T, B] or NULL */
   size_t gate_row; /* reals of a row of gates: all panels and a line, since powers of two share cache sets */
   size_t cell_row; /* reals of a row of c */
@@ -36,29 +36,29 @@ struct fl_tape {
 };
 
 /* reals from a layer and direction to the next */
-static inline size_t fl_tape_gates(const fl_tape *t) {
-  return (t->N + t->plan->kernels->ahead_rows) * t->gate_row;
+static inline size_t fl_tape_gates(const fl_tape *tape) {
+  return (tape->N + tape->plan->kernels->ahead_rows) * tape->gate_row;
 }
-static inline size_t fl_tape_cells(const fl_tape *t) {
-  return t->N * t->cell_row;
+static inline size_t fl_tape_cells(const fl_tape *tape) {
+  return tape->N * tape->cell_row;
 }
-static inline size_t fl_tape_outputs(const fl_tape *t) {
-  return t->T * t->B * t->plan->D * t->plan->R;
+static inline size_t fl_tape_outputs(const fl_tape *tape) {
+  return tape->T * tape->B * tape->plan->D * tape->plan->R;
 }
 
 /* rows still running at step s, which exists */
-static inline size_t fl_tape_running(const fl_tape *t, size_t s) {
-  return t->offset[s + 1] - t->offset[s];
+static inline size_t fl_tape_running(const fl_tape *tape, size_t s) {
+  return tape->offset[s + 1] - tape->offset[s];
 }
 
 /* where row n is in a [T, B] array, for a direction */
-static inline size_t fl_tape_place(const fl_tape *t, size_t n, int reverse) {
-  const size_t s = t->step[n], b = t->order[n - t->offset[s]];
-  return (reverse ? t->length[b] - 1 - s : s) * t->B + b;
+static inline size_t fl_tape_place(const fl_tape *tape, size_t n, int reverse) {
+  const size_t s = tape->step[n], b = tape->order[n - tape->offset[s]];
+  return (reverse ? tape->length[b] - 1 - s : s) * tape->B + b;
 }
 
-static inline int fl_tape_reset(const fl_tape *t, size_t s, size_t b) {
-  return t->resets && t->resets[s * t->B + b];
+static inline int fl_tape_reset(const fl_tape *tape, size_t s, size_t b) {
+  return tape->resets && tape->resets[s * tape->B + b];
 }
 
 #endif

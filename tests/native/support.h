@@ -49,7 +49,7 @@ static inline void *aligned(size_t bytes, void **raw) {
   return at;
 }
 
-/* the finalizer of SplitMix64, as in csrc/passes/dropout.c */
+/* the finalizer of SplitMix64, as in csrc/passes/dropout.h */
 static inline uint64_t mix(uint64_t z) {
   z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
   z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;

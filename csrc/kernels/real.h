@@ -1,0 +1,18 @@
+/* The type of the numbers. What touches them is compiled twice, with REAL_BITS 32 and 64. Elsewhere a pointer to reals is a
+ * pointer to something: to count in it does not compile (-Werror=pointer-arith).
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_REAL_H
+#define FASTLSTM_REAL_H
+
+#ifndef REAL_BITS
+typedef void real;
+#elif REAL_BITS == 32
+typedef float real;
+enum { MANTISSA_BITS = 23 };
+#else
+typedef double real;
+enum { MANTISSA_BITS = 52 };
+#endif
+
+#endif

@@ -1,0 +1,76 @@
+/* The passes: what walks over layers, rows and time. One list declares them and fills the tables, as kernels.h does for the
+ * kernels; each is compiled once per real type, with no instruction set's flags (passes/), and a plan holds its table.
+ *
+ * They trust what they are given, since api.c has checked it; in debug and sanitizer builds they assert it.
+ *   make  lay out in memory that the caller gives
+ *   measure  bytes of it; SIZE_MAX on overflow
+ *   run  compute
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_PASSES_H
+#define FASTLSTM_PASSES_H
+
+#include "fastlstm.h"
+#include "unpacked.h"
+
+/* X(result, name, argument list); tape: to be filled, or NULL; pool and cancel may be NULL */
+#define FL_PASS_LIST(X)                                                                                               \
+  X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
+  X(void, pack_plan, (fl_plan * plan, const fl_weights *weights))                                                     \
+  X(size_t, measure_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads))                               \
+  X(fl_status, run_forward,                                                                                           \
+    (const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,                 \
+     const fl_cancel *cancel))                                                                                        \
+  X(size_t, measure_tape, (const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets))           \
+  X(fl_tape *, make_tape,                                                                                             \
+    (const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time, void *memory))     \
+  X(fl_status, run_train,                                                                                             \
+    (const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace, const fl_cancel *cancel))            \
+  X(size_t, measure_backward, (const fl_tape *tape, size_t threads))                                                  \
+  X(fl_status, run_backward,                                                                                          \
+    (fl_tape * tape, const fl_gradients *gradients, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
+  X(void, run_accumulate, (void *total, const void *part, size_t n))                                                  \
+  X(size_t, measure_stream, (const fl_plan *plan, size_t B))                                                          \
+  X(fl_stream *, make_stream, (const fl_plan *plan, size_t B, void *memory))                                          \
+  X(fl_status, run_stream, (fl_stream * stream, const void *x, void *y))                                              \
+  X(void, read_stream, (const fl_stream *stream, void *h, void *c))                                                   \
+  X(void, write_stream, (fl_stream * stream, const void *h, const void *c))                                           \
+  X(size_t, measure_cell, (const fl_plan *plan, size_t B))                                                            \
+  X(void, run_cell,                                                                                                   \
+    (const fl_plan *plan, size_t B, const void *x, const void *h, const void *c, void *h_next, void *c_next,          \
+     void *workspace))                                                                                                \
+  X(size_t, measure_sessions, (const fl_plan *plan, size_t capacity))                                                 \
+  X(fl_sessions *, make_sessions, (const fl_plan *plan, size_t capacity, void *memory))                               \
+  X(size_t, measure_step, (const fl_plan *plan, size_t n, size_t threads))                                            \
+  X(void, run_sessions,                                                                                               \
+    (fl_sessions * sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y, fl_pool *pool,   \
+     void *workspace))                                                                                                \
+  X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \
+  X(void, write_session, (fl_sessions * sessions, size_t slot, const void *h, const void *c))                         \
+  X(void, move_sessions, (fl_sessions * to, const fl_sessions *from))                                                 \
+  X(size_t, measure_unpacked, (const fl_plan *plan, size_t B, size_t threads))                                        \
+  X(void, run_unpacked, (const fl_plan *plan, const fl_unpacked *step, fl_pool *pool, void *workspace))
+
+typedef struct {
+#define FL_DECLARE(result, name, arguments) result(*name) arguments;
+  FL_PASS_LIST(FL_DECLARE)
+#undef FL_DECLARE
+} fl_passes;
+
+extern const fl_passes fl_passes_f32, fl_passes_f64;
+
+static inline const fl_passes *fl_passes_of(fl_dtype dtype) {
+  return dtype == FL_FLOAT32 ? &fl_passes_f32 : &fl_passes_f64;
+}
+
+/* where they are written: size_t TYPED(measure_plan)(const fl_plan *plan) { ... } */
+#ifdef REAL_BITS
+#define TYPED__(name, bits) fl_##name##_f##bits
+#define TYPED_(name, bits) TYPED__(name, bits)
+#define TYPED(name) TYPED_(name, REAL_BITS)
+#define FL_DECLARE(result, name, arguments) result TYPED(name) arguments;
+FL_PASS_LIST(FL_DECLARE)
+#undef FL_DECLARE
+#endif
+
+#endif

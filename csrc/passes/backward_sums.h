@@ -1,0 +1,181 @@
+/* After the time loop: dx = dz W, and dW, dU, db, those of peepholes and of the projection: sums over all rows of all steps,
+ * in blocks of fixed size and order, each element by one thread.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_BACKWARD_SUMS_H
+#define FASTLSTM_BACKWARD_SUMS_H
+
+#include "backward_parts.h"
+
+/* Sums over all rows of all steps, so many of them in a call as are done soon; each call adds whole blocks of
+ * FL_SUM_BLOCK rows. */
+static void sum_over_rows(fl_outer outer, void (*kernel)(const fl_outer *), fl_member *member) {
+  const size_t row = (outer.last - outer.first) * (outer.b ? outer.columns : 1), N = outer.n;
+  const size_t blocks = (N + FL_SUM_BLOCK - 1) / FL_SUM_BLOCK;
+  const size_t most = fl_short_calls(member, blocks, row * FL_SUM_BLOCK) * FL_SUM_BLOCK;
+  const real *const from = outer.a;
+  const void *const *const b = outer.b;
+  for (size_t n = 0; n < N; n += most) {
+    if (fl_halted(member, row * most)) return;
+    outer.n = N - n < most ? N - n : most;
+    outer.a = from + n * outer.a_row;
+    if (b) outer.b = b + n;
+    kernel(&outer);
+  }
+}
+
+/* sums of a matrix's rows outer.first.., `columns` long, into the packed gradient and from there to where it is wanted */
+static void gradient_of(const backward_pass *pass, fl_outer outer, real *packed, real *wanted, fl_member *member) {
+  const fl_plan *const plan = pass->call->tape->plan;
+  real *const out = packed + outer.first * outer.out_row;
+  if (!wanted) return;
+  memset(out, 0, (outer.last - outer.first) * outer.out_row * sizeof(real));
+  outer.out = out;
+  sum_over_rows(outer, outer.b ? plan->kernels->outer : plan->kernels->sum_rows, member);
+  TYPED(unpack)(plan, packed, outer.out_row, outer.first, outer.last, outer.columns, wanted);
+}
+
+/* dW, dU, db of columns first..last of dz */
+static void weight_gradients(const backward_pass *pass, size_t first, size_t last, fl_member *member) {
+  const fl_tape *const tape = pass->call->tape;
+  const size_t I = pass->layer->input_size, R = tape->plan->R;
+  const fl_weight_gradients wanted = wanted_of(pass->call, pass->index);
+  fl_outer outer = {.n = tape->N,
+                    .a = pass->gates,
+                    .a_row = tape->gate_row,
+                    .first = first,
+                    .last = last,
+                    .b = pass->own->x,
+                    .columns = I,
+                    .out_row = rounded(I),
+                    .scratch = pass->call->scratch[member->slot].packed};
+  gradient_of(pass, outer, pass->own->dw, wanted.weight_ih, member);
+  outer.b = pass->own->h;
+  outer.columns = R;
+  outer.out_row = rounded(R);
+  gradient_of(pass, outer, pass->own->du, wanted.weight_hh, member);
+  outer.b = NULL;
+  outer.columns = outer.out_row = 1;
+  gradient_of(pass, outer, pass->own->db, wanted.bias, member);
+}
+
+/* of the units of one panel */
+static void peephole_gradient(const backward_pass *pass, size_t panel) {
+  const fl_tape *const tape = pass->call->tape;
+  const fl_plan *const plan = tape->plan;
+  const fl_peephole_sums sums = {.n = tape->N,
+                                 .units = plan->H,
+                                 .first = panel,
+                                 .last = panel + 1,
+                                 .dz = pass->gates,
+                                 .dz_row = tape->gate_row,
+                                 .c_prev = pass->own->c,
+                                 .c = pass->c,
+                                 .c_row = tape->cell_row,
+                                 .coupled = plan->form->coupled,
+                                 .out = wanted_of(pass->call, pass->index).weight_ph};
+  if (sums.out) plan->kernels->peephole_sums(&sums);
+}
+
+/* dW_hr of rows first..last */
+static void projection_gradient(const backward_pass *pass, size_t first, size_t last, fl_member *member) {
+  const fl_tape *const tape = pass->call->tape;
+  const fl_plan *const plan = tape->plan;
+  const size_t H = plan->H, h_row = rounded(H);
+  real *const wanted = wanted_of(pass->call, pass->index).weight_hr, *const out = pass->own->dhr + first * h_row;
+  if (!wanted) return;
+  memset(out, 0, (last - first) * h_row * sizeof(real));
+  const fl_outer outer = {.n = tape->N,
+                          .a = pass->own->dh_all,
+                          .a_row = rounded(plan->R),
+                          .first = first,
+                          .last = last,
+                          .b = pass->own->x,
+                          .columns = H,
+                          .out = out,
+                          .out_row = h_row,
+                          .scratch = pass->call->scratch[member->slot].packed};
+  sum_over_rows(outer, plan->kernels->outer, member);
+  for (size_t j = first; j < last; j++) memcpy(wanted + j * H, out + (j - first) * h_row, H * sizeof(real));
+}
+
+/* n numbers from `from`, or added to what there is */
+static void add_row(real *to, const real *from, size_t n, int add) {
+  for (size_t i = 0; i < n; i++) to[i] = add ? to[i] + from[i] : from[i];
+}
+
+/* dx of rows n0.. into the gradient of the layer below, or of the input; the second direction adds to the first */
+static void input_gradient(const backward_pass *pass, size_t n0, const backward_scratch *scratch) {
+  const fl_tape *const tape = pass->call->tape;
+  const fl_plan *const plan = tape->plan;
+  const size_t I = pass->layer->input_size, l = pass->l, n = tape->N - n0 < DX_ROWS ? tape->N - n0 : DX_ROWS;
+  real *const out = l ? pass->call->between[(l - 1) % 2] : pass->call->gradients->input;
+  for (size_t r = 0; r < n; r++) {
+    scratch->rows[r] = pass->gates + (n0 + r) * tape->gate_row;
+    scratch->dx[r] = scratch->dx_block + r * rounded(I);
+  }
+  const fl_product product = {.m = n,
+                              .last = fl_panels_of(I),
+                              .operand = {{scratch->rows, plan->panels * FL_PANEL}},
+                              .weights = pass->own->w,
+                              .weights_panel = plan->panels * FL_PANEL * FL_PANEL,
+                              .z = scratch->dx,
+                              .z_panel = FL_PANEL,
+                              .pieces = 1};
+  memset(scratch->dx_block, 0, n * rounded(I) * sizeof(real));
+  plan->kernels->product(&product);
+  for (size_t r = 0; r < n; r++) {
+    const size_t place = fl_tape_place(tape, n0 + r, pass->d == 1), t = place / tape->B, b = place % tape->B;
+    real *const to = out + place * I;
+    add_row(to, scratch->dx[r], I, pass->d > 0);
+    if (l && tape->dropped && pass->d + 1 == plan->D) fl_drop_row(tape, l - 1, t, b, to, to, I);
+  }
+}
+
+/* ---- of a layer ------------------------------------------------------------------------------------------------- */
+
+static void projection_sums(const backward_call *call, size_t l, fl_member *member) {
+  const fl_tape *const tape = call->tape;
+  const size_t D = tape->plan->D, P = tape->plan->P, parts = (P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+  for (size_t d; fl_next(member, D, &d);) /* the direction's rows of x have served: now pointers to those of hidden */
+    for (size_t n = 0; n < tape->N; n++) call->directions[d].x[n] = call->directions[d].hidden + n * tape->cell_row;
+  for (size_t block; fl_next(member, D * parts, &block);) {
+    const size_t first = block / D * OUTER_COLUMNS;
+    const backward_pass pass = make_backward_pass(call, l, block % D);
+    if (!fl_halted(member, 0))
+      projection_gradient(&pass, first, P - first < OUTER_COLUMNS ? P : first + OUTER_COLUMNS, member);
+  }
+}
+
+/* the sums over all rows of all steps */
+static void run_sums(const backward_call *call, size_t l, fl_member *member) {
+  const fl_plan *const plan = call->tape->plan;
+  const size_t D = plan->D, N = call->tape->N, gates = plan->panels * FL_PANEL;
+  const size_t columns = (gates + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+  for (size_t block; fl_next(member, D * columns, &block);) {
+    const size_t first = block / D * OUTER_COLUMNS;
+    const backward_pass pass = make_backward_pass(call, l, block % D);
+    if (!fl_halted(member, 0))
+      weight_gradients(&pass, first, gates - first < OUTER_COLUMNS ? gates : first + OUTER_COLUMNS, member);
+  }
+  if (fl_has_peepholes(plan)) {
+    for (size_t block; fl_next(member, D * plan->panels, &block);) {
+      const backward_pass pass = make_backward_pass(call, l, block % D);
+      if (!fl_halted(member, N * FL_PANEL)) peephole_gradient(&pass, block / D);
+    }
+  }
+  if (plan->P) projection_sums(call, l, member);
+}
+
+/* dx, direction by direction */
+static void run_inputs(const backward_call *call, size_t l, fl_member *member) {
+  const fl_plan *const plan = call->tape->plan;
+  const size_t N = call->tape->N, work = DX_ROWS * plan->panels * FL_PANEL * plan->layers[l * plan->D].input_size;
+  for (size_t d = 0; d < plan->D && N; d++)
+    for (size_t block; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &block);) {
+      const backward_pass pass = make_backward_pass(call, l, d);
+      if (!fl_halted(member, work)) input_gradient(&pass, block * DX_ROWS, &call->scratch[member->slot]);
+    }
+}
+
+#endif

@@ -1,0 +1,31 @@
+/* How a call is cut among steps and threads, and its rows in order of length. What is here knows no type of numbers.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_CUT_H
+#define FASTLSTM_CUT_H
+
+#include "plan.h"
+
+typedef struct {
+  int by_units;  /* else by rows */
+  size_t groups; /* of rows, per direction */
+  size_t rows;   /* most rows in a group */
+  size_t chunk;  /* steps per input product; 0: each step takes input and state in one product */
+  int ahead;     /* input products of later chunks are done in the shadow of the steps (ahead.h) */
+} fl_cut;
+
+/* Does it take more than one thread? */
+static inline int fl_cut_shared(const fl_cut *cut, const fl_plan *plan) {
+  return cut->by_units || cut->groups * plan->D > 1;
+}
+
+fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t T, size_t B, size_t threads);
+
+/* order[B]: rows by length, longest first; the same for every number of threads */
+void fl_sort_rows(const fl_sequence *sequence, size_t *order);
+
+static inline size_t fl_length(const fl_sequence *sequence, size_t b) {
+  return sequence->lengths ? (size_t)sequence->lengths[b] : sequence->T;
+}
+
+#endif

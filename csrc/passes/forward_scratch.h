@@ -1,0 +1,117 @@
+/* A forward call at work: how it is cut, and where its scratch is.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#ifndef FASTLSTM_FORWARD_SCRATCH_H
+#define FASTLSTM_FORWARD_SCRATCH_H
+
+#include "base/arena.h"
+#include "cut.h"
+#include "tape.h"
+
+/* what one member needs for itself: rows as pointers, as kernels take them */
+typedef struct {
+  const void **x;      /* [chunk steps * rows] input rows of a chunk */
+  const void **h;      /* [rows] state rows that a step reads */
+  const void **c_prev; /* [rows] */
+  void **y;            /* [rows] state rows that a step writes */
+  void **c;            /* [rows] */
+  void **hidden;       /* [rows] o * tanh(c), before the projection */
+  void **projected;    /* [rows] the projection's outputs */
+  void **z;            /* [chunk steps * rows] pre-activations of a chunk, or scratch of a step */
+  void **z_next;       /* as z: those of the next chunk */
+} forward_pointers;
+
+/* what a group of rows needs once */
+typedef struct {
+  real *z;         /* [panels][chunk rows][FL_PANEL], or scratch of a step per member */
+  real *z_next;    /* as z: that of the next chunk, with work ahead */
+  real *x_ahead;   /* [I][ahead rows]: the inputs of the next chunk, side by side */
+  fl_ahead *ahead; /* [members that share the panels]: each its part, whoever may end it */
+  real *hidden;    /* [rows][H] with a projection */
+  real *projected; /* [project panels][rows][FL_PANEL] */
+} forward_arrays;
+
+typedef struct {
+  const fl_plan *plan;
+  const fl_sequence *sequence;
+  fl_tape *tape; /* NULL: inference */
+  fl_cut cut;
+  size_t members;
+  size_t *order;              /* [B] rows, longest first; equal lengths in their order */
+  real *zeros;                /* [H] */
+  real *between[2];           /* [T, B, D*R] outputs of inner layers, in turn; inference only */
+  forward_pointers *pointers; /* [members] */
+  forward_arrays *arrays;     /* [members], by units: z for fused steps is per member, the rest is [0]'s */
+} forward_call;
+
+/* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */
+static inline size_t z_rows(const forward_call *call) {
+  return call->cut.chunk * call->cut.rows | 1;
+}
+
+static forward_pointers carve_pointers(const forward_call *call, fl_arena *arena) {
+  const size_t rows = call->cut.rows, chunk = call->cut.chunk ? call->cut.chunk * rows : rows;
+  const size_t projected = call->plan->P ? rows : 0;
+  return (forward_pointers){.x = fl_carve(arena, chunk, sizeof(void *)),
+                            .h = fl_carve(arena, rows, sizeof(void *)),
+                            .c_prev = fl_carve(arena, rows, sizeof(void *)),
+                            .y = fl_carve(arena, rows, sizeof(void *)),
+                            .c = fl_carve(arena, rows, sizeof(void *)),
+                            .hidden = fl_carve(arena, projected, sizeof(void *)),
+                            .projected = fl_carve(arena, projected, sizeof(void *)),
+                            .z = fl_carve(arena, chunk, sizeof(void *)),
+                            .z_next = fl_carve(arena, call->cut.ahead ? chunk : 0, sizeof(void *))};
+}
+
+/* shared: all but the scratch of a step is another member's */
+static forward_arrays carve_arrays(const forward_call *call, fl_arena *arena, int shared) {
+  const fl_plan *const plan = call->plan;
+  const size_t rows = call->cut.rows, line = FL_PANEL * sizeof(real);
+  forward_arrays made = {0};
+  if (!call->cut.chunk)
+    made.z = fl_carve(arena, FL_STEP_SCRATCH(rows), sizeof(real));
+  else if (!shared && !call->tape)
+    made.z = fl_carve(arena, plan->panels * z_rows(call), line);
+  if (call->cut.ahead && !shared) {
+    const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
+    if (!call->tape) made.z_next = fl_carve(arena, plan->panels * z_rows(call), line);
+    made.x_ahead = fl_carve(arena, widest, plan->kernels->ahead_rows * sizeof(real));
+    made.ahead = fl_carve(arena, call->cut.by_units ? call->members : 1, sizeof *made.ahead);
+  }
+  if (plan->P && !shared) {
+    made.hidden = fl_carve(arena, rows, plan->H * sizeof(real));
+    made.projected = fl_carve(arena, rows * plan->project_panels, line);
+  }
+  return made;
+}
+
+/* Lay the call's scratch out in the arena, or measure it. */
+static void carve_forward(forward_call *call, fl_arena *arena) {
+  const fl_plan *const plan = call->plan;
+  call->order = fl_carve(arena, call->sequence->B, sizeof *call->order);
+  call->zeros = fl_carve(arena, plan->H, sizeof(real));
+  size_t row, steps;
+  if (!fl_multiply(plan->D * plan->R, sizeof(real), &row) ||
+      !fl_multiply(call->sequence->T, call->sequence->B, &steps)) {
+    arena->overflow = 1;
+    return;
+  }
+  for (size_t k = 0; k < 2; k++) call->between[k] = k + 1 < plan->L && !call->tape ? fl_carve(arena, steps, row) : NULL;
+  call->pointers = fl_carve(arena, call->members, sizeof *call->pointers);
+  call->arrays = fl_carve(arena, call->members, sizeof *call->arrays);
+  for (size_t k = 0; k < call->members; k++) {
+    const int shared = call->cut.by_units && k > 0;
+    const forward_pointers pointers = carve_pointers(call, arena);
+    forward_arrays arrays = carve_arrays(call, arena, shared);
+    if (!arena->at) continue;
+    if (shared) {
+      real *const own = arrays.z;
+      arrays = call->arrays[0];
+      if (!call->cut.chunk) arrays.z = own;
+    }
+    call->pointers[k] = pointers;
+    call->arrays[k] = arrays;
+  }
+}
+
+#endif

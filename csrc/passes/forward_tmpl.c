@@ -1,0 +1,497 @@
+/* Whole sequences: layers, directions, lengths, resets, the time loop.
+ *
+ * A layer in one direction is a pass. Its rows, longest first, walk through time in chunks: the input's part of the
+ * pre-activations for all steps of a chunk in one product, then step by step the recurrent product and the gates, each
+ * output continuing the chain that the first product began. Rows are pointers everywhere, so strides, directions,
+ * lengths and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost
+ * nothing.
+ *
+ * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there
+ * are enough of them, else by units (one phase per step). What a chain computes is the same in all cases.
+ *
+ * For training the same loop writes gates and cells into the tape's rows.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
+#include <string.h>
+#include "base/fpenv.h"
+#include "dropout.h"
+#include "forward_scratch.h"
+#include "group.h"
+
+/* one layer in one direction; _t and _b are strides in bytes, as the caller's are */
+typedef struct {
+  const forward_call *call;
+  const fl_layer *layer;
+  int reverse;
+  void *tail; /* the caller's output, whose rows are 0 past their lengths; NULL for inner layers */
+  const void *x;
+  ptrdiff_t x_t, x_b;
+  const int64_t *x_starts; /* of packed rows, or NULL */
+  void *y;
+  ptrdiff_t y_t, y_b;
+  const int64_t *y_starts;
+  const real *h_0, *c_0; /* [B, R], [B, H] of this layer and direction, or NULL */
+  real *h_n, *c_n;
+  real *gates, *c; /* rows of the tape, or NULL */
+} forward_pass;
+
+typedef struct {
+  fl_group group;
+  const forward_pass *pass;
+  forward_pointers *at;
+  forward_arrays *own;
+} forward_rows;
+
+static size_t length_at(const forward_rows *rows, size_t r) {
+  return fl_length(rows->pass->call->sequence, fl_group_row(&rows->group, r));
+}
+
+/* input step that a row is at in its own step `s` */
+static ptrdiff_t time_of(const forward_rows *rows, size_t r, size_t s) {
+  return (ptrdiff_t)(rows->pass->reverse ? length_at(rows, r) - 1 - s : s);
+}
+
+static size_t tape_row(const forward_rows *rows, size_t s, size_t r) {
+  return rows->pass->call->tape->offset[s] + fl_group_place(&rows->group, r);
+}
+
+/* the only arithmetic in bytes: what is `bytes` on from a place in the caller's arrays */
+static void *place(const void *start, ptrdiff_t bytes) {
+  return (char *)start + bytes;
+}
+
+/* ---- pointers --------------------------------------------------------------------------------------------------- */
+
+/* z rows of scratch: [panel][row][FL_PANEL], the same for every chunk */
+static void point_at_scratch(const forward_rows *rows) {
+  const fl_cut *const cut = &rows->pass->call->cut;
+  const size_t n = rows->group.n, H = rows->pass->call->plan->H, lines = cut->chunk ? cut->chunk * cut->rows : n;
+  if (!rows->pass->gates) {
+    for (size_t r = 0; r < lines; r++) rows->at->z[r] = rows->own->z + r * FL_PANEL;
+    for (size_t r = 0; rows->own->z_next && r < lines; r++) rows->at->z_next[r] = rows->own->z_next + r * FL_PANEL;
+  }
+  for (size_t r = 0; rows->own->hidden && r < n; r++) {
+    rows->at->hidden[r] = rows->own->hidden + r * H;
+    rows->at->projected[r] = rows->own->projected + r * FL_PANEL;
+  }
+}
+
+static const real *input_at(const forward_rows *rows, size_t r, size_t s) {
+  const forward_pass *const pass = rows->pass;
+  const ptrdiff_t b = (ptrdiff_t)fl_group_row(&rows->group, r), t = time_of(rows, r, s);
+  return pass->x_starts ? place(pass->x, ((ptrdiff_t)pass->x_starts[t] + b) * pass->x_b)
+                        : place(pass->x, b * pass->x_b + t * pass->x_t);
+}
+
+static real *output_at(const forward_rows *rows, size_t r, size_t s) {
+  const forward_pass *const pass = rows->pass;
+  const ptrdiff_t b = (ptrdiff_t)fl_group_row(&rows->group, r), t = time_of(rows, r, s);
+  return pass->y_starts ? place(pass->y, ((ptrdiff_t)pass->y_starts[t] + b) * pass->y_b)
+                        : place(pass->y, b * pass->y_b + t * pass->y_t);
+}
+
+/* x rows of steps s0..s1, step by step (and with a tape their z rows); how many there are */
+static size_t point_at_inputs(const forward_rows *rows, size_t s0, size_t s1, size_t alive) {
+  const forward_pass *const pass = rows->pass;
+  size_t n = 0;
+  for (size_t s = s0; s < s1; s++) {
+    while (length_at(rows, alive - 1) <= s) alive--;
+    for (size_t r = 0; r < alive; r++, n++) {
+      rows->at->x[n] = input_at(rows, r, s);
+      if (pass->gates) rows->at->z[n] = pass->gates + tape_row(rows, s, r) * pass->call->tape->gate_row;
+    }
+  }
+  return n;
+}
+
+/* the states that step s reads and writes */
+static void point_at_states(const forward_rows *rows, size_t s, size_t active) {
+  const forward_pass *const pass = rows->pass;
+  const forward_pointers *const at = rows->at;
+  const fl_sequence *const sequence = pass->call->sequence;
+  const size_t H = pass->call->plan->H, R = pass->call->plan->R;
+  const ptrdiff_t step = pass->reverse ? -pass->y_t : pass->y_t;
+  for (size_t r = 0; r < active; r++) {
+    const size_t b = fl_group_row(&rows->group, r);
+    if (s == 0) {
+      at->h[r] = pass->h_0 ? pass->h_0 + b * R : pass->call->zeros;
+      at->c_prev[r] = pass->c_0 ? pass->c_0 + b * H : pass->call->zeros;
+      at->y[r] = output_at(rows, r, 0);
+      at->c[r] = pass->c_n + b * H;
+    } else {
+      at->h[r] = at->y[r];
+      at->c_prev[r] = at->c[r];
+      at->y[r] = pass->y_starts ? output_at(rows, r, s) : place(at->y[r], step);
+    }
+    if (pass->c) at->c[r] = pass->c + tape_row(rows, s, r) * pass->call->tape->cell_row;
+    if (sequence->resets && sequence->resets[(ptrdiff_t)s * sequence->resets_t + (ptrdiff_t)b * sequence->resets_b])
+      at->h[r] = at->c_prev[r] = pass->call->zeros;
+  }
+}
+
+/* The states after the last step, and the caller's rows past their lengths. */
+static void end_rows(const forward_rows *rows) {
+  const forward_pass *const pass = rows->pass;
+  const size_t H = pass->call->plan->H, R = pass->call->plan->R, T = pass->call->sequence->T;
+  for (size_t one; fl_next(rows->group.member, 1, &one);) {
+    for (size_t r = 0; r < rows->group.n; r++) {
+      const size_t b = fl_group_row(&rows->group, r), length = length_at(rows, r);
+      const real *const h = length ? rows->at->y[r] : pass->h_0 ? pass->h_0 + b * R : pass->call->zeros;
+      const real *const c = length ? rows->at->c[r] : pass->c_0 ? pass->c_0 + b * H : pass->call->zeros;
+      memcpy(pass->h_n + b * R, h, R * sizeof(real));
+      if (c != pass->c_n + b * H) memcpy(pass->c_n + b * H, c, H * sizeof(real));
+      for (size_t t = length; pass->tail && t < T; t++)
+        memset(place(pass->tail, (ptrdiff_t)t * pass->y_t + (ptrdiff_t)b * pass->y_b), 0, R * sizeof(real));
+    }
+  }
+}
+
+/* ---- work ahead ------------------------------------------------------------------------------------------------- */
+
+/* the inputs of the group's only row from step s0 on, side by side, zero past the last step */
+static void gather_inputs(const forward_rows *rows, size_t s0, size_t steps) {
+  const size_t ahead = rows->pass->call->plan->kernels->ahead_rows, I = rows->pass->layer->input_size;
+  const size_t n = steps - s0 < ahead ? steps - s0 : ahead;
+  real *const to = rows->own->x_ahead;
+  if (n < ahead) memset(to, 0, I * ahead * sizeof(real));
+  for (size_t r = 0; r < n; r++) {
+    const real *const x = input_at(rows, 0, s0 + r);
+    for (size_t k = 0; k < I; k++) to[k * ahead + r] = x[k];
+  }
+}
+
+/* Work ahead for the chunk of steps s0..: its inputs, and each member's part of the panels. */
+static void begin_ahead(const forward_rows *rows, size_t s0, size_t steps) {
+  const forward_pass *const pass = rows->pass;
+  const fl_plan *const plan = pass->call->plan;
+  const size_t I = pass->layer->input_size, members = rows->group.member->team ? rows->group.members : 1;
+  for (size_t r = 0; pass->gates && r < plan->kernels->ahead_rows; r++)
+    rows->at->z_next[r] = pass->gates + (tape_row(rows, s0, 0) + r) * pass->call->tape->gate_row;
+  for (size_t one; fl_next(rows->group.member, 1, &one);) {
+    gather_inputs(rows, s0, steps);
+    for (size_t k = 0; k < members; k++)
+      rows->own->ahead[k] = (fl_ahead){.first = plan->panels * k / members,
+                                       .last = plan->panels * (k + 1) / members,
+                                       .k = I,
+                                       .a = rows->own->x_ahead,
+                                       .weights = pass->layer->weights,
+                                       .weights_panel = (I + plan->R) * FL_PANEL,
+                                       .start = pass->layer->bias,
+                                       .z = rows->at->z_next[0],
+                                       .z_row = pass->gates ? pass->call->tape->gate_row : FL_PANEL,
+                                       .z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL};
+  }
+}
+
+/* What the steps have left undone. They are over, so that nobody is at work on any part. */
+static void end_ahead(const forward_rows *rows) {
+  const size_t members = rows->group.member->team ? rows->group.members : 1;
+  for (size_t k; fl_next(rows->group.member, members, &k);)
+    rows->pass->call->plan->kernels->finish_ahead(&rows->own->ahead[k]);
+  void **const done = rows->at->z;
+  rows->at->z = rows->at->z_next;
+  rows->at->z_next = done;
+}
+
+/* ---- the time loop ---------------------------------------------------------------------------------------------- */
+
+/* h = W_hr hidden, 32 outputs a panel, then into the rows of y */
+static void project(const forward_rows *rows, size_t active) {
+  const fl_plan *const plan = rows->pass->call->plan;
+  fl_product product = {.m = active,
+                        .operand = {{(const void *const *)rows->at->hidden, plan->H}},
+                        .weights = rows->pass->layer->project,
+                        .weights_panel = plan->H * FL_PANEL,
+                        .start = plan->zeros,
+                        .z = rows->at->projected,
+                        .z_panel = active * FL_PANEL};
+  fl_share share = fl_share_of(&rows->group, plan->project_panels, active * plan->H * FL_PANEL);
+  while (fl_share_next(&rows->group, &share)) {
+    product.first = share.first;
+    product.last = share.end;
+    plan->kernels->product(&product);
+    for (size_t p = share.first; p < share.end; p++) {
+      const size_t from = p * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
+      for (size_t r = 0; r < active; r++) {
+        real *const y = rows->at->y[r];
+        const real *const projected = rows->at->projected[r];
+        memcpy(y + from, projected + p * active * FL_PANEL, n * sizeof(real));
+      }
+    }
+  }
+}
+
+/* The products of a group's steps. Without chunks: input and state in one product, scratch packed by rows; with them,
+ * the input's product first, of a chunk, from which the steps go on. */
+static void begin_products(const forward_rows *rows, fl_step *step, fl_product *input) {
+  const forward_pass *const pass = rows->pass;
+  const forward_pointers *const at = rows->at;
+  const fl_plan *const plan = pass->call->plan;
+  const size_t I = pass->layer->input_size;
+  *step = (fl_step){.product = {.operand = {{at->x, I}, {at->h, plan->R}},
+                                .weights = pass->layer->weights,
+                                .weights_panel = (I + plan->R) * FL_PANEL,
+                                .start = pass->layer->bias,
+                                .z = at->z},
+                    .units = plan->H,
+                    .c_prev = at->c_prev,
+                    .c = at->c,
+                    .h = plan->P ? at->hidden : at->y,
+                    .train = pass->gates != NULL,
+                    .form = plan->form,
+                    .peephole = pass->layer->peephole};
+  *input = step->product;
+  input->operand[1].k = 0;
+  input->z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL;
+  if (!pass->call->cut.chunk) return;
+  step->product.operand[0] = step->product.operand[1];
+  step->product.operand[1].k = 0;
+  step->product.weights = pass->layer->weights + I * FL_PANEL;
+  step->product.start = NULL;
+  step->product.z_panel = input->z_panel;
+}
+
+/* the input's part of the pre-activations of steps s0..s1; 0 where the member has to leave */
+static int run_input(const forward_rows *rows, fl_product *input, size_t s0, size_t s1, size_t active) {
+  const fl_plan *const plan = rows->pass->call->plan;
+  input->m = point_at_inputs(rows, s0, s1, active);
+  if (!rows->pass->call->cut.chunk) return 1;
+  const size_t work = input->m * input->operand[0].k * FL_PANEL;
+  fl_share share = fl_share_of(&rows->group, plan->panels, work);
+  if (share.grain == plan->panels && fl_halted(rows->group.member, plan->panels * work)) return 0;
+  while (fl_share_next(&rows->group, &share)) {
+    input->first = share.first;
+    input->last = share.end;
+    plan->kernels->product(input);
+  }
+  return 1;
+}
+
+/* step s of the rows that are not over yet; work: multiply-adds of a panel */
+static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t active, size_t work) {
+  const fl_plan *const plan = rows->pass->call->plan;
+  point_at_states(rows, s, active);
+  step->product.m = active;
+  step->product.down = s & 1;
+  if (!rows->pass->call->cut.chunk) step->product.z_panel = active * FL_PANEL;
+  fl_share share = fl_share_of(&rows->group, plan->panels, work);
+  while (fl_share_next(&rows->group, &share)) {
+    step->product.first = share.first;
+    step->product.last = share.end;
+    plan->kernels->step(step);
+  }
+  if (plan->P) project(rows, active);
+}
+
+/* 0 where the call has been given up, and its member has to leave */
+static int run_steps(const forward_rows *rows) {
+  const forward_call *const call = rows->pass->call;
+  const size_t chunk = call->cut.chunk, n = rows->group.n, steps = n ? length_at(rows, 0) : 0;
+  fl_step step;
+  fl_product input;
+  point_at_scratch(rows);
+  begin_products(rows, &step, &input);
+  const size_t work = n * (step.product.operand[0].k + step.product.operand[1].k) * FL_PANEL;
+
+  size_t active = n; /* rows that are not over yet */
+  for (size_t s0 = 0; s0 < steps; s0 += chunk ? chunk : 1) {
+    const size_t s1 = !chunk ? s0 + 1 : steps - s0 < chunk ? steps : s0 + chunk;
+    const int ahead = call->cut.ahead && s1 < steps;
+    if ((s0 == 0 || !call->cut.ahead) && !run_input(rows, &input, s0, s1, active)) return 0;
+    if (ahead) begin_ahead(rows, s1, steps);
+    step.ahead = ahead ? &rows->own->ahead[rows->group.member->slot] : NULL;
+    for (size_t s = s0, row = 0; s < s1; s++) {
+      if (fl_halted(rows->group.member, call->plan->panels * work)) return 0;
+      while (length_at(rows, active - 1) <= s) active--;
+      if (chunk) step.product.z = rows->at->z + row;
+      run_step(rows, &step, s, active, work);
+      row += active;
+    }
+    if (ahead) end_ahead(rows);
+  }
+  end_rows(rows);
+  return 1;
+}
+
+/* ---- all layers ------------------------------------------------------------------------------------------------- */
+
+/* what layer l reads */
+static void point_at_input(forward_pass *pass, size_t l) {
+  const forward_call *const call = pass->call;
+  const fl_sequence *const sequence = call->sequence;
+  const fl_tape *const tape = call->tape;
+  const size_t full = call->plan->D * call->plan->R * sizeof(real);
+  if (l == 0) {
+    pass->x = sequence->input;
+    pass->x_t = sequence->input_t;
+    pass->x_b = sequence->input_b;
+    pass->x_starts = sequence->starts;
+    return;
+  }
+  pass->x =
+      !tape ? call->between[(l - 1) % 2] : (tape->dropped ? tape->dropped : tape->y) + (l - 1) * fl_tape_outputs(tape);
+  pass->x_t = (ptrdiff_t)(sequence->B * full);
+  pass->x_b = (ptrdiff_t)full;
+}
+
+/* what it writes */
+static void point_at_output(forward_pass *pass, size_t l, size_t d) {
+  const forward_call *const call = pass->call;
+  const fl_sequence *const sequence = call->sequence;
+  const fl_tape *const tape = call->tape;
+  const size_t R = call->plan->R, full = call->plan->D * R * sizeof(real);
+  const int last = l + 1 == call->plan->L;
+  if (last && !tape) {
+    pass->y = sequence->output ? (real *)sequence->output + d * R : NULL; /* there may be none without steps */
+    pass->tail = sequence->starts ? NULL : pass->y;
+    pass->y_t = sequence->output_t;
+    pass->y_b = sequence->output_b;
+    pass->y_starts = sequence->starts;
+    return;
+  }
+  pass->y = (tape ? tape->y + l * fl_tape_outputs(tape) : call->between[l % 2]) + d * R;
+  pass->tail = last ? pass->y : NULL;
+  pass->y_t = (ptrdiff_t)(sequence->B * full);
+  pass->y_b = (ptrdiff_t)full;
+}
+
+static forward_pass make_pass(const forward_call *call, size_t l, size_t d) {
+  const fl_plan *const plan = call->plan;
+  const fl_sequence *const sequence = call->sequence;
+  const fl_tape *const tape = call->tape;
+  const size_t index = l * plan->D + d, h = index * sequence->B * plan->R, c = index * sequence->B * plan->H;
+  forward_pass pass = {.call = call, .layer = &plan->layers[index], .reverse = d == 1};
+  point_at_input(&pass, l);
+  point_at_output(&pass, l, d);
+  pass.h_0 = sequence->h_0 ? (const real *)sequence->h_0 + h : NULL;
+  pass.c_0 = sequence->c_0 ? (const real *)sequence->c_0 + c : NULL;
+  pass.h_n = (real *)sequence->h_n + h;
+  pass.c_n = (real *)sequence->c_n + c;
+  if (tape) {
+    pass.gates = tape->gates + index * fl_tape_gates(tape);
+    pass.c = tape->c + index * fl_tape_cells(tape);
+  }
+  return pass;
+}
+
+/* what the next layer reads of step t, after dropout */
+static void drop_step(const fl_tape *tape, size_t layer, size_t t) {
+  const size_t row = tape->plan->D * tape->plan->R;
+  for (size_t b = 0; b < tape->B; b++) {
+    const size_t at = layer * fl_tape_outputs(tape) + (t * tape->B + b) * row;
+    if (t < tape->length[b]) fl_drop_row(tape, layer, t, b, tape->y + at, tape->dropped + at, row);
+  }
+}
+
+/* rows `first`, first + stride, ... of a pass, by a member and its team */
+static int run_rows(const forward_pass *pass, size_t first, size_t stride, size_t slot, fl_member *member) {
+  const forward_call *const call = pass->call;
+  const forward_rows rows = {.group = fl_group_of(call->order, call->sequence->B, first, stride, call->members, member),
+                             .pass = pass,
+                             .at = &call->pointers[slot],
+                             .own = &call->arrays[slot]};
+  return run_steps(&rows);
+}
+
+/* all directions of a layer, each shared by units; 0 where the member has to leave */
+static int run_by_units(const forward_call *call, size_t l, fl_member *member) {
+  for (size_t d = 0; d < call->plan->D; d++) {
+    const forward_pass pass = make_pass(call, l, d);
+    if (!run_rows(&pass, 0, 1, member->slot, member)) return 0;
+  }
+  return 1;
+}
+
+/* the layer's directions and groups of rows, each by one member; once the call is given up, those that are left take no
+ * time */
+static void run_by_rows(const forward_call *call, size_t l, fl_member *member) {
+  const size_t D = call->plan->D, stride = call->cut.groups;
+  for (size_t task; fl_next(member, D * stride, &task);) {
+    const forward_pass pass = make_pass(call, l, task % D);
+    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
+    run_rows(&pass, task / D, stride, member->slot, &alone);
+    member->work = alone.work;
+  }
+}
+
+static void run_member(void *argument, fl_member *member) {
+  const forward_call *const call = argument;
+  const fl_plan *const plan = call->plan;
+  const fl_tape *const tape = call->tape;
+  const fl_fpenv caller = fl_fpenv_enter();
+  for (size_t l = 0; l < plan->L; l++) {
+    if (l && tape && tape->dropped && tape->T) {
+      for (size_t t; fl_next(member, tape->T, &t);)
+        if (!fl_halted(member, tape->B * plan->R)) drop_step(tape, l - 1, t);
+    }
+    if (!call->cut.by_units)
+      run_by_rows(call, l, member);
+    else if (!run_by_units(call, l, member))
+      break;
+    if (fl_halted(member, 0)) break;
+  }
+  fl_fpenv_leave(caller);
+}
+
+static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, size_t threads) {
+  forward_call call = {.plan = plan, .sequence = sequence, .tape = tape, .members = threads};
+  call.cut = fl_decide(plan, sizeof(real), sequence->T, sequence->B, threads);
+  if (tape && !call.cut.chunk) call.cut.chunk = 1; /* every step's gates are kept */
+  return call;
+}
+
+/* Can a step's pre-activations be? Cutting a call multiplies without a look. */
+static int is_addressable(const fl_plan *plan, size_t B) {
+  size_t step;
+  return fl_multiply(B, plan->panels * FL_PANEL * sizeof(real), &step);
+}
+
+size_t TYPED(measure_forward)(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  assert(threads >= 1);
+  if (!is_addressable(plan, B)) return SIZE_MAX;
+  const fl_sequence sequence = {.T = T, .B = B};
+  fl_tape none = {0}; /* training takes the same, but for what is in the tape */
+  forward_call inference = make_call(plan, &sequence, NULL, threads);
+  forward_call training = make_call(plan, &sequence, &none, threads);
+  fl_arena infers = {0}, trains = {0};
+  carve_forward(&inference, &infers);
+  carve_forward(&training, &trains);
+  return infers.overflow || trains.overflow ? SIZE_MAX : infers.used > trains.used ? infers.used : trains.used;
+}
+
+fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
+                             void *workspace, const fl_cancel *cancel) {
+  assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));
+  if (sequence->B == 0) return FL_OK;
+  if (!is_addressable(plan, sequence->B)) return FL_ERROR_OVERFLOW;
+  forward_call call = make_call(plan, sequence, tape, fl_pool_threads(pool));
+  fl_arena arena = {.at = workspace};
+  carve_forward(&call, &arena);
+  if (arena.overflow) return FL_ERROR_OVERFLOW;
+  assert(arena.used <= TYPED(measure_forward)(plan, sequence->T, sequence->B, fl_pool_threads(pool)));
+  memset(call.zeros, 0, plan->H * sizeof(real));
+  fl_sort_rows(sequence, call.order);
+  return fl_pool_run(fl_cut_shared(&call.cut, plan) ? pool : NULL, run_member, &call, cancel);
+}
+
+/* The outputs of a tape's last layer, with the caller's strides. */
+static void copy_outputs(const fl_tape *tape, const fl_sequence *sequence) {
+  const fl_plan *const plan = tape->plan;
+  const size_t row = plan->D * plan->R;
+  const real *y = tape->y + (plan->L - 1) * fl_tape_outputs(tape);
+  for (size_t t = 0; t < sequence->T; t++)
+    for (size_t b = 0; b < sequence->B; b++, y += row)
+      memcpy(place(sequence->output, (ptrdiff_t)t * sequence->output_t + (ptrdiff_t)b * sequence->output_b), y,
+             row * sizeof(real));
+}
+
+fl_status TYPED(run_train)(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
+                           const fl_cancel *cancel) {
+  assert(tape->stage == FL_TAPE_EMPTY && sequence->T == tape->T && sequence->B == tape->B);
+  const fl_status status = TYPED(run_forward)(tape->plan, sequence, tape, pool, workspace, cancel);
+  if (status != FL_OK) return status;
+  copy_outputs(tape, sequence);
+  tape->stage = FL_TAPE_FULL;
+  return FL_OK;
+}

@@ -1,0 +1,158 @@
+/* The only file that knows the panel order: weights in, transposes, gradients out.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "pack.h"
+
+#include <assert.h>
+#include <string.h>
+#include "base/arena.h"
+#include "base/compiler.h"
+#include "base/fpenv.h"
+
+/* Where lane `at`, counted through all panels, is in the natural order: 4H rows, gate by gate. 0: past the last unit. */
+static int natural_row(const fl_plan *plan, size_t at, size_t *row) {
+  const size_t gate = at % FL_PANEL / FL_UNITS, unit = at / FL_PANEL * FL_UNITS + at % FL_UNITS;
+  *row = gate * plan->H + unit;
+  return unit < plan->H;
+}
+
+/* Is it of the forget gate of a form that has none? Zero, whatever the weights are. */
+static int is_coupled(const fl_plan *plan, size_t at) {
+  return plan->form && plan->form->coupled && at % FL_PANEL / FL_UNITS == 1;
+}
+
+/* ---- weights in ------------------------------------------------------------------------------------------------- */
+
+/* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. */
+static void pack_panel(real *to, const real *const *row, size_t k) {
+  for (size_t j = 0; j < k; j++)
+    for (size_t lane = 0; lane < FL_PANEL; lane++)
+      if (row[lane]) to[j * FL_PANEL + lane] = row[lane][j];
+}
+
+/* not inlined: its additions must stay between the two writes of the floating-point environment */
+NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, real *bias) {
+  const real *const ih = weights->bias_ih, *const hh = weights->bias_hh;
+  for (size_t at = 0, row; at < plan->panels * FL_PANEL; at++)
+    if (natural_row(plan, at, &row) && !is_coupled(plan, at)) bias[at] = (ih ? ih[row] : 0) + (hh ? hh[row] : 0);
+}
+
+static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, real *packed) {
+  const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
+  const size_t R = plan->R;
+  for (size_t p = 0; p < plan->panels; p++, packed += (I + R) * FL_PANEL) {
+    const real *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
+    for (size_t lane = 0, row; lane < FL_PANEL; lane++) {
+      if (!natural_row(plan, p * FL_PANEL + lane, &row) || is_coupled(plan, p * FL_PANEL + lane)) continue;
+      ih[lane] = weight_ih + row * I;
+      hh[lane] = weight_hh + row * R;
+    }
+    pack_panel(packed, ih, I);
+    pack_panel(packed + I * FL_PANEL, hh, R);
+  }
+}
+
+static void pack_projection(const fl_plan *plan, const fl_weights *weights, real *packed) {
+  const real *const weight_hr = weights->weight_hr;
+  for (size_t p = 0; p < plan->project_panels; p++) {
+    const real *row[FL_PANEL] = {0};
+    for (size_t lane = 0; lane < FL_PANEL && p * FL_PANEL + lane < plan->P; lane++)
+      row[lane] = weight_hr + (p * FL_PANEL + lane) * plan->H;
+    pack_panel(packed + p * FL_PANEL * plan->H, row, plan->H);
+  }
+}
+
+static void pack_peepholes(const fl_plan *plan, const fl_weights *weights, real *to) {
+  const real *const weight_ph = weights->weight_ph;
+  for (size_t gate = 0; gate < 3; gate++) /* i, f, o */
+    if (!(gate == 1 && plan->form->coupled))
+      memcpy(to + gate * plan->H, weight_ph + gate * plan->H, plan->H * sizeof(real));
+}
+
+/* ---- the plan's block ------------------------------------------------------------------------------------------- */
+
+/* one layer's parts, carved in this order */
+typedef struct {
+  real *bias, *weights, *project, *peephole;
+} parts;
+
+static parts carve_parts(const fl_plan *plan, size_t input_size, fl_arena *arena) {
+  const size_t panel = FL_PANEL * sizeof(real);
+  size_t gates = 0, projection = 0;
+  if (input_size > (size_t)PTRDIFF_MAX - plan->R || !fl_multiply(plan->panels, input_size + plan->R, &gates) ||
+      !fl_multiply(plan->project_panels, plan->H, &projection))
+    arena->overflow = 1;
+  parts made = {.bias = fl_carve(arena, plan->panels, panel),
+                .weights = fl_carve(arena, gates, panel),
+                .project = fl_carve(arena, projection, panel)};
+  if (fl_has_peepholes(plan)) made.peephole = fl_carve(arena, 3 * plan->H, sizeof(real));
+  return made;
+}
+
+static size_t input_size_of(const fl_plan *plan, size_t index) {
+  return index < plan->D ? plan->I : plan->D * plan->R;
+}
+
+size_t TYPED(measure_plan)(const fl_plan *plan) {
+  fl_arena arena = {0};
+  if (plan->D * plan->R < plan->R) return SIZE_MAX;
+  fl_carve(&arena, plan->project_panels * FL_PANEL, sizeof(real));
+  for (size_t j = 0; j < plan->L * plan->D && !arena.overflow; j++) carve_parts(plan, input_size_of(plan, j), &arena);
+  return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+/* everything into the block, which is zeroed: so are the lanes past the last unit */
+void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
+  fl_arena arena = {.at = plan->block};
+  plan->zeros = fl_carve(&arena, plan->project_panels * FL_PANEL, sizeof(real));
+  const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
+  for (size_t j = 0; j < plan->L * plan->D; j++) {
+    fl_layer *const layer = &plan->layers[j];
+    layer->input_size = input_size_of(plan, j);
+    const parts made = carve_parts(plan, layer->input_size, &arena);
+    TYPED(pack_bias)(plan, &weights[j], made.bias);
+    pack_gates(plan, layer->input_size, &weights[j], made.weights);
+    if (plan->P) pack_projection(plan, &weights[j], made.project);
+    if (made.peephole) pack_peepholes(plan, &weights[j], made.peephole);
+    layer->bias = made.bias;
+    layer->weights = made.weights;
+    layer->project = plan->P ? made.project : NULL;
+    layer->peephole = made.peephole;
+  }
+  fl_fpenv_leave(caller);
+  assert(!arena.overflow && arena.used == plan->bytes);
+}
+
+/* ---- transposes, for the backward pass -------------------------------------------------------------------------- */
+
+void TYPED(transpose)(const fl_transposed *matrix, size_t panel) {
+  for (size_t q = 0; q < fl_panels_of(matrix->k); q++) {
+    const size_t width = matrix->k - q * FL_PANEL < FL_PANEL ? matrix->k - q * FL_PANEL : FL_PANEL;
+    const real *const from = matrix->packed + (panel * matrix->panel_k + matrix->k0 + q * FL_PANEL) * FL_PANEL;
+    real *const to = matrix->out + (q * matrix->out_k + panel * FL_PANEL) * FL_PANEL;
+    for (size_t lane = 0; lane < FL_PANEL; lane++)
+      for (size_t column = 0; column < FL_PANEL; column++)
+        to[lane * FL_PANEL + column] = column < width ? from[column * FL_PANEL + lane] : 0;
+  }
+}
+
+void TYPED(transpose_projection)(const fl_plan *plan, const real *packed, real *out) {
+  const size_t H = plan->H, P = plan->P;
+  for (size_t u = 0; u < fl_panels_of(H) * FL_PANEL; u++)
+    for (size_t p = 0; p < P; p++)
+      out[(u / FL_PANEL * P + p) * FL_PANEL + u % FL_PANEL] =
+          u < H ? packed[(p / FL_PANEL * H + u) * FL_PANEL + p % FL_PANEL] : 0;
+}
+
+/* ---- gradients out ---------------------------------------------------------------------------------------------- */
+
+void TYPED(unpack)(const fl_plan *plan, const real *packed, size_t packed_row, size_t first, size_t last,
+                   size_t columns, real *out) {
+  for (size_t at = first, row; at < last; at++) {
+    if (!natural_row(plan, at, &row)) continue;
+    if (!is_coupled(plan, at))
+      memcpy(out + row * columns, packed + at * packed_row, columns * sizeof(real));
+    else /* zero, also where 0 met NaN or infinity */
+      memset(out + row * columns, 0, columns * sizeof(real));
+  }
+}

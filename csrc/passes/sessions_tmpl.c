@@ -1,0 +1,201 @@
+/* Many sequences that advance in any company: a step takes rows by pointer, so a batch of sessions is gathered and scattered
+ * without moving a number.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include <assert.h>
+#include "base/arena.h"
+#include "base/fpenv.h"
+#include "base/threads.h"
+#include "inside.h"
+#include "layer_step.h"
+
+enum { ROWS_A_THREAD = 8 }; /* two parts of fewer rows read all weights twice for too little work */
+
+static real *h_of(const fl_sessions *sessions, size_t slot, size_t l, int other) {
+  assert(slot < sessions->capacity && sessions->turn[slot] < 2);
+  const int copy = sessions->turn[slot] ^ other;
+  return sessions->slots + slot * sessions->slot + l * sessions->layer + (copy ? sessions->plan->R : 0);
+}
+
+static real *c_of(const fl_sessions *sessions, size_t slot, size_t l) {
+  return sessions->slots + slot * sessions->slot + l * sessions->layer + 2 * sessions->plan->R;
+}
+
+static fl_sessions *carve_sessions(const fl_plan *plan, size_t capacity, fl_arena *arena) {
+  fl_sessions made = {.plan = plan, .capacity = capacity, .layer = 2 * plan->R + plan->H};
+  size_t bytes;
+  if (!fl_multiply(plan->L, made.layer * sizeof(real), &bytes)) {
+    arena->overflow = 1;
+    return NULL;
+  }
+  made.slot = fl_align(bytes) / sizeof(real);
+  fl_sessions *const there = fl_carve(arena, 1, sizeof made);
+  made.turn = fl_carve(arena, capacity, 1);
+  made.slots = fl_carve(arena, capacity, made.slot * sizeof(real));
+  if (there) *there = made;
+  return there;
+}
+
+size_t TYPED(measure_sessions)(const fl_plan *plan, size_t capacity) {
+  fl_arena arena = {0};
+  carve_sessions(plan, capacity, &arena);
+  return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+fl_sessions *TYPED(make_sessions)(const fl_plan *plan, size_t capacity, void *memory) {
+  assert(plan->D == 1 && memory);
+  fl_arena arena = {.at = memory};
+  fl_sessions *const sessions = carve_sessions(plan, capacity, &arena);
+  assert(sessions && !arena.overflow);
+  memset(sessions->turn, 0, capacity);
+  memset(sessions->slots, 0, capacity * sessions->slot * sizeof(real));
+  return sessions;
+}
+
+/* ---- a step ----------------------------------------------------------------------------------------------------- */
+
+/* of one part of the rows, m of them */
+typedef struct {
+  const void **x, **h_prev, **c_prev; /* [m] */
+  void **c_next, **h, **z;            /* [m] */
+  void **outputs;                     /* [m], with a projection */
+  real *scratch, *hidden, *projected;
+} session_rows;
+
+typedef struct {
+  const fl_sessions *sessions;
+  const size_t *slots;
+  size_t n, parts;
+  const void *x;
+  ptrdiff_t x_row; /* bytes, as the caller's strides are */
+  real *y;
+  session_rows *each; /* [parts] */
+} sessions_call;
+
+static size_t parts_of(size_t n, size_t threads) {
+  const size_t most = n / ROWS_A_THREAD;
+  return most < 2 || threads < 2 ? 1 : most < threads ? most : threads;
+}
+
+static size_t first_of(const sessions_call *call, size_t part) {
+  return call->n * part / call->parts;
+}
+
+/* Each array once for all rows, a piece of it to a part: so that no fewer rows ever take more than n do. */
+static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena) {
+  const size_t n = call->n, projected = plan->P ? n : 0, line = FL_PANEL * sizeof(real);
+  call->each = fl_carve(arena, call->parts, sizeof *call->each);
+  const session_rows all = {.x = fl_carve(arena, n, sizeof(void *)),
+                            .h_prev = fl_carve(arena, n, sizeof(void *)),
+                            .c_prev = fl_carve(arena, n, sizeof(void *)),
+                            .c_next = fl_carve(arena, n, sizeof(void *)),
+                            .h = fl_carve(arena, n, sizeof(void *)),
+                            .z = fl_carve(arena, n, sizeof(void *)),
+                            .outputs = fl_carve(arena, projected, sizeof(void *)),
+                            .scratch = fl_carve(arena, n + call->parts * FL_GROUP_ROWS, line),
+                            .hidden = fl_carve(arena, projected, plan->H * sizeof(real)),
+                            .projected = fl_carve(arena, projected * plan->project_panels, line)};
+  for (size_t part = 0; arena->at && part < call->parts; part++) {
+    const size_t first = first_of(call, part), of_projected = plan->P ? first : 0;
+    call->each[part] = (session_rows){.x = all.x + first,
+                                      .h_prev = all.h_prev + first,
+                                      .c_prev = all.c_prev + first,
+                                      .c_next = all.c_next + first,
+                                      .h = all.h + first,
+                                      .z = all.z + first,
+                                      .outputs = all.outputs + of_projected,
+                                      .scratch = all.scratch + (first + part * FL_GROUP_ROWS) * FL_PANEL,
+                                      .hidden = all.hidden + of_projected * plan->H,
+                                      .projected = all.projected + of_projected * plan->project_panels * FL_PANEL};
+  }
+}
+
+size_t TYPED(measure_step)(const fl_plan *plan, size_t n, size_t threads) {
+  sessions_call call = {.n = n, .parts = parts_of(n, threads)};
+  fl_arena arena = {0};
+  if (n > (size_t)PTRDIFF_MAX / (8 * (plan->H + plan->P + FL_PANEL))) return SIZE_MAX;
+  carve_step(plan, &call, &arena);
+  return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+/* one layer of a part's m rows, whose slots are given; then x are its outputs */
+static void run_session_layer(const fl_sessions *sessions, const session_rows *at, const size_t *slots, size_t m,
+                              size_t l) {
+  const fl_plan *const plan = sessions->plan;
+  for (size_t r = 0; r < m; r++) {
+    at->h_prev[r] = h_of(sessions, slots[r], l, 0);
+    at->c_prev[r] = at->c_next[r] = c_of(sessions, slots[r], l);
+    at->h[r] = plan->P ? at->hidden + r * plan->H : h_of(sessions, slots[r], l, 1);
+  }
+  const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, (void *const *)at->z};
+  const fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
+  plan->kernels->step(&step);
+  if (plan->P) {
+    const fl_product project = fl_layer_project(plan, l, m, at->h, at->outputs);
+    plan->kernels->product(&project);
+    for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, at->projected, m, r, h_of(sessions, slots[r], l, 1));
+  }
+  for (size_t r = 0; r < m; r++) at->x[r] = h_of(sessions, slots[r], l, 1);
+}
+
+static void run_part(const sessions_call *call, size_t part) {
+  const fl_sessions *const sessions = call->sessions;
+  const fl_plan *const plan = sessions->plan;
+  const size_t first = first_of(call, part), m = first_of(call, part + 1) - first;
+  const size_t *const slots = call->slots + first;
+  const session_rows *const at = &call->each[part];
+  for (size_t r = 0; r < m; r++) {
+    at->x[r] = (const char *)call->x + (ptrdiff_t)(first + r) * call->x_row;
+    at->z[r] = at->scratch + r * FL_PANEL;
+    if (plan->P) at->outputs[r] = at->projected + r * FL_PANEL;
+  }
+  for (size_t l = 0; l < plan->L; l++) run_session_layer(sessions, at, slots, m, l);
+  for (size_t r = 0; r < m; r++) {
+    memcpy(call->y + (first + r) * plan->R, at->x[r], plan->R * sizeof(real));
+    sessions->turn[slots[r]] ^= 1;
+  }
+}
+
+static void run_parts(void *argument, fl_member *member) {
+  const sessions_call *const call = argument;
+  const fl_fpenv caller = fl_fpenv_enter();
+  for (size_t part; fl_next(member, call->parts, &part);) run_part(call, part);
+  fl_fpenv_leave(caller);
+}
+
+void TYPED(run_sessions)(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
+                         fl_pool *pool, void *workspace) {
+  assert(n && slots && x && y && workspace);
+  sessions_call call = {.sessions = sessions, .slots = slots, .n = n, .x = x, .x_row = x_row, .y = y};
+  call.parts = parts_of(n, fl_pool_threads(pool));
+  fl_arena arena = {.at = workspace};
+  carve_step(sessions->plan, &call, &arena);
+  assert(arena.used <= TYPED(measure_step)(sessions->plan, n, fl_pool_threads(pool)));
+  fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, NULL);
+}
+
+/* ---- state ------------------------------------------------------------------------------------------------------ */
+
+void TYPED(read_session)(const fl_sessions *sessions, size_t slot, void *h_out, void *c_out) {
+  const size_t H = sessions->plan->H, R = sessions->plan->R;
+  real *const h = h_out, *const c = c_out;
+  for (size_t l = 0; l < sessions->plan->L; l++) {
+    memcpy(h + l * R, h_of(sessions, slot, l, 0), R * sizeof(real));
+    memcpy(c + l * H, c_of(sessions, slot, l), H * sizeof(real));
+  }
+}
+
+void TYPED(write_session)(fl_sessions *sessions, size_t slot, const void *h_in, const void *c_in) {
+  const size_t H = sessions->plan->H, R = sessions->plan->R;
+  const real *const h = h_in, *const c = c_in;
+  for (size_t l = 0; l < sessions->plan->L; l++) {
+    fl_copy_or_zero(h_of(sessions, slot, l, 0), h ? h + l * R : NULL, R);
+    fl_copy_or_zero(c_of(sessions, slot, l), c ? c + l * H : NULL, H);
+  }
+}
+
+void TYPED(move_sessions)(fl_sessions *to, const fl_sessions *from) {
+  const size_t n = to->capacity < from->capacity ? to->capacity : from->capacity;
+  memcpy(to->turn, from->turn, n);
+  memcpy(to->slots, from->slots, n * from->slot * sizeof(real));
+}
