@@ -12,10 +12,10 @@
 /* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
 typedef struct {
   size_t input_size;
-  const real *bias;     /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
-  const real *weights;  /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
-  const real *project;  /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
-  const real *peephole; /* [3][H]: weight_ph; NULL without peepholes */
+  const real *bias;      /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
+  const weight *weights; /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
+  const weight *project; /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
+  const real *peephole;  /* [3][H]: weight_ph; NULL without peepholes */
 } fl_layer;
 
 struct fl_plan {

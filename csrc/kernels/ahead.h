@@ -21,7 +21,7 @@ _Static_assert(AHEAD_EVERY >= 1, "AHEAD_ROWS are fewer than the vectors of the p
 #define AHEAD_TILE(work, n, between)                                                                              \
   do {                                                                                                            \
     const size_t panel_ = (work)->first + (work)->done / PANEL_VECTORS, column_ = (work)->done % PANEL_VECTORS * VL;           \
-    const real *const b_ = (const real *)(work)->weights + panel_ * (work)->weights_panel + column_;              \
+    const weight *const b_ = (const weight *)(work)->weights + panel_ * (work)->weights_panel + column_;              \
     const real *const a_ = (const real *)(work)->a;                                                               \
     real *const z_ = (real *)(work)->z + panel_ * (work)->z_panel + column_;                                      \
     V side_[AHEAD_ROWS];                                                                                          \
@@ -35,7 +35,7 @@ _Static_assert(AHEAD_EVERY >= 1, "AHEAD_ROWS are fewer than the vectors of the p
     }                                                                                                             \
     for (size_t k_ = (work)->at, end_ = k_ + (n); k_ < end_; k_++) {                                              \
       between;                                                                                                    \
-      const V w_ = v_load(b_ + k_ * FL_PANEL);                                                                    \
+      const V w_ = v_weights(b_ + k_ * FL_PANEL);                                                                    \
       UNROLL                                                                                                      \
       for (size_t r = 0; r < AHEAD_ROWS; r++) side_[r] = v_fma(v_set1(a_[k_ * AHEAD_ROWS + r]), w_, side_[r]);    \
     }                                                                                                             \
@@ -54,7 +54,7 @@ INLINE size_t ahead_left(const fl_ahead *work, size_t most) {
 }
 
 /* tile_panels for one row and AHEAD_PANELS panels, z in place, with the work ahead in between */
-static void tile_panels_ahead(const real *a, size_t k, const real *w, size_t w_panel, real *z, size_t z_panel,
+static void tile_panels_ahead(const real *a, size_t k, const weight *w, size_t w_panel, real *z, size_t z_panel,
                               fl_ahead *work) {
   V acc[AHEAD_PANELS * PANEL_VECTORS];
   UNROLL
@@ -66,7 +66,7 @@ static void tile_panels_ahead(const real *a, size_t k, const real *w, size_t w_p
     const V x = v_set1(a[kk]);                                                                   \
     UNROLL                                                                                       \
     for (size_t j = 0; j < AHEAD_PANELS * PANEL_VECTORS; j++)                                    \
-      acc[j] = v_fma(x, v_load(w + j / PANEL_VECTORS * w_panel + (kk)*FL_PANEL + j % PANEL_VECTORS * VL), acc[j]); \
+      acc[j] = v_fma(x, v_weights(w + j / PANEL_VECTORS * w_panel + (kk)*FL_PANEL + j % PANEL_VECTORS * VL), acc[j]); \
   } while (0)
   for (size_t n; (n = ahead_left(work, (k - kk) / AHEAD_EVERY)) > 0;) {
     AHEAD_TILE(work, n, {

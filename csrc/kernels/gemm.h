@@ -18,7 +18,7 @@
 enum {
   PANEL_VECTORS = FL_PANEL / VL,
   ACCUMULATORS = TILE_ROWS * TILE_VECTORS,
-  K_BLOCK = 16384 / (TILE_VECTORS * VL * (int)sizeof(real)), /* half of it loses 3-10 %, twice overflows L1 */
+  K_BLOCK = 16384 / (TILE_VECTORS * VL * (int)sizeof(weight)), /* half of it loses 3-10 %, twice overflows L1 */
 };
 
 _Static_assert(K_BLOCK >= FL_PIECE, "a piece is a block");
@@ -26,8 +26,8 @@ static const real NOTHING_YET[FL_PANEL] = {0}; /* where a piece starts */
 
 /* rows x vectors of z, `z_at` reals into each row, k steps; from `start`, or where that is NULL on from z; with `add`, from
  * zero, added to z. `next`, if given, is prefetched: as many bytes per k as are used. All sizes but k are constants. */
-INLINE void tile(const size_t rows, const size_t vectors, const void *const *row, size_t k0, size_t k, const real *w,
-                 const real *start, void *const *z, size_t z_at, const int add, const real *next) {
+INLINE void tile(const size_t rows, const size_t vectors, const void *const *row, size_t k0, size_t k, const weight *w,
+                 const real *start, void *const *z, size_t z_at, const int add, const weight *next) {
   V acc[TILE_ROWS][PANEL_VECTORS];
   const real *a[TILE_ROWS];
   UNROLL
@@ -41,11 +41,11 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
     V b[PANEL_VECTORS];
     if (next) {
       UNROLL
-      for (size_t v = 0; v < vectors * VL * sizeof(real); v += 64)
+      for (size_t v = 0; v < vectors * VL * sizeof(weight); v += 64)
         PREFETCH_L2((const char *)(next + kk * FL_PANEL) + v);
     }
     UNROLL
-    for (size_t v = 0; v < vectors; v++) b[v] = v_load(w + kk * FL_PANEL + v * VL);
+    for (size_t v = 0; v < vectors; v++) b[v] = v_weights(w + kk * FL_PANEL + v * VL);
     UNROLL
     for (size_t r = 0; r < rows; r++) {
       const V x = v_set1(a[r][kk]);
@@ -64,7 +64,7 @@ INLINE void tile(const size_t rows, const size_t vectors, const void *const *row
 }
 
 /* rows x panels whole panels side by side, k steps; rows and panels are constants */
-INLINE void tile_panels(const size_t rows, const size_t panels, const void *const *row, size_t k, const real *w,
+INLINE void tile_panels(const size_t rows, const size_t panels, const void *const *row, size_t k, const weight *w,
                         size_t w_panel, const real *start, void *const *z, size_t z_at, size_t z_panel, size_t k0,
                         int add) {
   V acc[ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS]; /* constant sizes, so registers */
@@ -87,7 +87,7 @@ INLINE void tile_panels(const size_t rows, const size_t panels, const void *cons
     for (size_t p = 0; p < panels; p++) {
       UNROLL
       for (size_t v = 0; v < PANEL_VECTORS; v++) {
-        const V b = v_load(w + p * w_panel + kk * FL_PANEL + v * VL);
+        const V b = v_weights(w + p * w_panel + kk * FL_PANEL + v * VL);
         UNROLL
         for (size_t r = 0; r < rows; r++) ACC(r, p, v) = v_fma(v_set1(a[r][kk]), b, ACC(r, p, v));
       }

@@ -137,8 +137,8 @@ static void kernel_step(const fl_step *s) {
   for (size_t done = 0; done < panels; done += group) {
     const size_t n = panels - done < group ? panels - done : group;
     const size_t p = a->down ? a->last - done - n : a->first + done;
-    const real *const w = a->weights;
-    const real *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
+    const weight *const w = a->weights;
+    const weight *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
     const size_t z_at = a->start ? 0 : p * a->z_panel;
     if (s->ahead)
       row_product_ahead(s, p, n, z_at);

@@ -13,11 +13,11 @@
 enum { MOST_FEW = 4 };
 
 /* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
-INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const real *w, size_t w_panel,
+INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const weight *w, size_t w_panel,
                              size_t panels, int down, const real *start, void *const *z, size_t z_at, size_t z_panel,
                              size_t k0, int add) {
   /* four streams while they fit in half of L1 or there are rows to share them; else two */
-  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(real) <= 16384);
+  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(weight) <= 16384);
   for (size_t done = 0; done < panels;) {
     size_t n = panels - done;
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
@@ -42,8 +42,8 @@ _Static_assert(PANEL_VECTORS % TILE_VECTORS == 0, "tiles have to cover a panel")
 _Static_assert(FL_UNITS % VL == 0 || VL == 2 * FL_UNITS, "a vector holds units of one cell, or of two");
 
 /* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
-INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const real *w,
-                         const real *start, void *const *z, size_t z_at, const real *next) {
+INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
+                         const real *start, void *const *z, size_t z_at, const weight *next) {
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
@@ -66,23 +66,23 @@ INLINE void rows_product(const int add, const void *const *row, size_t m, size_t
 }
 
 /* Apart from each other: a test at run time of which it is cost 4-8 % of a batch. */
-static NOINLINE void rows_chains(const void *const *row, size_t m, size_t k0, size_t k, const real *w,
-                                 const real *start, void *const *z, size_t z_at, const real *next) {
+static NOINLINE void rows_chains(const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
+                                 const real *start, void *const *z, size_t z_at, const weight *next) {
   rows_product(0, row, m, k0, k, w, start, z, z_at, next);
 }
 
-static NOINLINE void rows_pieces(const void *const *row, size_t m, size_t k0, size_t k, const real *w,
-                                 const real *start, void *const *z, size_t z_at, const real *next) {
+static NOINLINE void rows_pieces(const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
+                                 const real *start, void *const *z, size_t z_at, const weight *next) {
   rows_product(1, row, m, k0, k, w, start, z, z_at, next);
 }
 
 /* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on when this
  * is done. */
 INLINE void panels_product(const int pieces, const fl_product *a, size_t first, size_t last, size_t z_at,
-                           const real *after) {
+                           const weight *after) {
   const size_t panels = last - first, m = a->m;
   const real *start = a->start ? (const real *)a->start + first * FL_PANEL : NULL;
-  const real *w = (const real *)a->weights + first * a->weights_panel;
+  const weight *w = (const weight *)a->weights + first * a->weights_panel;
   for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
     const void *const *const row = a->operand[j].rows;
     const size_t k = a->operand[j].k, piece = pieces ? FL_PIECE : k, block = pieces ? FL_PIECE : K_BLOCK;
@@ -101,13 +101,13 @@ INLINE void panels_product(const int pieces, const fl_product *a, size_t first, 
       default:
         for (size_t done = 0; done < panels; done++) {
           const size_t p = a->down ? panels - 1 - done : done;
-          const real *const wp = w + p * a->weights_panel;
-          const real *const next_panel =
+          const weight *const wp = w + p * a->weights_panel;
+          const weight *const next_panel =
               done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
           const real *from = start ? start + p * FL_PANEL : NULL;
           for (size_t k0 = 0; k0 < k; k0 += block) {
             const size_t n = k - k0 < block ? k - k0 : block;
-            const real *const next = k0 + block < k ? wp + (k0 + block) * FL_PANEL : next_panel;
+            const weight *const next = k0 + block < k ? wp + (k0 + block) * FL_PANEL : next_panel;
             for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
               (pieces ? rows_pieces : rows_chains)(row, m, k0, n, wp + k0 * FL_PANEL + v * VL,
                                                    from ? from + v * VL : NULL, a->z, z_at + p * a->z_panel + v * VL,
@@ -126,7 +126,7 @@ INLINE void panels_product(const int pieces, const fl_product *a, size_t first, 
 INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, size_t z_at) {
 #if AHEAD_ROWS
   const fl_product *const a = &s->product;
-  const real *const w = (const real *)a->weights + first * a->weights_panel;
+  const weight *const w = (const weight *)a->weights + first * a->weights_panel;
   const size_t k = a->operand[0].k, w_panel = a->weights_panel;
   for (size_t done = 0, n; done < panels; done += n) {
     n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;

@@ -1,4 +1,4 @@
-/* The type of the numbers. What touches them is compiled twice, with REAL_BITS 32 and 64. Elsewhere a pointer to reals is a
+/* The type of the numbers, and the type that weights are stored in. What touches them is compiled twice, with REAL_BITS 32 and 64. Elsewhere a pointer to reals is a
  * pointer to something: to count in it does not compile (-Werror=pointer-arith).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
@@ -7,11 +7,14 @@
 
 #ifndef REAL_BITS
 typedef void real;
+typedef void weight;
 #elif REAL_BITS == 32
 typedef float real;
+typedef float weight;
 enum { MANTISSA_BITS = 23 };
 #else
 typedef double real;
+typedef double weight;
 enum { MANTISSA_BITS = 52 };
 #endif
 

@@ -25,7 +25,7 @@ static size_t rounded(size_t n) {
 
 /* of one direction; 4Hp: 4H rounded up to whole panels */
 typedef struct {
-  real *u, *w, *hr;         /* transposed weights: [R panels][4Hp][32], [I panels][4Hp][32], [H panels][P][32] */
+  weight *u, *w, *hr;       /* transposed weights: [R panels][4Hp][32], [I panels][4Hp][32], [H panels][P][32] */
   real *dh, *dc, *dm;       /* [B][rounded R], [B][cell_row], with a projection [B][rounded H] */
   real *dh_all, *hidden;    /* with a projection: [N][rounded R], [N][cell_row] */
   real *dw, *du, *db, *dhr; /* packed gradients: [4Hp][rounded I], [4Hp][rounded R], [4Hp], [rounded P][rounded H] */
@@ -63,9 +63,9 @@ static backward_direction carve_direction(const backward_call *call, fl_arena *a
   const size_t B = tape->B, N = tape->N, gates = plan->panels * FL_PANEL, projected = plan->P ? 1 : 0;
   const size_t I = rounded(call->widest) * sizeof(real), R = rounded(plan->R) * sizeof(real),
                H = rounded(plan->H) * sizeof(real), cells = tape->cell_row * sizeof(real);
-  return (backward_direction){.u = fl_carve(arena, gates, R),
-                              .w = fl_carve(arena, gates, I),
-                              .hr = fl_carve(arena, projected, H * plan->P),
+  return (backward_direction){.u = fl_carve(arena, gates, rounded(plan->R) * sizeof(weight)),
+                              .w = fl_carve(arena, gates, rounded(call->widest) * sizeof(weight)),
+                              .hr = fl_carve(arena, projected, rounded(plan->H) * plan->P * sizeof(weight)),
                               .dh = fl_carve(arena, B, R),
                               .dc = fl_carve(arena, B, cells),
                               .dm = fl_carve(arena, projected * B, H),

@@ -74,7 +74,7 @@ static size_t lowest_wanted(const backward_call *call) {
 
 static backward_call make_backward_call(fl_tape *tape, const fl_gradients *gradients, size_t threads) {
   backward_call call = {.tape = tape, .gradients = gradients, .members = threads};
-  call.cut = fl_decide(tape->plan, sizeof(real), tape->T, tape->B, threads);
+  call.cut = fl_decide(tape->plan, sizeof(real), sizeof(weight), tape->T, tape->B, threads);
   return call;
 }
 

@@ -12,10 +12,10 @@ enum {
   UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
 };
 
-fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t T, size_t B, size_t threads) {
+fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, size_t T, size_t B, size_t threads) {
   assert(threads >= 1);
   fl_cut cut = {.groups = 1};
-  const size_t recurrent = plan->panels * FL_PANEL * real_bytes * plan->R;
+  const size_t recurrent = plan->panels * FL_PANEL * weight_bytes * plan->R;
   if (threads > 1) {
     const size_t wanted = (threads + plan->D - 1) / plan->D;
     if (wanted * ROWS_A_THREAD <= B || (plan->D > 1 && wanted == 1))

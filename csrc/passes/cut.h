@@ -19,7 +19,7 @@ static inline int fl_cut_shared(const fl_cut *cut, const fl_plan *plan) {
   return cut->by_units || cut->groups * plan->D > 1;
 }
 
-fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t T, size_t B, size_t threads);
+fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, size_t T, size_t B, size_t threads);
 
 /* order[B]: rows by length, longest first; the same for every number of threads */
 void fl_sort_rows(const fl_sequence *sequence, size_t *order);

@@ -436,7 +436,7 @@ static void run_member(void *argument, fl_member *member) {
 
 static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, size_t threads) {
   forward_call call = {.plan = plan, .sequence = sequence, .tape = tape, .members = threads};
-  call.cut = fl_decide(plan, sizeof(real), sequence->T, sequence->B, threads);
+  call.cut = fl_decide(plan, sizeof(real), sizeof(weight), sequence->T, sequence->B, threads);
   if (tape && !call.cut.chunk) call.cut.chunk = 1; /* every step's gates are kept */
   return call;
 }

@@ -24,7 +24,7 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
 /* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. */
-static void pack_panel(real *to, const real *const *row, size_t k) {
+static void pack_panel(weight *to, const real *const *row, size_t k) {
   for (size_t j = 0; j < k; j++)
     for (size_t lane = 0; lane < FL_PANEL; lane++)
       if (row[lane]) to[j * FL_PANEL + lane] = row[lane][j];
@@ -37,7 +37,7 @@ NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, r
     if (natural_row(plan, at, &row) && !is_coupled(plan, at)) bias[at] = (ih ? ih[row] : 0) + (hh ? hh[row] : 0);
 }
 
-static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, real *packed) {
+static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, weight *packed) {
   const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
   const size_t R = plan->R;
   for (size_t p = 0; p < plan->panels; p++, packed += (I + R) * FL_PANEL) {
@@ -52,7 +52,7 @@ static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights,
   }
 }
 
-static void pack_projection(const fl_plan *plan, const fl_weights *weights, real *packed) {
+static void pack_projection(const fl_plan *plan, const fl_weights *weights, weight *packed) {
   const real *const weight_hr = weights->weight_hr;
   for (size_t p = 0; p < plan->project_panels; p++) {
     const real *row[FL_PANEL] = {0};
@@ -73,16 +73,17 @@ static void pack_peepholes(const fl_plan *plan, const fl_weights *weights, real 
 
 /* one layer's parts, carved in this order */
 typedef struct {
-  real *bias, *weights, *project, *peephole;
+  real *bias, *peephole;
+  weight *weights, *project;
 } parts;
 
 static parts carve_parts(const fl_plan *plan, size_t input_size, fl_arena *arena) {
-  const size_t panel = FL_PANEL * sizeof(real);
+  const size_t panel = FL_PANEL * sizeof(weight);
   size_t gates = 0, projection = 0;
   if (input_size > (size_t)PTRDIFF_MAX - plan->R || !fl_multiply(plan->panels, input_size + plan->R, &gates) ||
       !fl_multiply(plan->project_panels, plan->H, &projection))
     arena->overflow = 1;
-  parts made = {.bias = fl_carve(arena, plan->panels, panel),
+  parts made = {.bias = fl_carve(arena, plan->panels, FL_PANEL * sizeof(real)),
                 .weights = fl_carve(arena, gates, panel),
                 .project = fl_carve(arena, projection, panel)};
   if (fl_has_peepholes(plan)) made.peephole = fl_carve(arena, 3 * plan->H, sizeof(real));
@@ -128,15 +129,15 @@ void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
 void TYPED(transpose)(const fl_transposed *matrix, size_t panel) {
   for (size_t q = 0; q < fl_panels_of(matrix->k); q++) {
     const size_t width = matrix->k - q * FL_PANEL < FL_PANEL ? matrix->k - q * FL_PANEL : FL_PANEL;
-    const real *const from = matrix->packed + (panel * matrix->panel_k + matrix->k0 + q * FL_PANEL) * FL_PANEL;
-    real *const to = matrix->out + (q * matrix->out_k + panel * FL_PANEL) * FL_PANEL;
+    const weight *const from = matrix->packed + (panel * matrix->panel_k + matrix->k0 + q * FL_PANEL) * FL_PANEL;
+    weight *const to = matrix->out + (q * matrix->out_k + panel * FL_PANEL) * FL_PANEL;
     for (size_t lane = 0; lane < FL_PANEL; lane++)
       for (size_t column = 0; column < FL_PANEL; column++)
         to[lane * FL_PANEL + column] = column < width ? from[column * FL_PANEL + lane] : 0;
   }
 }
 
-void TYPED(transpose_projection)(const fl_plan *plan, const real *packed, real *out) {
+void TYPED(transpose_projection)(const fl_plan *plan, const weight *packed, weight *out) {
   const size_t H = plan->H, P = plan->P;
   for (size_t u = 0; u < fl_panels_of(H) * FL_PANEL; u++)
     for (size_t p = 0; p < P; p++)

@@ -140,4 +140,9 @@ INLINE void v_turn(V *a) {
 }
 
 #endif
+
+INLINE V v_weights(const weight *p) {
+  return v_load(p);
+}
+
 #endif

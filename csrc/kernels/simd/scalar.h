@@ -45,6 +45,10 @@ typedef uint64_t bits;
 INLINE V v_load(const real *p) {
   return *p;
 }
+/* weights, as numbers */
+INLINE V v_weights(const weight *p) {
+  return *p;
+}
 #define LANE 1
 INLINE V v_load_rows(const real *const *row, size_t k) {
   return row[0][k];
