@@ -15,7 +15,7 @@ SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
 C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
 
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
-PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile
+PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 EXTRAS = formats torch reinforcement service-test
 EXTRAS_TESTS = cli docs* files* forms_onnxruntime keras* objects onnx* service* torch*
 # A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from fastlstm, and from torch and its oneDNN.
