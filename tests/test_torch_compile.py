@@ -1,5 +1,6 @@
 """torch.compile and torch.export: the LSTM is one operator of the graph, with its gradient."""
 
+import os
 import shutil
 
 import pytest
@@ -122,6 +123,10 @@ def test_changed_parameters_are_seen_by_what_was_compiled():
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="inductor needs a C++ compiler")
+@pytest.mark.skipif(
+    "ATEN_CPU_CAPABILITY" in os.environ,
+    reason="torch 2.13's inductor, told of another CPU, leaves zeros unwritten that it hands on",
+)
 def test_inductor():
     """In a process of its own: inductor imports setuptools, which another test's distutils would be in the way of."""
     run_python(
