@@ -17,8 +17,6 @@ def resolved(name: str, parts: Mapping[str, Stored]) -> Stored:
             return _computed(name, origin, parts[matrix], [parts[part] for part in _ORDER if part in wanted], compute)
     if set(parts) <= {"", "raw"}:
         return parts.get("raw") or parts[""]
-    if set(parts) == {""}:
-        return parts[""]
     told = ", ".join(sorted(part or "itself" for part in parts))
     raise ValueError(
         f"{name} is kept in parts ({told}) whose formula the file does not tell: make it one weight where torch is "
