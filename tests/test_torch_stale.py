@@ -738,7 +738,7 @@ def test_accelerate_says_once_what_frozen_would_save(unadvised):
 
 def digest_of(*arrays, threads=None, isa=None):
     names = [a.ctypes.data for a in arrays]
-    pool = None if threads is None else _core.Pool(threads)
+    pool = None if threads is None else _core.Workers(threads)
     return _core.Digest(names, [a.nbytes for a in arrays], (isa or _core.isa_names()[0]).encode(), pool), pool
 
 

@@ -261,13 +261,13 @@ class LSTM(Weights[F]):
         sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
         return _parameters.stack_shapes(*sizes, s.bias, s.form.peepholes)
 
-    def _pool(self) -> _core.Pool | None:
+    def _pool(self) -> _core.Workers | None:
         """Return the workers, started when first needed. Two threads that come first at once: one pool stays."""
         if self._settings.threads == 1:
             return None
         pool = self.__dict__.get("_workers")
         if pool is None:
-            pool = self.__dict__.setdefault("_workers", _core.Pool(self._settings.threads))
+            pool = self.__dict__.setdefault("_workers", _core.Workers(self._settings.threads))
         return pool  # type: ignore[no-any-return]
 
     def __call__(

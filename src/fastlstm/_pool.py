@@ -52,7 +52,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
 
         def step(self, ids: Sequence[int] | Ids, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
-    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Pool | None, origin: Origin) -> None:
+    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
         self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size

@@ -36,7 +36,7 @@ class ThreadPool:
     """
 
     def __init__(self, threads: int) -> None:
-        self._core = _core.Pool(_checks.thread_count(threads))
+        self._core = _core.Workers(_checks.thread_count(threads))
 
     @property
     def threads(self) -> int:
@@ -50,7 +50,7 @@ class ThreadPool:
         raise TypeError("a ThreadPool cannot be pickled or copied")
 
 
-def workers(threads: int | ThreadPool) -> tuple[int, _core.Pool | None]:
+def workers(threads: int | ThreadPool) -> tuple[int, _core.Workers | None]:
     """Check a ``threads=`` argument: the number, and the pool if one was given."""
     if isinstance(threads, ThreadPool):
         return threads.threads, threads._core

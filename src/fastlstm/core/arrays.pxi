@@ -132,7 +132,7 @@ cdef int refuse_entry(what) except -1:
 
 
 @cython.final
-cdef class Pool:
+cdef class Workers:
     """Worker threads, started here and joined when this is freed; or those of ``parallel``, a C function's address."""
 
     cdef fl_pool *pool
@@ -147,9 +147,9 @@ cdef class Pool:
         fl_pool_destroy(self.pool)
 
 
-cdef inline fl_pool *workers_of(Pool pool) noexcept nogil:
-    return pool.pool if pool is not None else NULL
+cdef inline fl_pool *workers_of(Workers workers) noexcept nogil:
+    return workers.pool if workers is not None else NULL
 
 
-cdef inline size_t threads_of(Pool pool) noexcept nogil:
-    return pool.threads if pool is not None else 1
+cdef inline size_t threads_of(Workers workers) noexcept nogil:
+    return workers.threads if workers is not None else 1

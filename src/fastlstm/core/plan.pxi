@@ -101,8 +101,8 @@ cdef class Plan:
 
     # ---- sequences
 
-    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets, Pool pool,
-            Tape tape=None):
+    def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets,
+            Workers workers, Tape tape=None):
         """Forward over x [T, B, I] into y [T, B, D*R], h_n, c_n.
 
         The last axis of x and y is contiguous; h_0, c_0 (or None), h_n, c_n and lengths (int64 [B] or None) are
@@ -119,11 +119,11 @@ cdef class Plan:
         s.output, s.output_t, s.output_b = address(y), cnp.PyArray_STRIDE(y, 0), cnp.PyArray_STRIDE(y, 1)
         s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), address(h_n), address(c_n)
         self.read_rest(&s, lengths, resets, None)
-        self.go(&s, pool, tape)
+        self.go(&s, workers, tape)
 
     def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
-               ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets, Pool pool,
-               Tape tape=None, starts=None):
+               ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets,
+               Workers workers, Tape tape=None, starts=None):
         """As ``run``, for other libraries' memory: addresses, 0 for None, and strides in bytes.
 
         With ``starts`` int64 [T] both x and y are packed: step t's rows begin at row starts[t], the longest first.
@@ -136,7 +136,7 @@ cdef class Plan:
         s.output, s.output_t, s.output_b = <void *>y, y_t, y_b
         s.h_0, s.c_0, s.h_n, s.c_n = <void *>h_0, <void *>c_0, <void *>h_n, <void *>c_n
         self.read_rest(&s, lengths, resets, starts)
-        self.go(&s, pool, tape)
+        self.go(&s, workers, tape)
 
     cdef inline bint states(self, h, c, Py_ssize_t B) noexcept:
         """[L*D, B, R] and [L*D, B, H] to be read; either may be None."""
@@ -163,10 +163,10 @@ cdef class Plan:
             s.resets_t, s.resets_b = cnp.PyArray_STRIDE(resets, 0), cnp.PyArray_STRIDE(resets, 1)
         return 0
 
-    cdef int go(self, fl_sequence *s, Pool pool, Tape tape) except -1:
+    cdef int go(self, fl_sequence *s, Workers workers, Tape tape) except -1:
         cdef fl_status status = FL_ERROR_MEMORY
-        cdef fl_pool *workers = workers_of(pool)
-        cdef size_t threads = threads_of(pool)
+        cdef fl_pool *pool = workers_of(workers)
+        cdef size_t threads = threads_of(workers)
         cdef workspace *w
         cdef fl_tape *kept = NULL
         cdef listener l
@@ -176,9 +176,9 @@ cdef class Plan:
         with nogil:
             w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
             if w is not NULL and kept is not NULL:
-                status = fl_forward_train_until(s, kept, workers, w.data, &cancel)
+                status = fl_forward_train_until(s, kept, pool, w.data, &cancel)
             elif w is not NULL:
-                status = fl_forward_until(self.plan, s, workers, w.data, &cancel)
+                status = fl_forward_until(self.plan, s, pool, w.data, &cancel)
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         raise_for(status)
         if tape is not None:
@@ -222,7 +222,7 @@ cdef class Plan:
         return fl_unpacked_fits(self.plan)
 
     def run_unpacked_at(self, list weights, size_t B, uintptr_t x, ptrdiff_t x_b, uintptr_t h_0, uintptr_t c_0,
-                        uintptr_t h_n, uintptr_t c_n, Pool pool):
+                        uintptr_t h_n, uintptr_t c_n, Workers workers):
         """One step of all layers from weights that are not packed, between addresses; h_0 and c_0 0 for zeros.
 
         ``weights`` are those of each layer, (ih, hh, bias_ih, bias_hh), 0 for no bias: contiguous.
@@ -243,19 +243,19 @@ cdef class Plan:
             step.weights, step.B = w, B
             step.x, step.x_b = <void *>x, x_b
             step.h_0, step.c_0, step.h_n, step.c_n = <void *>h_0, <void *>c_0, <void *>h_n, <void *>c_n
-            self.unpacked(&step, pool)
+            self.unpacked(&step, workers)
         finally:
             free(w)
 
-    cdef inline int unpacked(self, fl_unpacked *step, Pool pool) except -1:
-        cdef fl_pool *workers = workers_of(pool)
-        cdef size_t threads = threads_of(pool)
+    cdef inline int unpacked(self, fl_unpacked *step, Workers workers) except -1:
+        cdef fl_pool *pool = workers_of(workers)
+        cdef size_t threads = threads_of(workers)
         cdef workspace *w
         must(fl_unpacked_fits(self.plan))
         with nogil:
             w = workspace_take(&self.memory.scratch, fl_unpacked_size(self.plan, step.B, threads))
             if w is not NULL:
-                fl_unpacked_step(self.plan, step, workers, w.data)
+                fl_unpacked_step(self.plan, step, pool, w.data)
                 workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
         if w is NULL:
             raise MemoryError()

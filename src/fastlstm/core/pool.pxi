@@ -30,7 +30,7 @@ cdef class PoolCore:
 
     cdef Plan plan
     cdef Sessions states
-    cdef Pool workers
+    cdef Workers workers
     cdef uint32_t *closed # [capacity]: how often
     cdef uint8_t *status  # [capacity]
     cdef size_t _capacity, _used
@@ -46,7 +46,7 @@ cdef class PoolCore:
         """How many sessions are open."""
         return self._used
 
-    def __cinit__(self, Plan plan not None, size_t capacity, Pool workers, *args, **kwargs):
+    def __cinit__(self, Plan plan not None, size_t capacity, Workers workers, *args, **kwargs):
         if capacity < 1:
             raise ValueError("a pool needs a capacity of at least 1")
         self.plan = plan
@@ -222,12 +222,12 @@ cdef class PoolCore:
     cdef int compute(self, Sessions states, size_t n, const size_t *slots, const char *x, char *y,
                      char *scratch) except -1:
         cdef ptrdiff_t row = self.plan.input_size * self.plan.item
-        cdef fl_pool *workers = workers_of(self.workers)
+        cdef fl_pool *pool = workers_of(self.workers)
         if self.plan.bytes * n < NOGIL_BYTES:
-            fl_sessions_step(states.sessions, n, slots, x, row, y, workers, scratch)
+            fl_sessions_step(states.sessions, n, slots, x, row, y, pool, scratch)
         elif self.plan.bytes * n <= PIECE_BYTES * threads_of(self.workers):
             with nogil:
-                fl_sessions_step(states.sessions, n, slots, x, row, y, workers, scratch)
+                fl_sessions_step(states.sessions, n, slots, x, row, y, pool, scratch)
         else:
             self.long_step(states, n, slots, x, y, scratch)
         return 0
@@ -239,7 +239,7 @@ cdef class PoolCore:
         cdef size_t in_row = plan.input_size * plan.item, out_row = plan.width * plan.item, done = 0, some, k
         cdef size_t piece = max(piece_of(plan.bytes), 16) * threads_of(self.workers)
         cdef size_t h = plan.num_layers * out_row, c = plan.num_layers * plan.hidden_size * plan.item
-        cdef fl_pool *workers = workers_of(self.workers)
+        cdef fl_pool *pool = workers_of(self.workers)
         cdef char *before = <char *>malloc(n * (h + c))
         cdef listener l
         if before is NULL:
@@ -251,7 +251,7 @@ cdef class PoolCore:
             while done < n and not listen(&l):
                 some = min(n - done, piece)
                 fl_sessions_step(states.sessions, some, slots + done, x + done * in_row, in_row, y + done * out_row,
-                                 workers, scratch)
+                                 pool, scratch)
                 done += some
             if done < n:
                 for k in range(done):
@@ -342,7 +342,7 @@ cdef class WindowCore:
 
     cdef Plan plan
     cdef Sessions states
-    cdef Pool workers
+    cdef Workers workers
     cdef workspace *memory # of all below
     cdef char *scratch
     cdef char *last        # [I]: the input that the waiting windows have not seen
@@ -362,7 +362,7 @@ cdef class WindowCore:
         """Inputs so far."""
         return self._count
 
-    def __cinit__(self, Plan plan not None, size_t length, Pool workers, *args, **kwargs):
+    def __cinit__(self, Plan plan not None, size_t length, Workers workers, *args, **kwargs):
         cdef size_t bytes = <size_t>(-1), scratch, row = plan.width * plan.item
         if length < 1:
             raise ValueError("a window needs a length of at least 1")

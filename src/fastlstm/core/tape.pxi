@@ -45,7 +45,7 @@ cdef class Tape:
             raise ValueError(fl_status_text(FL_ERROR_ARGUMENT).decode())
         return made
 
-    def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Pool pool):
+    def run_backward(self, Plan plan, output, h_n, c_n, input, h_0, c_0, list weights, Workers workers):
         """Gradients into ``input``, ``h_0``, ``c_0`` and ``weights``, a list of
         (weight_ih, weight_hh, bias, weight_hr, weight_ph).
 
@@ -72,7 +72,7 @@ cdef class Tape:
             g.output, g.h_n, g.c_n = address(output), address(h_n), address(c_n)
             g.input, g.h_0, g.c_0 = address(input), address(h_0), address(c_0)
             g.weights = w
-            self.go(&g, pool)
+            self.go(&g, workers)
         finally:
             free(w)
             single_user_leave(&self.user, False)
@@ -100,10 +100,10 @@ cdef class Tape:
         to.weight_hr, to.weight_ph = address(hr), address(ph)
         return 0
 
-    cdef int go(self, fl_gradients *g, Pool pool) except -1:
+    cdef int go(self, fl_gradients *g, Workers workers) except -1:
         cdef fl_status status = FL_ERROR_MEMORY
-        cdef fl_pool *workers = workers_of(pool)
-        cdef size_t threads = threads_of(pool)
+        cdef fl_pool *pool = workers_of(workers)
+        cdef size_t threads = threads_of(workers)
         cdef workspace *w
         cdef listener l
         cdef fl_cancel cancel = heard_by(&l)
@@ -111,7 +111,7 @@ cdef class Tape:
         with nogil:
             w = workspace_take(&self.plan.memory.scratch, fl_backward_size(self.tape, threads))
             if w is not NULL:
-                status = fl_backward_until(self.tape, g, workers, w.data, &cancel)
+                status = fl_backward_until(self.tape, g, pool, w.data, &cancel)
             workspace_give(&self.plan.memory.scratch, w, SCRATCH_KEPT)
         if w is NULL:
             self.used = False

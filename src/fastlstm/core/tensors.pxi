@@ -15,12 +15,12 @@ cdef class Digest:
     cdef fl_digest *digest
     cdef readonly size_t nbytes
 
-    def __cinit__(self, list addresses, list sizes, bytes isa, Pool pool):
+    def __cinit__(self, list addresses, list sizes, bytes isa, Workers workers):
         """``sizes`` in bytes."""
         cdef Py_ssize_t j, n = len(addresses)
         cdef fl_status status
         cdef const char *name = isa
-        cdef fl_pool *workers = workers_of(pool)
+        cdef fl_pool *pool = workers_of(workers)
         cdef fl_span *spans = <fl_span *>malloc((n + 1) * sizeof(fl_span))
         if spans is NULL:
             raise MemoryError()
@@ -29,21 +29,21 @@ cdef class Digest:
             spans[j].bytes = sizes[j]
             self.nbytes += spans[j].bytes
         with nogil:
-            status = fl_digest_create(&self.digest, spans, n, name, workers)
+            status = fl_digest_create(&self.digest, spans, n, name, pool)
         free(spans)
         raise_for(status)
 
     def __dealloc__(self):
         fl_digest_destroy(self.digest)
 
-    cpdef bint same(self, Pool pool):
+    cpdef bint same(self, Workers workers):
         """Does the memory hold what it held when this was made, to the bit?"""
-        cdef fl_pool *workers = workers_of(pool)
+        cdef fl_pool *pool = workers_of(workers)
         cdef bint found
         if self.nbytes < NOGIL_BYTES:
             return fl_digest_same(self.digest, NULL)
         with nogil:
-            found = fl_digest_same(self.digest, workers)
+            found = fl_digest_same(self.digest, pool)
         return found
 
 

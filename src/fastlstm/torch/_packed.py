@@ -57,7 +57,7 @@ def _version(p: Tensor) -> int | None:
 class Look:
     """What the values of some parameters were, for comparison with all of them: to the bit."""
 
-    def __init__(self, held: list[Tensor], isa: bytes, workers: _core.Pool | None) -> None:
+    def __init__(self, held: list[Tensor], isa: bytes, workers: _core.Workers | None) -> None:
         item = held[0].element_size()
         dense = [p for p in held if _is_dense(p)]
         self.digest = _core.Digest([p.data_ptr() for p in dense], [p.numel() * item for p in dense], isa, workers)
@@ -66,7 +66,7 @@ class Look:
         views = [p.view(integers) for p in held if not _is_dense(p)]
         self.others = [(p, p.clone()) for p in views]
 
-    def same(self, workers: _core.Pool | None) -> bool:
+    def same(self, workers: _core.Workers | None) -> bool:
         """Tell whether every value is still what it was."""
         return self.digest.same(workers) and all(torch.equal(p, copy) for p, copy in self.others)
 

@@ -20,7 +20,7 @@ class Call(NamedTuple):
     batch_first: bool
     lengths: NDArray[np.int64] | None
     resets: NDArray[np.bool_] | None  # [T, B]
-    pool: _core.Pool | None
+    pool: _core.Workers | None
     dropout: float
     seed: int
 

@@ -9,11 +9,11 @@ import torch
 
 from .. import _core
 
-_pools: dict[int, _core.Pool] = {}
+_pools: dict[int, _core.Workers] = {}
 _lock = threading.Lock()
 
 
-def pool(threads: int | None) -> _core.Pool | None:
+def pool(threads: int | None) -> _core.Workers | None:
     """Return a pool of this many threads, torch's number for None; None for one. All modules share it."""
     number = torch.get_num_threads() if threads is None else threads
     if number == 1:
@@ -21,7 +21,7 @@ def pool(threads: int | None) -> _core.Pool | None:
     found = _pools.get(number)
     if found is None:
         with _lock:
-            found = _pools.get(number) or _pools.setdefault(number, _core.Pool(number, _openmp()))
+            found = _pools.get(number) or _pools.setdefault(number, _core.Workers(number, _openmp()))
     return found
 
 
