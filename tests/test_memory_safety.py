@@ -382,7 +382,7 @@ def test_a_layer_that_is_made_anew_is_another() -> None:
     assert repr(layer) == repr(other)
     assert_same_bits(layer(drawn(10, 3, 5)), other(drawn(10, 3, 5)))
     layer.__init__(5, 8, threads=3)  # type: ignore[misc]
-    pool = layer._pool()
+    pool = layer._workers
     assert pool is not None
     assert pool.threads == 3
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import pkgutil
 import platform
+import re
 from collections import OrderedDict, UserDict
 from types import MappingProxyType
 from typing import Any
@@ -393,6 +394,28 @@ def test_pickles_and_copies_are_the_same_object_again(make: Any, options: dict[s
         for name, array in other.state_dict().items():
             assert not array.flags.writeable
             assert_same_bits(array, thing.state_dict()[name])
+
+
+@both_kinds
+def test_pickles_name_the_package_and_not_its_modules(make: Any) -> None:
+    thing = make(seed=1, form=fastlstm.Form(gate="hard_sigmoid"))
+    pickled = pickle.dumps(thing, 2)
+    assert set(re.findall(rb"c(fastlstm[\w.]*)\n", pickled)) == {b"fastlstm"}
+
+
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("_layers", "LSTM"), ("_cell", "LSTMCell"), ("_forms", "Form"), ("_training", "Gradients")],
+)
+def test_pickles_that_name_modules_load(module: str, name: str) -> None:
+    lstm = fastlstm.LSTM(4, 3, seed=1, form=fastlstm.Form(gate="hard_sigmoid"))
+    output, _, tape = lstm.forward(np.ones((5, 2, 4), np.float32))
+    for thing in (lstm, fastlstm.LSTMCell(4, 3, form=lstm.form), lstm.backward(tape, output)):
+        pickled = pickle.dumps(thing, 2)
+        old = pickled.replace(f"cfastlstm\n{name}\n".encode(), f"cfastlstm.{module}\n{name}\n".encode())
+        again = pickle.loads(old)
+        assert type(again) is type(thing)
+        assert repr(again) == repr(thing)
 
 
 @both_kinds

@@ -27,7 +27,7 @@ def gradients(case: Case, dtype: str, wanted, incoming=(True, True, True), threa
         for suffix in (f"_l{k}", f"_l{k}_reverse")[: case.directions]
     ]
     into = (made.get(name) for name in ("input", "h_0", "c_0"))
-    tape._core.run_backward(tape._plan, output, h_n, c_n, *into, weights, lstm._pool())
+    tape._core.run_backward(tape._plan, output, h_n, c_n, *into, weights, lstm._workers)
     return made
 
 

@@ -16,11 +16,11 @@ from ._activations import gates_backward, gates_forward, sigmoid, tanh
 from ._cell import LSTMCell
 from ._forms import Form
 from ._isa import isa, isas, show_config
-from ._layers import LSTM
-from ._pool import StreamPool
-from ._streams import Stream
+from ._lstm import LSTM
+from ._stream import Stream
+from ._stream_pool import StreamPool
+from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool
-from ._training import ChunkGradients, Gradients, SparseTape, Tape
 from ._window import SlidingWindow
 from .files import inspect, load, save
 
@@ -51,6 +51,10 @@ __all__ = [
     "sigmoid",
     "tanh",
 ]
+
+for _thing in [globals()[name] for name in __all__]:
+    if callable(_thing):
+        _thing.__module__ = __name__  # what pickles name: it should outlive the layout of this package
 
 
 if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute

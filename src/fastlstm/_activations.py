@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, overload
+from typing import overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _isa
-from ._types import F
-
-Array = NDArray[Any]
+from ._types import Array, F
 
 
 @overload

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _forms, _isa, _parameters
+from . import _checks, _forms, _isa
 from ._core import CellCore, Plan
 from ._forms import Form
-from ._types import F, Float32, Float64
-from ._weights import Array, Settings, States, Weights
+from ._layer import Layer, Settings
+from ._sizes import Sizes
+from ._types import Array, F, Float32, Float64, States
 
 
-class LSTMCell(Weights[F]):
+class LSTMCell(Layer[F]):
     """One step of one LSTM layer, state in and state out, with torch's arguments and shapes.
 
     Parameters
@@ -46,6 +47,7 @@ class LSTMCell(Weights[F]):
     ((2, 3), (2, 3))
     """
 
+    _is_cell = True
     _core: CellCore
 
     if TYPE_CHECKING:  # parameters, by torch's names
@@ -115,8 +117,7 @@ class LSTMCell(Weights[F]):
             isa=isa,
             form=form,  # type: ignore[arg-type]
         )
-        s = self._checked_settings(given)
-        self._use(s, _parameters.initial(self._shapes_of(s), s.hidden_size, s.dtype, _checks.seed(seed)))
+        self._draw(self._checked_settings(given), _checks.seed(seed))
 
     @staticmethod
     def _checked_settings(s: Settings) -> Settings:
@@ -139,16 +140,8 @@ class LSTMCell(Weights[F]):
                 return None  # as torch has it
             return super().__getattr__(name)
 
-    @staticmethod
-    def _suffixes_of(s: Settings) -> list[str]:
-        return [""]
-
-    @staticmethod
-    def _shapes_of(s: Settings) -> _parameters.Shapes:
-        return _parameters.layer_shapes("", s.input_size, s.hidden_size, 0, s.bias, s.form.peepholes)
-
-    def _made(self, s: Settings, plan: Plan, parameters: dict[str, Array]) -> dict[str, Any]:
-        return super()._made(s, plan, parameters) | {"_core": CellCore(plan)}
+    def _made(self, s: Settings, sizes: Sizes, plan: Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+        return super()._made(s, sizes, plan, parameters) | {"_core": CellCore(plan)}
 
     def __call__(
         self,

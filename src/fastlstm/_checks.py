@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-Array = NDArray[Any]
+from ._types import Array
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 

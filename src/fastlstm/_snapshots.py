@@ -14,16 +14,15 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from . import _checks
 from ._contract import CONTRACT
-from ._weights import Origin
+from ._layer import Origin
+from ._types import Array
 
 if TYPE_CHECKING:
     import zipfile
 
-Array = NDArray[Any]
 Shape = tuple[int, ...]
 Members = Mapping[str, tuple[np.dtype[Any], Shape]]  # -1 in a shape stands for any number, the same in all members
 

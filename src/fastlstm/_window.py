@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core
-from ._types import F
-from ._weights import Origin
-
-Array = NDArray[Any]
+from ._layer import Origin
+from ._types import Array, F
 
 
 class SlidingWindow(_core.WindowCore, Generic[F]):
@@ -52,7 +50,7 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
     def __init__(self, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
-        self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
+        self._I, self._R = origin.sizes.I, origin.sizes.R
 
     def _checked(self, x: ArrayLike, out: Array | None) -> Array:
         """Take an input that is not exactly what the fast path takes: explain, convert, push."""

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
+from .._types import Array
 from ._layer import Layer, layer_of
-from ._stored import Array, Stored
+from ._stored import Stored
 
 _NAME = re.compile(r"(?:(?P<prefix>.*)[./])?(?P<part>[ih](?:i|f_?|g|o)|dense_[ih])[./](?P<what>kernel|bias)", re.DOTALL)
 

@@ -12,10 +12,11 @@ from typing import Final
 
 import numpy as np
 
+from .._types import Array
 from . import _hdf5
 from ._budget import Budget
 from ._hdf5 import Message, Source, number
-from ._stored import Array, Stored, widened
+from ._stored import Stored, widened
 
 #: Texts that are looked at.
 _TEXTS = ("keras_version", "model_config", "name", "dtype")

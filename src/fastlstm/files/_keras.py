@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from .._forms import Form
+from .._types import Array
 from ._budget import Budget
 from ._h5 import Tree
 from ._keras_config import Configuration, Told, assumed, configuration, misfit, parsed, told
 from ._keras_model import SIDES, Model, Owner
 from ._layer import Layer, layer_of
-from ._stored import Array, Stored
+from ._stored import Stored
 from ._zip import Archive
 
 _NAMED = re.compile(r"(?:(?P<cell>.*)/)?(?P<part>kernel|recurrent_kernel|bias)(?::0)?", re.DOTALL)

@@ -6,8 +6,8 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 
-from .. import _parameters
 from .._forms import Form
+from .._sizes import Sizes
 from ._stored import FLOATS, Stored
 
 _LONGEST_TEXT, _MOST_IGNORED = 1000, 20
@@ -192,10 +192,7 @@ def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: b
     """Refuse what is missing, too much, of a wrong shape, or not floating point."""
     H, P = sizes["hidden_size"], sizes["proj_size"]
     bias = any(name.startswith("bias") for name in parameters)
-    expected: _parameters.Shapes = {}
-    for suffix in _parameters.suffixes(sizes["num_layers"], sizes["directions"]):
-        size = sizes["input_size"] if suffix.startswith("_l0") else (P or H) * sizes["directions"]
-        expected |= _parameters.layer_shapes(suffix, size, H, P, bias, peepholes)
+    expected = Sizes(sizes["input_size"], H, P, sizes["num_layers"], sizes["directions"], bias, peepholes).shapes
     told = (
         [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
     )

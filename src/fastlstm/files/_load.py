@@ -14,11 +14,10 @@ import numpy as np
 
 from .. import _checks
 from .._forms import Form
-from .._layers import LSTM
+from .._lstm import LSTM
 from .._thread_pool import ThreadPool
-from .._types import Float32, Float64
+from .._types import Array, Float32, Float64
 from ._layer import Layer, Layers, printable
-from ._stored import Array
 
 if TYPE_CHECKING:
     from ._budget import Budget

@@ -9,10 +9,11 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from .._types import Array
 from . import _flax_names, _torch_names
 from ._budget import Budget
 from ._layer import Layer
-from ._stored import FLOATS, Array, Stored, from_bytes, nbytes, unread
+from ._stored import FLOATS, Stored, from_bytes, nbytes, unread
 from ._tree import flattened
 
 _ARRAY: Final = 1  # Flax's extension code; its others are single numbers

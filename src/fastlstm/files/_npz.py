@@ -9,9 +9,10 @@ from typing import IO, Any
 import numpy as np
 
 from .._forms import Form
+from .._types import Array
 from . import _flax_names, _own, _torch_names
 from ._layer import Layer
-from ._stored import Array, Stored, nbytes
+from ._stored import Stored, nbytes
 from ._zip import Archive
 
 #: NumPy itself reads headers of at most 10,000 bytes.

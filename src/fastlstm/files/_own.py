@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from .. import _checks
 from .._forms import Form
-from .._layers import LSTM
+from .._lstm import LSTM
 
 #: The name of the entry in a file's metadata; with the layer's own name after a dot if it has one.
 KEY: Final = "fastlstm"

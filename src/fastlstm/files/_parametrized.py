@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from ._stored import Array, Stored
+from .._types import Array
+from ._stored import Stored
 
 
 def resolved(name: str, parts: Mapping[str, Stored]) -> Stored:

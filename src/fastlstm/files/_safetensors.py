@@ -10,10 +10,11 @@ from typing import Any, Final
 
 import numpy as np
 
+from .._types import Array
 from . import _flax_names, _own, _torch_names
 from ._budget import Budget
 from ._layer import Layer
-from ._stored import Array, Stored, from_bytes, unread
+from ._stored import Stored, from_bytes, unread
 
 _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
 _CODES: Final = {name: code for code, name in _DTYPES.items()}

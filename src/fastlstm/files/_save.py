@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from .._extras import need
-from .._layers import LSTM
+from .._lstm import LSTM
 from ._load import check_finite
 
 SUFFIXES: Final = (".npz", ".safetensors", ".onnx")

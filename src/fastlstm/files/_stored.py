@@ -5,12 +5,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from .._types import Array
 
 #: Sizes in bytes of what weights are stored in. NumPy has no bfloat16.
 FLOATS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}

@@ -15,11 +15,12 @@ from typing import IO, Any, Final
 
 import numpy as np
 
+from .._types import Array
 from . import _torch_names, _torch_quantized, _torch_script
 from ._budget import Budget
 from ._layer import Layers
 from ._pickle import Machine, Name, set_items
-from ._stored import Array, Stored, from_bytes, nbytes, unread
+from ._stored import Stored, from_bytes, nbytes, unread
 from ._tree import flattened
 from ._zip import Archive
 

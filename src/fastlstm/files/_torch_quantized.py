@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from .._types import Array
 from ._layer import Layer, layer_of
 from ._pickle import Name, Placeholder
-from ._stored import Array, Stored, nbytes
+from ._stored import Stored, nbytes
 from ._torch_names import module_options
 
 _CELL = re.compile(r"(?:(?P<prefix>.*)\.)?_all_weight_values\.(?P<number>\d{1,4})\.param", re.DOTALL)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from .. import _parameters
+from .._sizes import Sizes
 from ._layer import Layer, layer_of
 from ._stored import Stored
 from ._zip import Archive
@@ -133,7 +133,7 @@ def _lstm(
     kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if bias else []), "weight_hr"]
     if left or each not in (len(kinds) - 1, len(kinds)):
         raise ValueError(f"{len(stored)} weights for {count} layers")
-    names = [f"{kind}{suffix}" for suffix in _parameters.suffixes(count, 1 + two) for kind in kinds[:each]]
+    names = [f"{kind}{suffix}" for suffix in Sizes(1, 1, L=count, D=1 + two).suffixes for kind in kinds[:each]]
     module = _MODULE.fullmatch(weights[:_LONGEST_NAME])
     batch_first = None if packed else _FLAGS.get(rest[5])
     return module[1] if module else "", dict(zip(names, stored, strict=True)), batch_first

@@ -49,9 +49,7 @@ class Packed:
         if all(map(_same_bits, weights, self.weights)):
             return self
         # Another object, not new weights in the old one: tapes of the old one are still good for its backward pass.
-        lstm = fastlstm.LSTM.__new__(fastlstm.LSTM)
-        lstm.__setstate__(self.lstm.__getstate__() | {"parameters": _parameters(weights)})
-        return Packed(weights, activations, lstm)
+        return Packed(weights, activations, self.lstm._replaced(_parameters(weights)))
 
 
 def _lstm(weights: list[Array], activations: Activations) -> fastlstm.LSTM:

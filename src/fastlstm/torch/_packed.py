@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .. import _core, _forms, _isa, _parameters
+from .. import _core, _forms, _isa, _sizes
 from . import _fit
 from ._threads import pool
 
@@ -170,7 +170,7 @@ def _unpacked(plan: _core.Plan, held: list[Tensor], sizes: Sizes) -> list[tuple[
 def _unfit(parameters: list[Tensor], sizes: Sizes) -> str | None:
     """Say why these parameters cannot be packed; raise where torch's own code would read memory that is not there."""
     first = parameters[0]
-    shapes = list(_parameters.stack_shapes(*sizes).values())
+    shapes = list(_sizes.Sizes(*sizes).shapes.values())
     if len(parameters) != len(shapes):
         return f"there are {len(parameters)} parameters, not {len(shapes)}"
     for p, shape in zip(parameters, shapes, strict=True):

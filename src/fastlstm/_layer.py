@@ -5,18 +5,16 @@ from __future__ import annotations
 import sys
 import types
 import weakref
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, _forms, _isa, _parameters
+from . import _core, _parameters, _plans
 from ._forms import Form
-from ._parameters import Shapes
-from ._types import F
-
-Array = NDArray[Any]
-States = tuple[Array, Array]
+from ._sizes import Sizes
+from ._types import Array, F
 
 
 class Settings(NamedTuple):
@@ -35,19 +33,28 @@ class Settings(NamedTuple):
     isa: str | None
     form: Form = Form()
 
+    def sizes(self, *, cell: bool) -> Sizes:
+        """Return what the packed weights are made for."""
+        directions = 2 if self.bidirectional else 1
+        rest = self.bias, self.form.peepholes, cell
+        return Sizes(self.input_size, self.hidden_size, self.proj_size, self.num_layers, directions, *rest)
+
 
 #: Attributes of a layer that it makes by itself; all others are its user's, and copied with it.
-_OWN = {"_settings", "_plan", "_parameters", "_origin", "_core", "_memory", "_workers"}
+_OWN = {"_settings", "_sizes", "_plan", "_parameters", "_origin", "_core", "_memory", "_workers"}
 
 
 class Origin:
     """Weights as a layer has them at one time: what its streams, pools and windows are made with, and go on with."""
 
-    def __init__(self, layer: Weights[Any], s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> None:
+    def __init__(
+        self, layer: Layer[Any], s: Settings, sizes: Sizes, plan: _core.Plan, parameters: dict[str, Array]
+    ) -> None:
         self._layer = weakref.ref(layer)
         self._settings, self._parameters = s, parameters
         self._fingerprint: bytes | None = None
-        self.plan: _core.Plan = plan
+        self.sizes = sizes
+        self.plan = plan
         self.dtype: np.dtype[Any] = s.dtype
 
     @property
@@ -71,10 +78,13 @@ class Origin:
         return self._fingerprint
 
 
-class Weights(Generic[F]):
+class Layer(Generic[F]):
     """What LSTM and LSTMCell share: settings, parameters, and the plan that holds them packed."""
 
+    _is_cell: ClassVar[bool]
+
     _settings: Settings
+    _sizes: Sizes
     _parameters: dict[str, Array]
     _plan: _core.Plan
     _origin: Origin
@@ -84,45 +94,38 @@ class Weights(Generic[F]):
         """Check settings, be they arguments or what a pickle holds."""
         raise NotImplementedError
 
-    @staticmethod
-    def _shapes_of(s: Settings) -> Shapes:
-        raise NotImplementedError
+    def _draw(self, s: Settings, seed: int | None) -> None:
+        """Start from random weights."""
+        sizes = s.sizes(cell=self._is_cell)
+        self._use(s, sizes, _parameters.initial(sizes.shapes, s.hidden_size, s.dtype, seed))
 
-    @staticmethod
-    def _suffixes_of(s: Settings) -> list[str]:
-        raise NotImplementedError
+    def _load(self, s: Settings, state_dict: object) -> None:
+        """Copy all weights out of a mapping."""
+        sizes = s.sizes(cell=self._is_cell)
+        self._use(s, sizes, _parameters.loaded(state_dict, sizes.shapes, s.dtype))
 
-    def _shapes(self) -> Shapes:
-        return self._shapes_of(self._settings)
-
-    def _suffixes(self) -> list[str]:
-        return self._suffixes_of(self._settings)
-
-    def _use(self, s: Settings, parameters: dict[str, Array]) -> None:
+    def _use(self, s: Settings, sizes: Sizes, parameters: dict[str, Array]) -> None:
         """Pack first, then swap all together: calls under way finish with the old weights, an error changes nothing."""
-        rows = [
-            tuple(
-                parameters.get(f"{name}{suffix}")
-                for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr", "weight_ph")
-            )
-            for suffix in self._suffixes_of(s)
-        ]
-        directions = 2 if s.bidirectional else 1
-        name = _isa.resolve(s.isa)
-        bits = s.dtype.itemsize * 8
         memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
-        sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, directions
-        plan = _core.Plan(bits, *sizes, rows, name, memory, _forms.packed(s.form))
-        self.__dict__.update(self._made(s, plan, parameters))
+        plan = _plans.pack(sizes, parameters, memory, s.form, s.isa)
+        self.__dict__.update(self._made(s, sizes, plan, parameters))
 
-    def _made(self, s: Settings, plan: _core.Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+    def _made(self, s: Settings, sizes: Sizes, plan: _core.Plan, parameters: dict[str, Array]) -> dict[str, Any]:
         """Return the attributes that belong together."""
         return {
             "_settings": s,
+            "_sizes": sizes,
             "_plan": plan,
             "_parameters": parameters,
-            "_origin": Origin(self, s, plan, parameters),
+            "_origin": Origin(self, s, sizes, plan, parameters),
         }
+
+    def _replaced(self, parameters: Mapping[str, Array]) -> Self:
+        """Make another layer with other weights and the same settings, scratch and threads; this one stays as it is."""
+        made = type(self).__new__(type(self))
+        made.__dict__.update({name: self.__dict__[name] for name in ("_memory", "_workers") if name in self.__dict__})
+        made._load(self._settings, parameters)
+        return made
 
     @property
     def input_size(self) -> int:
@@ -198,8 +201,7 @@ class Weights(Generic[F]):
         >>> a, b = fastlstm.LSTM(4, 3), fastlstm.LSTM(4, 3)
         >>> a.load_state_dict(b.state_dict())
         """
-        s = self._settings
-        self._use(s, _parameters.loaded(state_dict, self._shapes_of(s), s.dtype))
+        self._load(self._settings, state_dict)
 
     def fingerprint(self) -> str:
         """Hash sizes, form, dtype and weights: equal on every machine, and in practice for no two different models.
@@ -253,11 +255,11 @@ class Weights(Generic[F]):
         except (TypeError, KeyError, ValueError, AttributeError):
             raise ValueError(f"this is not the state of a fastlstm.{type(self).__name__}") from None
         s = self._checked_settings(given)
-        shapes = self._shapes_of(s)
+        shapes = s.sizes(cell=self._is_cell).shapes
         wrong = [name for name in attributes if not isinstance(name, str) or name in _OWN or name in shapes]
         if wrong:
             raise ValueError(f"the state sets {wrong[0]!r}, which is not the user's to set")
-        self._use(s, _parameters.loaded(parameters, shapes, s.dtype))
+        self._load(s, parameters)
         for name in attributes:
             if isinstance(getattr(type(self), name, None), types.MemberDescriptorType):  # a slot of a subclass
                 super().__setattr__(name, attributes[name])

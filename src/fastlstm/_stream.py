@@ -8,10 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
-from ._types import F
-from ._weights import Origin
-
-Array = NDArray[Any]
+from ._layer import Origin
+from ._types import Array, F
 
 
 class Stream(_core.StreamCore, Generic[F]):
@@ -46,11 +44,8 @@ class Stream(_core.StreamCore, Generic[F]):
     def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
-        self._sizes = plan.input_size, plan.proj_size or plan.hidden_size
-        self._state_shapes = (
-            (plan.num_layers, batch_size, plan.proj_size or plan.hidden_size),
-            (plan.num_layers, batch_size, plan.hidden_size),
-        )
+        self._sizes = origin.sizes.I, origin.sizes.R
+        self._state_shapes = origin.sizes.states(batch_size)
 
     def _checked(self, x: ArrayLike, out: Array | None) -> Array:
         """Do a step whose arrays are not exactly what the fast path takes: explain, convert, step."""

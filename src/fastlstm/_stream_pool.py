@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
-from ._types import F
-from ._weights import Origin
+from ._layer import Origin
+from ._types import Array, F
 
-Array = NDArray[Any]
 Ids = NDArray[np.int64]
 
 PATIENCE = 10.0  # seconds that a snapshot waits for the steps under way: longer ones are not of this process, or hang
@@ -55,8 +54,8 @@ class StreamPool(_core.PoolCore, Generic[F]):
     def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
-        self._I, self._R = plan.input_size, plan.proj_size or plan.hidden_size
-        self._state = (plan.num_layers, self._R), (plan.num_layers, plan.hidden_size)
+        self._I, self._R = origin.sizes.I, origin.sizes.R
+        self._state = origin.sizes.states()  # of one session
 
     def open(self) -> int:
         """Open a session with zero state.

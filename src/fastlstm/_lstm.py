@@ -1,0 +1,747 @@
+"""LSTM: torch's names, shapes and defaults over NumPy arrays."""
+
+from __future__ import annotations
+
+import functools
+import os
+import warnings
+from collections.abc import Sequence
+from typing import Final, Literal, overload
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _checks, _core, _forms, _isa, _tapes
+from ._forms import Form
+from ._layer import Layer, Settings
+from ._sizes import check_memory
+from ._stream import Stream
+from ._stream_pool import StreamPool, capacity_of
+from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
+from ._thread_pool import ThreadPool, workers
+from ._types import Array, F, Float32, Float64, Shape, States
+from ._window import SlidingWindow
+
+#: Each takes names and arrays of its own, so that many more take minutes and gigabytes however small they are.
+MOST_LAYERS: Final = 2**16
+
+
+class LSTM(Layer[F]):
+    """A stack of LSTM layers with torch's arguments, shapes and defaults.
+
+    Each layer computes, for every step of every row::
+
+        i = sigmoid(W_i x + U_i h + b_i)   input gate:  how much of the candidate is written
+        f = sigmoid(W_f x + U_f h + b_f)   forget gate: how much of the cell is kept
+        g = tanh   (W_g x + U_g h + b_g)   candidate:   a signed update
+        o = sigmoid(W_o x + U_o h + b_o)   output gate: how much of the cell is shown
+        c' = f * c + i * g                 the cell recurrence
+        h' = o * tanh(c')                  (then W_hr h' with a projection)
+
+    Letters in shapes: T time, B batch, I input, H hidden, P projection, R = P or H, L layers, D directions.
+
+    Parameters
+    ----------
+    input_size, hidden_size : int
+        I and H.
+    num_layers : int
+        L; each layer reads the one before it.
+    bias : bool
+        Whether there are bias parameters, two per layer and direction.
+    batch_first : bool
+        Input and output are [B, T, ...] instead of [T, B, ...]; states never are.
+    dropout : float
+        Share of elements zeroed between layers in training. Inference does not use it.
+    bidirectional : bool
+        A second direction reads the sequence from its end; outputs are forward half, then reverse half.
+    proj_size : int
+        P > 0: h is projected to P values by weight_hr.
+    dtype : dtype_like
+        ``"float32"`` or ``"float64"``; inputs must have it.
+    threads : int or ThreadPool
+        How many threads share a call, the caller's included. More than 1 starts workers at the first call that can use
+        them; they sleep between calls. A `ThreadPool` is shared with others. The bits do not depend on it.
+    seed : int, optional
+        For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
+    isa : str, optional
+        Force an instruction set; one of `isas`. The bits do not depend on it.
+    form : Form, optional
+        Another form of the cell: activations, peepholes, coupled gates, clipping.
+
+    Raises
+    ------
+    ValueError, TypeError
+        For sizes, types or names that cannot be; the message tells which argument, what was expected and what came.
+
+    Warns
+    -----
+    UserWarning
+        For dropout with a single layer, which has nothing between layers.
+
+    Notes
+    -----
+    An output depends on the weights, the state and the inputs of its own row and time: never on the batch it travels
+    in, on threads, on how a sequence is cut into calls, or on the CPU. Many threads may call one object at once.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, num_layers=2, bidirectional=True, seed=0)
+    >>> lstm
+    LSTM(4, 3, num_layers=2, bidirectional=True)
+    >>> output, (h_n, c_n) = lstm(np.zeros((7, 5, 4), np.float32))
+    >>> output.shape, h_n.shape
+    ((7, 5, 6), (4, 5, 3))
+    """
+
+    _is_cell = False
+
+    @overload
+    def __init__(
+        self: LSTM[np.float32],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Float32 = "float32",
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self: LSTM[np.float64],
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: Float64,
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    @overload
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: np.dtype[F],
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None: ...
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        bias: bool = True,
+        batch_first: bool = False,
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        proj_size: int = 0,
+        *,
+        dtype: DTypeLike = "float32",
+        threads: int | ThreadPool = 1,
+        seed: int | None = None,
+        isa: str | None = None,
+        form: Form | None = None,
+    ) -> None:
+        number, pool = workers(threads)
+        s = self._checked_settings(
+            Settings(
+                input_size=input_size,
+                hidden_size=hidden_size,
+                num_layers=num_layers,
+                bias=bias,
+                batch_first=batch_first,
+                dropout=dropout,
+                bidirectional=bidirectional,
+                proj_size=proj_size,
+                dtype=dtype,  # type: ignore[arg-type]  # until it has been checked
+                threads=number,
+                isa=isa,
+                form=form,  # type: ignore[arg-type]
+            )
+        )
+        if s.dropout > 0 and s.num_layers == 1:
+            warnings.warn(
+                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+                f"num_layers greater than 1, but got dropout={s.dropout} and num_layers=1",
+                stacklevel=2,
+            )
+        self._draw(s, _checks.seed(seed))
+        self.__dict__.pop("_workers", None)  # of an earlier life
+        if pool is not None:
+            self.__dict__["_workers"] = pool
+
+    @staticmethod
+    def _checked_settings(s: Settings) -> Settings:
+        made = Settings(
+            input_size=_checks.size(s.input_size, "input_size"),
+            hidden_size=_checks.size(s.hidden_size, "hidden_size"),
+            num_layers=_checks.size(s.num_layers, "num_layers"),
+            bias=_checks.flag(s.bias, "bias"),
+            batch_first=_checks.flag(s.batch_first, "batch_first"),
+            dropout=_probability(s.dropout),
+            bidirectional=_checks.flag(s.bidirectional, "bidirectional"),
+            proj_size=_checks.integer(s.proj_size, "proj_size"),
+            dtype=_checks.float_dtype(s.dtype),
+            threads=_checks.thread_count(s.threads),
+            isa=s.isa,
+            form=_forms.checked(s.form),
+        )
+        if made.proj_size < 0:
+            raise ValueError(
+                f"proj_size should be a positive integer or zero to disable projections, got: {made.proj_size}"
+            )
+        if made.proj_size >= made.hidden_size:
+            raise ValueError(
+                f"proj_size has to be smaller than hidden_size, got: {made.proj_size} and {made.hidden_size}"
+            )
+        if made.num_layers > MOST_LAYERS:
+            raise ValueError(f"num_layers should be at most {MOST_LAYERS}, got: {made.num_layers}")
+        _isa.resolve(made.isa)
+        check_memory(4 * made.num_layers * made.hidden_size)  # before there is a name for every layer
+        return made
+
+    @property
+    def num_layers(self) -> int:
+        """L: layers."""
+        return self._settings.num_layers
+
+    @property
+    def batch_first(self) -> bool:
+        """Whether input and output are [B, T, ...]."""
+        return self._settings.batch_first
+
+    @property
+    def dropout(self) -> float:
+        """Share of elements zeroed between layers in training."""
+        return self._settings.dropout
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a second direction reads from the end."""
+        return self._settings.bidirectional
+
+    @property
+    def proj_size(self) -> int:
+        """P: size of the projection, 0 for none."""
+        return self._settings.proj_size
+
+    @property
+    def threads(self) -> int:
+        """How many threads share a call."""
+        return self._settings.threads
+
+    @functools.cached_property
+    def _workers(self) -> _core.Workers | None:
+        """Worker threads, started when first needed. Two threads that come first at once: those of one stay."""
+        threads = self._settings.threads
+        return None if threads == 1 else self.__dict__.setdefault("_workers", _core.Workers(threads))
+
+    def __call__(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        out: NDArray[F] | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]]]:
+        """Run whole sequences, keeping nothing for a backward pass.
+
+        Parameters
+        ----------
+        input : array [T, B, I], [B, T, I] with batch_first, or [T, I] unbatched
+            Of the layer's dtype; any strides; T and B may be 0. Lists of numbers are converted.
+        hx : pair of arrays (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
+            The initial state, zeros if not given; [L*D, R] and [L*D, H] for unbatched input.
+        lengths : array of int [B], optional
+            How many steps each row has, 0..T in any order. Outputs past a row's length are 0; h_n and c_n are those
+            of its last step (its first in time, for the reverse direction); a row of length 0 passes its state
+            through. Steps past the lengths cost nothing. One integer for unbatched input.
+        resets : array of bool [T, B], [B, T] with batch_first, or [T] unbatched; optional
+            Where a row's state is set to zero before a step; the same as running the pieces one by one.
+            Unidirectional only.
+        out : array, optional
+            Where to write the output: its shape, the layer's dtype, any strides, overlapping no input.
+
+        Returns
+        -------
+        output : array [T, B, D*R], [B, T, D*R] or [T, D*R]
+            h of the last layer at every step; `out` if it was given.
+        (h_n, c_n) : pair of arrays [L*D, B, R] and [L*D, B, H], or [L*D, R] and [L*D, H]
+            The state after the last step, index layer * D + direction.
+
+        Raises
+        ------
+        ValueError
+            For ranks, sizes, lengths or an `out` that cannot be.
+        TypeError
+            For a dtype that is not the layer's: nothing is cast silently.
+        KeyboardInterrupt
+            For Ctrl-C, if the main thread calls: `out` holds anything then.
+
+        Notes
+        -----
+        float32 outputs are within about 1e-6 of the exact result for H up to 1024 and weights of the usual size.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> x = np.ones((7, 2, 4), np.float32)
+        >>> output, (h_n, c_n) = lstm(x, lengths=[7, 3])
+        >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
+        (True, 0.0)
+        """
+        return self._run(self._plan, input, hx, lengths, resets, out)
+
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[True] = True,
+        seed: int | None = None,
+        keep_every: None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape]: ...
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[True] = True,
+        seed: int | None = None,
+        keep_every: int,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], SparseTape]: ...
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: Literal[False],
+        seed: int | None = None,
+        keep_every: int | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], None]: ...
+    @overload
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: bool = True,
+        seed: int | None = None,
+        keep_every: int | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape | SparseTape | None]: ...
+    def forward(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        train: bool = True,
+        seed: int | None = None,
+        keep_every: int | None = None,
+    ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape | SparseTape | None]:
+        """Run whole sequences and keep what a backward pass needs.
+
+        Parameters
+        ----------
+        input, hx, lengths, resets
+            As for calling the layer.
+        train : bool
+            False: no dropout, and no tape.
+        seed : int, optional
+            For the dropout mask, which depends on it and on layer, time, row and unit, and on nothing else;
+            0..2^64-1. Fresh from the operating system if not given; ``tape.seed`` tells.
+        keep_every : int, optional
+            k: keep the state every k steps only, and run each piece forward again in the backward pass: a third more
+            time for less memory on long sequences. Unidirectional only.
+
+        Returns
+        -------
+        output, (h_n, c_n)
+            As for calling the layer; without dropout the same bits.
+        tape : Tape, SparseTape, or None
+            For one call of `backward`.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for calling the layer; ValueError for keep_every with a bidirectional layer, and for a form that is for
+            inference only: one with a clip.
+
+        Notes
+        -----
+        A tape takes about ``L * D * N * (5 H + 32) + T * B * (I + L * D * R)`` numbers, N being the steps of all rows
+        together; ``tape.nbytes`` tells exactly. With `keep_every` it is ``T * B * I + ceil(T / k) * L * B * (R + H)``
+        numbers, and the tape of k steps while backward runs.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> output, states, tape = lstm.forward(np.ones((5, 2, 4), np.float32))
+        >>> gradients = lstm.backward(tape, np.ones_like(output))
+        >>> gradients.input.shape, sorted(gradients.parameters)
+        ((5, 2, 4), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
+        """
+        if not _checks.flag(train, "train"):
+            return (*self._run(self._plan, input, hx, lengths, resets), None)
+        _forms.check_trainable(self._settings.form)
+        given = _checks.seed(seed)
+        number = int.from_bytes(os.urandom(8)) if given is None else given
+        if keep_every is None:
+            tape = Tape(self, number)
+            return (*self._train(tape, input, hx, lengths, resets), tape)
+        every = _checks.size(keep_every, "keep_every")
+        if self._settings.bidirectional:
+            raise ValueError("keep_every needs a unidirectional layer: the reverse direction starts at the end")
+        sparse = SparseTape(self, number, every)
+        array = _checks.floats(input, "input", self._settings.dtype)
+        if array.ndim not in (2, 3):
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {array.ndim}D instead")
+        return (*sparse._forward(self, array, hx, lengths, resets), sparse)
+
+    def _train(
+        self, tape: Tape, input: object, hx: object, lengths: ArrayLike | None = None, resets: ArrayLike | None = None
+    ) -> tuple[Array, States]:
+        output, states = self._run(tape._plan, input, hx, lengths, resets, tape=tape._core)
+        tape._shape = output.shape
+        return output, states
+
+    def backward(
+        self,
+        tape: Tape | SparseTape,
+        grad_output: ArrayLike | None = None,
+        grad_h_n: ArrayLike | None = None,
+        grad_c_n: ArrayLike | None = None,
+    ) -> Gradients[F]:
+        """Compute the gradients of a scalar from its gradients with respect to what `forward` returned.
+
+        Parameters
+        ----------
+        tape : Tape or SparseTape
+            Of a `forward` of this layer with its present weights; it serves once.
+        grad_output, grad_h_n, grad_c_n : arrays of the shapes of output, h_n, c_n; optional
+            The incoming gradients, zeros if not given. Past a row's length grad_output is ignored.
+
+        Returns
+        -------
+        Gradients
+            Of input, h_0, c_0, and of every parameter under its name in `state_dict`.
+
+        Raises
+        ------
+        ValueError
+            For a tape of another layer or of earlier weights, or a gradient of a wrong shape.
+        RuntimeError
+            For a tape that has served.
+        TypeError
+            For a wrong dtype, or something that is not a tape.
+
+        Notes
+        -----
+        Weight gradients are sums over all rows of all steps, in blocks of 96, in one order: the same bits for any
+        number of threads and on every CPU. The gradient of a row's input does not depend on the other rows. NaN stays
+        in its row, and reaches the weights' gradients.
+
+        Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives
+        it.
+        """
+        grads = _tapes.checked(self, tape, (grad_output, grad_h_n, grad_c_n))
+        return tape._backward(self, *grads)
+
+    def backward_chunks(
+        self,
+        tapes: Sequence[Tape | SparseTape],
+        grad_outputs: Sequence[ArrayLike | None],
+        grad_h_n: ArrayLike | None = None,
+        grad_c_n: ArrayLike | None = None,
+    ) -> ChunkGradients[F]:
+        """Go back through consecutive chunks of a long sequence: truncated backpropagation across as many as are given.
+
+        Run the chunks forward one by one, each from the state that the one before returned, then hand over the last
+        few tapes: gradients flow from chunk to chunk through the state, and stop before the first. One tape is plain
+        truncation.
+
+        Parameters
+        ----------
+        tapes : sequence of Tape or SparseTape
+            Of consecutive chunks, in the order of time; each serves once.
+        grad_outputs : sequence of arrays or None
+            The incoming gradient of each chunk's output.
+        grad_h_n, grad_c_n : arrays, optional
+            Incoming gradients of the last chunk's state.
+
+        Returns
+        -------
+        ChunkGradients
+            `input` is a list, chunk by chunk; h_0 and c_0 are the first chunk's; parameters are summed over the chunks.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, no tapes, different numbers of tapes and gradients; otherwise as `backward`.
+        TypeError, RuntimeError
+            As `backward`, before anything has run.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm, state, tapes = fastlstm.LSTM(4, 3, seed=0), None, []
+        >>> for chunk in np.ones((2, 5, 4), np.float32):
+        ...     output, state, tape = lstm.forward(chunk, state)
+        ...     tapes.append(tape)
+        >>> gradients = lstm.backward_chunks(tapes, [None, np.ones_like(output)])
+        >>> bool(np.any(gradients.input[0]))  # the first chunk has learnt of the second's loss
+        True
+        """
+        if self._settings.bidirectional:
+            raise ValueError("backward_chunks needs a unidirectional layer: the reverse direction starts at the end")
+        tapes, grad_outputs = list(tapes), list(grad_outputs)
+        if not tapes or len(tapes) != len(grad_outputs):
+            raise ValueError(
+                f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}"
+            )
+        if len({id(tape) for tape in tapes}) < len(tapes):
+            raise ValueError("tapes has one tape twice")
+        grads = [_tapes.checked(self, tape, (g, None, None))[0] for tape, g in zip(tapes, grad_outputs, strict=True)]
+        _, h_n, c_n = _tapes.checked(self, tapes[-1], (None, grad_h_n, grad_c_n))
+        if len({_tapes.rows(self, tape._shape) for tape in tapes}) > 1:
+            raise ValueError("tapes are of different batch sizes")
+        return _tapes.through(self, iter(tapes[::-1]), grads[::-1], h_n, c_n)
+
+    def _run(
+        self,
+        plan: _core.Plan,
+        input: object,
+        hx: object,
+        lengths: ArrayLike | None,
+        resets: ArrayLike | None,
+        out: Array | None = None,
+        tape: _core.Tape | None = None,
+    ) -> tuple[Array, States]:
+        s = self._settings
+        given = _checks.floats(input, "input", s.dtype)
+        if given.ndim not in (2, 3):
+            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {given.ndim}D instead")
+        if given.shape[-1] != s.input_size:
+            raise ValueError(
+                f"input.size(-1) must be equal to input_size. Expected {s.input_size}, got {given.shape[-1]}"
+            )
+        batched = given.ndim == 3
+        x = given if batched else given[:, None]
+        if batched and s.batch_first:
+            x = x.transpose(1, 0, 2)
+        T, B, _ = x.shape
+        sizes = self._sizes
+        h_shape, c_shape = sizes.states(B)
+
+        inputs = {"input": given}
+        h_0 = c_0 = None
+        if hx is not None:
+            h_0, c_0 = self._initial_state(hx, h_shape, c_shape, batched)
+            inputs |= {"hx[0]": h_0, "hx[1]": c_0}
+        steps = None if lengths is None else _checks.lengths(lengths, T, B if batched else None)
+        starts = None
+        if resets is not None:
+            if s.bidirectional:
+                raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
+            wanted, letters = (
+                ((T,), "(T,)") if not batched else ((B, T), "(B, T)") if s.batch_first else ((T, B), "(T, B)")
+            )
+            starts = _checks.resets(resets, wanted, letters)
+            starts = starts[:, None] if not batched else starts.T if s.batch_first else starts
+
+        full = (*given.shape[:-1], sizes.D * sizes.R)
+        result = (
+            np.empty(full, s.dtype) if out is None else _checks.output(out, full, s.dtype, "that of output", inputs)
+        )  # of `out` a view: the caller's own object is returned, but not looked at again
+        direct = result if result.flags.aligned and result.flags.c_contiguous else np.empty(full, s.dtype)
+        y = direct if batched else direct[:, None]
+        if batched and s.batch_first:
+            y = y.transpose(1, 0, 2)
+        h_n, c_n = np.empty(h_shape, s.dtype), np.empty(c_shape, s.dtype)
+        plan.run(
+            _checks.readable(x),
+            y,
+            None if h_0 is None else np.require(h_0, requirements=("C", "A")),
+            None if c_0 is None else np.require(c_0, requirements=("C", "A")),
+            h_n,
+            c_n,
+            steps,
+            starts,
+            self._workers,
+            tape,
+        )
+        if direct is not result:
+            result[...] = direct
+        return result if out is None else out, (h_n, c_n) if batched else (h_n[:, 0], c_n[:, 0])
+
+    def _initial_state(self, hx: object, h_shape: Shape, c_shape: Shape, batched: bool) -> States:
+        """Check hx = (h_0, c_0) and return both with a batch axis."""
+        pair = tuple(hx) if isinstance(hx, tuple | list) else ()
+        if len(pair) != 2:
+            told = f"{len(pair)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
+            raise TypeError(f"hx should be a pair (h_0, c_0), got: {told}")
+        h, c = (_checks.floats(state, f"hx[{k}]", self._settings.dtype) for k, state in enumerate(pair))
+        rank = 3 if batched else 2
+        if h.ndim != rank or c.ndim != rank:
+            kind = "batched 3-D" if batched else "unbatched 2-D"
+            raise ValueError(f"For {kind} input, hx should also be {rank}-D but got ({h.ndim}-D, {c.ndim}-D) arrays")
+        if not batched:
+            h, c = h[:, None], c[:, None]
+        _checks.shape(h, "hx[0]", h_shape, "(L*D, B, R)")
+        _checks.shape(c, "hx[1]", c_shape, "(L*D, B, H)")
+        return h, c
+
+    def stream(self, batch_size: int = 1) -> Stream[F]:
+        """Open sequences that arrive step by step, with zero state and the present weights.
+
+        Parameters
+        ----------
+        batch_size : int
+            B: how many sequences advance together.
+
+        Returns
+        -------
+        Stream
+            Its `step` allocates nothing when given `out`, and gives the bits of the whole sequence.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer, which needs the end before the beginning; for a batch size that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> stream = fastlstm.LSTM(4, 3, seed=0).stream()
+        >>> stream.step(np.ones(4, np.float32)).shape
+        (3,)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
+        origin = self._origin
+        return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin)
+
+    def pool(self, capacity: int) -> StreamPool[F]:
+        """Make room for many independent sequences that arrive step by step, with the present weights.
+
+        Parameters
+        ----------
+        capacity : int
+            How many sessions may be open at once; more only when `StreamPool.grow` is told so.
+
+        Returns
+        -------
+        StreamPool
+            ``open() -> id``, ``step(ids, x) -> y``, ``close(id)``; its steps use this layer's threads.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a capacity that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> pool = fastlstm.LSTM(4, 3, seed=0).pool(10)
+        >>> ids = [pool.open(), pool.open()]
+        >>> pool.step(ids, np.ones((2, 4), np.float32)).shape
+        (2, 3)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no sessions: its reverse direction starts at the end")
+        origin = self._origin
+        return StreamPool(origin.plan, capacity_of(capacity), self._workers, origin)
+
+    def window(self, length: int) -> SlidingWindow[F]:
+        """Answer for the last inputs after every input, with the present weights.
+
+        Parameters
+        ----------
+        length : int
+            Inputs in a window.
+
+        Returns
+        -------
+        SlidingWindow
+            ``push(x[I]) -> y[R]``: the last output over the last `length` inputs from a zero state.
+
+        Raises
+        ------
+        ValueError
+            For a bidirectional layer; for a length that cannot be.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> window = fastlstm.LSTM(4, 3, seed=0).window(5)
+        >>> window.push(np.ones(4, np.float32)).shape
+        (3,)
+        """
+        if self._settings.bidirectional:
+            raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
+        origin = self._origin
+        return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin)
+
+    def __repr__(self) -> str:
+        names = (
+            "proj_size",
+            "num_layers",
+            "bias",
+            "batch_first",
+            "dropout",
+            "bidirectional",
+            "dtype",
+            "threads",
+            "isa",
+            "form",
+        )
+        return self._repr(names)
+
+
+def _probability(dropout: object) -> float:
+    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.floating) or not 0 <= dropout <= 1:
+        raise ValueError(
+            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed, "
+            f"got: {dropout!r}"
+        )
+    return float(dropout)
