@@ -17,11 +17,11 @@ C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
 PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 EXTRAS = formats torch reinforcement service-test
-EXTRAS_TESTS = cli docs* files* forms_onnxruntime keras* objects onnx* service* torch*
+EXTRAS_TESTS = $(addprefix tests/, docs files keras onnx service torch)
 # A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from fastlstm, and from torch and its oneDNN.
 AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
-LESSER_TESTS = activations frozen_bits docs* forms_onnxruntime keras_torch objects onnx_operator pool torch* window
-SCALAR_TESTS = frozen_bits objects
+LESSER_TESTS = $(SCALAR_TESTS) $(addprefix tests/, docs keras/test_torch.py live onnx/test_forms.py onnx/test_operator.py torch)
+SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objects.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -44,11 +44,11 @@ test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream
 	$(PYTEST) tests $(ARGS)
 
 test-extras: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that need more than `make test` installs, with all of it
-	$(PYTEST) $(wildcard $(EXTRAS_TESTS:%=tests/test_%.py)) $(ARGS)
+	$(PYTEST) $(EXTRAS_TESTS) $(ARGS)
 
 test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that depend on the CPU, as CPUs with less would run them
-	$(AVX2_ONLY) $(PYTEST) $(wildcard $(LESSER_TESTS:%=tests/test_%.py)) $(ARGS)
-	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(wildcard $(SCALAR_TESTS:%=tests/test_%.py)) $(ARGS)
+	$(AVX2_ONLY) $(PYTEST) $(LESSER_TESTS) $(ARGS)
+	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(SCALAR_TESTS) $(ARGS)
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and jax where they can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
@@ -76,19 +76,19 @@ sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: 
 	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) -m "not unsanitized and not fork" -k "thread or pool" $(ARGS)
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
-	.venv/test/bin/python tests/proofs/activations.py $(ARGS)
+	.venv/test/bin/python -m tests.proofs.activations $(ARGS)
 
 bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
 	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)
 
 soak: .venv/test/ready ## a million random calls, each checked; memory, threads and files must stay as they were (ARGS="--seconds 60")
-	.venv/test/bin/python tests/proofs/soak.py $(ARGS)
+	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
 
 keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, each in an environment in /tmp (ARGS="keras-3.5.0")
 	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
 
 mutate: .venv/test/ready $(WITH:%=.venv/test/with-%) ## a hundred thousand damaged files of all formats: refused or loaded, never more (make mutate WITH="formats torch")
-	.venv/test/bin/python tests/proofs/mutate.py $(ARGS)
+	.venv/test/bin/python -m tests.proofs.mutate $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
 	.venv/sdist/bin/python -m build --outdir dist $(ARGS)
@@ -108,10 +108,10 @@ PACKAGE_sdist =
 
 # Sanitizers: compiled in here, their run-time library preloaded above, since Python itself is not built with it. Python leaks
 # on purpose when it ends, so leaks are looked for in the C test alone. Capturing by file would swallow the last words.
-# Left out by name: what has no C in it, or frameworks that the sanitizers do not know; by mark: see pyproject.toml.
+# Left out by folder: what has no C in it, or frameworks that the sanitizers do not know; by mark: see pyproject.toml.
 SANITIZE_sanitize = address,undefined
 SANITIZE_sanitize-thread = thread
-SANITIZE_TESTS = tests $(patsubst %,--ignore-glob='tests/test_%.py',demo reference* train_text c_library service* ray keras* files* cli)
+SANITIZE_TESTS = tests $(addprefix --ignore=tests/, examples files keras reference service)
 CONFIG_sanitize = $(call sanitized,sanitize)
 CONFIG_sanitize-thread = $(call sanitized,sanitize-thread)
 sanitized = -C build-dir=build/$(1) -C install.strip=false -C cmake.define.FASTLSTM_SANITIZE=$(SANITIZE_$(1))

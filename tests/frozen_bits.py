@@ -3,7 +3,7 @@
 Inputs are integers times powers of two, or bit patterns: the same on every machine. ``native/frozen_bits.c`` reads the
 same table and computes the same groups by the C library alone. A change of bits is made with
 
-    python tests/frozen_bits.py --write
+    python -m tests.frozen_bits --write
 
 and explained in the changelog.
 """
@@ -304,5 +304,5 @@ def write() -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:] != ["--write"]:
-        raise SystemExit("usage: python tests/frozen_bits.py --write")
+        raise SystemExit("usage: python -m tests.frozen_bits --write")
     write()

@@ -7,14 +7,19 @@ import platform
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from cases import Array, Case, Data
 
 import fastlstm
 from fastlstm import reference
+from tests.cases import Array, Case, Data
+
+ROOT = Path(__file__).resolve().parents[1]  # of the sources
+EXAMPLES = ROOT / "examples"
+DATA = ROOT / "tests" / "data"
 
 DTYPES = ("float32", "float64")
 each_dtype = pytest.mark.parametrize("dtype", DTYPES)
@@ -66,7 +71,7 @@ def rows_of(data: Data, rows: Any) -> Data:
     return Data(data.input[:, rows], data.h_0[:, rows], data.c_0[:, rows], data.state_dict, lengths, resets)
 
 
-# Bits
+# Bits and errors
 
 
 def assert_same_bits(actual: Any, expected: Any, message: str = "") -> None:
@@ -89,6 +94,14 @@ def bits(array: Array) -> Array:
     """Return the bits of floats as integers, every NaN as the same ones."""
     same = np.where(np.isnan(array), array.dtype.type("nan"), array)
     return same.view(f"u{array.itemsize}")
+
+
+def ulps(y: Array, exact: Array) -> Array:
+    """Error in ULP, which is that of the exact value's binade, or of the smallest normal number below it."""
+    info = np.finfo(y.dtype)
+    _, exponent = np.frexp(exact)
+    ulp = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
+    return np.abs(y - exact) / ulp
 
 
 # Layouts: the same values, elsewhere in memory
@@ -210,9 +223,9 @@ each_mode = pytest.mark.parametrize("mode", ["flush", *ROUNDING.get(_MACHINE, RO
 def run_python(script: str, timeout: float = 120, **environment: str) -> str:
     """Run a script in a fresh interpreter and return what it prints; AssertionError unless it exits with 0.
 
-    It may import what stands beside this file.
+    It may import `tests`.
     """
-    paths = os.pathsep.join(filter(None, (os.path.dirname(__file__), os.environ.get("PYTHONPATH"))))
+    paths = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=os.environ | {"PYTHONPATH": paths} | environment,

@@ -1,8 +1,8 @@
-"""Try sigmoid and tanh on all 2^32 float32 inputs: `python tests/proofs/activations.py`, or `make prove-activations`.
+"""Try sigmoid and tanh on all 2^32 float32 inputs: `python -m tests.proofs.activations`, or `make prove-activations`.
 
 Prints, for each function, the largest error in ULP and where, and what was found on the way; exits with 1 above the
-bound of ``cases.ULPS``. One instruction set is enough, ``--isa`` names it: tests/test_activations.py shows that all of
-them give the same bits.
+bound of ``cases.ULPS``. One instruction set is enough, ``--isa`` names it: tests/core/test_activations.py shows that
+all of them give the same bits.
 
 The exact value is computed in float64 with an error below 0.0001 ULP of float32. An ULP is that of the exact value's
 binade. Where the exact sigmoid is below 2^-126.5, half-way in exponent through the first subnormal binade, 0 is right.
@@ -14,17 +14,13 @@ import contextlib
 import ctypes
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from cases import ULPS
+from tests.cases import ULPS
 
 Array = NDArray[Any]
 BLOCK = 1 << 13  # inputs at once: everything stays in the cache

@@ -1,4 +1,4 @@
-"""Damage files of every format, a hundred thousand of them: `python tests/proofs/mutate.py`, or `make mutate`.
+"""Damage files of every format, a hundred thousand of them: `python -m tests.proofs.mutate`, or `make mutate`.
 
 Each is inspected and loaded in a process with limits on memory and time. A file may load, or be refused with
 ValueError, or with MemoryError at its budget; anything else (another error, a signal, a file that takes more than a
@@ -10,9 +10,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from support_mutate import try_all, write_seeds
+from tests.files.damage import try_all, write_seeds
 
 BATCH = 500
 

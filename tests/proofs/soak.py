@@ -1,4 +1,4 @@
-"""Live with the package for a long time: `python tests/proofs/soak.py --calls 1000000`, or `make soak`.
+"""Live with the package for a long time: `python -m tests.proofs.soak --calls 1000000`, or `make soak`.
 
 Random calls of random shapes, lengths, threads and kinds (whole sequences, training, streams, sessions, windows, cells,
 new weights, bad input), each result compared to the bit with the same work done another way. At the end the process
@@ -13,17 +13,13 @@ import random
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import fastlstm
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from cases import RESOURCES
-from support import assert_same_bits, resident_bytes
+from tests.cases import RESOURCES
+from tests.support import assert_same_bits, resident_bytes
 
 KINDS = (
     {},
