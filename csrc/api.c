@@ -75,26 +75,43 @@ static const fl_kernels *kernels_for_gates(const char *isa, fl_dtype dtype, size
   return kernels_for(isa, dtype, n, status);
 }
 
-fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+static const fl_activation_info activations[] = {
+#define FL_INFO(kind, number, ...) [number] = {__VA_ARGS__},
+    FL_ACTIVATION_LIST(FL_INFO)
+#undef FL_INFO
+};
+enum { ACTIVATIONS = sizeof activations / sizeof activations[0] };
+
+const fl_activation_info *fl_activation_at(size_t kind) {
+  return kind < ACTIVATIONS ? &activations[kind] : NULL;
+}
+
+/* Can it be computed? A comparison with NaN is false. */
+static int is_activation(const fl_activation *activation, fl_dtype dtype) {
+  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
+  return (size_t)activation->kind < ACTIVATIONS && activation->alpha >= -most && activation->alpha <= most &&
+         activation->beta >= -most && activation->beta <= most;
+}
+
+fl_status fl_activate(const char *isa, fl_dtype dtype, const fl_activation *activation, const void *x, void *y,
+                      size_t n) {
   fl_status status;
   const fl_kernels *const kernels = kernels_for(isa, dtype, n, &status);
   if (!kernels) return status;
-  if (is_missing(x, n) || is_missing(y, n)) return FL_ERROR_ARGUMENT;
+  if (!activation || !is_activation(activation, dtype) || is_missing(x, n) || is_missing(y, n))
+    return FL_ERROR_ARGUMENT;
   const fl_fpenv caller = fl_fpenv_enter();
-  kernels->sigmoid(x, y, n);
+  kernels->activate(activation, x, y, n);
   fl_fpenv_leave(caller);
   return FL_OK;
 }
 
+fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
+  return fl_activate(isa, dtype, &(fl_activation){.kind = FL_SIGMOID}, x, y, n);
+}
+
 fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n) {
-  fl_status status;
-  const fl_kernels *const kernels = kernels_for(isa, dtype, n, &status);
-  if (!kernels) return status;
-  if (is_missing(x, n) || is_missing(y, n)) return FL_ERROR_ARGUMENT;
-  const fl_fpenv caller = fl_fpenv_enter();
-  kernels->tanh(x, y, n);
-  fl_fpenv_leave(caller);
-  return FL_OK;
+  return fl_activate(isa, dtype, &(fl_activation){.kind = FL_TANH}, x, y, n);
 }
 
 fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z, const void *c,
@@ -137,13 +154,6 @@ fl_status fl_gates_backward(const char *isa, fl_dtype dtype, size_t rows, size_t
 }
 
 /* ---- plan ------------------------------------------------------------------------------------------------------- */
-
-/* Can it be computed? A comparison with NaN is false. */
-static int is_activation(const fl_activation *activation, fl_dtype dtype) {
-  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
-  return (int)activation->kind >= FL_SIGMOID && activation->kind <= FL_SOFTPLUS && activation->alpha >= -most &&
-         activation->alpha <= most && activation->beta >= -most && activation->beta <= most;
-}
 
 static int is_form(const fl_form *form, fl_dtype dtype) {
   if ((int)form->clip_at < FL_CLIP_NONE || form->clip_at > FL_CLIP_STATE) return 0;
@@ -251,11 +261,11 @@ size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int d
   return plan->passes->measure_tape(plan, T, B, steps, dropout, resets);
 }
 
-/* A clip has no gradient here; and below 0 these need the sign of alpha to be told from what is above it. */
+/* a clip has no gradient here */
 static int is_trainable(const fl_form *form) {
   const fl_activation *const all[] = {&form->gate, &form->candidate, &form->cell};
   for (size_t j = 0; j < 3; j++)
-    if ((all[j]->kind == FL_LEAKY_RELU || all[j]->kind == FL_ELU) && all[j]->alpha < 0) return 0;
+    if (activations[all[j]->kind].alpha_not_below_0 && all[j]->alpha < 0) return 0;
   return form->clip_at == FL_CLIP_NONE;
 }
 

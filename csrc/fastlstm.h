@@ -92,41 +92,69 @@ FL_API const char *fl_isa_name(size_t index);
  * */
 FL_API const char *fl_isa_description(const char *name);
 
-/* The activations and the gates alone.
- *   isa     name, or NULL for the best; FL_ERROR_ISA if unknown
- *   x, y    [n] reals; x read, y written; y may be x
+/* ---- activations ------------------------------------------------------------------------------------------------ */
+
+/* The one list of them: X(kind, number, name, parameters, alpha, beta, alpha_not_below_0).
+ *   parameters         how many of alpha, beta the formula has; then come their usual values, which are ONNX's
+ *   alpha_not_below_0  for training: with alpha < 0 the value would not tell the slope */
+#define FL_ACTIVATION_LIST(X)                                                                                      \
+  X(FL_SIGMOID, 0, "sigmoid", 0, 0, 0, 0)                   /* 1 / (1 + e^-x) */                                    \
+  X(FL_TANH, 1, "tanh", 0, 0, 0, 0)                         /* tanh(x) */                                           \
+  X(FL_RELU, 2, "relu", 0, 0, 0, 0)                         /* max(0, x) */                                         \
+  X(FL_HARD_SIGMOID, 3, "hard_sigmoid", 2, 0.2, 0.5, 0)     /* max(0, min(1, alpha x + beta)) */                    \
+  X(FL_AFFINE, 4, "affine", 2, 1, 0, 0)                     /* alpha x + beta */                                    \
+  X(FL_LEAKY_RELU, 5, "leaky_relu", 1, 0.01, 0, 1)          /* x if x >= 0, else alpha x */                         \
+  X(FL_THRESHOLDED_RELU, 6, "thresholded_relu", 1, 1, 0, 0) /* x if x > alpha, else 0 */                            \
+  X(FL_SCALED_TANH, 7, "scaled_tanh", 2, 1, 1, 0)           /* alpha tanh(beta x) */                                \
+  X(FL_ELU, 8, "elu", 1, 1, 0, 1)                           /* x if x >= 0, else alpha (e^x - 1) */                 \
+  X(FL_SOFTSIGN, 9, "softsign", 0, 0, 0, 0)                 /* x / (1 + |x|) */                                     \
+  X(FL_SOFTPLUS, 10, "softplus", 0, 0, 0, 0)                /* log(1 + e^x) */
+
+typedef enum fl_activation_kind {
+#define FL_KIND(kind, number, name, parameters, alpha, beta, alpha_not_below_0) kind = number,
+  FL_ACTIVATION_LIST(FL_KIND)
+#undef FL_KIND
+} fl_activation_kind;
+
+/* An activation; alpha and beta are read where the formula has them, and must be finite as reals of the type that it is
+ * used with. */
+typedef struct fl_activation {
+  fl_activation_kind kind;
+  double alpha, beta;
+} fl_activation;
+
+/* What is known of a kind: its row in FL_ACTIVATION_LIST. */
+typedef struct fl_activation_info {
+  const char *name;
+  int parameters;
+  double alpha, beta;
+  int alpha_not_below_0;
+} fl_activation_info;
+
+/* Of the kind with this number, from 0 on; NULL past the last. Static. */
+FL_API const fl_activation_info *fl_activation_at(size_t kind);
+
+/* Any of them alone.
+ *   isa   name, or NULL for the best; FL_ERROR_ISA if unknown
+ *   x, y  [n] reals; x read, y written; y may be x */
+FL_API fl_status fl_activate(const char *isa, fl_dtype dtype, const fl_activation *activation, const void *x, void *y,
+                             size_t n);
+
+/* sigmoid and tanh, as fl_activate. */
+FL_API fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+FL_API fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
+
+/* The gates alone, those of the standard cell.
  *   z       [rows, 4*units] reals, gates i f g o; read
  *   c       [rows, units] reals; read; may be c_next
  *   c_next  [rows, units] reals; written
  *   h       [rows, units] reals; written; no alias */
-FL_API fl_status fl_sigmoid(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
-FL_API fl_status fl_tanh(const char *isa, fl_dtype dtype, const void *x, void *y, size_t n);
 FL_API fl_status fl_gates_forward(const char *isa, fl_dtype dtype, size_t rows, size_t units, const void *z,
                                   const void *c, void *c_next, void *h);
 
 /* ---- plan ------------------------------------------------------------------------------------------------------- */
 
 typedef struct fl_plan fl_plan;
-
-/* An activation; alpha and beta are read where the formula has them, and must be finite as reals of the plan's type. */
-typedef enum fl_activation_kind {
-  FL_SIGMOID = 0,          /* 1 / (1 + e^-x) */
-  FL_TANH = 1,             /* tanh(x) */
-  FL_RELU = 2,             /* max(0, x) */
-  FL_HARD_SIGMOID = 3,     /* max(0, min(1, alpha x + beta)) */
-  FL_AFFINE = 4,           /* alpha x + beta */
-  FL_LEAKY_RELU = 5,       /* x if x >= 0, else alpha x */
-  FL_THRESHOLDED_RELU = 6, /* x if x > alpha, else 0 */
-  FL_SCALED_TANH = 7,      /* alpha tanh(beta x) */
-  FL_ELU = 8,              /* x if x >= 0, else alpha (e^x - 1) */
-  FL_SOFTSIGN = 9,         /* x / (1 + |x|) */
-  FL_SOFTPLUS = 10,        /* log(1 + e^x) */
-} fl_activation_kind;
-
-typedef struct fl_activation {
-  fl_activation_kind kind;
-  double alpha, beta;
-} fl_activation;
 
 /* what a form limits to -clip..clip */
 typedef enum fl_clip {

@@ -142,8 +142,7 @@ typedef struct {
 
 /* X(name, argument list) */
 #define FL_KERNEL_LIST(X)                                                                                             \
-  X(sigmoid, (const void *x, void *y, size_t n)) /* y[n] = 1 / (1 + e^-x[n]); y may be x */                           \
-  X(tanh, (const void *x, void *y, size_t n))    /* y[n] = tanh x[n]; y may be x */                                   \
+  X(activate, (const fl_activation *f, const void *x, void *y, size_t n)) /* y[n] = f(x[n]); y may be x */         \
   X(gates_forward, (const fl_gates *g))          /* activations and their Hadamard combination */                     \
   X(product, (const fl_product *a))              /* packed matrix product, from one row (GEMV) to many (GEMM) */      \
   X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */                  \

@@ -27,24 +27,29 @@
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
-#define MAP(function)                                    \
-  const real *const x = x_;                              \
-  real *const y = y_;                                    \
-  size_t j = 0;                                          \
-  for (; j + VL <= n; j += VL) v_store(y + j, function(v_load(x + j))); \
-  if (j < n) {                                           \
-    real lanes[VL] = {0};                                \
-    copy_lanes(lanes, x + j, n - j);                     \
-    v_store(lanes, function(v_load(lanes)));             \
-    copy_lanes(y + j, lanes, n - j);                     \
-  }
-
-static void kernel_sigmoid(const void *x_, void *y_, size_t n) {
-  MAP(v_sigmoid)
+/* kind: a constant, FL_SIGMOID or FL_TANH; of any other activation a number that is neither */
+INLINE V value_of(const int kind, const fl_activation *f, V x) {
+  return kind == FL_SIGMOID ? v_sigmoid(x) : kind == FL_TANH ? v_tanh(x) : activate(f, x);
 }
 
-static void kernel_tanh(const void *x_, void *y_, size_t n) {
-  MAP(v_tanh)
+INLINE void activate_all(const int kind, const fl_activation *f, const real *x, real *y, size_t n) {
+  size_t j = 0;
+  for (; j + VL <= n; j += VL) v_store(y + j, value_of(kind, f, v_load(x + j)));
+  if (j < n) {
+    real lanes[VL] = {0};
+    copy_lanes(lanes, x + j, n - j);
+    v_store(lanes, value_of(kind, f, v_load(lanes)));
+    copy_lanes(y + j, lanes, n - j);
+  }
+}
+
+static void kernel_activate(const fl_activation *f, const void *x, void *y, size_t n) {
+  if (f->kind == FL_SIGMOID)
+    activate_all(FL_SIGMOID, f, x, y, n);
+  else if (f->kind == FL_TANH)
+    activate_all(FL_TANH, f, x, y, n);
+  else
+    activate_all(-1, f, x, y, n);
 }
 
 /* ---- gates alone ------------------------------------------------------------------------------------------------ */

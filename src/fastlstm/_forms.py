@@ -8,24 +8,16 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from . import _checks
+from . import _checks, _core
 
 Activation: TypeAlias = str | tuple[str] | tuple[str, float] | tuple[str, float, float]
 
+_KINDS: Final = _core.activations()
+
 #: Every activation's parameters when they are not given, alpha first; in the order of ``fl_activation_kind``.
-ACTIVATIONS: Final[dict[str, tuple[float, ...]]] = {
-    "sigmoid": (),
-    "tanh": (),
-    "relu": (),
-    "hard_sigmoid": (0.2, 0.5),
-    "affine": (1.0, 0.0),
-    "leaky_relu": (0.01,),
-    "thresholded_relu": (1.0,),
-    "scaled_tanh": (1.0, 1.0),
-    "elu": (1.0,),
-    "softsign": (),
-    "softplus": (),
-}
+ACTIVATIONS: Final[dict[str, tuple[float, ...]]] = {name: usual for name, usual, _ in _KINDS}
+
+_NOT_BELOW_0: Final = {name for name, _, alpha_not_below_0 in _KINDS if alpha_not_below_0}
 
 #: What a clip is applied to; in the order of ``fl_clip``, from 1 on.
 CLIPS: Final = ("activations", "gates", "state")
@@ -170,7 +162,7 @@ def check_trainable(form: Form) -> None:
         raise ValueError(f"clip={form.clip} is for inference only: call the layer, or forward(train=False)")
     for argument in ("gate", "candidate", "cell"):
         name, alpha, _ = parameters(getattr(form, argument))
-        if name in ("leaky_relu", "elu") and alpha < 0:
+        if name in _NOT_BELOW_0 and alpha < 0:
             raise ValueError(
                 f"{argument}={name} with alpha={alpha} is for inference only: below 0 its value does not tell its slope"
             )

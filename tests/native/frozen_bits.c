@@ -28,18 +28,20 @@ typedef struct {
   uint64_t hash[2]; /* float32, float64 */
 } row;
 
-static const char *const ACTIVATIONS[] = {
-    "sigmoid",          "tanh",        "relu", "hard_sigmoid", "affine",  "leaky_relu",
-    "thresholded_relu", "scaled_tanh", "elu",  "softsign",     "softplus"};
 static const char *const CLIPS[] = {"none", "activations", "gates", "state"};
 static const char *const VALUES[] = {"plain", "special", "tiny", "huge", "wide"};
 enum { PLAIN, SPECIAL, TINY, HUGE_, WIDE };
 
+static void unknown(const char *word) {
+  fprintf(stderr, "frozen_bits: an unknown word in the table: %s\n", word);
+  exit(1);
+}
+
 static int find(const char *const *list, size_t count, const char *word) {
   for (size_t k = 0; k < count; k++)
     if (!strcmp(list[k], word)) return (int)k;
-  fprintf(stderr, "frozen_bits: an unknown word in the table: %s\n", word);
-  exit(1);
+  unknown(word);
+  return 0;
 }
 #define FIND(list, word) find(list, sizeof list / sizeof list[0], word)
 
@@ -49,7 +51,11 @@ static fl_activation activation_of(char *text) {
   char *alpha = strchr(text, ','), *beta = alpha ? strchr(alpha + 1, ',') : NULL;
   if (beta) *beta++ = 0, a.beta = strtod(beta, NULL);
   if (alpha) *alpha++ = 0, a.alpha = strtod(alpha, NULL);
-  a.kind = (fl_activation_kind)FIND(ACTIVATIONS, text);
+  const fl_activation_info *info;
+  size_t kind = 0;
+  while ((info = fl_activation_at(kind)) && strcmp(info->name, text)) kind++;
+  if (!info) unknown(text);
+  a.kind = (fl_activation_kind)kind;
   return a;
 }
 

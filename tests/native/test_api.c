@@ -92,6 +92,16 @@ static fl_sequence sequence_of(const layer *l, arrays a, size_t steps, size_t ro
 
 static const fl_status ARGUMENT = FL_ERROR_ARGUMENT;
 
+static void tells_of_activations(void) {
+  const float x = -0.5f;
+  float y;
+  CHECK(!strcmp(fl_activation_at(FL_SIGMOID)->name, "sigmoid") && !fl_activation_at(FL_SOFTPLUS + 1));
+  CHECK(!fl_activation_at(SIZE_MAX) && fl_activation_at(FL_AFFINE)->parameters == 2);
+  const fl_activation_info *const leaky = fl_activation_at(FL_LEAKY_RELU);
+  CHECK(leaky->parameters == 1 && leaky->alpha == 0.01 && leaky->alpha_not_below_0);
+  CHECK(fl_activate(NULL, FL_FLOAT32, &(fl_activation){FL_LEAKY_RELU, 0.25, 0}, &x, &y, 1) == FL_OK && y == -0.125f);
+}
+
 static void refuses_activations(void) {
   float a[8] = {0};
   fl_status (*const functions[])(const char *, fl_dtype, const void *, void *, size_t) = {fl_sigmoid, fl_tanh};
@@ -103,6 +113,16 @@ static void refuses_activations(void) {
     CHECK(functions[k](NULL, FL_FLOAT32, a, a, SIZE_MAX) == FL_ERROR_OVERFLOW);
     CHECK(functions[k](NULL, FL_FLOAT32, NULL, NULL, 0) == FL_OK);
   }
+  const fl_activation invalid[] = {{(fl_activation_kind)-1, 0, 0},
+                                   {(fl_activation_kind)11, 0, 0},
+                                   {FL_AFFINE, NAN, 0},
+                                   {FL_AFFINE, 1, INFINITY},
+                                   {FL_ELU, 1e39, 0}};
+  for (size_t k = 0; k < sizeof invalid / sizeof invalid[0]; k++)
+    CHECK(fl_activate(NULL, FL_FLOAT32, &invalid[k], a, a, 1) == ARGUMENT);
+  CHECK(fl_activate(NULL, FL_FLOAT32, NULL, a, a, 1) == ARGUMENT);
+  CHECK(fl_activate("abacus", FL_FLOAT32, &invalid[0], a, a, 1) == FL_ERROR_ISA);
+  CHECK(fl_activate(NULL, FL_FLOAT64, &(fl_activation){FL_ELU, 1e39, 0}, NULL, NULL, 0) == FL_OK);
   for (size_t missing = 0; missing < 7; missing++) {
     void *p[7]; /* of 1 row, 1 unit */
     for (size_t k = 0; k < 7; k++) p[k] = k == missing ? NULL : a;
@@ -403,6 +423,7 @@ int main(void) {
   const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
   layer layers[] = {made(H, 0, 1, 1, NULL), made(H, 0, 2, 2, NULL), made(H, 40, 2, 1, &seeing)};
   arrays a = begin();
+  tells_of_activations();
   refuses_activations();
   refuses_plans_and_pools(&layers[0]);
   refuses_sequences(&layers[0], &layers[1], a);

@@ -50,6 +50,11 @@ cdef extern from "fastlstm.h" nogil:
     const char *fl_status_text(fl_status)
     const char *fl_isa_name(size_t)
     const char *fl_isa_description(const char *)
+    ctypedef struct fl_activation_info:
+        const char *name
+        int parameters, alpha_not_below_0
+        double alpha, beta
+    const fl_activation_info *fl_activation_at(size_t)
     fl_status fl_sigmoid(const char *, fl_dtype, const void *, void *, size_t)
     fl_status fl_tanh(const char *, fl_dtype, const void *, void *, size_t)
     fl_status fl_gates_forward(const char *, fl_dtype, size_t, size_t, const void *, const void *, void *, void *)

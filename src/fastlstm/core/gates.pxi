@@ -17,6 +17,16 @@ def isa_description(str name):
     return text.decode()
 
 
+def activations():
+    """Of each activation, in the order of ``fl_activation_kind``: its name, the usual values of its parameters, and
+    whether alpha may not be below 0 in training."""
+    cdef const fl_activation_info *info
+    found = []
+    while (info := fl_activation_at(len(found))) is not NULL:
+        found.append((info.name.decode(), (info.alpha, info.beta)[: info.parameters], bool(info.alpha_not_below_0)))
+    return found
+
+
 cdef fl_status activate(bint is_tanh, const char *isa, int bits, const void *x, void *y, size_t n) noexcept nogil:
     return fl_tanh(isa, bits, x, y, n) if is_tanh else fl_sigmoid(isa, bits, x, y, n)
 
