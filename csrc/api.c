@@ -297,6 +297,27 @@ fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_
   return tape->plan->passes->run_train(sequence, tape, pool, workspace, cancel);
 }
 
+fl_status fl_tape_get_sizes(const fl_tape *tape, fl_tape_sizes *sizes) {
+  if (!tape || !sizes) return FL_ERROR_ARGUMENT;
+  const fl_plan *const plan = tape->plan;
+  *sizes = (fl_tape_sizes){.dtype = plan->passes == fl_passes_of(FL_FLOAT32) ? FL_FLOAT32 : FL_FLOAT64,
+                           .T = tape->T,
+                           .B = tape->B,
+                           .steps = tape->N,
+                           .num_layers = plan->L,
+                           .directions = plan->D,
+                           .hidden_size = plan->H,
+                           .output_size = plan->R};
+  return FL_OK;
+}
+
+fl_status fl_tape_read(const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step) {
+  if (!tape || !step || tape->stage != FL_TAPE_FULL) return FL_ERROR_ARGUMENT;
+  if (layer >= tape->plan->L || direction >= tape->plan->D || t >= tape->T) return FL_ERROR_ARGUMENT;
+  tape->plan->passes->read_tape(tape, layer, direction, t, step);
+  return FL_OK;
+}
+
 size_t fl_backward_size(const fl_tape *tape, size_t threads) {
   return tape && is_thread_count(threads) ? tape->plan->passes->measure_backward(tape, threads) : SIZE_MAX;
 }

@@ -3,7 +3,8 @@
  *
  * Order of calls. A plan first, which holds packed weights and is immutable: any number of threads may use one at once.
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
- *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape
+ *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
+ *                    before that fl_tape_read, as often as you like: the gates and cells of every step
  *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...; for many sequences fl_sessions_size, ...
  *
  * One complete call, in C11: 5 steps of one row, on the best instruction set, on this thread alone.
@@ -298,6 +299,30 @@ FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, d
 FL_API fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace);
 FL_API fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
                                         const fl_cancel *cancel);
+
+/* The sizes of a tape: those of the sequence, and of the plan. */
+typedef struct fl_tape_sizes {
+  fl_dtype dtype;
+  size_t T, B, steps;              /* steps of all rows together */
+  size_t num_layers, directions;   /* L, D */
+  size_t hidden_size, output_size; /* H, R */
+} fl_tape_sizes;
+FL_API fl_status fl_tape_get_sizes(const fl_tape *tape, fl_tape_sizes *sizes);
+
+/* One step of all rows of one layer in one direction, copied out of a tape. Arrays of reals, contiguous, owned by the
+ * caller, written, 0 in rows that are over by then; NULL for one that is not wanted. */
+typedef struct fl_tape_step {
+  void *i, *f, *g, *o; /* [B, H], after their activations */
+  void *c;             /* [B, H], c' */
+  void *cell;          /* [B, H], cell(c'): tanh(c') but for other forms */
+  void *h;             /* [B, R]: h', projected where there is a projection, before dropout */
+} fl_tape_step;
+
+/* Read step t of the sequence, in either direction: where the reverse one begins, at a row's last input, it is t =
+ * length - 1. The bits are those that the forward pass computed with. A reset at t shows in what the step started from:
+ * zeros, in place of h and c of the step before, or of h_0 and c_0. Any number of threads may read at once.
+ * FL_ERROR_ARGUMENT for a tape that has not been filled, or has served: its gates have become their gradients. */
+FL_API fl_status fl_tape_read(const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step);
 
 /* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
  * wanted: it is not computed, nor is a layer below which nothing is wanted. */

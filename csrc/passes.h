@@ -26,6 +26,8 @@
     (const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time, void *memory))     \
   X(fl_status, run_train,                                                                                             \
     (const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace, const fl_cancel *cancel))            \
+  X(void, read_tape,                                                                                                  \
+    (const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step))                        \
   X(size_t, measure_backward, (const fl_tape *tape, size_t threads))                                                  \
   X(fl_status, run_backward,                                                                                          \
     (fl_tape * tape, const fl_gradients *gradients, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \

@@ -31,4 +31,7 @@ void TYPED(transpose_projection)(const fl_plan *plan, const weight *packed, weig
 void TYPED(unpack)(const fl_plan *plan, const real *packed, size_t packed_row, size_t first, size_t last,
                    size_t columns, real *out);
 
+/* the units of one gate, 0..3, out of a row of panels */
+void TYPED(unpack_gate)(const fl_plan *plan, const real *row, size_t gate, real *out);
+
 #endif

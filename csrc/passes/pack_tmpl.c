@@ -145,7 +145,7 @@ void TYPED(transpose_projection)(const fl_plan *plan, const weight *packed, weig
           u < H ? packed[(p / FL_PANEL * H + u) * FL_PANEL + p % FL_PANEL] : 0;
 }
 
-/* ---- gradients out ---------------------------------------------------------------------------------------------- */
+/* ---- gradients and gates out ------------------------------------------------------------------------------------ */
 
 void TYPED(unpack)(const fl_plan *plan, const real *packed, size_t packed_row, size_t first, size_t last,
                    size_t columns, real *out) {
@@ -155,5 +155,12 @@ void TYPED(unpack)(const fl_plan *plan, const real *packed, size_t packed_row, s
       memcpy(out + row * columns, packed + at * packed_row, columns * sizeof(real));
     else /* zero, also where 0 met NaN or infinity */
       memset(out + row * columns, 0, columns * sizeof(real));
+  }
+}
+
+void TYPED(unpack_gate)(const fl_plan *plan, const real *row, size_t gate, real *out) {
+  for (size_t u = 0; u < plan->H; u += FL_UNITS) {
+    const size_t n = plan->H - u < FL_UNITS ? plan->H - u : FL_UNITS;
+    memcpy(out + u, row + u / FL_UNITS * FL_PANEL + gate * FL_UNITS, n * sizeof(real));
   }
 }

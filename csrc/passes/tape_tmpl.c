@@ -1,4 +1,4 @@
-/* The tape: laid out, and filled with what the backward pass will read again.
+/* The tape: laid out, filled with what the backward pass will read again, and read by whoever wants to look.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "tape.h"
@@ -6,8 +6,10 @@
 #include <assert.h>
 #include <string.h>
 #include "base/arena.h"
+#include "base/fpenv.h"
 #include "cut.h"
 #include "layer_step.h"
+#include "pack.h"
 
 /* Where it will be; the tape itself is copied there when the arena has memory. */
 static fl_tape *carve_tape(fl_tape *tape, fl_arena *arena, int resets) {
@@ -89,4 +91,50 @@ fl_tape *TYPED(make_tape)(const fl_plan *plan, const fl_sequence *sequence, doub
   fl_copy_or_zero(tape->h_0, sequence->h_0, rows * plan->R);
   fl_copy_or_zero(tape->c_0, sequence->c_0, rows * plan->H);
   return tape;
+}
+
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
+
+/* row b of an array [B, width] */
+static real *row_of(void *array, size_t b, size_t width) {
+  return (real *)array + b * width;
+}
+
+/* row n of the tape, of a layer in one direction, into row b */
+static void read_row(const fl_tape *tape, size_t index, size_t n, size_t b, const fl_tape_step *step) {
+  static const fl_activation standard = {FL_TANH, 0, 0};
+  const fl_plan *const plan = tape->plan;
+  const real *const gates = tape->gates + index * fl_tape_gates(tape) + n * tape->gate_row;
+  const real *const c = tape->c + index * fl_tape_cells(tape) + n * tape->cell_row;
+  void *const wanted[] = {step->i, step->f, step->g, step->o};
+  for (size_t gate = 0; gate < 4; gate++)
+    if (wanted[gate]) TYPED(unpack_gate)(plan, gates, gate, row_of(wanted[gate], b, plan->H));
+  if (step->c) memcpy(row_of(step->c, b, plan->H), c, plan->H * sizeof(real));
+  const fl_activation *const activation = plan->form ? &plan->form->cell : &standard;
+  if (step->cell) plan->kernels->activate(activation, c, row_of(step->cell, b, plan->H), plan->H);
+}
+
+static void clear_row(const fl_plan *plan, size_t b, const fl_tape_step *step) {
+  void *const wanted[] = {step->i, step->f, step->g, step->o, step->c, step->cell};
+  for (size_t j = 0; j < sizeof wanted / sizeof wanted[0]; j++)
+    if (wanted[j]) fl_copy_or_zero(row_of(wanted[j], b, plan->H), NULL, plan->H);
+}
+
+void TYPED(read_tape)(const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step) {
+  assert(tape->stage == FL_TAPE_FULL && layer < tape->plan->L && direction < tape->plan->D && t < tape->T);
+  const fl_plan *const plan = tape->plan;
+  const real *const y = tape->y + layer * fl_tape_outputs(tape) + (t * tape->B * plan->D + direction) * plan->R;
+  const fl_fpenv caller = fl_fpenv_enter(); /* activations round */
+  for (size_t r = 0; r < tape->B; r++) {
+    const size_t b = tape->order[r], length = tape->length[b];
+    if (t < length) {
+      const size_t s = direction ? length - 1 - t : t;
+      read_row(tape, layer * plan->D + direction, tape->offset[s] + r, b, step);
+    } else {
+      clear_row(plan, b, step);
+    }
+    const real *const h = t < length ? y + b * plan->D * plan->R : NULL;
+    if (step->h) fl_copy_or_zero(row_of(step->h, b, plan->R), h, plan->R);
+  }
+  fl_fpenv_leave(caller);
 }
