@@ -4,9 +4,12 @@ import contextlib
 import ctypes
 import os
 import platform
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ import pytest
 
 import fastlstm
 from fastlstm import reference
-from tests.cases import Array, Case, Data
+from tests.cases import Array, Case, Data, make_data
 
 ROOT = Path(__file__).resolve().parents[1]  # of the sources
 EXAMPLES = ROOT / "examples"
@@ -69,6 +72,24 @@ def rows_of(data: Data, rows: Any) -> Data:
     lengths = None if data.lengths is None else data.lengths[rows]
     resets = None if data.resets is None else data.resets[:, rows]
     return Data(data.input[:, rows], data.h_0[:, rows], data.c_0[:, rows], data.state_dict, lengths, resets)
+
+
+def wild_values(dtype: str, seed: int) -> Callable[[Array], Array]:
+    """Return what replaces a fifth of an array's values: zeros, infinities, NaN, the largest and the smallest."""
+    rng = np.random.default_rng(seed)
+    info = np.finfo(dtype)
+    values = np.array(
+        [0, -0.0, 1, -1, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal]
+    )
+    return lambda array: np.where(rng.random(array.shape) < 0.2, rng.choice(values, array.shape), array).astype(dtype)
+
+
+def wild_data(case: Case, dtype: str, seed: int) -> Data:
+    """Return the input, the states and the weights of a case, a fifth of their values wild."""
+    wild = wild_values(dtype, seed)
+    data = make_data(case, dtype)
+    weights = {name: wild(array) for name, array in data.state_dict.items()}
+    return Data(wild(data.input), wild(data.h_0), wild(data.c_0), weights, None, None)
 
 
 # Bits and errors
@@ -236,6 +257,21 @@ def run_python(script: str, timeout: float = 120, **environment: str) -> str:
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def child(work: Callable[[], Any]) -> None:
+    """Fork; AssertionError unless `work` returns something true there, within half a minute."""
+    with warnings.catch_warnings(action="ignore"):  # from Python 3.12 on: that a process with threads forks
+        pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)  # ends a child that hangs
+        try:
+            os._exit(0 if work() else 3)
+        except BaseException:
+            traceback.print_exc()
+            os._exit(4)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, f"child: status {status}"
 
 
 def resident_bytes() -> int:

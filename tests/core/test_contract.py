@@ -21,6 +21,7 @@ from tests.support import (
     lstm_of,
     results,
     rows_of,
+    wild_data,
 )
 
 ISAS = fastlstm.isas()
@@ -569,19 +570,8 @@ def test_infinite_inputs_saturate(dtype: str, isa: str) -> None:
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_no_value_is_too_much(dtype: str, isa: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    info = np.finfo(dtype)
-    values = np.array(
-        [0, -0.0, 1, -1, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal]
-    )
     case = Case("wild", T=3, B=4, I=3, H=9)
-
-    def wild(array: Array) -> Array:
-        return np.where(rng.random(array.shape) < 0.3, rng.choice(values, array.shape), array).astype(dtype)
-
-    data = make_data(case, dtype)
-    weights = {name: wild(array) for name, array in data.state_dict.items()}
-    data = Data(wild(data.input), wild(data.h_0), wild(data.c_0), weights, None, None)
+    data = wild_data(case, dtype, seed)
     expected = results(lstm_of(case, data, isa="scalar"), data)
     assert_same_bits(results(lstm_of(case, data, isa=isa), data), expected)
     assert not (np.abs(expected[0]) > 1).any()

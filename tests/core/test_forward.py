@@ -1,4 +1,4 @@
-"""The compiled LSTM and LSTMCell are right: against the float64 reference, stored torch results, and torch itself."""
+"""The compiled LSTM and LSTMCell are right: against the float64 reference, and stored torch results."""
 
 import array
 import json
@@ -331,28 +331,3 @@ def test_cell_against_golden_torch(name: str, isa: str) -> None:
     h, c = cell(arrays["input"], (arrays["h_0"], arrays["c_0"]))
     assert_close(h, arrays["h_n"], "golden")
     assert_close(c, arrays["c_n"], "golden")
-
-
-# torch itself
-
-
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@each_dtype
-@by_name(tuple(case for case in CELLS + LAYERS if case.T > 0 and not case.ragged and not case.resets))
-def test_lstm_against_torch(case: Case, dtype: str) -> None:
-    torch = pytest.importorskip("torch")
-    data = make_data(case, dtype)
-    lstm = torch.nn.LSTM(case.I, case.H, bias=case.bias, proj_size=case.P, dtype=getattr(torch, dtype), **case.config)
-    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.state_dict.items()})
-    with torch.no_grad():
-        output, states = lstm(torch.from_numpy(data.input), tuple(map(torch.from_numpy, data.hx)))
-    for got, expected in zip(results(lstm_of(case, data), data), (output, *states), strict=True):
-        assert_close(got, expected.numpy(), "torch")
-
-
-def test_weights_of_a_torch_module_load_as_they_are() -> None:
-    torch = pytest.importorskip("torch")
-    theirs = torch.nn.LSTM(5, 9, num_layers=2, bidirectional=True, proj_size=4)
-    ours = fastlstm.LSTM(5, 9, num_layers=2, bidirectional=True, proj_size=4)
-    ours.load_state_dict(theirs.state_dict())
-    assert list(ours.state_dict()) == list(theirs.state_dict())

@@ -531,17 +531,6 @@ def test_repr_is_torch_s_and_makes_an_equal_object(thing: Any, text: str) -> Non
     assert repr(eval(text, {"LSTM": fastlstm.LSTM, "LSTMCell": fastlstm.LSTMCell})) == text
 
 
-def test_repr_against_torch() -> None:
-    torch = pytest.importorskip("torch")
-    for options in (
-        {},
-        {"num_layers": 2, "dropout": 0.5, "bias": False},
-        {"proj_size": 2, "num_layers": 3, "batch_first": True, "bidirectional": True},
-    ):
-        assert repr(fastlstm.LSTM(4, 3, **options)) == repr(torch.nn.LSTM(4, 3, **options))
-    assert repr(fastlstm.LSTMCell(4, 3, bias=False)) == repr(torch.nn.LSTMCell(4, 3, bias=False))
-
-
 # Warnings
 
 

@@ -215,46 +215,13 @@ def test_a_layer_with_a_pool_is_copied_and_has_threads_of_its_own(duplicate: Cal
 # ---- forks
 
 FORK = """
-import os, signal, sys, threading, warnings
+import threading
+
 import numpy as np
+
 import fastlstm
-
-warnings.simplefilter("ignore")  # from Python 3.12 on: that a process with threads forks
-x = np.random.default_rng(0).standard_normal((20, 20, 9)).astype("float32")
-
-
-def make(pool):
-    return [
-        fastlstm.LSTM(9, H, bidirectional=D == 2, threads=pool, seed=0) for H, D in ((33, 1), (161, 1), (33, 2))
-    ]
-
-
-def answers(made):
-    got = [lstm(x)[0].tobytes() for lstm in made]
-    sessions, window = made[0].pool(20), made[0].window(20)
-    ids = [sessions.open() for _ in range(20)]
-    return got + [sessions.step(ids, x[0]).tobytes()] + [window.push(row).tobytes() for row in x[:, 0]]
-
-
-expected = answers(make(1))
-
-
-def check(made):
-    return answers(made) == expected
-
-
-def child(work):
-    pid = os.fork()
-    if pid == 0:
-        signal.alarm(30)  # a child that hangs is killed
-        try:
-            os._exit(0 if work() else 3)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(4)
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, f"child: status {status}"
-
+from tests.core.forks import check, make, x
+from tests.support import child
 
 pool = fastlstm.ThreadPool(2)
 made = make(pool)

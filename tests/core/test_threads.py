@@ -284,47 +284,20 @@ def test_idle_workers_use_no_cpu() -> None:
 # Forks
 
 FORK = """
-import os, signal, sys, threading, warnings
-import numpy as np
+import threading
+
 import fastlstm
+from tests.core.forks import check, make, x
+from tests.support import child
 
-warnings.simplefilter("ignore")
-rng = np.random.default_rng(0)
-
-
-def layers(threads):
-    return [
-        fastlstm.LSTM(9, H, bidirectional=D == 2, threads=threads, seed=0) for H, D in ((33, 1), (161, 1), (33, 2))
-    ]
-
-
-x = rng.standard_normal((20, 12, 9)).astype("float32")
-expected = [lstm(x)[0].tobytes() for lstm in layers(1)]
-
-
-def check(made):
-    signal.alarm(30)  # a child that hangs is killed
-    return [lstm(x)[0].tobytes() for lstm in made] == expected
-
-
-def child(work):
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os._exit(0 if work() else 3)
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(4)
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, f"child: status {status}"
-
+made = make(2)
 """
 
 
 @pytest.mark.fork
 @needs_fork
 def test_a_fork_before_use() -> None:
-    run_python(FORK + "made = layers(2)\nchild(lambda: check(made))\nassert check(made)")
+    run_python(FORK + "child(lambda: check(made))\nassert check(made)")
 
 
 @pytest.mark.fork
@@ -333,11 +306,10 @@ def test_a_fork_after_use() -> None:
     run_python(
         FORK
         + """
-made = layers(2)
 assert check(made)
 for _ in range(5):
     child(lambda: check(made) and check(made))
-    child(lambda: check(layers(2)))                       # new workers in the child
+    child(lambda: check(make(2)))                         # new workers in the child
     child(lambda: (child(lambda: check(made)), True)[1])  # a fork of a fork
     assert check(made)
 child(lambda: (made.clear(), True)[1])                    # the child frees what has no workers there
@@ -352,7 +324,6 @@ def test_a_fork_during_use() -> None:
     run_python(
         FORK
         + """
-made = layers(2)
 assert check(made)
 stop = threading.Event()
 wrong = []
@@ -360,7 +331,7 @@ wrong = []
 
 def work():
     while not stop.is_set():
-        if [lstm(x)[0].tobytes() for lstm in made] != expected:
+        if not check(made):
             wrong.append(1)
 
 
@@ -375,7 +346,6 @@ finally:
     for thread in threads:
         thread.join()
 assert not wrong
-signal.alarm(0)
 """
     )
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import fastlstm
 from fastlstm import Form
 from fastlstm._forms import ACTIVATIONS
-from tests.cases import Array, Case, Data, assert_close, assert_gradients_close, make_data, make_gradients
+from tests.cases import Case, Data, assert_close, assert_gradients_close, make_data, make_gradients
 from tests.forms.support import FORMS, TRAINABLE, each_case, each_form, each_trainable, few_forms, formed, tolerance
 from tests.support import (
     ROOT,
@@ -26,6 +26,7 @@ from tests.support import (
     lstm_of,
     results,
     rows_of,
+    wild_data,
 )
 from tests.training.support import OF_ROWS, assert_same_gradients, expected_train, forward, layer_of, train, train_rows
 
@@ -280,19 +281,8 @@ def test_nan_gradients_stay_in_their_row(form: str, dtype: str, isa: str) -> Non
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 10**6), form=st.sampled_from(sorted(FORMS)))
 def test_no_value_is_too_much(dtype: str, isa: str, seed: int, form: str) -> None:
-    rng = np.random.default_rng(seed)
-    info = np.finfo(dtype)
-    values = np.array(
-        [0, -0.0, 1, -1, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal]
-    )
     case = formed(Case("form-wild", T=3, B=4, I=3, H=9), form)
-
-    def wild(array: Array) -> Array:
-        return np.where(rng.random(array.shape) < 0.2, rng.choice(values, array.shape), array).astype(dtype)
-
-    data = make_data(case, dtype)
-    weights = {name: wild(array) for name, array in data.state_dict.items()}
-    data = Data(wild(data.input), wild(data.h_0), wild(data.c_0), weights, None, None)
+    data = wild_data(case, dtype, seed)
     assert_same_bits(
         results(lstm_of(case, data, isa=isa), data), results(lstm_of(case, data, isa="scalar"), data), form
     )

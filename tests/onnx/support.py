@@ -1,5 +1,6 @@
 """What the tests of fastlstm.onnx share: random nodes, the operator's text in float64, and onnxruntime."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Array, float, float], Array], tuple[float
     "Softsign": (lambda x, a, b: x / (1 + np.abs(x)), ()),
     "Softplus": (lambda x, a, b: np.logaddexp(0, x), ()),
 }
+NAMES = {re.sub(r"(?<!^)([A-Z])", r"_\1", name).lower(): name for name in ACTIVATIONS}  # by fastlstm's
 ONNXRUNTIME_DEFAULTS = {"Affine": (0.0, 0.0), "ScaledTanh": (0.0, 0.0), "ThresholdedRelu": (0.0,)}
 
 

@@ -79,20 +79,16 @@ def test_backward_on_another_thread():
 
 
 FORK = """
-import os, warnings
 import torch
 import fastlstm.torch
+from tests.support import child
 torch.set_num_threads({parent})
 torch.manual_seed(1)
 lstm = fastlstm.torch.LSTM(20, 40, num_layers=2, threads={threads})
 x = torch.randn(9, 16, 20)
 with torch.no_grad():
     expected = lstm(x)[0]
-    warnings.simplefilter("ignore")
-    pid = os.fork()
-    if pid == 0:
-        os._exit(0 if torch.equal(lstm(x)[0], expected) and lstm.fallback is None else 3)
-    assert os.waitpid(pid, 0)[1] == 0
+    child(lambda: torch.equal(lstm(x)[0], expected) and lstm.fallback is None)
     assert torch.equal(lstm(x)[0], expected)
 """
 

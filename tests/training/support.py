@@ -100,3 +100,18 @@ def _mix(z: Array) -> Array:
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return z ^ (z >> np.uint64(31))
+
+
+# Long sums
+
+WEIGHED = (
+    Case("weigh-batch", T=50, B=32, I=64, H=64),
+    Case("weigh-row", T=400, B=1, I=33, H=65),
+    Case("weigh-long", T=200, B=16, I=16, H=32),
+)
+
+
+def relative_errors(got: dict[str, Array], exact: dict[str, Array]) -> dict[str, float]:
+    """Return the norm of each weight gradient's error, relative to the gradient's."""
+    names = [name for name in got if name.startswith(("weight", "bias"))]
+    return {n: float(np.linalg.norm(got[n] - exact[n]) / np.linalg.norm(exact[n])) for n in names}

@@ -1,4 +1,4 @@
-"""Gradients of the compiled layers: against the float64 reference, differences of their own outputs, and torch."""
+"""Gradients of the compiled layers: against the float64 reference, and differences of their own outputs."""
 
 from dataclasses import replace
 from typing import Any
@@ -24,15 +24,16 @@ from tests.cases import (
     make_gradients,
 )
 from tests.support import DTYPES, assert_same_bits, by_name, each_dtype, each_isa, each_layout
-from tests.torch.support import import_torch, torch_gradients
 from tests.training.support import (
     OF_ROWS,
+    WEIGHED,
     assert_same_gradients,
     expected_train,
     forward,
     keep_masks,
     layer_of,
     named,
+    relative_errors,
     train,
     train_rows,
     with_masks,
@@ -406,47 +407,6 @@ def test_pieces_of_a_sequence_have_its_mask(case: Case) -> None:
     expected = forward(lstm, data, seed=SEED)[0]
     for keep_every in (1, 3):
         assert_same_bits(forward(lstm, data, seed=SEED, keep_every=keep_every)[0], expected)
-
-
-# Against torch, where it is installed
-
-
-@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@each_dtype
-@by_name((*CELLS, *LAYERS, *DROPOUT))
-def test_gradients_are_torch_s(case: Case, dtype: str) -> None:
-    torch = import_torch()
-    if case.T == 0 or case.B == 0:
-        pytest.skip("torch takes no empty sequences or batches")
-    data = make_data(case, dtype)
-    data = with_masks(case, data, SEED) if case.dropout else data
-    expected = torch_gradients(torch, case, data, make_gradients(case, dtype))
-    assert_gradients_close(train(layer_of(case, data), case, data, seed=SEED), expected, "gradients, torch")
-
-
-WEIGHED = (
-    Case("weigh-batch", T=50, B=32, I=64, H=64),
-    Case("weigh-row", T=400, B=1, I=33, H=65),
-    Case("weigh-long", T=200, B=16, I=16, H=32),
-)
-
-
-def relative_errors(got: dict[str, Array], exact: dict[str, Array]) -> dict[str, float]:
-    """Return the norm of each weight gradient's error, relative to the gradient's."""
-    names = [name for name in got if name.startswith(("weight", "bias"))]
-    return {n: float(np.linalg.norm(got[n] - exact[n]) / np.linalg.norm(exact[n])) for n in names}
-
-
-@by_name(WEIGHED)
-def test_weight_gradients_are_as_exact_as_torch_s(case: Case, record_property: Any) -> None:
-    torch = import_torch()
-    data = make_data(case, "float32")
-    exact = expected_train(case, data)
-    ours = relative_errors(train(layer_of(case, data), case, data), exact)
-    theirs = relative_errors(torch_gradients(torch, case, data, make_gradients(case, "float32")), exact)
-    record_property("relative errors", {name: (ours[name], theirs[name]) for name in ours})
-    for name in ours:
-        assert ours[name] <= theirs[name], f"{name}: ours {ours[name]:.2e}, torch's {theirs[name]:.2e}"
 
 
 @by_name(WEIGHED)

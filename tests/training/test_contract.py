@@ -20,6 +20,8 @@ from tests.support import (
     floating_point,
     results,
     run_python,
+    wild_data,
+    wild_values,
 )
 from tests.training.support import OF_ROWS, Named, assert_same_gradients, forward, layer_of, named, train, train_rows
 
@@ -347,20 +349,9 @@ def test_what_memory_held_before_does_not_matter(case: Case, dtype: str) -> None
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_no_value_is_too_much(dtype: str, isa: str, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    info = np.finfo(dtype)
-    values = np.array(
-        [0, -0.0, 1, -1, np.nan, np.inf, -np.inf, info.max, -info.max, info.tiny, info.smallest_subnormal]
-    )
     case = Case("grad-wild", T=3, B=4, I=3, H=9)
-
-    def wild(array: Array) -> Array:
-        return np.where(rng.random(array.shape) < 0.2, rng.choice(values, array.shape), array).astype(dtype)
-
-    data = make_data(case, dtype)
-    weights = {name: wild(array) for name, array in data.state_dict.items()}
-    data = Data(wild(data.input), wild(data.h_0), wild(data.c_0), weights, None, None)
-    incoming = tuple(wild(gradient) for gradient in make_gradients(case, dtype))
+    data = wild_data(case, dtype, seed)
+    incoming = tuple(map(wild_values(dtype, seed + 1), make_gradients(case, dtype)))
     expected = train(layer_of(case, data, isa="scalar"), case, data, incoming)  # type: ignore[arg-type]
     got = train(layer_of(case, data, isa=isa), case, data, incoming)  # type: ignore[arg-type]
     assert_same_gradients(got, expected)
