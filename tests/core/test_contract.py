@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import fastlstm
 from tests.cases import LAYERS, ODD_SIZES, Array, Case, Data, make_data
+from tests.core.support import any_case
 from tests.support import (
     DTYPES,
     assert_same_bits,
@@ -147,24 +148,9 @@ def test_instruction_sets_agree_on_odd_sizes(H: int, dtype: str) -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.data())
-def test_instruction_sets_agree_on_any_shape(draw: st.DataObject) -> None:
-    sizes = st.integers(1, 40)
-    H = draw.draw(sizes)
-    case = Case(
-        f"any-{draw.draw(st.integers(0, 1000))}",
-        T=draw.draw(st.integers(0, 6)),
-        B=draw.draw(st.integers(0, 20)),
-        I=draw.draw(sizes),
-        H=H,
-        P=draw.draw(st.integers(0, H - 1)),
-        num_layers=draw.draw(st.integers(1, 3)),
-        bidirectional=draw.draw(st.booleans()),
-        bias=draw.draw(st.booleans()),
-        ragged=draw.draw(st.booleans()),
-        scale=draw.draw(st.sampled_from([0.01, 1.0, 30.0])),
-    )
-    data = make_data(case, draw.draw(st.sampled_from(DTYPES)))
+@given(case=any_case(), dtype=st.sampled_from(DTYPES))
+def test_instruction_sets_agree_on_any_shape(case: Case, dtype: str) -> None:
+    data = make_data(case, dtype)
     expected = results(lstm_of(case, data, isa="scalar"), data)
     for isa in ISAS[:-1]:
         assert_same_bits(results(lstm_of(case, data, isa=isa), data), expected, isa)

@@ -12,7 +12,6 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pytest
 
 import fastlstm
 from tests.cases import Array, Case, make_data
+from tests.core.support import at_once
 from tests.support import assert_same_bits, cell_of, lstm_of, results, run_python
 
 # rows enough for two threads; units enough to share; one direction each
@@ -30,18 +30,6 @@ SHARED = (
     Case("guest-directions", T=20, B=1, I=9, H=33, bidirectional=True),
 )
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-
-
-def at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
-    """Run all jobs at the same time, each on a thread of its own; raise what any of them raises."""
-    start = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], Any]) -> Any:
-        start.wait()
-        return job()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs))
 
 
 # One object, many threads

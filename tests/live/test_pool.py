@@ -17,22 +17,11 @@ import pytest
 import fastlstm
 from fastlstm import StreamPool
 from tests.cases import RESOURCES, Array
+from tests.live.support import KINDS, H, I, layer
 from tests.support import Guarded, assert_same_bits, each_dtype, each_isa, each_layout, floating_point, run_python
 
-KINDS: dict[str, dict[str, Any]] = {
-    "one layer": {},
-    "a stack": {"num_layers": 3},
-    "a projection": {"num_layers": 2, "proj_size": 11},
-    "another form": {"form": fastlstm.Form(gate="hard_sigmoid", peepholes=True)},
-}
 each_kind = pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 each_threads = pytest.mark.parametrize("threads", [1, 2])
-I, H = 5, 33
-
-
-def layer(dtype: str = "float32", **options: Any) -> fastlstm.LSTM:
-    """Return a layer that has the same weights for the same sizes."""
-    return fastlstm.LSTM(I, H, dtype=dtype, seed=7, **options)
 
 
 def numbers(seed: int, *shape: int, dtype: str = "float32") -> Array:

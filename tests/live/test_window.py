@@ -12,20 +12,8 @@ import pytest
 
 import fastlstm
 from tests.cases import RESOURCES, Array
+from tests.live.support import KINDS, H, I, layer
 from tests.support import Guarded, assert_same_bits, each_dtype, each_isa, each_layout, run_python
-
-KINDS: dict[str, dict[str, Any]] = {
-    "one layer": {},
-    "a stack": {"num_layers": 3},
-    "a projection": {"num_layers": 2, "proj_size": 11},
-    "another form": {"form": fastlstm.Form(gate="hard_sigmoid", peepholes=True)},
-}
-I, H = 5, 33
-
-
-def layer(dtype: str = "float32", **options: Any) -> fastlstm.LSTM:
-    """Return a layer that has the same weights for the same sizes."""
-    return fastlstm.LSTM(I, H, dtype=dtype, seed=7, **options)
 
 
 def inputs(T: int, dtype: str = "float32") -> Array:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 import fastlstm
 from tests.cases import CELLS, DROPOUT, LAYERS, ODD_SIZES, Array, Case, Data, make_data, make_gradients
+from tests.core.support import any_case
 from tests.support import (
     DTYPES,
     assert_same_bits,
@@ -123,26 +124,10 @@ def test_instruction_sets_agree_on_odd_sizes(H: int, dtype: str) -> None:
 
 
 @settings(max_examples=50, deadline=None)
-@given(st.data())
-def test_nothing_but_the_numbers_matters(draw: st.DataObject) -> None:
-    sizes = st.integers(1, 40)
-    H = draw.draw(sizes)
-    case = Case(
-        f"any-{draw.draw(st.integers(0, 1000))}",
-        T=draw.draw(st.integers(0, 8)),
-        B=draw.draw(st.integers(0, 20)),
-        I=draw.draw(sizes),
-        H=H,
-        P=draw.draw(st.integers(0, H - 1)),
-        num_layers=draw.draw(st.integers(1, 3)),
-        bidirectional=draw.draw(st.booleans()),
-        bias=draw.draw(st.booleans()),
-        ragged=draw.draw(st.booleans()),
-        scale=draw.draw(st.sampled_from([0.01, 1.0, 30.0])),
-    )
+@given(draw=st.data(), case=any_case(), dtype=st.sampled_from(DTYPES))
+def test_nothing_but_the_numbers_matters(draw: st.DataObject, case: Case, dtype: str) -> None:
     if case.num_layers > 1:
         case = replace(case, dropout=draw.draw(st.sampled_from([0.0, 0.4])))
-    dtype = draw.draw(st.sampled_from(DTYPES))
     expected = gradients(case, dtype, isa="scalar")
     for isa in ISAS[:-1]:
         assert_same_gradients(gradients(case, dtype, isa=isa, threads=draw.draw(st.integers(1, 3))), expected, isa)

@@ -7,7 +7,6 @@ import pickle
 import sys
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +15,7 @@ import pytest
 
 import fastlstm
 from tests.cases import Array, Case, assert_close, make_data, make_gradients
+from tests.core.support import at_once
 from tests.support import assert_same_bits, run_python
 from tests.training.support import assert_same_gradients, forward, layer_of, named, train
 
@@ -28,18 +28,6 @@ needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason=
 def zeros(*shape: int, dtype: Any = F32) -> Array:
     """Zeros of a shape."""
     return np.zeros(shape, dtype)
-
-
-def at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
-    """Run all jobs at the same time, each on a thread of its own; raise what any of them raises."""
-    start = threading.Barrier(len(jobs))
-
-    def run(job: Callable[[], Any]) -> Any:
-        start.wait()
-        return job()
-
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(run, jobs))
 
 
 # Gradients that do not fit
