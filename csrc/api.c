@@ -22,6 +22,11 @@ const char *fl_status_text(fl_status status) {
     case FL_ERROR_ISA: return "unknown or unsupported instruction set";
     case FL_ERROR_THREADS: return "a thread could not be started";
     case FL_ERROR_CANCELLED: return "cancelled";
+    case FL_ERROR_FULL: return "there is no room for another session";
+    case FL_ERROR_UNKNOWN: return "the session has never been opened";
+    case FL_ERROR_CLOSED: return "the session has been closed";
+    case FL_ERROR_TWICE: return "the session is given twice";
+    case FL_ERROR_TAKEN: return "the session is taken";
   }
   return "unknown status";
 }
@@ -405,8 +410,17 @@ fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory
              : NULL;
 }
 
+static size_t measure_step(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
+  if (!plan || plan->D != 1 || !is_thread_count(threads)) return SIZE_MAX;
+  return plan->passes->measure_step(plan, n, threads, cancellable);
+}
+
 size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
-  return plan && plan->D == 1 && is_thread_count(threads) ? plan->passes->measure_step(plan, n, threads) : SIZE_MAX;
+  return measure_step(plan, n, threads, 0);
+}
+
+size_t fl_sessions_workspace_until(const fl_plan *plan, size_t n, size_t threads) {
+  return measure_step(plan, n, threads, 1);
 }
 
 /* Each below the capacity, and no two the same: a slot that has been seen is marked for the time of the check. */
@@ -421,11 +435,17 @@ static int are_slots(fl_sessions *s, size_t n, const size_t *slots) {
 
 fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
                            void *y, fl_pool *pool, void *workspace) {
-  if (!sessions) return FL_ERROR_ARGUMENT;
-  if (!n) return FL_OK;
-  if (!slots || !x || !y || !is_block(workspace) || !are_slots(sessions, n, slots)) return FL_ERROR_ARGUMENT;
-  sessions->plan->passes->run_sessions(sessions, n, slots, x, x_row, y, pool, workspace);
-  return FL_OK;
+  const fl_batch batch = {n, slots, x, x_row, y};
+  return fl_sessions_step_until(sessions, &batch, pool, workspace, NULL);
+}
+
+fl_status fl_sessions_step_until(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
+                                 const fl_cancel *cancel) {
+  if (!sessions || !batch || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!batch->n) return FL_OK;
+  if (!batch->slots || !batch->x || !batch->y || !is_block(workspace)) return FL_ERROR_ARGUMENT;
+  if (!are_slots(sessions, batch->n, batch->slots)) return FL_ERROR_ARGUMENT;
+  return sessions->plan->passes->run_sessions(sessions, batch, pool, workspace, cancel);
 }
 
 fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c) {
@@ -444,4 +464,49 @@ fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from) {
   if (!to || !from || to->plan != from->plan) return FL_ERROR_ARGUMENT;
   to->plan->passes->move_sessions(to, from);
   return FL_OK;
+}
+
+/* ---- ids of sessions -------------------------------------------------------------------------------------------- */
+
+size_t fl_session_ids_size(size_t capacity) {
+  return fl_measure_ids(capacity);
+}
+
+fl_session_ids *fl_session_ids_init(size_t capacity, void *memory) {
+  return fl_measure_ids(capacity) != SIZE_MAX && is_block(memory) ? fl_make_ids(capacity, memory) : NULL;
+}
+
+size_t fl_session_ids_used(const fl_session_ids *ids) {
+  return ids ? fl_count_ids(ids, 0) : 0;
+}
+
+size_t fl_session_ids_taken(const fl_session_ids *ids) {
+  return ids ? fl_count_ids(ids, 1) : 0;
+}
+
+fl_status fl_session_ids_list(const fl_session_ids *ids, int64_t *id) {
+  if (!ids || is_missing(id, fl_count_ids(ids, 0))) return FL_ERROR_ARGUMENT;
+  fl_list_ids(ids, id);
+  return FL_OK;
+}
+
+fl_status fl_session_ids_open(fl_session_ids *ids, int64_t *id, size_t *slot) {
+  return ids && id && slot ? fl_open_id(ids, id, slot) : FL_ERROR_ARGUMENT;
+}
+
+fl_status fl_session_ids_take(fl_session_ids *ids, size_t n, const int64_t *id, size_t *slots, size_t *refused) {
+  if (!ids || is_missing(id, n) || is_missing(slots, n)) return FL_ERROR_ARGUMENT;
+  return fl_take_ids(ids, n, id, slots, refused);
+}
+
+fl_status fl_session_ids_give(fl_session_ids *ids, size_t n, const size_t *slots) {
+  return ids && !is_missing(slots, n) ? fl_give_ids(ids, n, slots) : FL_ERROR_ARGUMENT;
+}
+
+fl_status fl_session_ids_close(fl_session_ids *ids, size_t n, const int64_t *id, size_t *refused) {
+  return ids && !is_missing(id, n) ? fl_close_ids(ids, n, id, refused) : FL_ERROR_ARGUMENT;
+}
+
+fl_status fl_session_ids_move(fl_session_ids *to, const fl_session_ids *from) {
+  return to && from ? fl_move_ids(to, from) : FL_ERROR_ARGUMENT;
 }

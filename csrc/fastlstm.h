@@ -5,7 +5,9 @@
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
  *                    before that fl_tape_read, as often as you like: the gates and cells of every step
- *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...; for many sequences fl_sessions_size, ...
+ *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...
+ *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; fl_session_ids_size, ... where they come
+ *                    and go
  *
  * One complete call, in C11: 5 steps of one row, on the best instruction set, on this thread alone.
  *
@@ -31,10 +33,10 @@
  * sizes whose product cannot be addressed, and has then written nothing but a NULL for the object it would have made;
  * one that returns a pointer gives NULL; one that returns a number of bytes gives SIZE_MAX; the destroy functions take
  * NULL. What is checked: every pointer that may not be NULL (an array without elements may), every size, count, number
- * of threads (1..4096), kind and flag, lengths, starts, slots, and that memory and workspaces lie on a boundary of 64
- * bytes. What cannot be checked, and is up to you: that arrays are as long as their line below says, that they do not
- * alias where it forbids it, and that a plan, pool or other object is one that was made here, still there, and not in
- * other use where it serves one thread.
+ * of threads (1..4096), kind and flag, lengths, starts, slots, ids, and that memory and workspaces lie on a boundary of
+ * 64 bytes. What cannot be checked, and is up to you: that arrays are as long as their line below says, that they do
+ * not alias where it forbids it, and that a plan, pool or other object is one that was made here, still there, and not
+ * in other use where it serves one thread.
  *
  * Nothing here allocates except fl_plan_create, fl_pool_create and fl_pool_borrow; nothing prints, aborts or keeps
  * global state. Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I
@@ -76,6 +78,11 @@ typedef enum fl_status {
   FL_ERROR_ISA = 4,       /* unknown instruction set name, or one that this CPU lacks */
   FL_ERROR_THREADS = 5,   /* the system would not start a thread */
   FL_ERROR_CANCELLED = 6, /* the caller's fl_cancel said so */
+  FL_ERROR_FULL = 7,      /* no room for another session */
+  FL_ERROR_UNKNOWN = 8,   /* an id of a session that has never been opened */
+  FL_ERROR_CLOSED = 9,    /* an id of a session that has been closed */
+  FL_ERROR_TWICE = 10,    /* an id that is given twice */
+  FL_ERROR_TAKEN = 11,    /* an id of a session that is taken */
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
@@ -248,8 +255,9 @@ typedef struct fl_sequence {
   const int64_t *lengths; /* [B], each 0..T; read; NULL if all are T */
   const uint8_t *resets;  /* [T, B], not 0 where the row's state is zero before the step; read; NULL for none; D = 1 */
   ptrdiff_t resets_t, resets_b;
-  /* Packed input and output, for fl_forward: [T], step t's rows begin at row starts[t] >= 0 of both, input_b and output_b apart,
-   * row b at starts[t] + b; input_t and output_t do not count. Needs lengths, the longest first. Read; NULL if not packed. */
+  /* Packed input and output, for fl_forward: [T], step t's rows begin at row starts[t] >= 0 of both, input_b and
+   * output_b apart, row b at starts[t] + b; input_t and output_t do not count. Needs lengths, the longest first. Read;
+   * NULL if not packed. */
   const int64_t *starts;
 } fl_sequence;
 
@@ -265,8 +273,8 @@ FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl
  * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it had better look at a clock before it does
  * anything dear. It must not fork: the child would wait for workers that it does not have. As soon as it returns
  * something other than 0, it is not asked again, and the call ends with FL_ERROR_CANCELLED; the outputs then hold
- * anything, what was only read is as before. A single step of a stream, cell
- * or sessions is not cancelled: step fewer rows at a time. */
+ * anything, what was only read is as before. A single step of a stream or cell is not cancelled: step fewer rows at a
+ * time. */
 typedef struct fl_cancel {
   int (*ask)(void *data);
   void *data;
@@ -421,6 +429,25 @@ FL_API size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t thread
 FL_API fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row,
                                   void *y, fl_pool *pool, void *workspace);
 
+/* What a step of sessions reads and writes. */
+typedef struct fl_batch {
+  size_t n;
+  const size_t *slots; /* [n], each below capacity, no two the same; read */
+  const void *x;       /* [n] rows of [I] reals, each contiguous, x_row bytes apart (0: the same for all); read */
+  ptrdiff_t x_row;
+  void *y; /* [n, R] reals, contiguous; written; no alias */
+} fl_batch;
+
+/* fl_sessions_workspace for fl_sessions_step_until, which keeps what it may have to restore */
+FL_API size_t fl_sessions_workspace_until(const fl_plan *plan, size_t n, size_t threads);
+
+/* fl_sessions_step, but for `cancel`: when it says so, the states of all n sessions are as they were, to the bit.
+ *   batch      owned by the caller, as what it points to; read during the call
+ *   workspace  fl_sessions_workspace_until bytes; with cancel = NULL, those of fl_sessions_workspace are enough
+ *   cancel     may be NULL; owned by the caller, read during the call */
+FL_API fl_status fl_sessions_step_until(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
+                                        const fl_cancel *cancel);
+
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous
  *   c  [L, H] reals, contiguous; in fl_sessions_set either may be NULL for zeros */
@@ -429,6 +456,57 @@ FL_API fl_status fl_sessions_set(fl_sessions *sessions, size_t slot, const void 
 
 /* Copy the states of all slots that both have; both are of one plan. */
 FL_API fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from);
+
+/* Who uses which slot, where sessions come and go: names for slots that do not come again, so that a late or a wrong
+ * one is found out. An id is the slot + 1, and above 32 bits how often the slot has been closed: greater than 0. The
+ * ids of one slot come again after 2^31 sessions in it. A session is closed, open, or open and taken.
+ *
+ * A step from ids: fl_session_ids_take, fl_sessions_step with the slots, fl_session_ids_give. In the whole time
+ * between, the slots are yours: nobody else can take or close them.
+ *
+ * Who locks: you. Nothing here does. Calls on the same fl_session_ids come one at a time, those that take it as const
+ * included; the step itself, on slots that are taken, needs no lock.
+ *
+ * In a call with n ids all go through, or none; then *refused (may be NULL) is the index of the first that does not,
+ * and the status why: FL_ERROR_UNKNOWN, FL_ERROR_CLOSED, FL_ERROR_TWICE or FL_ERROR_TAKEN. Nothing allocates. */
+typedef struct fl_session_ids fl_session_ids;
+
+/* bytes that ids take, for a capacity below 2^32; SIZE_MAX otherwise */
+FL_API size_t fl_session_ids_size(size_t capacity);
+
+/* Ids for the slots 0..capacity-1, all closed.
+ *   memory  fl_session_ids_size bytes, 64-byte aligned, owned by the caller; the result points into it */
+FL_API fl_session_ids *fl_session_ids_init(size_t capacity, void *memory);
+
+/* How many sessions are open, those that are taken included; how many are taken. 0 for NULL. */
+FL_API size_t fl_session_ids_used(const fl_session_ids *ids);
+FL_API size_t fl_session_ids_taken(const fl_session_ids *ids);
+
+/* The ids of all open sessions, in the order of their slots.
+ *   id  [fl_session_ids_used]; written */
+FL_API fl_status fl_session_ids_list(const fl_session_ids *ids, int64_t *id);
+
+/* Open a session in the lowest slot that is free; FL_ERROR_FULL where none is. Its state is whatever the slot holds:
+ * fl_sessions_set(sessions, slot, NULL, NULL) makes it zero.
+ *   id, slot  written */
+FL_API fl_status fl_session_ids_open(fl_session_ids *ids, int64_t *id, size_t *slot);
+
+/* Take n open sessions, for a step or to read and write their states.
+ *   id     [n]; read
+ *   slots  [n]; written: where they are */
+FL_API fl_status fl_session_ids_take(fl_session_ids *ids, size_t n, const int64_t *id, size_t *slots, size_t *refused);
+
+/* Give back what was taken; FL_ERROR_ARGUMENT, and nothing changes, for a slot that is not taken or comes twice.
+ *   slots  [n]; read */
+FL_API fl_status fl_session_ids_give(fl_session_ids *ids, size_t n, const size_t *slots);
+
+/* Close n sessions; their slots are free for others.
+ *   id  [n]; read */
+FL_API fl_status fl_session_ids_close(fl_session_ids *ids, size_t n, const int64_t *id, size_t *refused);
+
+/* Make `to` a copy of `from`, whatever it held, for sessions that move to more memory; fl_sessions_move copies the
+ * states. FL_ERROR_TAKEN where a session of either is taken, FL_ERROR_FULL where `to` has the lower capacity. */
+FL_API fl_status fl_session_ids_move(fl_session_ids *to, const fl_session_ids *from);
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */
 

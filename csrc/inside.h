@@ -17,6 +17,17 @@ enum { FL_MOST_THREADS = 4096 };
 fl_status fl_make_pool(fl_pool **pool, size_t threads, fl_parallel parallel);
 void fl_free_pool(fl_pool *pool);
 
+/* session_ids.c; what says no says it by its status. taken: only those; refused: may be NULL */
+size_t fl_measure_ids(size_t capacity);
+fl_session_ids *fl_make_ids(size_t capacity, void *memory);
+size_t fl_count_ids(const fl_session_ids *ids, int taken);
+void fl_list_ids(const fl_session_ids *ids, int64_t *open);
+fl_status fl_open_id(fl_session_ids *ids, int64_t *id, size_t *slot);
+fl_status fl_take_ids(fl_session_ids *ids, size_t n, const int64_t *given, size_t *slots, size_t *refused);
+fl_status fl_give_ids(fl_session_ids *ids, size_t n, const size_t *slots);
+fl_status fl_close_ids(fl_session_ids *ids, size_t n, const int64_t *given, size_t *refused);
+fl_status fl_move_ids(fl_session_ids *to, const fl_session_ids *from);
+
 /* h lives twice: a step reads one copy and writes the other, since every unit reads all of the old h. */
 struct fl_stream {
   const fl_plan *plan;

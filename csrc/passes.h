@@ -43,10 +43,9 @@
      void *workspace))                                                                                                \
   X(size_t, measure_sessions, (const fl_plan *plan, size_t capacity))                                                 \
   X(fl_sessions *, make_sessions, (const fl_plan *plan, size_t capacity, void *memory))                               \
-  X(size_t, measure_step, (const fl_plan *plan, size_t n, size_t threads))                                            \
-  X(void, run_sessions,                                                                                               \
-    (fl_sessions * sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y, fl_pool *pool,   \
-     void *workspace))                                                                                                \
+  X(size_t, measure_step, (const fl_plan *plan, size_t n, size_t threads, int cancellable))                           \
+  X(fl_status, run_sessions,                                                                                          \
+    (fl_sessions * sessions, const fl_batch *batch, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
   X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \
   X(void, write_session, (fl_sessions * sessions, size_t slot, const void *h, const void *c))                         \
   X(void, move_sessions, (fl_sessions * to, const fl_sessions *from))                                                 \

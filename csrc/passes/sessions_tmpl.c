@@ -1,5 +1,5 @@
-/* Many sequences that advance in any company: a step takes rows by pointer, so a batch of sessions is gathered and scattered
- * without moving a number.
+/* Many sequences that advance in any company: a step takes rows by pointer, so a batch of sessions is gathered and
+ * scattered without moving a number.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
@@ -60,15 +60,15 @@ typedef struct {
   void **c_next, **h, **z;            /* [m] */
   void **outputs;                     /* [m], with a projection */
   real *scratch, *hidden, *projected;
+  real *before;      /* [m][L][H]: c before the step, where the call can be given up */
+  size_t kept, done; /* rows whose c is there; rows that have taken the step */
 } session_rows;
 
 typedef struct {
-  const fl_sessions *sessions;
-  const size_t *slots;
+  fl_sessions *sessions;
+  const fl_batch *batch;
   size_t n, parts;
-  const void *x;
-  ptrdiff_t x_row; /* bytes, as the caller's strides are */
-  real *y;
+  int cancellable;
   session_rows *each; /* [parts] */
 } sessions_call;
 
@@ -83,7 +83,8 @@ static size_t first_of(const sessions_call *call, size_t part) {
 
 /* Each array once for all rows, a piece of it to a part: so that no fewer rows ever take more than n do. */
 static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena) {
-  const size_t n = call->n, projected = plan->P ? n : 0, line = FL_PANEL * sizeof(real);
+  const size_t n = call->n, projected = plan->P ? n : 0, kept = call->cancellable ? n : 0;
+  const size_t line = FL_PANEL * sizeof(real), cells = plan->L * plan->H;
   call->each = fl_carve(arena, call->parts, sizeof *call->each);
   const session_rows all = {.x = fl_carve(arena, n, sizeof(void *)),
                             .h_prev = fl_carve(arena, n, sizeof(void *)),
@@ -94,9 +95,10 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                             .outputs = fl_carve(arena, projected, sizeof(void *)),
                             .scratch = fl_carve(arena, n + call->parts * FL_GROUP_ROWS, line),
                             .hidden = fl_carve(arena, projected, plan->H * sizeof(real)),
-                            .projected = fl_carve(arena, projected * plan->project_panels, line)};
+                            .projected = fl_carve(arena, projected * plan->project_panels, line),
+                            .before = fl_carve(arena, kept, cells * sizeof(real))};
   for (size_t part = 0; arena->at && part < call->parts; part++) {
-    const size_t first = first_of(call, part), of_projected = plan->P ? first : 0;
+    const size_t first = first_of(call, part), of_projected = plan->P ? first : 0, of_kept = kept ? first : 0;
     call->each[part] = (session_rows){.x = all.x + first,
                                       .h_prev = all.h_prev + first,
                                       .c_prev = all.c_prev + first,
@@ -106,21 +108,33 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                                       .outputs = all.outputs + of_projected,
                                       .scratch = all.scratch + (first + part * FL_GROUP_ROWS) * FL_PANEL,
                                       .hidden = all.hidden + of_projected * plan->H,
-                                      .projected = all.projected + of_projected * plan->project_panels * FL_PANEL};
+                                      .projected = all.projected + of_projected * plan->project_panels * FL_PANEL,
+                                      .before = all.before + of_kept * cells};
   }
 }
 
-size_t TYPED(measure_step)(const fl_plan *plan, size_t n, size_t threads) {
-  sessions_call call = {.n = n, .parts = parts_of(n, threads)};
+size_t TYPED(measure_step)(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
+  sessions_call call = {.n = n, .parts = parts_of(n, threads), .cancellable = cancellable};
   fl_arena arena = {0};
   if (n > (size_t)PTRDIFF_MAX / (8 * (plan->H + plan->P + FL_PANEL))) return SIZE_MAX;
   carve_step(plan, &call, &arena);
   return arena.overflow ? SIZE_MAX : arena.used;
 }
 
-/* one layer of a part's m rows, whose slots are given; then x are its outputs */
+/* Panels for the next call of a kernel, from product->last = 0 on: all, or where the call can be given up as many as
+ * soon end. 0 where none are left, or it has been given up. */
+static int next_panels(fl_product *product, size_t panels, fl_member *member) {
+  const size_t work = product->m * (product->operand[0].k + product->operand[1].k) * FL_PANEL, at = product->last;
+  if (at && fl_halted(member, (at - product->first) * work)) return 0;
+  const size_t most = fl_short_calls(member, panels, work);
+  product->first = at;
+  product->last = panels - at < most ? panels : at + most;
+  return at < panels;
+}
+
+/* one layer of m rows, whose slots are given; then x are its outputs */
 static void run_session_layer(const fl_sessions *sessions, const session_rows *at, const size_t *slots, size_t m,
-                              size_t l) {
+                              size_t l, fl_member *member) {
   const fl_plan *const plan = sessions->plan;
   for (size_t r = 0; r < m; r++) {
     at->h_prev[r] = h_of(sessions, slots[r], l, 0);
@@ -128,50 +142,96 @@ static void run_session_layer(const fl_sessions *sessions, const session_rows *a
     at->h[r] = plan->P ? at->hidden + r * plan->H : h_of(sessions, slots[r], l, 1);
   }
   const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, (void *const *)at->z};
-  const fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
-  plan->kernels->step(&step);
+  fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
+  step.product.last = 0;
+  while (next_panels(&step.product, plan->panels, member)) plan->kernels->step(&step);
   if (plan->P) {
-    const fl_product project = fl_layer_project(plan, l, m, at->h, at->outputs);
-    plan->kernels->product(&project);
+    fl_product project = fl_layer_project(plan, l, m, at->h, at->outputs);
+    project.last = 0;
+    while (next_panels(&project, plan->project_panels, member)) plan->kernels->product(&project);
     for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, at->projected, m, r, h_of(sessions, slots[r], l, 1));
   }
   for (size_t r = 0; r < m; r++) at->x[r] = h_of(sessions, slots[r], l, 1);
 }
 
-static void run_part(const sessions_call *call, size_t part) {
+static void keep_cells(const fl_sessions *sessions, session_rows *at, size_t slot) {
+  const size_t L = sessions->plan->L, H = sessions->plan->H;
+  for (size_t l = 0; l < L; l++) memcpy(at->before + (at->kept * L + l) * H, c_of(sessions, slot, l), H * sizeof(real));
+  at->kept++;
+}
+
+/* rows first..first + m of the batch, all in one part, through all layers; if the call is given up they stay behind */
+static void run_session_rows(const sessions_call *call, session_rows *at, size_t first, size_t m, fl_member *member) {
   const fl_sessions *const sessions = call->sessions;
   const fl_plan *const plan = sessions->plan;
-  const size_t first = first_of(call, part), m = first_of(call, part + 1) - first;
-  const size_t *const slots = call->slots + first;
-  const session_rows *const at = &call->each[part];
+  const size_t *const slots = call->batch->slots + first;
+  real *const y = call->batch->y;
   for (size_t r = 0; r < m; r++) {
-    at->x[r] = (const char *)call->x + (ptrdiff_t)(first + r) * call->x_row;
+    at->x[r] = (const char *)call->batch->x + (ptrdiff_t)(first + r) * call->batch->x_row;
     at->z[r] = at->scratch + r * FL_PANEL;
     if (plan->P) at->outputs[r] = at->projected + r * FL_PANEL;
+    if (call->cancellable) keep_cells(sessions, at, slots[r]);
   }
-  for (size_t l = 0; l < plan->L; l++) run_session_layer(sessions, at, slots, m, l);
+  for (size_t l = 0; l < plan->L; l++) {
+    run_session_layer(sessions, at, slots, m, l, member);
+    if (fl_halted(member, 0)) return;
+  }
   for (size_t r = 0; r < m; r++) {
-    memcpy(call->y + (first + r) * plan->R, at->x[r], plan->R * sizeof(real));
+    if (y) memcpy(y + (first + r) * plan->R, at->x[r], plan->R * sizeof(real));
     sessions->turn[slots[r]] ^= 1;
   }
+  at->done += m;
+}
+
+/* rows to take through all layers at a time: all of them, or where the call can be given up as many as one panel's call
+ * of a kernel may have, a group of rows at least */
+static size_t rows_at_once(const fl_plan *plan, size_t m, const fl_member *member) {
+  const size_t k = (plan->I > plan->R ? plan->I : plan->R) + plan->R;
+  const size_t most = fl_short_calls(member, m, k * FL_PANEL);
+  return most < FL_GROUP_ROWS ? FL_GROUP_ROWS : most;
 }
 
 static void run_parts(void *argument, fl_member *member) {
   const sessions_call *const call = argument;
   const fl_fpenv caller = fl_fpenv_enter();
-  for (size_t part; fl_next(member, call->parts, &part);) run_part(call, part);
+  for (size_t part; fl_next(member, call->parts, &part);) {
+    const size_t end = first_of(call, part + 1);
+    size_t first = first_of(call, part);
+    const size_t most = rows_at_once(call->sessions->plan, end - first, member);
+    for (size_t m; first < end && !fl_halted(member, 0); first += m) {
+      m = end - first < most ? end - first : most;
+      run_session_rows(call, &call->each[part], first, m, member);
+    }
+  }
   fl_fpenv_leave(caller);
 }
 
-void TYPED(run_sessions)(fl_sessions *sessions, size_t n, const size_t *slots, const void *x, ptrdiff_t x_row, void *y,
-                         fl_pool *pool, void *workspace) {
-  assert(n && slots && x && y && workspace);
-  sessions_call call = {.sessions = sessions, .slots = slots, .n = n, .x = x, .x_row = x_row, .y = y};
-  call.parts = parts_of(n, fl_pool_threads(pool));
+/* All states as they were: the old h is still in the copy that was read. */
+static void take_back(const sessions_call *call) {
+  const fl_sessions *const sessions = call->sessions;
+  const size_t L = sessions->plan->L, H = sessions->plan->H;
+  for (size_t part = 0; part < call->parts; part++) {
+    const session_rows *const at = &call->each[part];
+    const size_t *const slots = call->batch->slots + first_of(call, part);
+    for (size_t r = 0; r < at->done; r++) sessions->turn[slots[r]] ^= 1;
+    for (size_t k = 0; k < at->kept * L; k++)
+      memcpy(c_of(sessions, slots[k / L], k % L), at->before + k * H, H * sizeof(real));
+  }
+}
+
+/* batch->y may be NULL: nobody wants the outputs */
+fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
+                              const fl_cancel *cancel) {
+  const size_t threads = fl_pool_threads(pool);
+  assert(batch->n && batch->slots && batch->x && workspace);
+  sessions_call call = {.sessions = sessions, .batch = batch, .n = batch->n, .cancellable = cancel != NULL};
+  call.parts = parts_of(call.n, threads);
   fl_arena arena = {.at = workspace};
   carve_step(sessions->plan, &call, &arena);
-  assert(arena.used <= TYPED(measure_step)(sessions->plan, n, fl_pool_threads(pool)));
-  fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, NULL);
+  assert(arena.used <= TYPED(measure_step)(sessions->plan, call.n, threads, call.cancellable));
+  const fl_status status = fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, cancel);
+  if (status != FL_OK) take_back(&call);
+  return status;
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------------ */

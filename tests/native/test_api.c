@@ -156,6 +156,7 @@ static void refuses_plans_and_pools(const layer *l) {
     CHECK(fl_pool_create(&pool, counts[k]) == ARGUMENT && !pool);
     CHECK(fl_workspace_size(l->plan, 5, 5, counts[k]) == SIZE_MAX);
     CHECK(fl_sessions_workspace(l->plan, 5, counts[k]) == SIZE_MAX);
+    CHECK(fl_sessions_workspace_until(l->plan, 5, counts[k]) == SIZE_MAX);
   }
   CHECK(fl_workspace_size(l->plan, 5, 5, 4096) != SIZE_MAX);
   CHECK(fl_workspace_size(NULL, 1, 1, 1) == SIZE_MAX && fl_sessions_workspace(NULL, 1, 1) == SIZE_MAX);
@@ -164,7 +165,7 @@ static void refuses_plans_and_pools(const layer *l) {
   CHECK(fl_backward_size(NULL, 1) == SIZE_MAX);
   CHECK(fl_tape_size(l->plan, 2, 3, 7, 0, 0) == SIZE_MAX); /* more steps than there are */
   CHECK(fl_tape_size(l->plan, SIZE_MAX, 0, 0, 0, 0) == SIZE_MAX);
-  for (int status = FL_OK; status <= FL_ERROR_CANCELLED + 1; status++) CHECK(fl_status_text((fl_status)status)[0]);
+  for (int status = FL_OK; status <= FL_ERROR_TAKEN + 1; status++) CHECK(fl_status_text((fl_status)status)[0]);
 }
 
 /* one thing wrong at a time, for a forward and for a tape */
@@ -318,6 +319,11 @@ static void refuses_steps(const layer *l, const layer *both_ways, const layer *p
   CHECK(fl_sessions_step(s, 4, twice, a.x, row, a.y, NULL, step) == ARGUMENT);
   CHECK(fl_sessions_step(s, 4, beyond, a.x, row, a.y, NULL, step) == ARGUMENT);
   CHECK(fl_sessions_step(s, 0, NULL, NULL, 0, NULL, NULL, NULL) == FL_OK);
+  const fl_batch batch = {4, good, a.x, row, a.y};
+  const fl_cancel nobody = {NULL, NULL};
+  CHECK(fl_sessions_step_until(NULL, &batch, NULL, step, NULL) == ARGUMENT);
+  CHECK(fl_sessions_step_until(s, NULL, NULL, step, NULL) == ARGUMENT);
+  CHECK(fl_sessions_step_until(s, &batch, NULL, step, &nobody) == ARGUMENT);
   CHECK(fl_sessions_get(s, 0, a.h_n, a.c_n) == FL_OK && a.h_n[0] == 0 && a.c_n[0] == 0); /* nothing has moved */
   CHECK(fl_sessions_step(s, 4, good, a.x, row, a.y, NULL, step) == FL_OK);
   CHECK(fl_sessions_get(NULL, 0, a.h_n, a.c_n) == ARGUMENT && fl_sessions_get(s, 4, a.h_n, a.c_n) == ARGUMENT);
