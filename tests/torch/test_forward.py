@@ -67,7 +67,9 @@ def test_no_rows(batch_first):
     x = torch.zeros(0, 3, 4) if batch_first else torch.zeros(3, 0, 4)
     expected = theirs(x)
     assert_same_values(ours(x), expected)
+    assert ours.fallback is None
     assert_same_values(ours(x, (torch.zeros(4, 0, 5), torch.zeros(4, 0, 5))), expected)
+    assert ours.fallback is None
 
 
 def test_one_step_and_one_row():

@@ -236,7 +236,7 @@ def operator(module, x):
     if not isinstance(module, fast.LSTM):
         return padded(module, x)
     with torch.no_grad():
-        return fast._operator.run(module, x, None, None, None)
+        return module._in_graph(x, None, None, None)
 
 
 def states(x, expand):
@@ -513,23 +513,23 @@ def test_parameters_larger_than_what_is_summed_at_once():
 def test_the_same_values_again_are_not_packed_again():
     _, ours, x = made(False, torch.float32)
     padded(ours, x)
-    before = ours._packed.last
+    before = ours._plans.kept
     for parameter in ours.parameters():
         parameter.data.add_(0)
     padded(ours, x)
-    assert ours._packed.last is before
+    assert ours._plans.kept is before
 
 
 @pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
 @pytest.mark.parametrize("kind", LAYOUTS, ids=lambda f: f.__name__)
 def test_a_torch_without_the_table(monkeypatch, cell, kind):
-    monkeypatch.setattr(fast._packed, "TABLE", None)
+    monkeypatch.setattr(fast._plans, "TABLE", None)
     theirs, ours, x = made(cell, torch.float32)
     call = fast_step if cell else padded
     for module in (theirs, ours):
         kind(module)
     call(ours, x)
-    assert "_fast" not in ours.__dict__
+    assert ours._plans.kept.direct is None
     for module in (theirs, ours):
         for position in range(len(weights(module))):
             write_past(module, position, last_value)
@@ -838,7 +838,7 @@ def test_steps_from_parameters_as_they_are(kind, dtype, B, threads):
         for module in (frozen, ours):
             step_of(module, B, x, h, c)
         first = step_of(ours, B, x, h, c)
-        assert ours._packed.last.rows is not None
+        assert ours._plans.kept.unpacked is not None
         assert all(map(torch.equal, first, step_of(frozen, B, x, h, c)))
         for name, k in itertools.product(dict(ours.named_parameters()), (0, 77, -1)):
             for module in (frozen, ours):
@@ -860,7 +860,7 @@ def test_an_unbatched_step_does_not_look(monkeypatch, batch_first):
     with torch.no_grad():
         for module in (frozen, ours):
             module(x)
-        monkeypatch.setattr(fast._packed.Look, "same", None)
+        monkeypatch.setattr(fast._plans.Look, "same", None)
         for given in ((x,), (x, (h, c))):
             assert_equal_bits(ours(*given), frozen(*given))
         ours.weight_hh_l1.data.mul_(2)
@@ -883,7 +883,7 @@ def test_steps_as_they_are_on_every_instruction_set(monkeypatch, isa, dtype, cel
         for _ in range(2):
             results = [step_of(module, 3, *given) for module in (ours, frozen)]
         assert all(map(torch.equal, *results))
-    assert ours._packed.last.plan.isa == isa
+    assert ours._plans.kept.plan.isa == isa
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")

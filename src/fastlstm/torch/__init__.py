@@ -23,7 +23,7 @@ if tuple(int(part) for part in _torch.__version__.split("+")[0].split(".")[:2]) 
 
 from ._accelerate import Accelerated, FrozenAdvice, accelerate, accelerated, restore
 from ._cell import LSTMCell
-from ._layer import LSTM
+from ._lstm import LSTM
 from ._operator import decompositions
 
 __all__ = ["LSTM", "Accelerated", "FrozenAdvice", "LSTMCell", "accelerate", "accelerated", "decompositions", "restore"]

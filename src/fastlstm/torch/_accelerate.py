@@ -16,7 +16,7 @@ import torch.nn.utils.parametrize
 
 from .. import _checks
 from ._cell import LSTMCell
-from ._layer import LSTM
+from ._lstm import LSTM
 from ._switch import MARK, give_back, take
 
 _OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}

@@ -9,21 +9,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._torch_gradients import in_dual_level, one_by_one, plain
-from . import _fit, _run
-from ._run import Call
+from .._torch_gradients import Maybe, in_dual_level, one_by_one, plain
+from . import _accept, _call
+from ._call import Call, Results
 
 # torch before it tells: checkpoints keep the tape
 _hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda ignore_is_tracing: None)
 
 
-class Run(torch.autograd.Function):
-    """`_run.forward` with a tape, and its gradient."""
+def run(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, parameters: tuple[Tensor, ...]) -> Results:
+    """Run a call, differentiably where autograd follows one of its tensors."""
+    if wants_gradient(x, h_0, c_0, *parameters):
+        made: Results = FusedLSTM.apply(call, x, h_0, c_0, *parameters)
+        return made
+    return _call.forward(call, x, h_0, c_0, call.tape() if call.dropout else None)
+
+
+def wants_gradient(*tensors: Maybe) -> bool:
+    """Tell whether autograd follows any of these now."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+
+
+class FusedLSTM(torch.autograd.Function):
+    """`_call.forward` with a tape, and its gradient."""
 
     @staticmethod
-    def forward(
-        ctx: Any, call: Call, x: Tensor, h_0: Tensor | None, c_0: Tensor | None, *parameters: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(ctx: Any, call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, *parameters: Tensor) -> Results:
         """Keep the tape, and the tensors: torch then notices if one is changed in place before the backward pass.
 
         Hooks on saved tensors, by which `torch.utils.checkpoint` keeps nothing, cannot take a tape: then there is none.
@@ -33,10 +44,10 @@ class Run(torch.autograd.Function):
         ctx.call = call
         hooked = _hooks(True) is not None
         ctx.tape = None if hooked else call.tape()
-        return _run.forward(call, x, h_0, c_0, call.tape() if hooked and call.dropout else ctx.tape)
+        return _call.forward(call, x, h_0, c_0, call.tape() if hooked and call.dropout else ctx.tape)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Maybe) -> tuple[Maybe, ...]:
         """Use the tape, or run forward again where it has served (retain_graph) or there is none."""
         call: Call = ctx.call
         tensors = ctx.saved_tensors
@@ -46,23 +57,23 @@ class Run(torch.autograd.Function):
         if torch.is_grad_enabled() or in_dual_level():
             return (None, *_differentiable(call, tensors, grads, wanted))
 
-        def run(grads: tuple[Tensor | None, ...]) -> list[Tensor | None]:
+        def fused(grads: tuple[Maybe, ...]) -> list[Maybe]:
             grads = tuple(map(plain, grads))
-            if any(g is not None and _fit.tensor(g, "", g.dtype) for g in grads):
+            if not all(map(_accept.readable, grads)):
                 return _differentiable(call, tensors, grads, wanted)
             tape = ctx.tape
             if tape is None or tape.used:
                 tape = call.tape()
-                _run.forward(call, tensors[0], tensors[1], tensors[2], tape)
+                _call.forward(call, tensors[0], tensors[1], tensors[2], tape)
             output, h_n, c_n = grads
-            return _run.backward(call, tape, tensors, wanted, (output, h_n, c_n))
+            return _call.backward(call, tape, tensors, wanted, (output, h_n, c_n))
 
-        return (None, *one_by_one(run, grads))
+        return (None, *one_by_one(fused, grads))
 
 
 def _differentiable(
-    call: Call, tensors: tuple[Tensor | None, ...], grads: tuple[Tensor | None, ...], wanted: tuple[bool, ...]
-) -> list[Tensor | None]:
+    call: Call, tensors: tuple[Maybe, ...], grads: tuple[Maybe, ...], wanted: tuple[bool, ...]
+) -> list[Maybe]:
     """Compute the gradients by torch's own operations, which have gradients of their own, and tangents."""
     if call.dropout > 0 or call.lengths is not None or call.resets is not None:
         raise NotImplementedError(
@@ -70,38 +81,24 @@ def _differentiable(
             "without dropout, packed input, lengths= and resets=; fastlstm.torch.restore(model) brings torch's own "
             "LSTM back"
         )
-    s = call.sizes
-    x, h_0, c_0, *parameters = tensors
-    assert x is not None
-    rows = x.size(0 if call.batch_first else 1)
-    states = s.num_layers * s.directions
-    h = x.new_zeros((states, rows, s.proj_size or s.hidden_size)) if h_0 is None else h_0
-    c = x.new_zeros((states, rows, s.hidden_size)) if c_0 is None else c_0
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad(), _without_onednn():
-        results = torch._VF.lstm(
-            x,
-            (h, c),
-            parameters,
-            s.bias,
-            s.num_layers,
-            0.0,
-            False,
-            s.directions == 2,
-            call.batch_first,
-        )
+        results = _torchs(call, *tensors)
         into = [t for t, want in zip(tensors, wanted, strict=True) if want]
-        given = [(r, g) for r, g in zip(results, grads, strict=True) if g is not None]
-        made = iter(
-            torch.autograd.grad(
-                [r for r, _ in given],
-                into,
-                [g for _, g in given],
-                create_graph=create_graph,
-                allow_unused=True,
-            )
-        )
+        of = [r for r, g in zip(results, grads, strict=True) if g is not None]
+        given = [g for g in grads if g is not None]
+        made = iter(torch.autograd.grad(of, into, given, create_graph=create_graph, allow_unused=True))
     return [next(made) if want else None for want in wanted]
+
+
+def _torchs(call: Call, x: Any, h_0: Maybe, c_0: Maybe, *parameters: Any) -> Results:
+    """Run a call on torch's own operations."""
+    s = call.sizes
+    rows = x.size(0 if call.batch_first else 1)
+    h = x.new_zeros(s.LD, rows, s.R) if h_0 is None else h_0
+    c = x.new_zeros(s.LD, rows, s.H) if c_0 is None else c_0
+    made: Results = torch._VF.lstm(x, (h, c), parameters, s.bias, s.L, 0.0, False, s.D == 2, call.batch_first)
+    return made
 
 
 @contextmanager

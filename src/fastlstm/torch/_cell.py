@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from .. import _core
-from . import _fit
-from ._autograd import Run
-from ._packed import Packed, Sizes, Snapshot
-from ._run import Call, contiguous
+from .._sizes import Sizes
+from . import _accept, _autograd
+from ._accept import Unfit, ZeroTensor
+from ._call import Call
+from ._plans import Plans
 from ._switch import Switched, be_leaf
 
 States = tuple[Tensor, Tensor]
@@ -81,89 +81,42 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         """
         if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
             return super().forward(input, hx)  # a few operators, which the compiler fuses
-        found = _fit.situation() or self._step(input, hx)
-        if isinstance(found, str):
-            if found.endswith(_fit.ZEROS):
-                return self.forward(_fit.real(input), _fit.real(hx))
-            self.fallback = found
-            return super().forward(input, hx)
-        if self.fallback is not None:
-            self.fallback = None
-        return found
+        try:
+            found = self._here(input, hx)
+        except Unfit as unfit:
+            why = unfit.with_traceback(None)  # which would keep the tensors
+        else:
+            if self.fallback is not None:
+                self.fallback = None
+            return found
+        if isinstance(why, ZeroTensor):
+            return self.forward(_accept.real(input), _accept.real(hx))
+        self.fallback = str(why)
+        return super().forward(input, hx)
 
-    def _step(self, input: Tensor, hx: States | None) -> States | str:
-        """Do a step, or say why that cannot be done here."""
-        fast: _core.TensorCell | None = self.__dict__.get("_fast")
-        if fast is not None and not torch.is_grad_enabled():
-            found = fast.step(self._parameters, input, hx, self.frozen)
+    def _here(self, input: Tensor, hx: States | None) -> States:
+        """Do a step here, or raise Unfit."""
+        _accept.surroundings()
+        _accept.no_autocast()
+        plans: Plans | None = self.__dict__.get("_plans")
+        if plans is None:
+            sizes = Sizes(self.input_size, self.hidden_size, bias=bool(self.bias), cell=True)
+            plans = self.__dict__.setdefault("_plans", Plans(sizes))
+        if plans.kept is not None and plans.kept.direct is not None and not torch.is_grad_enabled():
+            found = plans.kept.direct.step(self._parameters, input, hx, self.frozen)
             if found is not None:
                 return found
-        return self._run(input, hx)
+        return self._run(plans, input, hx)
 
-    def _run(self, input: Tensor, hx: States | None) -> States | str:
-        packed: Packed | None = self.__dict__.get("_packed")
-        if packed is None:
-            sizes = Sizes(self.input_size, self.hidden_size, 0, 1, 1, bool(self.bias))
-            packed = self.__dict__.setdefault("_packed", Packed(sizes))
-        found = self._parameters
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh") if self.bias else ("weight_ih", "weight_hh")
-        weights: list[Tensor] = [found[n] if n in found else getattr(self, n) for n in names]
-        before = packed.last
-        now = packed.current(weights, frozen=self.frozen)
-        if packed.last is not before:
-            self._keep(packed.last, names)
-        if isinstance(now, str):
-            return now
-        dtype = weights[0].dtype
-        why = _fit.tensor(input, "input", dtype)
-        if why is not None:
-            return why
-        shape = input.shape
-        rank = len(shape)
-        if (rank != 2 and rank != 1) or shape[-1] != packed.sizes.input_size:
-            return "torch refuses this input"
-        rows = shape[0] if rank == 2 else 1
-        made = (rows, packed.sizes.hidden_size) if rank == 2 else (packed.sizes.hidden_size,)
-        h = c = None
-        if hx is not None:
-            if not isinstance(hx, tuple | list) or len(hx) != 2:
-                return "torch refuses this hx"
-            h, c = hx
-            why = _fit.tensor(h, "hx[0]", dtype) or _fit.tensor(c, "hx[1]", dtype)
-            if why is not None:
-                return why
-            if h.shape != made or c.shape != made:
-                return "torch refuses this hx"
-        if _fit.wants_gradient(input, h, c, *weights):
-            call = Call(now.plan, packed.sizes, False, None, None, None, 0.0, 0)
-            states = (1, rows, packed.sizes.hidden_size)
-            state = (None, None) if h is None or c is None else (h.reshape(states), c.reshape(states))
-            _, h_n, c_n = Run.apply(call, input.reshape(1, rows, packed.sizes.input_size), *state, *weights)
-            return h_n.reshape(made), c_n.reshape(made)
-        h_n, c_n = input.new_empty(made), input.new_empty(made)
-        x, h, c = input.contiguous(), contiguous(h), contiguous(c)  # held until C has read them
-        now.plan.run_cell_at(
-            rows,
-            x.data_ptr(),
-            0 if h is None else h.data_ptr(),
-            0 if c is None else c.data_ptr(),
-            h_n.data_ptr(),
-            c_n.data_ptr(),
-        )
-        return h_n, c_n
-
-    def _keep(self, last: Snapshot | None, names: tuple[str, ...]) -> None:
-        """Keep what the fast path needs; it has no eye for parameters with gaps between their values."""
-        self.__dict__.pop("_fast", None)
-        if last is None or not isinstance(last.seen, _core.Seen) or (last.look is not None and last.look.others):
-            return
-        digest = None if last.look is None else last.look.digest
-        self.__dict__["_fast"] = _core.TensorCell(
-            last.plan, last.seen, digest, last.held, Tensor, torch.empty_like, names
-        )
+    def _run(self, plans: Plans, input: Tensor, hx: States | None) -> States:
+        own, sizes = self._parameters, plans.sizes
+        kept = plans.of([own[n] if n in own else getattr(self, n) for n in sizes.shapes], frozen=self.frozen)
+        given, states = _accept.step(input, hx, sizes, kept.dtype)
+        _, h_n, c_n = _autograd.run(Call(kept.plan, sizes, False), given.x, *states, kept.parameters)
+        shape = (given.B, sizes.H) if given.batched else (sizes.H,)
+        return h_n.view(shape), c_n.view(shape)
 
     def __getstate__(self) -> dict[str, Any]:
         state = self.__dict__.copy()
-        for name in ("_packed", "_fast"):  # made again when needed
-            state.pop(name, None)
+        state.pop("_plans", None)  # made again when needed
         return state

@@ -7,26 +7,20 @@ training step.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 from torch.utils.weak import WeakIdKeyDictionary
 
-try:
-    from torch.onnx._internal.exporter import _flags as _onnx_flags
-except ImportError:  # torch before its exporter had them
-    _onnx_flags = None
-
-from .. import _checks
+from .._sizes import Sizes
 from .._torch_gradients import in_dual_level, one_by_one
-from . import _fit, _run
-from ._packed import Packed, Sizes
-from ._threads import pool
-
-if TYPE_CHECKING:
-    from ._layer import LSTM, States
+from . import _accept, _call
+from ._accept import Refused, Unfit
+from ._call import Call
+from ._plans import Plans
+from ._threads import workers
 
 
 class Arguments(NamedTuple):
@@ -67,8 +61,8 @@ _SCHEMA = (
 def lstm(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Output, h_n, c_n."""
     a = Arguments(*given)
-    call = _call(a)
-    return _run.forward(call, a.input, a.h_0, a.c_0, call.tape() if call.dropout else None)
+    call = _accepted(a)
+    return _call.forward(call, a.input, a.h_0, a.c_0, call.tape() if call.dropout else None)
 
 
 @torch.library.custom_op(
@@ -81,11 +75,11 @@ def lstm_backward(grad_output: Tensor, grad_h_n: Tensor, grad_c_n: Tensor, *give
     """Gradients of input, h_0, c_0 and the parameters."""
     a = Arguments(*given)
     _refuse_tangents(grad_output, grad_h_n, grad_c_n)
-    call = _call(a)
+    call = _accepted(a)
     tape = call.tape()
-    _, h_n, c_n = _run.forward(call, a.input, a.h_0, a.c_0, tape)
+    _, h_n, c_n = _call.forward(call, a.input, a.h_0, a.c_0, tape)
     like = (a.input, h_n, c_n, *a.parameters)
-    made = _run.backward(call, tape, like, (True,) * len(like), (grad_output, grad_h_n, grad_c_n))
+    made = _call.backward(call, tape, like, (True,) * len(like), (grad_output, grad_h_n, grad_c_n))
     return [t.contiguous() for t in made if t is not None]
 
 
@@ -98,52 +92,35 @@ def _refuse_tangents(*tensors: Tensor | None) -> None:
         )
 
 
-def _call(a: Arguments) -> _run.Call:
+def _accepted(a: Arguments) -> Call:
+    """Check the arguments, or raise in torch's words. Here and not where the graph is made, to tie it to no shapes."""
     _refuse_tangents(a.input, a.h_0, a.c_0, *a.parameters)
-    sizes = a.sizes
-    now = _packed_of(a.parameters, sizes).current(a.parameters, threads=a.threads or None)
-    if isinstance(now, str):
-        raise ValueError(f"fastlstm::lstm cannot run: {now}")
-    T, B = _checked(a.input, a.h_0, a.c_0, a.parameters[0].dtype, sizes, a.batch_first)
-    steps = None if a.lengths is None else _checks.lengths(a.lengths, T, B)
-    resets = a.resets.t() if a.resets is not None and a.batch_first else a.resets
-    flags = None if resets is None else _checks.resets(_fit.flags(resets), (T, B), "(T, B)")
-    number = 0 if a.seed is None else int(a.seed)
-    return _run.Call(now.plan, sizes, a.batch_first, steps, flags, pool(a.threads or None), a.dropout, number)
-
-
-def _checked(
-    input: Tensor, h_0: Tensor | None, c_0: Tensor | None, dtype: torch.dtype, sizes: Sizes, batch_first: bool
-) -> tuple[int, int]:
-    """Return T and B, or raise in torch's words. Here and not where the graph is made, which would tie it to shapes."""
-    for tensor, name in ((input, "input"), (h_0, "h_0"), (c_0, "c_0")):
-        why = None if tensor is None else _fit.tensor(tensor, name, dtype)
-        if why is not None:
-            raise ValueError(f"fastlstm::lstm cannot run: {why}")
-    if input.dim() != 3:
-        raise ValueError(f"LSTM: Expected input to be 3D, got {input.dim()}D instead")
-    if input.size(2) != sizes.input_size:
-        raise RuntimeError(
-            f"input.size(-1) must be equal to input_size. Expected {sizes.input_size}, got {input.size(2)}"
-        )
-    T, B = (input.size(1), input.size(0)) if batch_first else (input.size(0), input.size(1))
-    if T == 0:
-        raise RuntimeError("Expected sequence length to be larger than 0 in RNN")
-    states = sizes.num_layers * sizes.directions
-    for k, (state, width) in enumerate(((h_0, sizes.proj_size or sizes.hidden_size), (c_0, sizes.hidden_size))):
-        if state is not None and state.shape != (states, B, width):
-            raise RuntimeError(f"Expected hidden[{k}] size {(states, B, width)}, got {list(state.shape)}")
-    return T, B
+    if a.input.dim() != 3:
+        raise ValueError(f"LSTM: Expected input to be 3D, got {a.input.dim()}D instead")
+    sizes, threads = a.sizes, a.threads or None
+    try:
+        kept = _plans_of(a.parameters, sizes).of(a.parameters, threads=threads)
+        given = _accept.padded(a.input, sizes, kept.dtype, a.batch_first)
+        for t, name, width in ((a.h_0, "hx[0]", sizes.R), (a.c_0, "hx[1]", sizes.H)):
+            if t is not None:
+                _accept.state(t, name, (sizes.LD, given.B, width), kept.dtype)
+    except Refused as refused:
+        raise RuntimeError(str(refused)) from None
+    except Unfit as unfit:
+        raise ValueError(f"fastlstm::lstm cannot run: {unfit}") from None
+    lengths, resets = _accept.steps(a.lengths, a.resets, given, sizes)
+    seed = 0 if a.seed is None else int(a.seed)
+    return Call(kept.plan, sizes, a.batch_first, workers(threads), lengths, resets, a.dropout, seed)
 
 
 # What was packed from a set of parameters, as long as the first of them lives.
 _known: Any = WeakIdKeyDictionary()
 
 
-def _packed_of(parameters: list[Tensor], sizes: Sizes) -> Packed:
-    found: Packed | None = _known.get(parameters[0])
+def _plans_of(parameters: list[Tensor], sizes: Sizes) -> Plans:
+    found: Plans | None = _known.get(parameters[0])
     if found is None or found.sizes != sizes:
-        found = _known[parameters[0]] = Packed(sizes)
+        found = _known[parameters[0]] = Plans(sizes)
     return found
 
 
@@ -205,59 +182,14 @@ def _decomposed(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
     if a.lengths is not None or a.resets is not None or a.seed is not None:
         raise NotImplementedError("fastlstm::lstm with lengths, resets or dropout has no counterpart among torch's own")
     s = a.sizes
-    rows, states = a.input.size(0 if a.batch_first else 1), s.num_layers * s.directions
-    h_0 = a.input.new_zeros((states, rows, s.proj_size or s.hidden_size)) if a.h_0 is None else a.h_0
-    c_0 = a.input.new_zeros((states, rows, s.hidden_size)) if a.c_0 is None else a.c_0
-    options = (s.bias, s.num_layers, 0.0, False, s.directions == 2, a.batch_first)
+    rows, states = a.input.size(0 if a.batch_first else 1), s.LD
+    h_0 = a.input.new_zeros((states, rows, s.R)) if a.h_0 is None else a.h_0
+    c_0 = a.input.new_zeros((states, rows, s.H)) if a.c_0 is None else a.c_0
+    options = (s.bias, s.L, 0.0, False, s.D == 2, a.batch_first)
     made: tuple[Tensor, Tensor, Tensor] = torch.ops.aten.lstm.input(a.input, [h_0, c_0], a.parameters, *options)
     return made
-
-
-# ---- the module's way in ---------------------------------------------------------------------------------------------
-
-
-def _onnx_wants_torchs() -> bool:
-    """Tell whether torch.onnx.export is recording: its file has an LSTM, not our operator."""
-    # the function, which dynamo takes for a constant in a strict capture, and what it reads
-    return torch.onnx.is_in_onnx_export() or getattr(_onnx_flags, "_is_onnx_exporting", False)
 
 
 def draw() -> Tensor:
     """Draw the seed of a call's dropout from torch's generator for the CPU, whatever device is the default."""
     return torch.randint(2**63 - 1, (), device="cpu")
-
-
-def run(
-    module: LSTM, input: Tensor, hx: States | None, lengths: Tensor | None, resets: Tensor | None
-) -> tuple[Tensor, States] | None:
-    """Run batched or unbatched input through the operator; None where torch's own code has to."""
-    if _onnx_wants_torchs() or (not torch.compiler.is_compiling() and _fit.situation() is not None):
-        return None
-    weights = module._weights()
-    dtype = weights[0].dtype
-    given = (input, *(hx or ()))
-    plain = all(t.device.type == "cpu" and t.dtype == dtype and t.layout == torch.strided for t in (*given, *weights))
-    if not plain or dtype not in (torch.float32, torch.float64) or torch.is_autocast_enabled("cpu"):
-        return None
-    if input.dim() not in (2, 3) or input.size(-1) != module.input_size or module._overrides is not None:
-        return None
-    batched = input.dim() == 3
-    x = input if batched else input.unsqueeze(1)
-    h_0, c_0 = (None, None) if hx is None else hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
-    dropping = module.training and module.dropout > 0 and module.num_layers > 1
-    output, h_n, c_n = torch.ops.fastlstm.lstm(
-        x,
-        h_0,
-        c_0,
-        weights,
-        lengths,
-        resets if resets is None or batched else resets.unsqueeze(1),
-        draw() if dropping else None,
-        module.num_layers,
-        module.bidirectional,
-        module.bias,
-        module.batch_first and batched,
-        float(module.dropout) if dropping else 0.0,
-        module.threads or 0,
-    )
-    return (output, (h_n, c_n)) if batched else (output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1)))

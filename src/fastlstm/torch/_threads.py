@@ -9,19 +9,19 @@ import torch
 
 from .. import _core
 
-_pools: dict[int, _core.Workers] = {}
+_started: dict[int, _core.Workers] = {}
 _lock = threading.Lock()
 
 
-def pool(threads: int | None) -> _core.Workers | None:
-    """Return a pool of this many threads, torch's number for None; None for one. All modules share it."""
+def workers(threads: int | None) -> _core.Workers | None:
+    """Return workers for this many threads, torch's number for None; None for one. All modules share them."""
     number = torch.get_num_threads() if threads is None else threads
     if number == 1:
         return None
-    found = _pools.get(number)
+    found = _started.get(number)
     if found is None:
         with _lock:
-            found = _pools.get(number) or _pools.setdefault(number, _core.Workers(number, _openmp()))
+            found = _started.get(number) or _started.setdefault(number, _core.Workers(number, _openmp()))
     return found
 
 

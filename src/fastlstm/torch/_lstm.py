@@ -1,0 +1,326 @@
+"""LSTM: torch.nn.LSTM with fastlstm inside."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch._C._dynamo.eval_frame import get_eval_frame_callback as _watcher
+from torch.nn.utils.rnn import PackedSequence
+
+from .. import _checks, _core
+from .._sizes import Sizes
+from . import _accept, _autograd, _operator
+from ._accept import OtherDtype, UnderAutocast, Unfit, ZeroTensor
+from ._call import Call
+from ._plans import Kept, Plans
+from ._switch import Switched, be_leaf
+from ._threads import workers
+
+States = tuple[Tensor, Tensor]
+_Input = TypeVar("_Input", Tensor, PackedSequence)
+
+
+class LSTM(Switched, torch.nn.LSTM):
+    """torch.nn.LSTM, computed by fastlstm on the CPU; same arguments, parameters, results, errors and state_dict.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `torch.nn.LSTM`.
+    threads : int, optional
+        How many threads share a call; ``torch.get_num_threads()`` at the time of the call if not given. The bits do not
+        depend on it. One set of workers for each number serves all modules; they sleep between calls.
+    frozen : bool, default False
+        Promise that no parameter is written to past torch's version counter: see the attribute.
+
+    Attributes
+    ----------
+    frozen : bool
+        If True, a call does not look at the parameters' values: it sees a parameter that is another tensor, lies
+        elsewhere, or was changed by an operation of torch's, but not what is written through ``parameter.data``, NumPy,
+        a buffer that shares its memory, or by an optimizer with ``fused=True``, which torch does not count. May be set
+        at any time: after ``frozen = False`` the next call sees all.
+    fallback : str or None
+        Why the last call ran on torch's own code; None if it ran here. That happens on other devices and dtypes, under
+        autocast, torch.func transforms and torch.jit tracing, for tensor subclasses, and in subclasses that override
+        what torch does around the arithmetic. What torch refuses is refused by torch's own code, with its own words.
+
+    Notes
+    -----
+    Parameters are shared with torch, and packed again when they have changed, by whatever way: every call looks at all
+    values, which takes about one time step; `frozen` saves it. Gradients of gradients (``create_graph=True``) are there
+    without dropout, `lengths` and `resets`. Dropout masks are drawn from one number of torch's CPU generator:
+    repeatable by ``torch.manual_seed``, but not torch's own masks.
+
+    Examples
+    --------
+    >>> import torch, fastlstm.torch
+    >>> lstm = fastlstm.torch.LSTM(4, 3, num_layers=2)
+    >>> output, (h_n, c_n) = lstm(torch.zeros(7, 5, 4))
+    >>> output.shape, output.requires_grad, lstm.fallback
+    (torch.Size([7, 5, 3]), True, None)
+    """
+
+    if TYPE_CHECKING:  # torch's own say Any
+
+        def __call__(
+            self, input: _Input, hx: States | None = None, *, lengths: Any = None, resets: Any = None
+        ) -> tuple[_Input, States]: ...
+
+    threads: int | None = None
+    frozen: bool = False
+    fallback: str | None = None
+    _overrides: ClassVar[str | None] = None
+    _theirs = torch.nn.LSTM
+
+    def __init__(self, *args: Any, threads: int | None = None, frozen: bool = False, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        be_leaf(self)
+        if threads is not None:
+            self.threads = _checks.thread_count(threads)
+        if frozen:
+            self.frozen = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._overrides = _accept.overridden(cls)
+
+    def forward(
+        self,
+        input: Tensor | PackedSequence,
+        hx: States | None = None,
+        lengths: Any = None,
+        resets: Any = None,
+    ) -> tuple[Any, States]:
+        """Run whole sequences.
+
+        Parameters
+        ----------
+        input : Tensor [T, B, I], [B, T, I] with batch_first, [T, I] unbatched; or PackedSequence
+            Any strides.
+        hx : pair of Tensors (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
+            The initial state, zeros if not given; without B for unbatched input.
+        lengths : Tensor or array of int [B], optional
+            Steps of each row, 0..T in any order; as for `fastlstm.LSTM`. Not for packed input, which has its own.
+        resets : Tensor or array of bool [T, B], [B, T] with batch_first, or [T], optional
+            Where a row's state is zero before a step; as for `fastlstm.LSTM`.
+
+        Returns
+        -------
+        output : Tensor, or PackedSequence for packed input
+        (h_n, c_n) : pair of Tensors
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            What torch raises; and for `lengths` or `resets` that cannot be, or where only torch's own code can run.
+        """
+        ours_alone = lengths is not None or resets is not None
+        if ours_alone and isinstance(input, PackedSequence):
+            raise ValueError("lengths= and resets= are for padded input: a PackedSequence has lengths of its own")
+        if torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack():
+            return self._in_graph(input, hx, lengths, resets)
+        if _watcher() is not None:
+            return _unwatched()(self, input, hx, lengths, resets)
+        return self._eager(input, hx, lengths, resets)
+
+    def _in_graph(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Put our operator into a graph, or torch's where only those can be there."""
+        weights = self._weights()
+        if (
+            isinstance(input, PackedSequence)
+            or self._overrides is not None
+            or not _accept.graph(input, hx, weights, self.input_size)
+        ):
+            if lengths is not None or resets is not None:
+                raise RuntimeError("lengths= and resets= need fastlstm's own code, which cannot run in this graph")
+            return super().forward(input, hx)
+        batched = input.dim() == 3
+        h_0, c_0 = (None, None) if hx is None else hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
+        dropping = self._is_dropping()
+        output, h_n, c_n = torch.ops.fastlstm.lstm(
+            input if batched else input.unsqueeze(1),
+            h_0,
+            c_0,
+            weights,
+            lengths,
+            resets if resets is None or batched else resets.unsqueeze(1),
+            _operator.draw() if dropping else None,
+            self.num_layers,
+            self.bidirectional,
+            self.bias,
+            self.batch_first and batched,
+            float(self.dropout) if dropping else 0.0,
+            self.threads or 0,
+        )
+        return (output, (h_n, c_n)) if batched else (output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1)))
+
+    def _eager(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run here if that can be done, else on torch's own code."""
+        try:
+            found = self._here(input, hx, lengths, resets)
+        except Unfit as unfit:
+            why = unfit.with_traceback(None)  # which would keep the tensors
+        else:
+            if self.fallback is not None:
+                self.fallback = None
+            return found
+        if isinstance(why, ZeroTensor):
+            return self._eager(_accept.real(input), _accept.real(hx), lengths, resets)
+        if lengths is not None or resets is not None:
+            raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {why}")
+        self.fallback = str(why)
+        try:
+            return super().forward(input, hx)
+        except RuntimeError as error:
+            return self._after(error, why, input, hx)
+
+    def _after(self, error: RuntimeError, why: Unfit, input: Tensor | PackedSequence, hx: States | None) -> Any:
+        """Do what torch could not: run under autocast without a CPU for it, or say what is wrong with a state."""
+        if isinstance(why, UnderAutocast) and "could not create a primitive" in str(error):
+            try:
+                found = self._under_autocast(input, hx, None, None)
+            except Unfit:
+                raise error from None
+            self.fallback = None
+            return found
+        if isinstance(why, OtherDtype) and why.name.startswith("hx"):
+            remedy = f"Convert it: hx = tuple(state.to({why.expected}) for state in hx)"
+            raise RuntimeError(f"LSTM: {why}. {remedy}. Torch says: {error}") from error
+        raise error
+
+    def _here(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run here, or raise Unfit."""
+        if self._overrides is not None:
+            raise Unfit(self._overrides)
+        _accept.surroundings()
+        try:
+            _accept.no_autocast()
+        except UnderAutocast:
+            if lengths is None and resets is None:
+                raise
+            return self._under_autocast(input, hx, lengths, resets)
+        return self._run(input, hx, lengths, resets)
+
+    def _under_autocast(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
+        """Run in the parameters' dtype, and give the results the dtype that torch gives them under autocast."""
+        dtype = self._weights()[0].dtype
+        made = torch.get_autocast_dtype("cpu") if dtype == torch.float32 else dtype  # autocast leaves float64 alone
+        with torch.autocast("cpu", enabled=False):
+            output, states = self._run(_accept.widened(input, dtype), _accept.widened(hx, dtype), lengths, resets)
+            return output.to(made), tuple(state.to(made) for state in states)
+
+    def _run(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> tuple[Any, States]:
+        if isinstance(input, PackedSequence):
+            return self._run_packed(input, hx)
+        return self._run_padded(input, hx, lengths, resets)
+
+    def _run_padded(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States]:
+        unpacked = lengths is None and resets is None and self._may_read_unpacked(input)
+        sizes, kept = self._kept(unpacked=unpacked)
+        given = _accept.padded(input, sizes, kept.dtype, self.batch_first)
+        h_0, c_0 = _accept.states(hx, sizes, given.B, given.batched, kept.dtype)
+        if lengths is not None or resets is not None:
+            lengths, resets = _accept.steps(lengths, resets, given, sizes)
+        call = Call(
+            kept.plan,
+            sizes,
+            given.batch_first,
+            workers(self.threads),
+            lengths,
+            resets,
+            *self._dropout(),
+            unpacked=kept.unpacked if unpacked else None,
+        )
+        output, h_n, c_n = _autograd.run(call, given.x, h_0, c_0, kept.parameters)
+        if given.batched:
+            return output, (h_n, c_n)
+        return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
+
+    def _run_packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
+        data, batch_sizes, order, back = input
+        _accept.packed(data, batch_sizes)
+        if hx is not None and order is not None:
+            hx = self.permute_hidden(hx, order)
+        made, states = self._run_rows(data, batch_sizes, hx)
+        if back is not None:
+            states = self.permute_hidden(states, back)
+        return PackedSequence(made, batch_sizes, order, back), states
+
+    def _run_rows(self, data: Tensor, batch_sizes: Tensor, hx: States | None) -> tuple[Tensor, States]:
+        """Run packed rows: where they are, or padded for the way through if a tape is to be kept."""
+        sizes, kept = self._kept()
+        if self._is_dropping() or _autograd.wants_gradient(data, *(hx or ()), *kept.parameters):
+            padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
+            output, states = self._run_padded(padded, hx, lengths, None)
+            return torch._VF._pack_padded_sequence(output, lengths, self.batch_first)[0], states
+        rows = _accept.packed_rows(data, batch_sizes, sizes, kept.dtype)
+        h_0, c_0 = _accept.states(hx, sizes, int(rows[0]), True, kept.dtype)
+        lengths = np.searchsorted(-rows, -np.arange(rows[0]))
+        call = Call(kept.plan, sizes, False, workers(self.threads), lengths, starts=np.cumsum(rows) - rows)
+        output, h_n, c_n = _autograd.run(call, data, h_0, c_0, kept.parameters)
+        return output, (h_n, c_n)
+
+    def _weights(self) -> list[Tensor]:
+        """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm).
+
+        One that was deleted is, as for torch, still there for the forward pass.
+        """
+        found = self._parameters
+        return [
+            found[n] if n in found else getattr(self, n, old)
+            for n, old in zip(self._flat_weights_names, self._flat_weights, strict=True)
+        ]
+
+    def _kept(self, *, unpacked: bool = False) -> tuple[Sizes, Kept]:
+        """Return the sizes, and what is packed of the parameters, or raise Unfit."""
+        plans: Plans | None = self.__dict__.get("_plans")
+        if plans is None:
+            numbers = self.input_size, self.hidden_size, self.proj_size, self.num_layers
+            sizes = Sizes(*numbers, 2 if self.bidirectional else 1, self.bias)
+            plans = self.__dict__.setdefault("_plans", Plans(sizes))
+        weights = self._weights()
+        return plans.sizes, plans.of(weights, frozen=self.frozen, unpacked=unpacked, threads=self.threads)
+
+    def _is_dropping(self) -> bool:
+        return self.training and self.dropout > 0 and self.num_layers > 1
+
+    def _dropout(self) -> tuple[float, int]:
+        """Return this call's share of zeros, and the seed of its masks."""
+        if not self._is_dropping():
+            return 0.0, 0
+        return float(self.dropout), int(_operator.draw())
+
+    def _may_read_unpacked(self, input: Tensor) -> bool:
+        """Tell whether this is one step of few rows, which reads large layers' parameters as they are.
+
+        That is faster than to look at them and read the packed copy, but not than the packed copy alone.
+        """
+        if self.frozen or torch.is_grad_enabled() or not isinstance(input, Tensor) or self._is_dropping():
+            return False
+        shape = input.shape
+        if len(shape) != 3:
+            return len(shape) == 2 and shape[0] == 1
+        T, B = (shape[1], shape[0]) if self.batch_first else shape[:2]
+        return T == 1 and 0 < B <= _core.UNPACKED_ROWS
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        state.pop("_plans", None)  # made again when needed
+        return state
+
+
+@functools.cache
+def _unwatched() -> Callable[..., Any]:
+    """Return `LSTM._eager` for where dynamo follows Python's calls, as in what `torch.compile` leaves out of a graph.
+
+    It would trace what it leaves out (allow_rnn = False) function by function. Elsewhere its wrapper would cost each
+    call some microseconds.
+    """
+    made: Callable[..., Any] = torch._dynamo.disable(LSTM._eager)
+    return made
