@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import ROOT
+from tests.support import EXAMPLES, ROOT
 
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))) if path.exists()]
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -38,15 +38,20 @@ def blocks() -> Iterator[object]:
             yield pytest.param(found[1], line, id=f"{page.name}:{line}")
 
 
-@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page",
+    [*PAGES, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(EXAMPLES.glob("**/README.md"))],
+    ids=lambda page: str(page.relative_to(ROOT)),
+)
 def test_what_a_page_names_is_there(page: Path) -> None:
-    """Links and their headings, files and folders, targets of make."""
+    """Links and their headings, files and folders, what Python runs, targets of make."""
     text = page.read_text(encoding="utf-8")
     for target, heading in re.findall(r"\]\((?!https?:)([^)#\s]*)#?([^)\s]*)\)", text):
         linked = page.parent / target if target else page
         assert linked.exists(), target
         assert not heading or heading in headings(linked), f"{target}#{heading}"
-    for name in re.findall(r"`((?:bench|cmake|csrc|docs|examples|src|tests)/[\w./*-]+)`", text):
+    named = re.findall(r"`((?:bench|cmake|csrc|docs|examples|src|tests)/[\w./*-]+)`", text)
+    for name in (*named, *re.findall(r"(?:^    |`)python ((?:examples|tests)/[\w./-]+)", text, re.MULTILINE)):
         assert list(ROOT.glob(name.rstrip("/"))), name
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"(?:^    |`)make ([a-z][a-z-]*)", text, re.MULTILINE)) <= set(targets)

@@ -17,7 +17,7 @@ from textgen import fetch
 
 import fastlstm
 from tests.cases import Array
-from tests.support import ROOT, assert_same_bits
+from tests.support import EXAMPLES, ROOT, assert_same_bits
 
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
 TOOLS = {name: shutil.which(name, path=SEARCHED) for name in ("cmake", "ctest", "ninja", "pkg-config", "nm")}
@@ -79,7 +79,7 @@ def prefix(built: Path) -> Path:
 def programs(request: pytest.FixtureRequest, prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Build the C and the C++ program on the installed library."""
     tool, kind = request.param.split(", ")
-    source, build = ROOT / "examples" / "embed", tmp_path_factory.mktemp("embed")
+    source, build = EXAMPLES / "embed", tmp_path_factory.mktemp("embed")
     if tool == "cmake":
         flags = " ".join(WARNINGS)
         found = [f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEMBED_SHARED={'ON' if kind == 'shared' else 'OFF'}"]
@@ -173,6 +173,13 @@ def test_programs_run_a_published_model(programs: list[Path], tmp_path: Path) ->
         lstm = fastlstm.load(model, name)
         assert_programs_agree(programs, lstm, x[:, : lstm.input_size], tmp_path)
         x = lstm(x)[0]
+
+
+def test_the_example_runs_by_itself(prefix: Path, tmp_path: Path) -> None:
+    said = run(sys.executable, EXAMPLES / "embed", "--installed", prefix, "--build", tmp_path)
+    assert re.findall("^embed.*", said, re.MULTILINE) == [
+        f"{program}: the bits that Python gives" for program in ("embed", "embed_cpp")
+    ]
 
 
 def test_the_call_that_the_header_shows_compiles_and_runs(prefix: Path, tmp_path: Path) -> None:
