@@ -76,7 +76,7 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
     """
     if isinstance(value, np.ma.MaskedArray):
         raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
-    array = read(value, name, str(dtype))
+    array = read(value, name, dtype)
     if isinstance(value, list | tuple | int | float) and array.dtype.kind in "iuf":
         other = next(
             (item.dtype for item in leaves(value) if isinstance(item, np.ndarray) and item.dtype != dtype), dtype
@@ -96,7 +96,7 @@ def convert(array: Array, name: str, dtype: str) -> str:
     return f". Convert it ({name}.astype('{dtype}'))" if numbers else ""
 
 
-def read(value: object, name: str, kind: str) -> Array:
+def read(value: object, name: str, kind: object) -> Array:
     """View an argument as an array of our own, of no subclass, with the argument's name in the error."""
     if value is None:
         raise TypeError(f"{name} should be an array of {kind}, got: None")
@@ -127,6 +127,12 @@ def readable(array: Array) -> Array:
     if array.flags.aligned and (array.shape[-1] < 2 or array.strides[-1] == array.itemsize):
         return array
     return np.require(array, requirements=("C", "A"))
+
+
+def contiguous(array: Array) -> Array:
+    """Return the array itself where it is contiguous and aligned; else a copy."""
+    flags = array.flags
+    return array if flags.c_contiguous and flags.aligned else np.require(array, requirements=("C", "A"))
 
 
 def output(

@@ -55,6 +55,9 @@ class Plan:
     def isa(self) -> str: ...
     @property
     def nbytes(self) -> int: ...
+    def call(
+        self, x: object, hx: object, out: object, batch_first: bool, workers: Workers | None
+    ) -> tuple[_Array, _States] | None: ...
     def run(
         self,
         x: _Array,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import warnings
 from collections.abc import Sequence
 from typing import Final, Literal, overload
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _checks, _core, _forms, _isa, _tapes
+from ._call import Call
 from ._forms import Form
 from ._layer import Layer, Settings
 from ._sizes import check_memory
@@ -19,7 +19,7 @@ from ._stream import Stream
 from ._stream_pool import StreamPool, capacity_of
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool, workers
-from ._types import Array, F, Float32, Float64, Shape, States
+from ._types import F, Float32, Float64
 from ._window import SlidingWindow
 
 #: Each takes names and arrays of its own, so that many more take minutes and gigabytes however small they are.
@@ -317,7 +317,11 @@ class LSTM(Layer[F]):
         >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
         (True, 0.0)
         """
-        return self._run(self._plan, input, hx, lengths, resets, out)
+        if lengths is None and resets is None:
+            done = self._plan.call(input, hx, out, self._settings.batch_first, self._workers)
+            if done is not None:
+                return done
+        return self._call(input, hx, lengths, resets, out).run(self._plan, self._workers)
 
     @overload
     def forward(
@@ -422,28 +426,28 @@ class LSTM(Layer[F]):
         ((5, 2, 4), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
         """
         if not _checks.flag(train, "train"):
-            return (*self._run(self._plan, input, hx, lengths, resets), None)
+            return (*LSTM.__call__(self, input, hx, lengths=lengths, resets=resets), None)
         _forms.check_trainable(self._settings.form)
-        given = _checks.seed(seed)
-        number = int.from_bytes(os.urandom(8)) if given is None else given
-        if keep_every is None:
-            tape = Tape(self, number)
-            return (*self._train(tape, input, hx, lengths, resets), tape)
-        every = _checks.size(keep_every, "keep_every")
-        if self._settings.bidirectional:
-            raise ValueError("keep_every needs a unidirectional layer: the reverse direction starts at the end")
-        sparse = SparseTape(self, number, every)
-        array = _checks.floats(input, "input", self._settings.dtype)
-        if array.ndim not in (2, 3):
-            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {array.ndim}D instead")
-        return (*sparse._forward(self, array, hx, lengths, resets), sparse)
+        number, every = _tapes.checked_seed(seed), self._checked_every(keep_every)
+        call = self._call(input, hx, lengths, resets)
+        made = self._plan, call.frame, self._settings.dropout, number
+        tape = Tape(*made) if every is None else SparseTape(*made, every)
+        return (*tape._forward(call, self._workers), tape)
 
-    def _train(
-        self, tape: Tape, input: object, hx: object, lengths: ArrayLike | None = None, resets: ArrayLike | None = None
-    ) -> tuple[Array, States]:
-        output, states = self._run(tape._plan, input, hx, lengths, resets, tape=tape._core)
-        tape._shape = output.shape
-        return output, states
+    def _call(self, *arguments: object) -> Call:
+        """Check the arguments of a call."""
+        return Call(self._sizes, self._settings.dtype, self._settings.batch_first, *arguments)
+
+    def _checked_every(self, keep_every: object) -> int | None:
+        if keep_every is None:
+            return None
+        every = _checks.size(keep_every, "keep_every")
+        self._need_one_direction("keep_every needs a unidirectional layer")
+        return every
+
+    def _need_one_direction(self, why: str) -> None:
+        if self._sizes.D == 2:
+            raise ValueError(f"{why}: the reverse direction starts at the end")
 
     def backward(
         self,
@@ -484,8 +488,7 @@ class LSTM(Layer[F]):
         Source: backpropagation through time (Werbos, 1990), for the equations of `LSTM`; ``docs/backward.md`` derives
         it.
         """
-        grads = _tapes.checked(self, tape, (grad_output, grad_h_n, grad_c_n))
-        return tape._backward(self, *grads)
+        return _tapes.backward(self._plan, tape, (grad_output, grad_h_n, grad_c_n), self._workers)
 
     def backward_chunks(
         self,
@@ -532,104 +535,11 @@ class LSTM(Layer[F]):
         >>> bool(np.any(gradients.input[0]))  # the first chunk has learnt of the second's loss
         True
         """
-        if self._settings.bidirectional:
-            raise ValueError("backward_chunks needs a unidirectional layer: the reverse direction starts at the end")
-        tapes, grad_outputs = list(tapes), list(grad_outputs)
-        if not tapes or len(tapes) != len(grad_outputs):
-            raise ValueError(
-                f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}"
-            )
-        if len({id(tape) for tape in tapes}) < len(tapes):
-            raise ValueError("tapes has one tape twice")
-        grads = [_tapes.checked(self, tape, (g, None, None))[0] for tape, g in zip(tapes, grad_outputs, strict=True)]
-        _, h_n, c_n = _tapes.checked(self, tapes[-1], (None, grad_h_n, grad_c_n))
-        if len({_tapes.rows(self, tape._shape) for tape in tapes}) > 1:
-            raise ValueError("tapes are of different batch sizes")
-        return _tapes.through(self, iter(tapes[::-1]), grads[::-1], h_n, c_n)
-
-    def _run(
-        self,
-        plan: _core.Plan,
-        input: object,
-        hx: object,
-        lengths: ArrayLike | None,
-        resets: ArrayLike | None,
-        out: Array | None = None,
-        tape: _core.Tape | None = None,
-    ) -> tuple[Array, States]:
-        s = self._settings
-        given = _checks.floats(input, "input", s.dtype)
-        if given.ndim not in (2, 3):
-            raise ValueError(f"LSTM: Expected input to be 2D or 3D, got {given.ndim}D instead")
-        if given.shape[-1] != s.input_size:
-            raise ValueError(
-                f"input.size(-1) must be equal to input_size. Expected {s.input_size}, got {given.shape[-1]}"
-            )
-        batched = given.ndim == 3
-        x = given if batched else given[:, None]
-        if batched and s.batch_first:
-            x = x.transpose(1, 0, 2)
-        T, B, _ = x.shape
-        sizes = self._sizes
-        h_shape, c_shape = sizes.states(B)
-
-        inputs = {"input": given}
-        h_0 = c_0 = None
-        if hx is not None:
-            h_0, c_0 = self._initial_state(hx, h_shape, c_shape, batched)
-            inputs |= {"hx[0]": h_0, "hx[1]": c_0}
-        steps = None if lengths is None else _checks.lengths(lengths, T, B if batched else None)
-        starts = None
-        if resets is not None:
-            if s.bidirectional:
-                raise ValueError("resets need a unidirectional layer: the reverse direction would read across them")
-            wanted, letters = (
-                ((T,), "(T,)") if not batched else ((B, T), "(B, T)") if s.batch_first else ((T, B), "(T, B)")
-            )
-            starts = _checks.resets(resets, wanted, letters)
-            starts = starts[:, None] if not batched else starts.T if s.batch_first else starts
-
-        full = (*given.shape[:-1], sizes.D * sizes.R)
-        result = (
-            np.empty(full, s.dtype) if out is None else _checks.output(out, full, s.dtype, "that of output", inputs)
-        )  # of `out` a view: the caller's own object is returned, but not looked at again
-        direct = result if result.flags.aligned and result.flags.c_contiguous else np.empty(full, s.dtype)
-        y = direct if batched else direct[:, None]
-        if batched and s.batch_first:
-            y = y.transpose(1, 0, 2)
-        h_n, c_n = np.empty(h_shape, s.dtype), np.empty(c_shape, s.dtype)
-        plan.run(
-            _checks.readable(x),
-            y,
-            None if h_0 is None else np.require(h_0, requirements=("C", "A")),
-            None if c_0 is None else np.require(c_0, requirements=("C", "A")),
-            h_n,
-            c_n,
-            steps,
-            starts,
-            self._workers,
-            tape,
+        self._need_one_direction(
+            "backward_chunks needs a unidirectional layer: the reverse direction starts at the end"
         )
-        if direct is not result:
-            result[...] = direct
-        return result if out is None else out, (h_n, c_n) if batched else (h_n[:, 0], c_n[:, 0])
-
-    def _initial_state(self, hx: object, h_shape: Shape, c_shape: Shape, batched: bool) -> States:
-        """Check hx = (h_0, c_0) and return both with a batch axis."""
-        pair = tuple(hx) if isinstance(hx, tuple | list) else ()
-        if len(pair) != 2:
-            told = f"{len(pair)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
-            raise TypeError(f"hx should be a pair (h_0, c_0), got: {told}")
-        h, c = (_checks.floats(state, f"hx[{k}]", self._settings.dtype) for k, state in enumerate(pair))
-        rank = 3 if batched else 2
-        if h.ndim != rank or c.ndim != rank:
-            kind = "batched 3-D" if batched else "unbatched 2-D"
-            raise ValueError(f"For {kind} input, hx should also be {rank}-D but got ({h.ndim}-D, {c.ndim}-D) arrays")
-        if not batched:
-            h, c = h[:, None], c[:, None]
-        _checks.shape(h, "hx[0]", h_shape, "(L*D, B, R)")
-        _checks.shape(c, "hx[1]", c_shape, "(L*D, B, H)")
-        return h, c
+        outputs = list(grad_outputs)
+        return _tapes.backward_chunks(self._plan, list(tapes), outputs, grad_h_n, grad_c_n, self._workers)
 
     def stream(self, batch_size: int = 1) -> Stream[F]:
         """Open sequences that arrive step by step, with zero state and the present weights.
@@ -656,8 +566,7 @@ class LSTM(Layer[F]):
         >>> stream.step(np.ones(4, np.float32)).shape
         (3,)
         """
-        if self._settings.bidirectional:
-            raise ValueError("a bidirectional layer cannot stream: its reverse direction starts at the end")
+        self._need_one_direction("a bidirectional layer cannot stream")
         origin = self._origin
         return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin)
 
@@ -687,8 +596,7 @@ class LSTM(Layer[F]):
         >>> pool.step(ids, np.ones((2, 4), np.float32)).shape
         (2, 3)
         """
-        if self._settings.bidirectional:
-            raise ValueError("a bidirectional layer has no sessions: its reverse direction starts at the end")
+        self._need_one_direction("a bidirectional layer has no sessions")
         origin = self._origin
         return StreamPool(origin.plan, capacity_of(capacity), self._workers, origin)
 
@@ -717,8 +625,9 @@ class LSTM(Layer[F]):
         >>> window.push(np.ones(4, np.float32)).shape
         (3,)
         """
-        if self._settings.bidirectional:
-            raise ValueError("a bidirectional layer has no running windows: its reverse direction starts at the end")
+        self._need_one_direction(
+            "a bidirectional layer has no running windows: its reverse direction starts at the end"
+        )
         origin = self._origin
         return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin)
 

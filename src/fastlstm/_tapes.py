@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _checks, _core
-from ._types import Array, F
+from ._call import Call, Frame, Steps
+from ._types import Array, F, States
 
-if TYPE_CHECKING:
-    from ._lstm import LSTM
+Incoming = tuple[Array | None, Array | None, Array | None]  #: gradients of output, h_n, c_n; None for zeros
 
 
 class Gradients(NamedTuple, Generic[F]):
@@ -65,11 +66,10 @@ class Tape:
         Whether it has served.
     """
 
-    def __init__(self, lstm: LSTM, seed: int, time: int = 0, plan: _core.Plan | None = None) -> None:
-        core = _core.Tape(lstm.dropout if lstm.num_layers > 1 else 0.0, seed, time)
-        self._plan = plan or lstm._plan  # the weights it was, and will be, run with
-        self._core = core
-        self._shape: tuple[int, ...] = ()  # of the output
+    def __init__(self, plan: _core.Plan, frame: Frame, dropout: float, seed: int, time: int = 0) -> None:
+        self._core = _core.Tape(dropout if frame.sizes.L > 1 else 0.0, seed, time)
+        self._plan = plan  # the weights it was, and will be, run with
+        self._frame = frame
 
     @property
     def seed(self) -> int:
@@ -86,24 +86,24 @@ class Tape:
         """Whether it has served."""
         return self._core.used
 
-    def _backward(
-        self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
-    ) -> Gradients:
-        """Run; the gradients have been checked."""
-        batched = len(self._shape) == 3
-        turned = batched and lstm.batch_first
-        sizes, dtype = lstm._sizes, lstm.dtype
-        if grad_output is not None and turned:
-            grad_output = np.ascontiguousarray(grad_output.transpose(1, 0, 2))
-        lead = (self._shape[1], self._shape[0]) if turned else self._shape[:-1]
-        input = np.empty((*lead, sizes.I), dtype)
-        h_0, c_0 = (np.empty(shape, dtype) for shape in sizes.states(*rows(lstm, self._shape)))
-        made = {name: np.empty(shape, dtype) for name, shape in sizes.shapes.items()}
-        weights = sizes.gradient_rows(made)
-        self._core.run_backward(self._plan, grad_output, grad_h_n, grad_c_n, input, h_0, c_0, weights, lstm._workers)
+    @property
+    def _empty(self) -> bool:
+        return self.nbytes == 0
+
+    def _forward(self, call: Call, workers: _core.Workers | None) -> tuple[Array, States]:
+        return call.run(self._plan, workers, self._core)
+
+    def _backward(self, grads: Incoming, workers: _core.Workers | None) -> Gradients:
+        """Run; grads have been checked, that of the output is [T, B, D*R], as that of the input then is [T, B, I]."""
+        frame, sizes = self._frame, self._frame.sizes
+        output, h_n, c_n = (None if grad is None else np.ascontiguousarray(grad) for grad in grads)
+        input = np.empty((frame.T, frame.B, sizes.I), frame.dtype)
+        h_0, c_0 = (np.empty(shape, frame.dtype) for shape in frame.states())
+        made = {name: np.empty(shape, frame.dtype) for name, shape in sizes.shapes.items()}
+        self._core.run_backward(self._plan, output, h_n, c_n, input, h_0, c_0, sizes.gradient_rows(made), workers)
         for suffix in sizes.suffixes if sizes.bias else ():
             made[f"bias_hh{suffix}"] = made[f"bias_ih{suffix}"].copy()  # z depends on their sum alone
-        return Gradients(input.transpose(1, 0, 2) if turned else input, h_0, c_0, made)
+        return Gradients(input, h_0, c_0, made)
 
     def __reduce__(self) -> Any:
         raise TypeError("a tape cannot be pickled or copied")
@@ -121,13 +121,12 @@ class SparseTape:
         As for `Tape`; the backward pass takes one piece's tape more at a time.
     """
 
-    def __init__(self, lstm: LSTM, seed: int, every: int) -> None:
-        self._plan = lstm._plan
-        self._seed = seed
-        self._every = every
+    def __init__(self, plan: _core.Plan, frame: Frame, dropout: float, seed: int, every: int) -> None:
+        self._plan = plan
+        self._frame = frame
+        self._dropout, self._seed, self._every = dropout, seed, every
         self._used = False
-        self._pieces: list[dict[str, Any]] = []  # arguments of forward, piece by piece
-        self._shape: tuple[int, ...] = ()
+        self._pieces: list[Steps] = []
 
     @property
     def seed(self) -> int:
@@ -142,63 +141,49 @@ class SparseTape:
     @property
     def nbytes(self) -> int:
         """Bytes that it takes."""
-        arrays = [a for piece in self._pieces for a in (piece["input"], *(piece["hx"] or ()))]
-        return sum(array.nbytes for array in arrays)
+        return sum(a.nbytes for piece in self._pieces for a in (piece.x, piece.h_0, piece.c_0) if a is not None)
 
-    def _forward(
-        self, lstm: LSTM, input: Array, hx: Any, lengths: Any, resets: Any
-    ) -> tuple[Array, tuple[Array, Array]]:
+    @property
+    def _empty(self) -> bool:
+        return not (self._pieces or self._used)
+
+    def _forward(self, call: Call, workers: _core.Workers | None) -> tuple[Array, States]:
         """Run piece by piece, the last state of one being the first of the next."""
-        axis = 1 if lstm.batch_first and input.ndim == 3 else 0
-        T = input.shape[axis]
-        B = input.shape[1 - axis] if input.ndim == 3 else None
-        steps = None if lengths is None else _checks.lengths(lengths, T, B)
-        flags = None if resets is None else _checks.resets(resets, input.shape[:-1], "one for every step of every row")
-        state = None
-        if hx is not None:
-            batched = B is not None
-            h, c = lstm._initial_state(hx, *lstm._sizes.states(1 if B is None else B), batched)
-            state = (h, c) if batched else (h[:, 0], c[:, 0])
-        outputs = []
-        for t0 in range(0, max(T, 1), self._every):
-            part = (slice(None),) * axis + (slice(t0, t0 + self._every),)
-            piece: dict[str, Any] = {
-                "input": np.array(input[part]),
-                "hx": state and tuple(np.array(array) for array in state),
-            }
-            if steps is not None:
-                inside = np.clip(steps - t0, 0, piece["input"].shape[axis])
-                piece["lengths"] = inside if B is not None else int(inside[0])
-            if flags is not None:
-                piece["resets"] = flags[part]
-            self._pieces.append(piece | {"part": part, "time": t0})
-            output, state = lstm._train(Tape(lstm, self._seed, t0, self._plan), **piece)
-            outputs.append(output)
-        whole = np.concatenate(outputs, axis)
-        self._shape = whole.shape
-        assert state is not None
-        return whole, state
+        pieces = call.steps.pieces(self._every)
+        state = call.steps.h_0, call.steps.c_0
+        for piece in pieces:
+            kept = piece.copied(*state)
+            output = call.y[kept.time : kept.time + len(kept.x)]
+            state = kept.run(self._plan, self._frame.sizes, output, workers, self._piece_tape(kept)._core)
+            self._pieces.append(kept)
+        h_n, c_n = state
+        assert h_n is not None
+        assert c_n is not None
+        return call.result((h_n, c_n))
 
-    def _backward(
-        self, lstm: LSTM, grad_output: Array | None, grad_h_n: Array | None, grad_c_n: Array | None
-    ) -> Gradients:
+    def _piece_tape(self, piece: Steps) -> Tape:
+        frame = self._frame._replace(T=len(piece.x))
+        return Tape(self._plan, frame, self._dropout, self._seed, piece.time)
+
+    def _backward(self, grads: Incoming, workers: _core.Workers | None) -> Gradients:
         """Piece by piece from the last: forward again, then backward."""
         if self._used:
             raise RuntimeError("this tape has served: run forward again")
         self._used = True
-
-        parts = [piece.pop("part") for piece in self._pieces]
-        grads = [None if grad_output is None else np.ascontiguousarray(grad_output[part]) for part in parts]
-        input, h_0, c_0, parameters = through(lstm, self._again(lstm), grads[::-1], grad_h_n, grad_c_n)
+        output, h_n, c_n = grads
+        parts = (slice(piece.time, piece.time + len(piece.x)) for piece in reversed(self._pieces))
+        each = (None if output is None else output[part] for part in parts)
+        input, h_0, c_0, parameters = through(self._again(workers), each, h_n, c_n, workers)
         self._pieces = []
-        axis = 1 if lstm.batch_first and len(self._shape) == 3 else 0
-        return Gradients(np.concatenate(input, axis), h_0, c_0, parameters)
+        return Gradients(np.concatenate(input), h_0, c_0, parameters)
 
-    def _again(self, lstm: LSTM) -> Iterator[Tape]:
+    def _again(self, workers: _core.Workers | None) -> Iterator[Tape]:
         """Run the pieces forward once more, the last one first, each when it is asked for."""
+        sizes = self._frame.sizes
         for piece in reversed(self._pieces):
-            tape = Tape(lstm, self._seed, piece.pop("time"), self._plan)
-            lstm._train(tape, **piece)
+            tape = self._piece_tape(piece)
+            ignored = np.empty((*piece.x.shape[:2], sizes.D * sizes.R), self._frame.dtype)
+            piece.run(self._plan, sizes, ignored, workers, tape._core)
             yield tape
 
     def __reduce__(self) -> Any:
@@ -208,18 +193,56 @@ class SparseTape:
         return f"SparseTape({self.nbytes} bytes, {'used' if self.used else 'ready'})"
 
 
+def checked_seed(value: object) -> int:
+    """Check a seed; None for a fresh one."""
+    given = _checks.seed(value)
+    return int.from_bytes(os.urandom(8)) if given is None else given
+
+
+def backward(plan: _core.Plan, tape: object, grads: Sequence[object], workers: _core.Workers | None) -> Gradients:
+    """Check everything, and go back."""
+    used = checked(plan, tape)
+    made = used._backward(incoming(used, grads), workers)
+    return made._replace(input=used._frame.outside(made.input))
+
+
+def backward_chunks(
+    plan: _core.Plan,
+    tapes: Sequence[object],
+    grad_outputs: Sequence[object],
+    grad_h_n: object,
+    grad_c_n: object,
+    workers: _core.Workers | None,
+) -> ChunkGradients:
+    """Check everything, and go back through consecutive chunks."""
+    if not tapes or len(tapes) != len(grad_outputs):
+        raise ValueError(
+            f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}"
+        )
+    if len({id(tape) for tape in tapes}) < len(tapes):
+        raise ValueError("tapes has one tape twice")
+    used = [checked(plan, tape) for tape in tapes]
+    outputs = [incoming(tape, (grad, None, None))[0] for tape, grad in zip(used, grad_outputs, strict=True)]
+    _, h_n, c_n = incoming(used[-1], (None, grad_h_n, grad_c_n))
+    if len({(tape._frame.batched, tape._frame.B) for tape in used}) > 1:
+        raise ValueError("tapes are of different batch sizes")
+    made = through(reversed(used), reversed(outputs), h_n, c_n, workers)
+    input = [tape._frame.outside(array) for tape, array in zip(used, made.input, strict=True)]
+    return made._replace(input=input)
+
+
 def through(
-    lstm: LSTM,
-    tapes: Iterator[Tape | SparseTape],
-    grad_outputs: Sequence[Array | None],
+    tapes: Iterable[Tape | SparseTape],
+    grad_outputs: Iterable[Array | None],
     grad_h_n: Array | None,
     grad_c_n: Array | None,
+    workers: _core.Workers | None,
 ) -> ChunkGradients:
     """Go back through consecutive pieces, the last first: a first state's gradient goes on to the piece before."""
     inputs: list[Array] = []
     total: dict[str, Array] = {}
     for tape, grad_output in zip(tapes, grad_outputs, strict=True):
-        made = tape._backward(lstm, grad_output, grad_h_n, grad_c_n)
+        made = tape._backward((grad_output, grad_h_n, grad_c_n), workers)
         grad_h_n, grad_c_n = made.h_0, made.c_0
         inputs.append(made.input)
         for name, gradient in made.parameters.items():
@@ -232,26 +255,26 @@ def through(
     return ChunkGradients(inputs[::-1], grad_h_n, grad_c_n, total)
 
 
-def checked(lstm: LSTM, tape: object, grads: Sequence[object]) -> list[Array | None]:
-    """Check a tape, and gradients of output, h_n, c_n against it."""
+def checked(plan: _core.Plan, tape: object) -> Tape | SparseTape:
+    """Check a tape for a backward pass with these weights."""
     if not isinstance(tape, Tape | SparseTape):
         raise TypeError(f"tape should be a Tape from forward, got: {type(tape).__name__}")
-    if not tape._shape:
+    if tape._empty:
         raise RuntimeError("this tape is empty: it comes from forward")
-    if tape._plan is not lstm._plan:
+    if tape._plan is not plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
     if tape.used:
         raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
-    shapes = (tape._shape, *lstm._sizes.states(*rows(lstm, tape._shape)))
+    return tape
+
+
+def incoming(tape: Tape | SparseTape, grads: Sequence[object]) -> Incoming:
+    """Check gradients of output, h_n, c_n against a tape; that of the output comes back as [T, B, D*R]."""
+    frame = tape._frame
+    shapes = (frame.output(), *frame.states())
     names = ("grad_output", "grad_h_n", "grad_c_n")
-    return [_incoming(*each, lstm.dtype) for each in zip(grads, names, shapes, strict=True)]
-
-
-def rows(lstm: LSTM, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(B,), or () where the output is unbatched."""
-    if len(shape) != 3:
-        return ()
-    return (shape[0] if lstm.batch_first else shape[1],)
+    output, h_n, c_n = (_incoming(*each, frame.dtype) for each in zip(grads, names, shapes, strict=True))
+    return None if output is None else frame.inside(output), h_n, c_n
 
 
 def _incoming(value: object, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
@@ -259,4 +282,4 @@ def _incoming(value: object, name: str, shape: tuple[int, ...], dtype: np.dtype[
         return None
     array = _checks.floats(value, name, dtype)
     checked = _checks.shape(array, name, shape, f"the shape of {name.removeprefix('grad_')}")
-    return np.require(checked, requirements=("C", "A"))
+    return _checks.contiguous(checked)

@@ -46,6 +46,16 @@ cdef inline bint exact(array, int typenum, int ndim, cnp.npy_intp rows, cnp.npy_
             and (ndim == 1 or cnp.PyArray_DIM(<cnp.ndarray>array, 0) == rows))
 
 
+cdef inline bint exact_steps(array, int typenum, int ndim, cnp.npy_intp first, cnp.npy_intp second,
+                             cnp.npy_intp width) noexcept:
+    """As ``exact``, of [first, second, width], or [first, width] where ndim is 2."""
+    return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == typenum
+            and cnp.PyArray_NDIM(<cnp.ndarray>array) == ndim and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
+            and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == first
+            and (ndim == 2 or cnp.PyArray_DIM(<cnp.ndarray>array, 1) == second)
+            and cnp.PyArray_DIM(<cnp.ndarray>array, ndim - 1) == width)
+
+
 cdef inline bint exact_out(array, int typenum, int ndim, cnp.npy_intp rows, cnp.npy_intp width, cnp.ndarray x) noexcept:
     """As ``exact``, to be written to, beside ``x``."""
     return (exact(array, typenum, ndim, rows, width) and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>array)
@@ -78,12 +88,19 @@ cdef inline bint integers(array, cnp.npy_intp size) noexcept:
             and cnp.PyArray_SIZE(<cnp.ndarray>array) == size)
 
 
+cdef inline bint rows_whole(cnp.ndarray array) noexcept:
+    """Can C read it: aligned, in this machine's byte order, its last axis contiguous, the others of any strides?"""
+    cdef int last = cnp.PyArray_NDIM(array) - 1
+    return (cnp.PyArray_ISBEHAVED_RO(array)
+            and (cnp.PyArray_STRIDE(array, last) == cnp.PyArray_ITEMSIZE(array) or cnp.PyArray_DIM(array, last) < 2
+                 or cnp.PyArray_SIZE(array) == 0))
+
+
 cdef inline bint rows_of(cnp.ndarray array, int typenum, cnp.npy_intp T, cnp.npy_intp B, cnp.npy_intp width) noexcept:
-    """[T, B, width], the last axis contiguous, the others of any strides."""
-    return (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_NDIM(array) == 3 and cnp.PyArray_ISBEHAVED_RO(array)
-            and cnp.PyArray_DIM(array, 0) == T and cnp.PyArray_DIM(array, 1) == B and cnp.PyArray_DIM(array, 2) == width
-            and (width < 2 or cnp.PyArray_SIZE(array) == 0
-                 or cnp.PyArray_STRIDE(array, 2) == cnp.PyArray_ITEMSIZE(array)))
+    """[T, B, width] as above."""
+    return (cnp.PyArray_TYPE(array) == typenum and cnp.PyArray_NDIM(array) == 3 and rows_whole(array)
+            and cnp.PyArray_DIM(array, 0) == T and cnp.PyArray_DIM(array, 1) == B
+            and cnp.PyArray_DIM(array, 2) == width)
 
 
 cdef inline bint meet(const void *a, size_t a_bytes, const void *b, size_t b_bytes) noexcept:
@@ -109,6 +126,12 @@ cdef inline cnp.ndarray fresh(int ndim, cnp.npy_intp rows, cnp.npy_intp width, i
     """A new array [rows, width], or [width] where ndim is 1."""
     cdef cnp.npy_intp[2] dims = [rows, width]
     return cnp.PyArray_SimpleNew(ndim, &dims[2 - ndim], typenum)
+
+
+cdef inline cnp.ndarray fresh_steps(int ndim, cnp.npy_intp first, cnp.npy_intp second, cnp.npy_intp width, int typenum):
+    """A new array [first, second, width], or [first, width] where ndim is 2."""
+    cdef cnp.npy_intp[3] dims = [first, second if ndim == 3 else width, width]
+    return cnp.PyArray_SimpleNew(ndim, dims, typenum)
 
 
 cdef workspace *block(size_t bytes, what) except NULL:

@@ -101,6 +101,55 @@ cdef class Plan:
 
     # ---- sequences
 
+    def call(self, x, hx, out, bint batch_first, Workers workers):
+        """``LSTM`` of arrays that are exactly right: (output, (h_n, c_n)), or None where one of them is not."""
+        cdef fl_sequence s
+        cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
+        cdef int time = ndim == 3 and batch_first
+        cdef cnp.npy_intp rows = self.num_layers * self.directions, second = 1
+        if not self.is_input(x, ndim):
+            return None
+        if ndim == 3:
+            second = cnp.PyArray_DIM(x, 1)
+        s.T, s.B = cnp.PyArray_DIM(x, time), cnp.PyArray_DIM(x, 1 - time) if ndim == 3 else 1
+        if hx is not None and not self.is_state(hx, ndim, s.B):
+            return None
+        if out is None:
+            out = fresh_steps(ndim, cnp.PyArray_DIM(x, 0), second, self.directions * self.width, self.typenum)
+        elif not self.can_take(out, x, hx, ndim, second):
+            return None
+        h_n = fresh_steps(ndim, rows, s.B, self.width, self.typenum)
+        c_n = fresh_steps(ndim, rows, s.B, self.hidden_size, self.typenum)
+        s.input, s.input_t, s.input_b = address(x), cnp.PyArray_STRIDE(x, time), cnp.PyArray_STRIDE(x, 1 - time)
+        s.output, s.output_t, s.output_b = address(out), cnp.PyArray_STRIDE(out, time), cnp.PyArray_STRIDE(out, 1 - time)
+        s.h_0 = s.c_0 = NULL
+        if hx is not None:
+            s.h_0, s.c_0 = address((<tuple>hx)[0]), address((<tuple>hx)[1])
+        s.h_n, s.c_n = address(h_n), address(c_n)
+        self.read_rest(&s, None, None, None)
+        self.go(&s, workers, None)
+        return out, (h_n, c_n)
+
+    cdef inline bint is_input(self, x, int ndim) noexcept:
+        """[T, B, I] or [T, I], the last axis contiguous."""
+        return ((ndim == 2 or ndim == 3) and cnp.PyArray_TYPE(<cnp.ndarray>x) == self.typenum
+                and cnp.PyArray_DIM(<cnp.ndarray>x, ndim - 1) == self.input_size and rows_whole(<cnp.ndarray>x))
+
+    cdef inline bint is_state(self, pair, int ndim, cnp.npy_intp B) noexcept:
+        """A tuple of [L*D, B, R] and [L*D, B, H], or of [L*D, R] and [L*D, H]."""
+        cdef cnp.npy_intp rows = self.num_layers * self.directions
+        return (type(pair) is tuple and len(<tuple>pair) == 2
+                and exact_steps((<tuple>pair)[0], self.typenum, ndim, rows, B, self.width)
+                and exact_steps((<tuple>pair)[1], self.typenum, ndim, rows, B, self.hidden_size))
+
+    cdef inline bint can_take(self, out, cnp.ndarray x, hx, int ndim, cnp.npy_intp second) noexcept:
+        """Is ``out`` exactly right, and beside what is read?"""
+        return (exact_steps(out, self.typenum, ndim, cnp.PyArray_DIM(x, 0), second, self.directions * self.width)
+                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) and cnp.PyArray_ISCARRAY_RO(x)
+                and not overlap(x, <cnp.ndarray>out)
+                and (hx is None or not (overlap((<tuple>hx)[0], <cnp.ndarray>out)
+                                        or overlap((<tuple>hx)[1], <cnp.ndarray>out))))
+
     def run(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets,
             Workers workers, Tape tape=None):
         """Forward over x [T, B, I] into y [T, B, D*R], h_n, c_n.

@@ -10,7 +10,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper, numpy_helper
 
-from .. import LSTM, _checks
+from .. import _checks
+from .._lstm import LSTM
 from . import _semantics
 from ._forms import attributes_of
 from ._semantics import Semantics

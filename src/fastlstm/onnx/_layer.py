@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import LSTM, _checks
+from .. import _checks
+from .._lstm import LSTM
 from ._attributes import Attributes
 from ._dtypes import computed_in, rounded
 from ._semantics import Semantics

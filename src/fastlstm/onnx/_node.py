@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from .. import LSTM, Stream
+from .._lstm import LSTM
+from .._stream import Stream
 from ._attributes import Attributes
 from ._layer import Layer, Outputs
 from ._operators import STATES, is_quantized

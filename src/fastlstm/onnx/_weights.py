@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import LSTM
+from .._lstm import LSTM
 from ._attributes import Attributes
 from ._dtypes import computed_in
 from ._forms import forms
