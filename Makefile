@@ -1,5 +1,5 @@
-# Every target sets up what it needs in a virtual environment of its own, .venv/NAME, and renews it when the sources change.
-# What has to be there: Python 3.11 or later and GCC or Clang. CMake and Ninja come with the build if they are missing.
+# Every target sets up what it needs in a virtual environment of its own, .venv/NAME, and renews it when the sources
+# change. What has to be there: Python 3.11 or later and GCC or Clang. CMake and Ninja come with the build if need be.
 #
 #   make TARGET [PYTHON=python3.13] [CC=clang] [ARGS="for the tool that runs"]
 
@@ -11,21 +11,23 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 export PYTHONUNBUFFERED = 1
 
 SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
-  $(shell find csrc src cmake -type f \( -name '*.[ch]' -o -name '*.py' -o -name '*.py[ix]' -o -name '*.px[di]' -o -name '*.in' -o -name '*.map' -o -name py.typed \))
+  $(shell find csrc src cmake -type f ! -name '*.pyc')
 C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
 
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
 PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 EXTRAS = formats torch reinforcement service-test
 EXTRAS_TESTS = $(addprefix tests/, docs examples/test_readme.py files keras onnx reference service torch)
-# A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from fastlstm, and from torch and its oneDNN.
+# A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from us and from torch.
 AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
-LESSER_TESTS = $(SCALAR_TESTS) $(addprefix tests/, docs keras/test_torch.py live onnx/test_forms.py onnx/test_operator.py torch)
+LESSER_TESTS = $(SCALAR_TESTS) $(addprefix tests/, docs live torch) \
+  $(addprefix tests/, keras/test_torch.py onnx/test_forms.py onnx/test_operator.py)
 SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objects.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread prove-activations bits-elsewhere soak mutate keras-files sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread \
+  prove-activations bits-elsewhere soak mutate keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -40,13 +42,13 @@ train: .venv/demo/ready ## train a character model from scratch on the standard 
 service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
 	.venv/service/bin/python examples/service $(ARGS)
 
-test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch formats" for those that need more)
+test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch formats" for more)
 	$(PYTEST) tests $(ARGS)
 
-test-extras: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that need more than `make test` installs, with all of it
+test-extras: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that need more than `make test` installs
 	$(PYTEST) $(EXTRAS_TESTS) $(ARGS)
 
-test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that depend on the CPU, as CPUs with less would run them
+test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## what depends on the CPU, as lesser CPUs would run it
 	$(AVX2_ONLY) $(PYTEST) $(LESSER_TESTS) $(ARGS)
 	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(SCALAR_TESTS) $(ARGS)
 
@@ -73,7 +75,8 @@ sanitize: .venv/c/ready .venv/sanitize/ready ## address and undefined-behaviour 
 sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: C tests, then Python tests with threads
 	$(call ctest,build/c-sanitize-thread,-DFASTLSTM_SANITIZE=$(SANITIZE_sanitize-thread))
 	$(call preloaded,libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
-	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) -m "not unsanitized and not fork" -k "thread or pool" $(ARGS)
+	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) \
+	    -m "not unsanitized and not fork" -k "thread or pool" $(ARGS)
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
 	.venv/test/bin/python -m tests.proofs.activations $(ARGS)
@@ -81,13 +84,13 @@ prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 in
 bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
 	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)
 
-soak: .venv/test/ready ## a million random calls, each checked; memory, threads and files must stay as they were (ARGS="--seconds 60")
+soak: .venv/test/ready ## a million random calls, each checked, and nothing left behind (ARGS="--seconds 60")
 	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
 
-keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, each in an environment in /tmp (ARGS="keras-3.5.0")
+keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, in /tmp (ARGS="keras-3.5.0")
 	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
 
-mutate: .venv/test/ready $(WITH:%=.venv/test/with-%) ## a hundred thousand damaged files of all formats: refused or loaded, never more (make mutate WITH="formats torch")
+mutate: .venv/test/ready $(WITH:%=.venv/test/with-%) ## 100 000 damaged files: refused or loaded (WITH="formats torch")
 	.venv/test/bin/python -m tests.proofs.mutate $(ARGS)
 
 sdist: .venv/sdist/ready ## the source archive and the wheel that is built from it, in dist/
@@ -106,9 +109,10 @@ PACKAGE = .
 PACKAGE_c =
 PACKAGE_sdist =
 
-# Sanitizers: compiled in here, their run-time library preloaded above, since Python itself is not built with it. Python leaks
-# on purpose when it ends, so leaks are looked for in the C test alone. Capturing by file would swallow the last words.
-# Left out by folder: what has no C in it, or frameworks that the sanitizers do not know; by mark: see pyproject.toml.
+# Sanitizers: compiled in here, their run-time library preloaded above, since Python itself is not built with it. Python
+# leaks on purpose when it ends, so leaks are looked for in the C test alone. Capturing by file would swallow the last
+# words. Left out by folder: what has no C in it, or frameworks that the sanitizers do not know; by mark: see
+# pyproject.toml.
 SANITIZE_sanitize = address,undefined
 SANITIZE_sanitize-thread = thread
 SANITIZE_TESTS = tests $(addprefix --ignore=tests/, examples files keras reference service)
@@ -126,10 +130,12 @@ endef
 or_default = $(if $(filter undefined,$(origin $(1)_$(2))),$(3),$($(1)_$(2)))
 
 .venv/%/ready: $(SOURCES)
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
+	@$(PYTHON) -c 'import sys; v = sys.version_info; \
+	  sys.exit(v < (3, 11) and f"Python 3.11 or later is needed, {sys.executable} is {v[0]}.{v[1]}: make PYTHON=...")'
 	test -x .venv/$*/bin/pip || $(PYTHON) -m venv --clear .venv/$*
 	.venv/$*/bin/python -m pip install --quiet --upgrade "pip>=25.1"
-	.venv/$*/bin/python -m pip install --quiet $(CONFIG_$*) --group $(call or_default,GROUPS,$*,$*) $(call or_default,PACKAGE,$*,$(PACKAGE))
+	.venv/$*/bin/python -m pip install --quiet $(CONFIG_$*) --group $(call or_default,GROUPS,$*,$*) \
+	  $(call or_default,PACKAGE,$*,$(PACKAGE))
 	@touch $@
 
 # what tests need that most users have no use for: dependency groups, each on top of the one named test

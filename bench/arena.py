@@ -35,15 +35,7 @@ class ContenderError(Exception):
 
 @dataclass
 class Result:
-    """What an entry gave.
-
-    Attributes
-    ----------
-    rounds : list of Round
-        One for each turn it had.
-    error : str or None
-        Why it had none.
-    """
+    """What an entry gave: a round for each turn it had, or the error that kept it from any."""
 
     rounds: list[Round] = field(default_factory=list)
     error: str | None = None
@@ -89,18 +81,7 @@ class Arena:
         return list(dict.fromkeys(worker.version for worker in self._workers.values() if worker.version))
 
     def prepare(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
-        """Let every entry prepare itself and check its answer.
-
-        Parameters
-        ----------
-        entries : mapping of str to Entry
-            Under the names that the results shall have.
-
-        Returns
-        -------
-        dict of str to Result
-            Without rounds so far; with the error of those who cannot take part.
-        """
+        """Let every entry prepare itself and check its answer; those that cannot take part get their error."""
         for worker in self._workers.values():
             worker.forget()
         results = {}
@@ -120,18 +101,7 @@ class Arena:
         return results
 
     def play(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
-        """Check every entry's answer, then time those that were right, in turn.
-
-        Parameters
-        ----------
-        entries : mapping of str to Entry
-            Under the names that the results shall have.
-
-        Returns
-        -------
-        dict of str to Result
-            The rounds of each.
-        """
+        """Check every entry's answer, then time those that were right, in turn."""
         results = self.prepare(entries)
         ready = [(label, *entries[label]) for label, result in results.items() if result.error is None]
         calls = {label: self._worker(name, work).ask("calls", work, self._seconds) for label, name, work in ready}
@@ -148,36 +118,13 @@ class Arena:
         return results
 
     def play_single(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
-        """Check every entry's answer, then time its calls one by one, to see the worst of them, too.
-
-        Parameters
-        ----------
-        entries : mapping of str to Entry
-            Under the names that the results shall have.
-        seconds : float
-            How long each entry is watched, in several turns.
-
-        Returns
-        -------
-        dict of str to Result
-            A round for each call.
-        """
+        """Check every entry's answer, then time its calls one by one for `seconds`, to see the worst of them, too."""
         return self._watch(entries, "single", seconds / ENOUGH)
 
     def idle(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
-        """Check every entry's answer, then see what it costs when it has been called and has nothing more to do.
+        """Check every entry's answer, then see what it costs when it has nothing more to do: seconds of CPU.
 
-        Parameters
-        ----------
-        entries : mapping of str to Entry
-            Under the names that the results shall have. What is in one process is there all the time.
-        seconds : float
-            How long each is left alone, several times.
-
-        Returns
-        -------
-        dict of str to Result
-            A round for each time: seconds of CPU time.
+        What is in one process is there all the time.
         """
         return self._watch(entries, "idle", seconds)
 

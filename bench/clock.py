@@ -12,26 +12,12 @@ _now = 0.0
 
 
 def now() -> float:
-    """Tell the time; to be given to the marker ``benchmark(timer=now)``.
-
-    Returns
-    -------
-    float
-        Seconds, which pass only during `replay`.
-    """
+    """Tell the time, which passes only during `replay`; to be given to the marker ``benchmark(timer=now)``."""
     return _now
 
 
 def replay(benchmark: BenchmarkFixture, times: Sequence[float]) -> None:
-    """Hand measured times over to pytest-benchmark.
-
-    Parameters
-    ----------
-    benchmark : BenchmarkFixture
-        Of a test whose timer is `now`.
-    times : sequence of float
-        Seconds per call, one for each round; none if there was nothing to measure.
-    """
+    """Hand measured times, one for each round, over to pytest-benchmark; the test's timer is `now`."""
     waiting = iter(times)
 
     def pass_time() -> None:

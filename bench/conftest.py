@@ -19,13 +19,7 @@ Record = Callable[[str, Row, Mapping[str, Result]], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add our options to pytest's.
-
-    Parameters
-    ----------
-    parser : Parser
-        Pytest's.
-    """
+    """Add our options to pytest's."""
     group = parser.getgroup("bench")
     group.addoption("--quick", action="store_true", help="few short rounds of the small cases: does it work at all?")
     group.addoption("--bench-markdown", type=Path, metavar="FILE", help="write the tables as Markdown, too")
@@ -34,28 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Begin the report, and let pytest-benchmark show only columns that mean something here.
-
-    Parameters
-    ----------
-    config : Config
-        Pytest's.
-    """
+    """Begin the report, and let pytest-benchmark show only columns that mean something here."""
     config.stash[REPORT] = Report()
     if not config.option.benchmark_columns:
         config.option.benchmark_columns = ["min", "median", "max", "rounds"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With ``--quick``, leave out the larger cases.
-
-    Parameters
-    ----------
-    config : Config
-        Pytest's.
-    items : list of Item
-        The tests found.
-    """
+    """With ``--quick``, leave out the larger cases."""
     if not config.getoption("--quick"):
         return
     large = [item for item in items if isinstance(item, pytest.Function) and _size(item) > 64]
@@ -70,18 +50,7 @@ def _size(item: pytest.Function) -> int:
 
 @pytest.fixture(scope="session")
 def arena(pytestconfig: pytest.Config) -> Iterator[Arena]:
-    """Provide the one arena in which all rows are played.
-
-    Parameters
-    ----------
-    pytestconfig : Config
-        Pytest's.
-
-    Yields
-    ------
-    Arena
-        With quick rounds if ``--quick`` was given.
-    """
+    """Provide the one arena in which all rows are played, with quick rounds for ``--quick``."""
     arena = Arena(rounds=3, seconds=0.002) if pytestconfig.getoption("--quick") else Arena()
     yield arena
     report = pytestconfig.stash[REPORT]
@@ -93,20 +62,9 @@ def arena(pytestconfig: pytest.Config) -> Iterator[Arena]:
 
 @pytest.fixture
 def record(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Iterator[Record]:
-    """Provide the function that ends a test: it enters the row.
+    """Provide ``record(table, row, results)``, which ends a test: it enters the row. The first result is ours.
 
-    Parameters
-    ----------
-    benchmark : BenchmarkFixture
-        Gets our times, and the row as ``extra_info``.
-    pytestconfig : Config
-        Holds the report.
-
-    Yields
-    ------
-    callable
-        ``record(table, row, results)``. The times of the first result are ours. The test fails if anyone gave a wrong
-        answer or broke down; a rival that is not installed is only missed.
+    The test fails if anyone gave a wrong answer or broke down; a rival that is not installed is only missed.
     """
     report = pytestconfig.stash[REPORT]
 
@@ -125,15 +83,7 @@ def record(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Iterator
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Print the tables, and write them where they are wanted.
-
-    Parameters
-    ----------
-    terminalreporter : TerminalReporter
-        Where to print.
-    config : Config
-        Holds the report and the options.
-    """
+    """Print the tables, and write them where they are wanted."""
     report = config.stash[REPORT]
     if not report.tables:
         return

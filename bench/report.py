@@ -16,25 +16,11 @@ class Report:
         self.notes: list[str] = []
 
     def add(self, table: str, row: Row) -> None:
-        """Add a row to a table, which begins with its first row.
-
-        Parameters
-        ----------
-        table : str
-            Its title.
-        row : dict of str to Cell
-            A row may lack columns that others of its table have.
-        """
+        """Add a row to a table, which begins with its first row; a row may lack columns that others have."""
         self.tables.setdefault(table, []).append(row)
 
     def text(self) -> str:
-        """Write the report for a terminal.
-
-        Returns
-        -------
-        str
-            Aligned columns.
-        """
+        """Write the report for a terminal."""
         parts = ["\n".join(self.header)]
         for title, rows in self.tables.items():
             lines = _grid(rows)
@@ -44,13 +30,7 @@ class Report:
         return "\n\n".join([*parts, *self.notes])
 
     def markdown(self) -> str:
-        """Write the report for a page.
-
-        Returns
-        -------
-        str
-            Tables whose goals that were met are ticked.
-        """
+        """Write the report for a page; goals that were met are ticked."""
         parts = ["\n".join(f"- {line}" for line in self.header)]
         for title, rows in self.tables.items():
             names, *lines = _grid(rows)
@@ -61,13 +41,7 @@ class Report:
         return "\n\n".join([*parts, *self.notes]) + "\n"
 
     def json(self) -> str:
-        """Write the report for a program, with all digits.
-
-        Returns
-        -------
-        str
-            An object with the header, the tables and the notes.
-        """
+        """Write the report for a program, with all digits."""
         return json.dumps({"header": self.header, "tables": self.tables, "notes": self.notes}, indent=1) + "\n"
 
 

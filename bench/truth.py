@@ -12,16 +12,8 @@ TRAINING = {"training", "repack", "model_training"}
 def expected(work: Work) -> Array:
     """Compute what a contender has to answer.
 
-    Parameters
-    ----------
-    work : Work
-        Any kind but the limits.
-
-    Returns
-    -------
-    ndarray of float64
-        The output of every step, 0 beyond a row's length; for a window the answers of the last ones; for an activation
-        its values; for training all gradients, those of one step after those of another.
+    The output of every step, 0 beyond a row's length; for a window the answers of the last ones; for an activation its
+    values; for training all gradients, those of one step after those of another.
     """
     data = make(work)
     x = data.x.astype(np.float64)
@@ -63,22 +55,7 @@ def _train(work: Work, data: Data) -> Array:
 
 
 def complaint(work: Work, answer: Array, right: Array) -> str | None:
-    """Say what is wrong with an answer.
-
-    Parameters
-    ----------
-    work : Work
-        What was asked.
-    answer : ndarray
-        What a contender computed.
-    right : ndarray of float64
-        What `expected` says.
-
-    Returns
-    -------
-    str or None
-        None if the answer is right.
-    """
+    """Say what is wrong with an answer, of which `expected` says what is right; None if it is right."""
     if answer.dtype != np.float32 or answer.shape != right.shape:
         return f"{work}: wrong answer: {answer.dtype} {answer.shape}, expected float32 {right.shape}"
     if work.kind in TRAINING:

@@ -19,75 +19,31 @@ from bench.works import Array, Work, make
 
 @dataclass(frozen=True)
 class Round:
-    """What one timed round gave.
-
-    Attributes
-    ----------
-    seconds : float
-        Per call.
-    disturbed : bool
-        Whether another process took a CPU away meanwhile.
-    """
+    """What one timed round gave: seconds per call, and whether another process took a CPU away meanwhile."""
 
     seconds: float
     disturbed: bool
 
 
 class Worker:
-    """One contender and what it has prepared.
-
-    Parameters
-    ----------
-    name : str
-        The contender's file, without its underscore.
-    """
+    """One contender, by its file's name without the underscore, and what it has prepared."""
 
     def __init__(self, name: str) -> None:
         self._contender = importlib.import_module(f"bench.contenders.{name}_")
         self._prepared: dict[Work, Prepared] = {}
 
     def version(self) -> str:
-        """Say what is measured.
-
-        Returns
-        -------
-        str
-            As the contender puts it.
-        """
+        """Say what is measured, as the contender puts it."""
         return f"{self._contender.label} {self._contender.version()}"
 
     def answer(self, work: Work) -> Array:
-        """Prepare a work and compute it once.
-
-        Parameters
-        ----------
-        work : Work
-            What to run.
-
-        Returns
-        -------
-        ndarray
-            What must be checked before anything is timed.
-        """
+        """Prepare a work and compute it once: what must be checked before anything is timed."""
         _, answer, *_ = self._prepared[work] = self._contender.prepare(work, make(work))
         result: Array = answer()
         return result
 
     def calls(self, work: Work, seconds: float) -> int:
-        """Find out how many calls fill a round.
-
-        Parameters
-        ----------
-        work : Work
-            A prepared one.
-        seconds : float
-            How long the round should take.
-
-        Returns
-        -------
-        int
-            At least 1.
-        """
+        """Find out how many calls of a prepared work fill a round."""
         loop, *_ = self._prepared[work]
         loop(1)
         n = 1
@@ -97,20 +53,7 @@ class Worker:
         return n
 
     def round(self, work: Work, n: int) -> Round:
-        """Time `n` calls, and return when all threads of the process sleep again.
-
-        Parameters
-        ----------
-        work : Work
-            A prepared one.
-        n : int
-            How many calls.
-
-        Returns
-        -------
-        Round
-            Seconds per call.
-        """
+        """Time `n` calls, and return when all threads of the process sleep again."""
         loop, *_ = self._prepared[work]
         # The contenders before have left the caches to themselves; our threads may be asleep.
         loop(n // 8)
@@ -121,20 +64,7 @@ class Worker:
         return Round(seconds, disturbed)
 
     def single(self, work: Work, seconds: float) -> list[Round]:
-        """Time calls one by one, for a while.
-
-        Parameters
-        ----------
-        work : Work
-            A prepared one.
-        seconds : float
-            How long.
-
-        Returns
-        -------
-        list of Round
-            One for each call; whether it was disturbed is not asked, as this is what is measured.
-        """
+        """Time calls one by one, for a while; whether one was disturbed is not asked, as this is what is measured."""
         loop, _, *between = self._prepared[work]
         loop(1)
         end = time.perf_counter() + seconds
@@ -147,20 +77,7 @@ class Worker:
         return rounds
 
     def idle(self, work: Work, seconds: float) -> list[Round]:
-        """Measure the CPU time that the process takes in the time after a call, with all that it has prepared.
-
-        Parameters
-        ----------
-        work : Work
-            A prepared one: the call.
-        seconds : float
-            How long nothing is asked of the process.
-
-        Returns
-        -------
-        list of Round
-            One, whose seconds are those of the CPUs.
-        """
+        """Measure the CPU time that the process takes in the time after a call, with all that it has prepared."""
         loop, *_ = self._prepared[work]
         loop(1)
         before = time.process_time()

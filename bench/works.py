@@ -108,36 +108,17 @@ class Data:
 
 
 def companies(case: Case) -> Array:
-    """Say which sessions are stepped together.
+    """Say which sessions are stepped together: (CHECKED_STEPS * COMPANIES, B), indices for one call after another.
 
-    Parameters
-    ----------
-    case : Case
-        B sessions are in a call.
-
-    Returns
-    -------
-    ndarray of int64, shape (CHECKED_STEPS * COMPANIES, B)
-        Indices of sessions for one call after another: the first `COMPANIES` calls are everyone's first step, the next
-        their second, and so on. Companies change, lest a session that got another's state kept it for good.
+    The first `COMPANIES` calls are everyone's first step, the next their second, and so on. Companies change, lest a
+    session that got another's state kept it for good.
     """
     everyone = np.tile(np.arange(COMPANIES * case.B), (CHECKED_STEPS, 1))
     return np.random.default_rng(case.B).permuted(everyone, axis=1).reshape(-1, case.B)
 
 
 def make(work: Work) -> Data:
-    """Make the arrays of a work: the same ones in every process.
-
-    Parameters
-    ----------
-    work : Work
-        What will be run.
-
-    Returns
-    -------
-    Data
-        Its input, weights, lengths and gradient.
-    """
+    """Make the arrays of a work: the same ones in every process."""
     case = work.case
     if work.kind in {"sigmoid", "tanh"}:
         # A spread of 2.5 reaches both the steep and the flat parts, as gates do.

@@ -1,11 +1,11 @@
-/* Every kernel of FL_KERNEL_LIST by itself: on every instruction set and real type, against the scalar one, bit for bit.
+/* Every kernel of FL_KERNEL_LIST by itself: on every instruction set and real type, against the scalar one, to the bit.
  *
  *   check_kernels [seed]      random calls within each kernel's contract (kernels.h)
  *   check_kernels --bench     nanoseconds of a call of typical size, with one row and with 32
  *
- * A call is built twice from one seed, so that both kernels find the same numbers. Every array is a block of its own, exactly
- * as long as it is said to be, between poisoned margins. What a kernel may not write has to stay as it was. A kernel of the
- * list that has no build_ and run_ here does not compile.
+ * A call is built twice from one seed, so that both kernels find the same numbers. Every array is a block of its own,
+ * exactly as long as it is said to be, between poisoned margins. What a kernel may not write has to stay as it was. A
+ * kernel of the list that has no build_ and run_ here does not compile.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
@@ -17,8 +17,8 @@ enum { CALLS = 100, POISON = 0xfd, MARGIN = 64, MOST_ARRAYS = 1024, MOST_LISTS =
 
 /* ---- a call: its arrays and its arguments ----------------------------------------------------------------------- */
 
-/* FILL: numbers to begin with, else poison. WRITE: the kernel may write it. COMPARE: and has to write the same; EXACT: words,
- * where no NaN is like another. */
+/* FILL: numbers to begin with, else poison. WRITE: the kernel may write it. COMPARE: and has to write the same; EXACT:
+ * words, where no NaN is like another. */
 enum { FILL = 1, WRITE = 2, COMPARE = 4, EXACT = 8 };
 enum { IN = FILL, OUT = WRITE | COMPARE, INOUT = FILL | WRITE | COMPARE, SCRATCH = WRITE, USED = FILL | WRITE };
 

@@ -2,8 +2,9 @@
  *
  *   frozen_bits tests/data/frozen_bits.txt
  *
- * tests/frozen_bits.py computes the same groups from the same table through Python, and says what its words mean. The groups
- * that only Python has are left out here. Any endianness, any C library: inputs are integers times powers of two, or bits.
+ * tests/frozen_bits.py computes the same groups from the same table through Python, and says what its words mean. The
+ * groups that only Python has are left out here. Any endianness, any C library: inputs are integers times powers of
+ * two, or bits.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <float.h>
@@ -14,9 +15,9 @@
 /* ---- a row of the table ----------------------------------------------------------------------------------------- */
 
 /* X(name, value where it is not given) */
-#define OPTIONS(X)                                                                                                      \
-  X(I, 1) X(H, 1) X(P, 0) X(L, 1) X(D, 1) X(T, 1) X(B, 1) X(n, 1) X(rows, 1) X(units, 1) X(bias, 1) X(hx, 0)            \
-  X(lengths, 0) X(resets, 0) X(batch_first, 0) X(dropout, 0) X(keep_every, 0) X(scale, 0) X(weights, -1)                \
+#define OPTIONS(X)                                                                                                     \
+  X(I, 1) X(H, 1) X(P, 0) X(L, 1) X(D, 1) X(T, 1) X(B, 1) X(n, 1) X(rows, 1) X(units, 1) X(bias, 1) X(hx, 0)           \
+  X(lengths, 0) X(resets, 0) X(batch_first, 0) X(dropout, 0) X(keep_every, 0) X(scale, 0) X(weights, -1)               \
   X(peepholes, 0) X(coupled, 0) X(seed, 0)
 
 typedef struct {

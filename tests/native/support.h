@@ -39,7 +39,7 @@ static inline void *allocated(size_t bytes) {
   return made;
 }
 
-/* 64-byte aligned and exactly `bytes` long, so that a sanitizer sees the first byte past the end; the caller frees *raw */
+/* 64-byte aligned and exactly `bytes` long: a sanitizer sees the first byte past the end; the caller frees *raw */
 static inline void *aligned(size_t bytes, void **raw) {
   CHECK(bytes < SIZE_MAX - 64);
   *raw = allocated(bytes + 63);

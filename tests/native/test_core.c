@@ -1,8 +1,8 @@
 /* The C core by itself, as a service that embeds it sees it: fastlstm.h and nothing else.
  *
- * Every way of cutting the work gives the same bits: instruction sets, threads, rows one by one, steps one by one, streams,
- * and several callers at once on one plan and one pool. Small sizes, so that the sanitizers get through it quickly. That they
- * are the same bits on every machine is frozen_bits.c's part.
+ * Every way of cutting the work gives the same bits: instruction sets, threads, rows one by one, steps one by one,
+ * streams, and several callers at once on one plan and one pool. Small sizes, so that the sanitizers get through it
+ * quickly. That they are the same bits on every machine is frozen_bits.c's part.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>

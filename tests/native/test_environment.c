@@ -1,4 +1,4 @@
-/* The caller's floating-point environment: flushing subnormal numbers or rounding another way changes no bit, and stays.
+/* The caller's floating-point environment: flushing subnormal numbers or rounding otherwise changes no bit, and stays.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <fenv.h>

@@ -1,7 +1,8 @@
 /* The exact fma of csrc/kernels/exact_fma.h.
  *
- *   test_fma                  its two ways for double against each other; against the C library's where that is exact (glibc)
- *   test_fma float|double     triples of numbers from standard input to their results: tests/package/test_c_library.py has the truth
+ *   test_fma                  its two ways for double against each other; against the C library's where exact (glibc)
+ *   test_fma float|double     triples of numbers from standard input to their results, for
+ *                             tests/package/test_c_library.py, which has the truth
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
