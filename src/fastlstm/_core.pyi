@@ -91,7 +91,6 @@ class Plan:
         tape: Tape | None = None,
         starts: NDArray[np.int64] | None = None,
     ) -> None: ...
-    def run_cell_at(self, rows: int, x: int, h: int, c: int, h_next: int, c_next: int) -> None: ...
     @property
     def fits_unpacked(self) -> bool: ...
     def run_unpacked_at(
@@ -146,18 +145,20 @@ class CellCore:
     def step(self, x: object, hx: object, out: object) -> _States | None: ...
 
 @final
-class TensorCell:
+class Direct:
     def __new__(
-        cls,
-        plan: Plan,
-        seen: Seen,
-        digest: Digest | None,
-        held: list[Any],
-        kind: type,
-        empty_like: object,
-        names: tuple[str, ...],
+        cls, plan: Plan, seen: Seen, digest: Digest | None, held: list[Any], kind: type, names: tuple[str, ...]
     ) -> Self: ...
     def step(self, parameters: dict[str, Any], x: object, hx: object, frozen: bool) -> tuple[Any, Any] | None: ...
+    def run(
+        self,
+        parameters: dict[str, Any],
+        x: object,
+        hx: object,
+        batch_first: bool,
+        frozen: bool,
+        workers: Workers | None,
+    ) -> tuple[Any, tuple[Any, Any]] | None: ...
 
 def has_dlpack_table(capsule: object) -> bool: ...
 

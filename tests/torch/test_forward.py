@@ -31,6 +31,8 @@ def run_fast(case: Case, data: Data, **options):
     with torch.no_grad():
         x, *hx = (torch.from_numpy(array) for array in (data.input, data.h_0, data.c_0))
         output, (h_n, c_n) = lstm(x, tuple(hx), lengths=data.lengths, resets=data.resets)
+        # weights are packed now: the short way
+        assert_equal_bits(lstm(x, tuple(hx), lengths=data.lengths, resets=data.resets), (output, (h_n, c_n)))
     assert lstm.fallback is None
     return output.numpy(), h_n.numpy(), c_n.numpy()
 
@@ -95,7 +97,34 @@ def test_layouts_of_input_and_states_do_not_change_a_bit(layout, batch_first):
     moved = layout(x), tuple(layout(t) for t in hx)
     assert torch.equal(moved[0], x)
     assert_equal_bits(ours(*moved), expected)
+    with torch.no_grad():
+        for call in (moved, (x, moved[1]), (moved[0], hx)):
+            assert_equal_bits(ours(*call), expected)
     assert ours.fallback is None
+
+
+@each_dtype
+@pytest.mark.parametrize("kind", ["LSTM", "batch_first", "LSTMCell"])
+def test_calls_without_gradients_take_the_short_way(monkeypatch, kind, dtype):
+    """The same bits, with no more than the extension in between."""
+    cell, real = kind == "LSTMCell", getattr(torch, dtype)
+    options = {} if cell else {"num_layers": 2, "bidirectional": True, "proj_size": 3}
+    if kind == "batch_first":
+        options["batch_first"] = True
+    _, ours = twins(torch, 4, 5, cell=cell, dtype=real, **options)
+    x = torch.randn((2, 4) if cell else (2, 6, 4), dtype=real)
+    rows = (2,) if cell else (4, 2 if kind == "batch_first" else 6)
+    h, c = torch.randn(*rows, 5 if cell else 3, dtype=real), torch.randn(*rows, 5, dtype=real)
+    calls = ((x,), (x, (h, c)))
+    expected = [ours(*call) for call in calls]
+    if ours._plans.kept.direct is None:
+        pytest.skip("torch before 2.10 has not the table that it needs")
+    monkeypatch.setattr(type(ours), "_run", None)
+    with torch.no_grad():
+        for call, values in zip(calls, expected, strict=True):
+            assert_equal_bits(ours(*call), values)
+        with pytest.raises(TypeError, match="not callable"):
+            ours(x.flip(0), [h, c])  # a list: the other way
 
 
 def test_expanded_input_and_states():

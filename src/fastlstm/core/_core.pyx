@@ -3,7 +3,7 @@
 
 What comes in through a method named with a leading ``run`` has been checked, and explained where it was wrong, by the
 Python that calls it; here its type, size and layout are compared once more, for no caller's code must come between a
-check and C. Only ``run_at``, ``run_cell_at`` and ``run_unpacked_at`` have to trust: they get addresses. The step paths
+check and C. Only ``run_at`` and ``run_unpacked_at`` have to trust: they get addresses. The step paths
 (``StreamCore.step``, ``CellCore.step``, ``activation``, ...) look at their arrays themselves with NumPy's C macros,
 25-30 ns where a typed memoryview takes 160, and hand anything that is not exactly as expected to the Python that checks
 and explains.
@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_Clear, PyErr_SetObject
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from _c cimport *
 

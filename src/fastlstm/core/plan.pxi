@@ -236,10 +236,6 @@ cdef class Plan:
 
     # ---- a step of one layer
 
-    def run_cell_at(self, size_t rows, uintptr_t x, uintptr_t h, uintptr_t c, uintptr_t h_next, uintptr_t c_next):
-        """One step of one layer between addresses; h and c 0 for zeros."""
-        self.cell(rows, <void *>x, <void *>h, <void *>c, <void *>h_next, <void *>c_next)
-
     cdef inline int cell(self, size_t rows, const void *x, const void *h, const void *c, void *h_next,
                          void *c_next) except -1:
         cdef size_t done = 0, some, piece, row

@@ -6,6 +6,8 @@ cdef size_t unpacked_bytes = 1024 * 1024
 cdef size_t unpacked_rows = 4
 UNPACKED_BYTES = unpacked_bytes
 UNPACKED_ROWS = unpacked_rows
+# Bytes from which threads share a look.
+cdef size_t shared_bytes = 1024 * 1024
 
 
 @cython.final
@@ -28,6 +30,8 @@ cdef class Digest:
             spans[j].data = <void *><uintptr_t>addresses[j]
             spans[j].bytes = sizes[j]
             self.nbytes += spans[j].bytes
+        if self.nbytes < shared_bytes:
+            pool = NULL
         with nogil:
             status = fl_digest_create(&self.digest, spans, n, name, pool)
         free(spans)
@@ -38,7 +42,7 @@ cdef class Digest:
 
     cpdef bint same(self, Workers workers):
         """Does the memory hold what it held when this was made, to the bit?"""
-        cdef fl_pool *pool = workers_of(workers)
+        cdef fl_pool *pool = workers_of(workers) if self.nbytes >= shared_bytes else NULL
         cdef bint found
         if self.nbytes < NOGIL_BYTES:
             return fl_digest_same(self.digest, NULL)
@@ -153,10 +157,11 @@ cdef inline bint has_version(tensor, version):
 
 
 @cython.final
-cdef class TensorCell:
-    """The fast path of ``fastlstm.torch.LSTMCell`` where no gradient is wanted: tensors seen through DLPack's table.
+cdef class Direct:
+    """The everyday calls of torch's modules, where no gradient is wanted: tensors seen through DLPack's table.
 
-    Everything that a step has to make sure of takes 1.2 us so, 6 us by Python attributes.
+    Everything that a step has to make sure of takes 1.2 us so, 6 us by Python attributes. Where something is not
+    exactly right there is None: Python knows what else can be done, or says why not.
     """
 
     cdef Plan plan
@@ -165,20 +170,18 @@ cdef class TensorCell:
     cdef dlpack_table *table
     cdef tuple names
     cdef list held
-    cdef object kind, empty_like
-    cdef fl_weights weights # as they are
-    cdef bint unpacked      # steps may read those
+    cdef object kind
+    cdef fl_weights weights # a cell's, as they are
+    cdef bint unpacked      # steps may read the parameters as they are
 
-    def __cinit__(self, Plan plan not None, Seen seen not None, Digest digest, list held, kind, empty_like,
-                  tuple names):
+    def __cinit__(self, Plan plan not None, Seen seen not None, Digest digest, list held, kind, tuple names):
         """``seen`` are the parameters that the plan was packed from, under these names; ``digest`` of them, or None.
 
         ``held`` keep their memory: it may be read while another thread puts other memory in their place.
         """
         self.plan, self.seen, self.digest, self.held = plan, seen, digest, held
-        self.kind, self.empty_like, self.names = kind, empty_like, names
-        self.table = seen.table
-        self.unpacked = plan.bytes >= unpacked_bytes and seen.contiguous()
+        self.kind, self.names, self.table = kind, names, seen.table
+        self.unpacked = plan.bytes >= unpacked_bytes and plan.fits_unpacked and seen.contiguous()
         self.weights.weight_ih = seen.layouts[0].data
         self.weights.weight_hh = seen.layouts[1].data
         if len(names) == 4:
@@ -191,57 +194,88 @@ cdef class TensorCell:
         PyErr_Clear()
         return False
 
-    cdef inline bint fits(self, tensor, dlpack_tensor *d, int64_t width):
-        """A plain, contiguous tensor of the plan's dtype, with memory: [rows, width] or [width]."""
+    cdef inline bint plain(self, tensor, dlpack_tensor *d, int ndim, int64_t width):
+        """A plain tensor of the plan's dtype, with memory, and with rows of this width, each contiguous."""
         if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2 or d.data is NULL:
             return False
-        if d.bits != self.plan.item * 8 or d.ndim < 1 or d.ndim > 2:
+        if d.bits != self.plan.item * 8 or d.ndim != ndim or tensor.is_neg(): # DLPack does not tell
             return False
-        if tensor.is_neg(): # DLPack does not tell
-            return False
-        return (d.shape[d.ndim - 1] == width and d.strides[d.ndim - 1] == 1
-                and (d.ndim == 1 or d.shape[0] == 1 or d.strides[0] == width))
+        d.data = <char *>d.data + d.byte_offset
+        return d.shape[ndim - 1] == width and (d.strides[ndim - 1] == 1 or width < 2)
 
-    cdef inline bint read(self, fl_unpacked *step, x, h, c):
-        """Do the three go together? Then where they are."""
-        cdef dlpack_tensor xs, hs, cs
-        if not (self.fits(x, &xs, self.plan.input_size) and self.fits(h, &hs, self.plan.hidden_size)
-                and self.fits(c, &cs, self.plan.hidden_size)):
-            return False
-        if hs.ndim != xs.ndim or cs.ndim != xs.ndim:
-            return False
-        if xs.ndim == 2 and (hs.shape[0] != xs.shape[0] or cs.shape[0] != xs.shape[0]):
-            return False
-        step.weights = &self.weights
-        step.B = xs.shape[0] if xs.ndim == 2 else 1
-        step.x, step.x_b = <char *>xs.data + xs.byte_offset, self.plan.input_size * self.plan.item
-        step.h_0, step.c_0 = <char *>hs.data + hs.byte_offset, <char *>cs.data + cs.byte_offset
-        return True
+    cdef inline bint dense(self, tensor, dlpack_tensor *d, int ndim, int64_t lead, int64_t B, int64_t width):
+        """[lead, B, width], [B, width] or [width], without gaps."""
+        return (self.plain(tensor, d, ndim, width)
+                and (ndim < 2 or (d.shape[ndim - 2] == B and (B == 1 or d.strides[ndim - 2] == width)))
+                and (ndim < 3 or (d.shape[0] == lead and (lead == 1 or d.strides[0] == B * width))))
+
+    cdef inline bint states(self, hx, dlpack_tensor *h, dlpack_tensor *c, int ndim, int64_t B):
+        """A pair of states, or None: then the addresses are."""
+        cdef int64_t lead = self.plan.num_layers * self.plan.directions
+        h.data = c.data = NULL
+        if hx is None:
+            return True
+        return (type(hx) is tuple and len(<tuple>hx) == 2
+                and self.dense((<tuple>hx)[0], h, ndim, lead, B, self.plan.width)
+                and self.dense((<tuple>hx)[1], c, ndim, lead, B, self.plan.hidden_size))
+
+    cdef inline bint holds(self, bint frozen, Workers workers):
+        """Does the packed copy have the values of now, or the caller's word that it has?"""
+        return (frozen and self.seen.versioned) or (self.digest is not None and self.digest.same(workers))
 
     def step(self, dict parameters, x, hx, bint frozen):
-        """(h', c'), or None where something is not exactly right; ``parameters`` are the module's own, by name."""
-        cdef dlpack_tensor hn, cn
+        """A cell's (h', c'), or None; x [B, I] or [I], and the module's own parameters by name."""
+        cdef dlpack_tensor xs, h, c, hn, cn
         cdef fl_unpacked step
-        cdef bint unpacked
-        if type(hx) is not tuple or len(<tuple>hx) != 2 or not self.seen.same_named(parameters, self.names):
+        cdef int ndim
+        if type(x) is not self.kind or not self.look(x, &xs) or xs.ndim < 1 or xs.ndim > 2:
             return None
-        h, c = <tuple>hx
-        if not self.read(&step, x, h, c):
+        ndim = xs.ndim
+        step.B = xs.shape[0] if ndim == 2 else 1
+        if not (self.dense(x, &xs, ndim, 1, step.B, self.plan.input_size) and self.states(hx, &h, &c, ndim, step.B)
+                and self.seen.same_named(parameters, self.names)):
             return None
-        frozen = frozen and self.seen.versioned
-        unpacked = not frozen and self.unpacked and step.B <= unpacked_rows
-        if not frozen and not unpacked and (self.digest is None or not self.digest.same(None)):
+        unpacked = self.unpacked and step.B <= unpacked_rows and not (frozen and self.seen.versioned)
+        if not unpacked and not self.holds(frozen, None):
             return None
-        h_next = self.empty_like(h)
-        c_next = self.empty_like(c)
+        if ndim == 2:
+            h_next, c_next = x.new_empty(step.B, self.plan.width), x.new_empty(step.B, self.plan.width)
+        else:
+            h_next, c_next = x.new_empty(self.plan.width), x.new_empty(self.plan.width)
         if not self.look(h_next, &hn) or not self.look(c_next, &cn):
             return None
-        step.h_n, step.c_n = hn.data, cn.data
         if unpacked:
+            step.weights, step.x, step.x_b = &self.weights, xs.data, self.plan.input_size * self.plan.item
+            step.h_0, step.c_0, step.h_n, step.c_n = h.data, c.data, hn.data, cn.data
             self.plan.unpacked(&step, None)
         else:
-            self.plan.cell(step.B, step.x, step.h_0, step.c_0, step.h_n, step.c_n)
+            self.plan.cell(step.B, xs.data, h.data, c.data, hn.data, cn.data)
         return h_next, c_next
+
+    def run(self, dict parameters, x, hx, bint batch_first, bint frozen, Workers workers):
+        """A stack's (output, (h_n, c_n)), or None; x [T, B, I], [B, T, I] with ``batch_first``."""
+        cdef dlpack_tensor xs, h, c, y, hn, cn
+        cdef fl_sequence s
+        cdef Plan p = self.plan
+        cdef int64_t width = p.directions * p.width, states = p.num_layers * p.directions
+        cdef int t = 1 if batch_first else 0 # the axis of time
+        if not self.plain(x, &xs, 3, p.input_size):
+            return None
+        memset(&s, 0, sizeof(s))
+        s.T, s.B = xs.shape[t], xs.shape[1 - t]
+        if not self.states(hx, &h, &c, 3, s.B) or not self.seen.same_named(parameters, self.names):
+            return None
+        if (self.unpacked and s.T == 1 and s.B <= unpacked_rows) or not self.holds(frozen, workers):
+            return None
+        output = x.new_empty(xs.shape[0], xs.shape[1], width)
+        h_n, c_n = x.new_empty(states, s.B, p.width), x.new_empty(states, s.B, p.hidden_size)
+        if not (self.look(output, &y) and self.look(h_n, &hn) and self.look(c_n, &cn)):
+            return None
+        s.input, s.input_t, s.input_b = xs.data, xs.strides[t] * p.item, xs.strides[1 - t] * p.item
+        s.output, s.output_t, s.output_b = y.data, y.strides[t] * p.item, y.strides[1 - t] * p.item
+        s.h_0, s.c_0, s.h_n, s.c_n = h.data, c.data, hn.data, cn.data
+        p.go(&s, workers, None)
+        return output, (h_n, c_n)
 
 
 def has_dlpack_table(capsule):

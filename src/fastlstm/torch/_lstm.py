@@ -205,7 +205,19 @@ class LSTM(Switched, torch.nn.LSTM):
             if lengths is None and resets is None:
                 raise
             return self._under_autocast(input, hx, lengths, resets)
+        if lengths is None and resets is None and not torch.is_grad_enabled():
+            found = self._directly(input, hx)
+            if found is not None:
+                return found
         return self._run(input, hx, lengths, resets)
+
+    def _directly(self, input: Tensor | PackedSequence, hx: States | None) -> tuple[Tensor, States] | None:
+        """Take the short way, if there is one and the call is fit for it."""
+        plans: Plans | None = self.__dict__.get("_plans")
+        kept = None if plans is None else plans.kept
+        if kept is None or kept.direct is None or self._is_dropping():
+            return None
+        return kept.direct.run(self._parameters, input, hx, self.batch_first, self.frozen, workers(self.threads))
 
     def _under_autocast(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
         """Run in the parameters' dtype, and give the results the dtype that torch gives them under autocast."""

@@ -14,8 +14,6 @@ from . import _accept
 from ._call import Addresses
 from ._threads import workers
 
-SHARED = 1 << 20  # bytes of parameters from which threads share the look at them
-
 _table = getattr(Tensor, "__dlpack_c_exchange_api__", None)  # torch 2.10 and later
 TABLE = _table if _core.has_dlpack_table(_table) else None
 
@@ -51,9 +49,7 @@ class Look:
         item = held[0].element_size()
         dense = [p for p in held if _is_dense(p)]
         sizes = [p.numel() * item for p in dense]
-        self.shared = sum(sizes) >= SHARED
-        pool = workers(threads) if self.shared else None
-        self.digest = _core.Digest([p.data_ptr() for p in dense], sizes, _isa.resolve(None), pool)
+        self.digest = _core.Digest([p.data_ptr() for p in dense], sizes, _isa.resolve(None), workers(threads))
         # with gaps or overlaps between their values: compared with a copy, as integers, since NaN is not NaN
         integers = torch.int32 if item == 4 else torch.int64
         views = [p.view(integers) for p in held if not _is_dense(p)]
@@ -61,8 +57,7 @@ class Look:
 
     def same(self, threads: int | None) -> bool:
         """Tell whether every value is still what it was."""
-        pool = workers(threads) if self.shared else None
-        return self.digest.same(pool) and all(torch.equal(p, copy) for p, copy in self.others)
+        return self.digest.same(workers(threads)) and all(torch.equal(p, copy) for p, copy in self.others)
 
 
 def _is_dense(p: Tensor) -> bool:
@@ -83,7 +78,7 @@ class Kept(NamedTuple):
     held: list[Tensor]  #: detached: they keep the memory
     look: Look | None  #: None: they were frozen
     unpacked: Addresses | None  #: where single steps may read the parameters as they are
-    direct: _core.TensorCell | None  #: a cell's everyday call
+    direct: _core.Direct | None  #: the short way of everyday calls
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -132,11 +127,9 @@ class Plans(PlanCache[Kept]):
         # not by .numpy(), after which a storage can never be resized again, as FSDP does
         plan = self.pack(self.sizes.named(np.from_dlpack(p.contiguous()) for p in held))
         direct = None
-        if self.sizes.cell and isinstance(seen, _core.Seen) and (look is None or not look.others):
-            names = tuple(self.sizes.shapes)
-            direct = _core.TensorCell(
-                plan, seen, None if look is None else look.digest, held, Tensor, torch.empty_like, names
-            )
+        if isinstance(seen, _core.Seen) and (look is None or not look.others):
+            digest, names = None if look is None else look.digest, tuple(self.sizes.shapes)
+            direct = _core.Direct(plan, seen, digest, held, Tensor, names)
         return Kept(plan, seen, held, look, self._unpacked(plan, held), direct)
 
     def _unpacked(self, plan: _core.Plan, held: list[Tensor]) -> Addresses | None:
