@@ -66,7 +66,7 @@ static fl_plan *read_plan(const char *path, fl_config *config) {
     fail(path, "is not a file of write_weights.py");
   if (fread(sizes, sizeof *sizes, SIZES, file) != SIZES) fail(path, "ends too early");
   for (size_t k = 0; k < SIZES; k++)
-    if (sizes[k] > 1 << 20) fail(path, "has a size that cannot be");
+    if (sizes[k] > 1 << 20) fail(path, "has an invalid size");
   *config = (fl_config){.dtype = (fl_dtype)sizes[0],
                         .input_size = (size_t)sizes[1],
                         .hidden_size = (size_t)sizes[2],
@@ -75,7 +75,7 @@ static fl_plan *read_plan(const char *path, fl_config *config) {
                         .directions = (size_t)sizes[5]};
   const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, D = config->directions;
   const size_t real = sizes[0] / 8, n = config->num_layers * D;
-  if ((real != 4 && real != 8) || D < 1 || D > 2) fail(path, "has a size that cannot be");
+  if ((real != 4 && real != 8) || D < 1 || D > 2) fail(path, "has an invalid size");
   fl_weights *const weights = calloc(n ? n : 1, sizeof *weights);
   if (!weights) fail("memory", "there is not enough");
   for (size_t k = 0; k < n; k++) {

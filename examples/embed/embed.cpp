@@ -62,7 +62,7 @@ class Lstm {
       throw std::runtime_error(path + ": is not a file of write_weights.py");
     std::memcpy(sizes, file.data() + 8, sizeof sizes);
     if (std::any_of(std::begin(sizes), std::end(sizes), [](std::uint64_t n) { return n > 1 << 20; }))
-      throw std::runtime_error(path + ": has a size that cannot be");
+      throw std::runtime_error(path + ": has an invalid size");
     config.dtype = static_cast<fl_dtype>(sizes[0]);
     config.input_size = sizes[1];
     config.hidden_size = sizes[2];

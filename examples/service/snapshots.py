@@ -44,7 +44,7 @@ def read(path: Path, widths: dict[str, int]) -> dict[str, Any]:
     `widths` are the second axes of the members that have two.
     """
     if path.exists() and not path.is_file():
-        raise ValueError(f"{path} is no regular file")  # a pipe would be waited for
+        raise ValueError(f"{path} is not a regular file")  # a pipe would be waited for
     try:
         # Opened here, as NumPy would leave the file of a damaged archive open.
         with path.open("rb") as file:

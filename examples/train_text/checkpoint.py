@@ -61,7 +61,7 @@ def load(path: Path, settings: Settings) -> Progress:
         theirs = json.loads(str(arrays.pop("settings")))
         about = json.loads(str(arrays.pop("about")))
         if not (isinstance(theirs, dict) and isinstance(about, dict)):
-            raise ValueError("its settings are none")
+            raise ValueError("its settings are not a dictionary")
     except _DAMAGE as error:
         raise _damaged(path, error) from error
     for name, value in settings.items():

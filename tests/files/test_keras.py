@@ -365,7 +365,7 @@ def test_config_as_a_dict_text_or_path(tmp_path):
     for given, error, message in (
         (3, TypeError, "config should be a mapping, JSON or a path, got: int"),
         (tmp_path / "none.json", FileNotFoundError, "none.json"),
-        (tmp_path, OSError, "no regular file"),
+        (tmp_path, OSError, "not a regular file"),
         ("{not json", ValueError, "cannot be read as HDF5"),
         (tmp_path / "w", ValueError, "cannot be read as HDF5"),
         ({}, ValueError, "say which form"),

@@ -83,7 +83,7 @@ def test_inputs(inputs: dict[str, Any], error: type[Exception], message: str) ->
         ({"clip": 1}, "clip should be of type FLOAT, got: INT"),
         ({"layout": 2}, "layout should be 0 or 1, got: 2"),
         ({"input_forget": 3}, "input_forget should be 0 or 1, got: 3"),
-        ({"linear_before_reset": 1}, "'linear_before_reset' is no attribute of the LSTM operator"),
+        ({"linear_before_reset": 1}, "'linear_before_reset' is not an attribute of the LSTM operator"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

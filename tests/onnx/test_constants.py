@@ -285,7 +285,7 @@ def test_element_types_that_are_not_read() -> None:
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
-        ({"int32_data": [300] * 96}, "int32_data has numbers that are none of int8"),
+        ({"int32_data": [300] * 96}, "int32_data has numbers that int8 does not have"),
         ({"int32_data": [1] * 95}, "96 numbers expected in int32_data, got 95"),
         ({"int32_data": [1] * 97}, "96 numbers expected in int32_data, got 97"),
         ({"raw_data": bytes(95)}, "96 bytes expected, got 95"),

@@ -213,7 +213,9 @@ def test_layout_is_no_attribute_before_opset_14(layout: int) -> None:
     for opset in (7, 13):
         (node,) = load(drawn.model(opset, WEIGHTS))
         assert node.reason is not None
-        assert node.reason.startswith(f"'layout' is no attribute of the LSTM operator of opset {opset}: direction, ")
+        assert node.reason.startswith(
+            f"'layout' is not an attribute of the LSTM operator of opset {opset}: direction, "
+        )
     (node,) = load(drawn.model(14, WEIGHTS))
     assert_runs(node, drawn)
 

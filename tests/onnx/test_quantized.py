@@ -224,7 +224,7 @@ def test_wrong_nodes() -> None:
     model.graph.node[0].attribute.append(h.make_attribute("layout", 0))
     (node,) = load(model)
     assert node.reason is not None
-    assert "'layout' is no attribute of the DynamicQuantizeLSTM operator" in node.reason
+    assert "'layout' is not an attribute of the DynamicQuantizeLSTM operator" in node.reason
     with pytest.raises(ValueError, match="inputs should be at most 12"):
         run_node(made.node(), [*made.inputs(), None])
     (built,) = load(made.model())

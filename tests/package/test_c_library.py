@@ -228,7 +228,7 @@ def test_programs_refuse_bad_files(programs: list[Path], tmp_path: Path) -> None
         b"x" * len(good): "is not a file of write_weights.py",
         good[:-1]: "ends too early",
         good + b"x": "goes on after its end",
-        with_size(2, 2**40): "has a size that cannot be",
+        with_size(2, 2**40): "has an invalid size",
         with_size(2, 7): "ends too early",
         with_size(1, 0): "",
         with_size(0, 16): "",

@@ -74,7 +74,7 @@ class Tree:
             if name in found:
                 text = self._source.text(found[name])
                 if text is None and name != "dtype":  # of other programs it may be anything
-                    raise ValueError(f"{path}: its {name} is no text")
+                    raise ValueError(f"{path}: its {name} should be a text")
                 texts[name] = text or ""
         if texts:
             self.attributes[path] = texts

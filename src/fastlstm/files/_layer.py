@@ -206,6 +206,6 @@ def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: b
         if stored.dtype not in FLOATS:
             told.append(f"{name} should be floating point, got: {stored.dtype}")
     if P >= H:
-        told.append(f"a projection from {H} to {P} is none")
+        told.append(f"a projection should be to less than H = {H}, got: {P}")
     if told:
         raise ValueError("; ".join(sorted(told)))

@@ -57,7 +57,7 @@ def inspect(
     Raises
     ------
     OSError
-        For a file that cannot be opened, or that is no regular file: a directory, a pipe, a device.
+        For a file that cannot be opened, or that is not a regular file: a directory, a pipe, a device.
     ValueError
         For one that is of no known format, damaged, or claims more than it holds.
     MemoryError
@@ -227,7 +227,7 @@ def _configuration(config: Mapping[str, Any] | str | os.PathLike[str] | None) ->
         raise TypeError(f"config should be a mapping, JSON or a path, got: {type(config).__name__}")
     path = Path(config)
     if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "is no regular file", str(path))
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
     return path.read_bytes()
 
 

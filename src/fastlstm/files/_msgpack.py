@@ -128,13 +128,13 @@ class _Reader:
     def array(self) -> Stored:
         """Read the description of an array: shape, dtype, and its bytes, which stay where they are."""
         if self._length(self._number(">B")) != ("list", 3):
-            raise ValueError("an array that is none: shape, dtype and bytes")
+            raise ValueError("an invalid array: expected shape, dtype and bytes")
         shape, dtype = self.value(), self.value()
         kind, length = self._length(self._number(">B"))
         if kind != "bin" or not isinstance(dtype, str) or not isinstance(shape, list):
-            raise ValueError("an array that is none: shape, dtype and bytes")
+            raise ValueError("an invalid array: expected shape, dtype and bytes")
         if not all(type(n) is int and 0 <= n < 2**63 for n in shape):
-            raise ValueError("an array whose shape is none")
+            raise ValueError("an array with an invalid shape")
         self._check(length)
         if dtype not in FLOATS:
             return unread(tuple(shape), dtype)
@@ -170,7 +170,7 @@ def _unchunked(tree: Mapping[Any, Any]) -> Stored:
     shape = tuple(sizes[str(k)] for k in range(len(sizes)))
     chunks = [pieces[str(k)] for k in range(len(pieces))]
     if not all(type(n) is int and n >= 0 for n in shape) or not all(isinstance(chunk, Stored) for chunk in chunks):
-        raise ValueError("an array in pieces that are none")
+        raise ValueError("an array in invalid pieces")
     dtypes = {chunk.dtype for chunk in chunks}
     if len(dtypes) != 1 or not dtypes <= FLOATS.keys():
         return unread(shape, ", ".join(sorted(dtypes)))

@@ -161,7 +161,7 @@ class Machine:
             stack.append(_CONSTANTS[name])
         elif name in ("LONG1", "LONG4"):
             if not -_LARGEST_NUMBER < argument < _LARGEST_NUMBER:
-                raise ValueError("a number out of all proportion")
+                raise ValueError("a number too large for weights")
             stack.append(argument)
         elif name in ("BINPUT", "LONG_BINPUT", "MEMOIZE"):
             self.memo[len(self.memo) if name == "MEMOIZE" else argument] = stack[-1]

@@ -115,7 +115,7 @@ def legacy_layers(path: Path, budget: Budget) -> Layers:
         keys = _plain(file, budget)
         for key in keys if isinstance(keys, list) else ():
             if not isinstance(key, str) or key not in itemsizes or key in places:
-                raise ValueError("its list of storages is none")
+                raise ValueError("its list of storages is invalid")
             count = int.from_bytes(file.read(8), "little", signed=True) * itemsizes[key]
             if not 0 <= count <= size - file.tell():
                 raise ValueError(f"storage {key} goes beyond the end of the file")
@@ -210,7 +210,7 @@ def _machine(data: Data, budget: Budget, itemsizes: dict[str, int] | None = None
 def _storage(pid: Any, data: Data, file_size: int) -> Storage | Name:
     """Make a storage of a description: ("storage", its type, key, device, count); its type if that is not read."""
     if not isinstance(pid, tuple) or len(pid) not in (5, 6) or not isinstance(pid[1], Name):
-        raise ValueError("a malformed pickle: what should be a storage is none")
+        raise ValueError("a malformed pickle: expected a storage")
     _, kind, key, _, count, *view = pid
     name = kind.text.split()[-1].removesuffix("Storage")
     if name not in _TYPES:
@@ -228,10 +228,10 @@ def _storage(pid: Any, data: Data, file_size: int) -> Storage | Name:
 def _check_window(source: Any, offset: Any, size: Any, stride: Any, file_size: int) -> None:
     """Check that a tensor stays inside its storage."""
     if not isinstance(source, Storage) or not isinstance(size, tuple) or not isinstance(stride, tuple):
-        raise ValueError("a malformed pickle: a tensor of no storage")
+        raise ValueError("a malformed pickle: a tensor without a storage")
     numbers = (offset, *size, *stride)
     if len(size) > 16 or len(size) != len(stride) or not all(type(n) is int and 0 <= n < 2**63 for n in numbers):
-        raise ValueError("a tensor whose place, sizes or strides are none")
+        raise ValueError("a tensor with an invalid place, sizes or strides")
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
     if math.prod(size) > file_size or (0 not in size and last >= source.count):
         raise ValueError(f"a tensor of {size} goes beyond its storage")

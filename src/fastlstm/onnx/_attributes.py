@@ -97,7 +97,9 @@ def read(node: NodeProto, opset: int = _LAYOUT) -> Attributes:
     for attribute in node.attribute:
         name = attribute.name
         if name not in known:
-            raise ValueError(f"{name!r} is no attribute of the {node.op_type} operator{version}: {', '.join(known)}")
+            raise ValueError(
+                f"{name!r} is not an attribute of the {node.op_type} operator{version}: {', '.join(known)}"
+            )
         if name in values:
             raise ValueError(f"{name} is given twice")
         if attribute.ref_attr_name:

@@ -66,7 +66,9 @@ def dequantize_linear(
         spread = None if zero_point is None else zero_point.take(block, axis)
         return dequantized(x, scale.take(block, axis), spread, dtype)
     if scale.shape != (size,):
-        raise ValueError(f"x_scale should have shape () or {(size,)}, one for each along axis {axis}: {scale.shape}")
+        raise ValueError(
+            f"x_scale should have shape () or {(size,)}, one for each along axis {axis}, got: {scale.shape}"
+        )
     shape = (size, *(1,) * (x.ndim - axis - 1))
     return dequantized(x, scale.reshape(shape), _reshaped(zero_point, shape), dtype)
 

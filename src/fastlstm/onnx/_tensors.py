@@ -109,7 +109,7 @@ class Source:
                 return self._from_bytes(tensor, plain.astype(plain.dtype.newbyteorder("<")).tobytes())
             made = array.astype(dtype)
             if (made != array).any():
-                raise ValueError(f"{field} has numbers that are none of {dtype}")
+                raise ValueError(f"{field} has numbers that {dtype} does not have")
             return made.reshape(tuple(tensor.dims))
 
     def _external(self, tensor: TensorProto) -> Array:
