@@ -87,10 +87,7 @@ def _activation(is_tanh: bool, x: object, out: Array | None, isa: str | None) ->
         to = _checks.output(out, array.shape, array.dtype, "x's", {} if out is x else {"x": array})
     y = _core.activation(is_tanh, np.array(array, order="C"), None, name)
     assert y is not None
-    if out is None or to is None:
-        return y
-    to[...] = y
-    return out
+    return _checks.delivered(y, to, out)
 
 
 def _float_array(x: object, name: str) -> Array:
@@ -169,7 +166,7 @@ def gates_forward(
         to = _checks.output(gates, za.shape, za.dtype, "z's", {"z": za, "c": ca}, name="gates")
         if not to.flags.carray:
             raise ValueError("gates should be contiguous")
-    za, ca = (np.require(array, requirements=("C", "A")) for array in (za, ca))
+    za, ca = _checks.contiguous(za), _checks.contiguous(ca)
     h, c_next = np.empty_like(ca), np.empty_like(ca)
     if to is None:
         _core.run_gates_forward(za, ca, c_next, h, rows, units, name)
@@ -264,7 +261,7 @@ def gates_backward(
         if array.dtype != base.dtype:
             raise TypeError(f"{argument} and c should have the same dtype, got: {array.dtype} and {base.dtype}")
         _checks.shape(array, argument, (*base.shape[:-1], width * units), "(..., 4H)" if width == 4 else "(..., H)")
-        arrays.append(np.require(array, requirements=("C", "A")))
+        arrays.append(_checks.contiguous(array))
     grad_z, grad_c_prev = np.empty_like(arrays[0]), np.array(arrays[4])
     gates_, before, after, dh, _ = arrays
     _core.run_gates_backward(gates_, before, after, dh, grad_z, grad_c_prev, rows, units, name)

@@ -147,10 +147,7 @@ def _input(value: object, I: int, dtype: np.dtype[Any]) -> Array:
 
 def _states(hx: object, frame: Frame) -> States:
     """Check hx = (h_0, c_0) and return both with a batch axis."""
-    pair = tuple(hx) if isinstance(hx, tuple | list) else ()
-    if len(pair) != 2:
-        told = f"{len(pair)} of them" if isinstance(hx, tuple | list) else type(hx).__name__
-        raise TypeError(f"hx should be a pair (h_0, c_0), got: {told}")
+    pair = _checks.pair(hx, "hx", "(h_0, c_0)")
     h, c = (_checks.floats(state, f"hx[{k}]", frame.dtype) for k, state in enumerate(pair))
     rank = 3 if frame.batched else 2
     if h.ndim != rank or c.ndim != rank:

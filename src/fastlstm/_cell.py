@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _forms, _isa
+from . import _checks, _settings
 from ._core import CellCore, Plan
 from ._forms import Form
-from ._layer import Layer, Settings
+from ._layer import Layer
+from ._settings import Settings
 from ._sizes import Sizes
 from ._types import Array, F, Float32, Float64, States
 
@@ -30,7 +31,7 @@ class LSTMCell(Layer[F]):
     Raises
     ------
     ValueError, TypeError
-        For sizes, types or names that cannot be.
+        For an invalid size, type or name.
 
     Notes
     -----
@@ -103,35 +104,10 @@ class LSTMCell(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
     ) -> None:
-        given = Settings(
-            input_size=input_size,
-            hidden_size=hidden_size,
-            num_layers=1,
-            bias=bias,
-            batch_first=False,
-            dropout=0.0,
-            bidirectional=False,
-            proj_size=0,
-            dtype=dtype,  # type: ignore[arg-type]  # until it has been checked
-            threads=1,
-            isa=isa,
-            form=form,  # type: ignore[arg-type]
-        )
-        self._draw(self._checked_settings(given), _checks.seed(seed))
+        given = input_size, hidden_size, 1, bias, False, 0.0, False, 0, dtype, 1, isa, form
+        self._draw(self._checked_settings(Settings._make(given)), _checks.seed(seed))
 
-    @staticmethod
-    def _checked_settings(s: Settings) -> Settings:
-        _isa.resolve(s.isa)
-        fixed = s.num_layers, s.batch_first, s.dropout, s.bidirectional, s.proj_size, s.threads
-        if fixed != (1, False, 0.0, False, 0, 1):
-            raise ValueError("these are not the settings of a fastlstm.LSTMCell")
-        return s._replace(
-            input_size=_checks.size(s.input_size, "input_size"),
-            hidden_size=_checks.size(s.hidden_size, "hidden_size"),
-            bias=_checks.flag(s.bias, "bias"),
-            dtype=_checks.float_dtype(s.dtype),
-            form=_forms.checked(s.form),
-        )
+    _checked_settings = staticmethod(_settings.of_cell)
 
     if not TYPE_CHECKING:
 
@@ -170,7 +146,7 @@ class LSTMCell(Layer[F]):
         Raises
         ------
         ValueError
-            For ranks, sizes or an `out` that cannot be.
+            For a wrong rank or size, or an `out` that is read-only or overlaps an input.
         TypeError
             For a dtype that is not the cell's.
         """
@@ -188,20 +164,13 @@ class LSTMCell(Layer[F]):
         wanted = (*x.shape[:-1], s.hidden_size)
         letters = "(B, H)" if x.ndim == 2 else "(H,)"
         inputs = {"input": x}
-        state = None
         if hx is not None:
-            pair = tuple(hx) if isinstance(hx, tuple | list) else ()
-            if len(pair) != 2:
-                raise TypeError(f"hx should be a pair (h, c), got: {type(hx).__name__}")
-            for k, given in enumerate(pair):
+            for k, given in enumerate(_checks.pair(hx, "hx", "(h, c)")):
                 array = _checks.floats(given, f"hx[{k}]", s.dtype)
                 inputs[f"hx[{k}]"] = _checks.shape(array, f"hx[{k}]", wanted, letters)
-            state = (
-                np.require(inputs["hx[0]"], requirements=("C", "A")),
-                np.require(inputs["hx[1]"], requirements=("C", "A")),
-            )
         written = () if out is None else self._outputs(out, hx, wanted, letters, inputs)
-        done = self._core.step(np.require(x, requirements=("C", "A")), state, None)
+        x, *state = map(_checks.contiguous, inputs.values())
+        done = self._core.step(x, tuple(state) or None, None)
         assert done is not None
         if out is None:
             return done
@@ -213,9 +182,7 @@ class LSTMCell(Layer[F]):
         self, out: object, hx: Any, wanted: tuple[int, ...], letters: str, inputs: dict[str, Array]
     ) -> tuple[Array, ...]:
         """Check out = (h', c') and return views of both; c' may be the very array c."""
-        given = tuple(out) if isinstance(out, tuple | list) else ()
-        if len(given) != 2:
-            raise TypeError(f"out should be a pair (h', c'), got: {type(out).__name__}")
+        given = _checks.pair(out, "out", "(h', c')")
         same = hx is not None and given[1] is hx[1]
         others = inputs, {} if same else inputs
         h, c = (
@@ -225,6 +192,3 @@ class LSTMCell(Layer[F]):
         if _checks.overlap(h, c):
             raise ValueError("out[0] overlaps out[1]")
         return h, c
-
-    def __repr__(self) -> str:
-        return self._repr(("bias", "dtype", "isa", "form"))

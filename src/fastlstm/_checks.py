@@ -129,6 +129,15 @@ def readable(array: Array) -> Array:
     return np.require(array, requirements=("C", "A"))
 
 
+def pair(value: object, name: str, letters: str) -> tuple[Any, Any]:
+    """Check for two things, in a tuple or a list."""
+    made = tuple(value) if isinstance(value, tuple | list) else ()
+    if len(made) != 2:
+        told = f"{len(made)} of them" if isinstance(value, tuple | list) else type(value).__name__
+        raise TypeError(f"{name} should be a pair {letters}, got: {told}")
+    return made
+
+
 def contiguous(array: Array) -> Array:
     """Return the array itself where it is contiguous and aligned; else a copy."""
     flags = array.flags
@@ -161,6 +170,14 @@ def output(
         if overlap(out, array):
             raise ValueError(f"{name} overlaps {other}: the result would overwrite what is still to be read")
     return out
+
+
+def delivered(made: Array, to: Array | None, out: Any) -> Array:
+    """Return what was made, or `out` with it, `to` being what `output` returned of it."""
+    if to is None:
+        return made
+    to[...] = made
+    return out  # type: ignore[no-any-return]
 
 
 def _overlaps_itself(array: Array) -> bool:

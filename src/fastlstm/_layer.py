@@ -6,39 +6,16 @@ import sys
 import types
 import weakref
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import _core, _parameters, _plans
 from ._forms import Form
+from ._settings import Settings
 from ._sizes import Sizes
 from ._types import Array, F
-
-
-class Settings(NamedTuple):
-    """What a layer was made with; fixed, since the packed weights have these sizes."""
-
-    input_size: int
-    hidden_size: int
-    num_layers: int
-    bias: bool
-    batch_first: bool
-    dropout: float
-    bidirectional: bool
-    proj_size: int
-    dtype: np.dtype[Any]
-    threads: int
-    isa: str | None
-    form: Form = Form()
-
-    def sizes(self, *, cell: bool) -> Sizes:
-        """Return what the packed weights are made for."""
-        directions = 2 if self.bidirectional else 1
-        rest = self.bias, self.form.peepholes, cell
-        return Sizes(self.input_size, self.hidden_size, self.proj_size, self.num_layers, directions, *rest)
-
 
 #: Attributes of a layer that it makes by itself; all others are its user's, and copied with it.
 _OWN = {"_settings", "_sizes", "_plan", "_parameters", "_origin", "_core", "_memory", "_workers"}
@@ -260,26 +237,12 @@ class Layer(Generic[F]):
         if wrong:
             raise ValueError(f"the state sets {wrong[0]!r}, which is not the user's to set")
         self._load(s, parameters)
+        self.__dict__.pop("_workers", None)  # of an earlier life
         for name in attributes:
             if isinstance(getattr(type(self), name, None), types.MemberDescriptorType):  # a slot of a subclass
                 super().__setattr__(name, attributes[name])
             else:
                 self.__dict__[name] = attributes[name]
 
-    def _repr(self, names: tuple[str, ...]) -> str:
-        """Write as torch writes: sizes, then what is not the default."""
-        s = self._settings
-        defaults: dict[str, object] = {
-            "proj_size": 0,
-            "num_layers": 1,
-            "bias": True,
-            "batch_first": False,
-            "dropout": 0.0,
-        }
-        defaults |= {"bidirectional": False, "dtype": np.dtype(np.float32), "threads": 1, "isa": None, "form": Form()}
-        told = [str(s.input_size), str(s.hidden_size)]
-        for name in names:
-            value = getattr(s, name)
-            if value != defaults[name]:
-                told.append(f"{name}={str(value)!r}" if name == "dtype" else f"{name}={value!r}")
-        return f"{type(self).__name__}({', '.join(told)})"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._settings})"

@@ -5,25 +5,22 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Final, Literal, overload
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _core, _forms, _isa, _tapes
+from . import _checks, _core, _forms, _settings, _tapes
 from ._call import Call
 from ._forms import Form
-from ._layer import Layer, Settings
-from ._sizes import check_memory
+from ._layer import Layer
+from ._settings import Settings
 from ._stream import Stream
 from ._stream_pool import StreamPool, capacity_of
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool, workers
 from ._types import F, Float32, Float64
 from ._window import SlidingWindow
-
-#: Each takes names and arrays of its own, so that many more take minutes and gigabytes however small they are.
-MOST_LAYERS: Final = 2**16
 
 
 class LSTM(Layer[F]):
@@ -71,7 +68,7 @@ class LSTM(Layer[F]):
     Raises
     ------
     ValueError, TypeError
-        For sizes, types or names that cannot be; the message tells which argument, what was expected and what came.
+        For an invalid size, type or name; the message tells which argument, what was expected and what came.
 
     Warns
     -----
@@ -167,63 +164,14 @@ class LSTM(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
     ) -> None:
-        number, pool = workers(threads)
-        s = self._checked_settings(
-            Settings(
-                input_size=input_size,
-                hidden_size=hidden_size,
-                num_layers=num_layers,
-                bias=bias,
-                batch_first=batch_first,
-                dropout=dropout,
-                bidirectional=bidirectional,
-                proj_size=proj_size,
-                dtype=dtype,  # type: ignore[arg-type]  # until it has been checked
-                threads=number,
-                isa=isa,
-                form=form,  # type: ignore[arg-type]
-            )
-        )
-        if s.dropout > 0 and s.num_layers == 1:
-            warnings.warn(
-                "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
-                f"num_layers greater than 1, but got dropout={s.dropout} and num_layers=1",
-                stacklevel=2,
-            )
+        number, shared = workers(threads)
+        sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
+        s = self._checked_settings(Settings._make((*sizes, dtype, number, isa, form)))
+        _warn_of_dropout(s)
         self._draw(s, _checks.seed(seed))
-        self.__dict__.pop("_workers", None)  # of an earlier life
-        if pool is not None:
-            self.__dict__["_workers"] = pool
+        self._share(shared)
 
-    @staticmethod
-    def _checked_settings(s: Settings) -> Settings:
-        made = Settings(
-            input_size=_checks.size(s.input_size, "input_size"),
-            hidden_size=_checks.size(s.hidden_size, "hidden_size"),
-            num_layers=_checks.size(s.num_layers, "num_layers"),
-            bias=_checks.flag(s.bias, "bias"),
-            batch_first=_checks.flag(s.batch_first, "batch_first"),
-            dropout=_probability(s.dropout),
-            bidirectional=_checks.flag(s.bidirectional, "bidirectional"),
-            proj_size=_checks.integer(s.proj_size, "proj_size"),
-            dtype=_checks.float_dtype(s.dtype),
-            threads=_checks.thread_count(s.threads),
-            isa=s.isa,
-            form=_forms.checked(s.form),
-        )
-        if made.proj_size < 0:
-            raise ValueError(
-                f"proj_size should be a positive integer or zero to disable projections, got: {made.proj_size}"
-            )
-        if made.proj_size >= made.hidden_size:
-            raise ValueError(
-                f"proj_size has to be smaller than hidden_size, got: {made.proj_size} and {made.hidden_size}"
-            )
-        if made.num_layers > MOST_LAYERS:
-            raise ValueError(f"num_layers should be at most {MOST_LAYERS}, got: {made.num_layers}")
-        _isa.resolve(made.isa)
-        check_memory(4 * made.num_layers * made.hidden_size)  # before there is a name for every layer
-        return made
+    _checked_settings = staticmethod(_settings.of_lstm)
 
     @property
     def num_layers(self) -> int:
@@ -254,6 +202,12 @@ class LSTM(Layer[F]):
     def threads(self) -> int:
         """How many threads share a call."""
         return self._settings.threads
+
+    def _share(self, workers: _core.Workers | None) -> None:
+        """Use these worker threads, or for None those of its own."""
+        self.__dict__.pop("_workers", None)  # of an earlier life
+        if workers is not None:
+            self.__dict__["_workers"] = workers
 
     @functools.cached_property
     def _workers(self) -> _core.Workers | None:
@@ -298,7 +252,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For ranks, sizes, lengths or an `out` that cannot be.
+            For a wrong rank or size, invalid lengths, or an `out` that is read-only or overlaps an input.
         TypeError
             For a dtype that is not the layer's: nothing is cast silently.
         KeyboardInterrupt
@@ -557,7 +511,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer, which needs the end before the beginning; for a batch size that cannot be.
+            For a bidirectional layer, which needs the end before the beginning; for an invalid batch size.
 
         Examples
         --------
@@ -586,7 +540,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer; for a capacity that cannot be.
+            For a bidirectional layer; for an invalid capacity.
 
         Examples
         --------
@@ -616,7 +570,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer; for a length that cannot be.
+            For a bidirectional layer; for an invalid length.
 
         Examples
         --------
@@ -631,26 +585,11 @@ class LSTM(Layer[F]):
         origin = self._origin
         return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin)
 
-    def __repr__(self) -> str:
-        names = (
-            "proj_size",
-            "num_layers",
-            "bias",
-            "batch_first",
-            "dropout",
-            "bidirectional",
-            "dtype",
-            "threads",
-            "isa",
-            "form",
-        )
-        return self._repr(names)
 
-
-def _probability(dropout: object) -> float:
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.floating) or not 0 <= dropout <= 1:
-        raise ValueError(
-            "dropout should be a number in range [0, 1] representing the probability of an element being zeroed, "
-            f"got: {dropout!r}"
+def _warn_of_dropout(s: Settings) -> None:
+    if s.dropout > 0 and s.num_layers == 1:
+        warnings.warn(
+            "dropout option adds dropout after all but last recurrent layer, so non-zero dropout expects "
+            f"num_layers greater than 1, but got dropout={s.dropout} and num_layers=1",
+            stacklevel=3,
         )
-    return float(dropout)

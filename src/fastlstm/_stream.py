@@ -60,10 +60,7 @@ class Stream(_core.StreamCore, Generic[F]):
         if out is not None:
             to = _checks.output(out, (*lead, R), self._dtype, "(R,)" if array.ndim == 1 else "(B, R)", {"x": array})
         y = super().step(np.array(array, order="C"))
-        if out is None or to is None:
-            return y
-        to[...] = y
-        return out
+        return _checks.delivered(y, to, out)
 
     def feed(self, x: ArrayLike) -> NDArray[F]:
         """Many steps in one call: the same bits as `step` by `step`, faster.
@@ -106,13 +103,11 @@ class Stream(_core.StreamCore, Generic[F]):
 
     @state.setter
     def state(self, value: tuple[ArrayLike, ArrayLike]) -> None:
-        pair = tuple(value) if isinstance(value, tuple | list) else ()
-        if len(pair) != 2:
-            raise TypeError("state should be a pair (h_n, c_n)")
+        pair = _checks.pair(value, "state", "(h_n, c_n)")
         made = []
         for array, name, shape in zip(pair, ("h_n", "c_n"), self._state_shapes, strict=True):
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, shape, "(L, B, R or H)")
-            made.append(np.require(checked, requirements=("C", "A")))
+            made.append(_checks.contiguous(checked))
         self._run_set(made[0], made[1])
 
     @property

@@ -145,15 +145,13 @@ class StreamPool(_core.PoolCore, Generic[F]):
             As for `close`, and for states of wrong shapes or dtypes. Nothing changes then.
         """
         wanted = _ids(ids)
-        pair = tuple(state) if isinstance(state, tuple | list) else ()
-        if len(pair) != 2:
-            raise TypeError(f"state should be a pair (h, c), got: {type(state).__name__}")
+        pair = _checks.pair(state, "state", "(h, c)")
         lead = () if np.ndim(ids) == 0 else (len(wanted),)
         made = []
         for array, name, shape in zip(pair, ("state[0]", "state[1]"), self._state, strict=True):
             letters = "(n, L, R or H)" if lead else "(L, R or H)"
             checked = _checks.shape(_checks.floats(array, name, self._dtype), name, (*lead, *shape), letters)
-            made.append(np.require(checked, requirements=("C", "A")).reshape(len(wanted), *shape))
+            made.append(_checks.contiguous(checked).reshape(len(wanted), *shape))
         self._run_set(wanted, made[0], made[1])
 
     @property
@@ -253,11 +251,8 @@ class StreamPool(_core.PoolCore, Generic[F]):
         _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
         y = np.empty((len(wanted), self._R), self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
-        self._run_step(wanted, np.require(array, requirements=("C", "A")), y)
-        if out is None or to is None:
-            return y
-        to[...] = y
-        return out
+        self._run_step(wanted, _checks.contiguous(array), y)
+        return _checks.delivered(y, to, out)
 
     def __len__(self) -> int:
         return self.used

@@ -22,7 +22,7 @@ class ThreadPool:
     Raises
     ------
     ValueError, TypeError
-        For a number that cannot be.
+        For an invalid number.
     RuntimeError
         When the system does not start a thread.
 

@@ -58,11 +58,8 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
         _checks.shape(array, "x", (self._I,), "(I,)")
         y = np.empty(self._R, self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
-        self._run_push(np.require(array, requirements=("C", "A")), y)
-        if out is None or to is None:
-            return y
-        to[...] = y
-        return out
+        self._run_push(_checks.contiguous(array), y)
+        return _checks.delivered(y, to, out)
 
     @property
     def current(self) -> bool:

@@ -451,6 +451,18 @@ def test_a_pickle_of_a_layer_that_has_worker_threads() -> None:
     assert_same_bits(results(again, data), expected)
 
 
+def test_a_state_that_is_set_brings_its_own_number_of_threads() -> None:
+    case = Case("objects-threads", T=5, B=12, I=4, H=33)
+    data = make_data(case, "float32")
+    lstm = lstm_of(case, data, threads=2)
+    expected = results(lstm, data)
+    for threads in (3, 1, 2):
+        lstm.__setstate__(lstm_of(case, data, threads=threads).__getstate__())
+        assert lstm.threads == threads
+        assert_same_bits(results(lstm, data), expected)
+        assert (1 if lstm._workers is None else lstm._workers.threads) == threads
+
+
 def test_a_stream_says_why_it_cannot_be_copied() -> None:
     stream = fastlstm.LSTM(4, 6).stream()
     for function in (pickle.dumps, copy.copy, copy.deepcopy):
