@@ -168,10 +168,7 @@ def gates_forward(
             raise ValueError("gates should be contiguous")
     za, ca = _checks.contiguous(za), _checks.contiguous(ca)
     h, c_next = np.empty_like(ca), np.empty_like(ca)
-    if to is None:
-        _core.run_gates_forward(za, ca, c_next, h, rows, units, name)
-    else:
-        _core.run_gates_train(za, ca, c_next, h, to, rows, units, name)
+    _core.run_gates_forward(za, ca, c_next, h, to, rows, units, name)
     return h, c_next
 
 

@@ -274,8 +274,8 @@ def test_the_gil_is_released_by_all_that_takes_its_time() -> None:
     isa = fastlstm.isa().encode()
     wide, narrow = np.empty_like(gates), [np.empty_like(one) for _ in range(2)]
     calls: dict[str, Callable[[], object]] = {
-        "gates_forward": lambda: _core.run_gates_forward(gates, one, *narrow, rows, units, isa),
-        "gates_train": lambda: _core.run_gates_train(gates, one, *narrow, wide, rows, units, isa),
+        "gates_forward": lambda: _core.run_gates_forward(gates, one, *narrow, None, rows, units, isa),
+        "gates_train": lambda: _core.run_gates_forward(gates, one, *narrow, wide, rows, units, isa),
         "gates_backward": lambda: _core.run_gates_backward(gates, one, one, one, wide, narrow[0], rows, units, isa),
         "accumulate": lambda: _core.accumulate(wide, gates),
         "activation": lambda: _core.activation(True, gates, wide, isa),

@@ -263,8 +263,8 @@ def test_sizes_are_compared_once_more_where_python_meets_c() -> None:
         "backward: strided": lambda: core.run_backward(
             p, z(5, 2, 16)[:, :, ::2], None, None, None, None, None, weights, None
         ),
-        "gates_forward": lambda: _core.run_gates_forward(z(2, 32), z(2, 8), z(2, 8), z(1, 8), 2, 8, name),
-        "gates_train": lambda: _core.run_gates_train(z(2, 32), z(2, 8), z(2, 8), z(2, 8), z(1, 32), 2, 8, name),
+        "gates_forward": lambda: _core.run_gates_forward(z(2, 32), z(2, 8), z(2, 8), z(1, 8), None, 2, 8, name),
+        "gates_train": lambda: _core.run_gates_forward(z(2, 32), z(2, 8), z(2, 8), z(2, 8), z(1, 32), 2, 8, name),
         "gates_backward": lambda: _core.run_gates_backward(
             z(2, 32), z(2, 8), z(2, 8), z(2, 8), z(2, 8), z(2, 8), 2, 8, name
         ),

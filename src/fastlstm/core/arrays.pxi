@@ -38,22 +38,19 @@ cdef inline int bits_of(int typenum) noexcept:
     return 0
 
 
-cdef inline bint exact(array, int typenum, int ndim, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
-    """What the step paths take: an ndarray itself, contiguous, [rows, width], or [width] where ndim is 1."""
+cdef inline bint exact_steps(array, int typenum, int ndim, cnp.npy_intp first, cnp.npy_intp second,
+                             cnp.npy_intp width) noexcept:
+    """What goes straight to C: an ndarray itself, contiguous, [first, second, width], [first, width] or [width]."""
     return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == typenum
             and cnp.PyArray_NDIM(<cnp.ndarray>array) == ndim and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
             and cnp.PyArray_DIM(<cnp.ndarray>array, ndim - 1) == width
-            and (ndim == 1 or cnp.PyArray_DIM(<cnp.ndarray>array, 0) == rows))
+            and (ndim < 2 or cnp.PyArray_DIM(<cnp.ndarray>array, 0) == first)
+            and (ndim < 3 or cnp.PyArray_DIM(<cnp.ndarray>array, 1) == second))
 
 
-cdef inline bint exact_steps(array, int typenum, int ndim, cnp.npy_intp first, cnp.npy_intp second,
-                             cnp.npy_intp width) noexcept:
-    """As ``exact``, of [first, second, width], or [first, width] where ndim is 2."""
-    return (cnp.PyArray_CheckExact(array) and cnp.PyArray_TYPE(<cnp.ndarray>array) == typenum
-            and cnp.PyArray_NDIM(<cnp.ndarray>array) == ndim and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>array)
-            and cnp.PyArray_DIM(<cnp.ndarray>array, 0) == first
-            and (ndim == 2 or cnp.PyArray_DIM(<cnp.ndarray>array, 1) == second)
-            and cnp.PyArray_DIM(<cnp.ndarray>array, ndim - 1) == width)
+cdef inline bint exact(array, int typenum, int ndim, cnp.npy_intp rows, cnp.npy_intp width) noexcept:
+    """As above: [rows, width], or [width] where ndim is 1."""
+    return exact_steps(array, typenum, ndim, rows, 0, width)
 
 
 cdef inline bint exact_out(array, int typenum, int ndim, cnp.npy_intp rows, cnp.npy_intp width, cnp.ndarray x) noexcept:

@@ -57,7 +57,6 @@ def activation(bint is_tanh, x, out, bytes isa):
     cdef cnp.ndarray a, y
     cdef const char *name = isa
     cdef int bits
-    cdef size_t n
     cdef fl_status status
     if not cnp.PyArray_CheckExact(x):
         return None
@@ -65,18 +64,13 @@ def activation(bint is_tanh, x, out, bytes isa):
     bits = bits_of(cnp.PyArray_TYPE(a))
     if not bits or not cnp.PyArray_ISCARRAY_RO(a) or (out is not None and not can_take(a, out)):
         return None
-    if out is None:
-        y = cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
-    else:
-        y = out
-    n = cnp.PyArray_SIZE(a)
-    cdef void *from_ = cnp.PyArray_DATA(a)
-    cdef void *to = cnp.PyArray_DATA(y)
+    y = out if out is not None else cnp.PyArray_SimpleNew(cnp.PyArray_NDIM(a), cnp.PyArray_DIMS(a), cnp.PyArray_TYPE(a))
+    cdef size_t n = cnp.PyArray_SIZE(a)
     if n < NOGIL_NUMBERS:
-        activate(is_tanh, name, bits, from_, to, n)
+        activate(is_tanh, name, bits, cnp.PyArray_DATA(a), cnp.PyArray_DATA(y), n)
     else:
         with nogil:
-            status = activate_many(is_tanh, name, bits, <const char *>from_, <char *>to, n)
+            status = activate_many(is_tanh, name, bits, <char *>cnp.PyArray_DATA(a), <char *>cnp.PyArray_DATA(y), n)
         raise_for(status)
     return y
 
@@ -92,34 +86,23 @@ cdef int bits_of_gates(cnp.ndarray first, size_t rows, size_t units, list wide, 
     return bits_of(typenum)
 
 
-def run_gates_forward(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, size_t rows, size_t units,
-                      bytes isa):
-    """``c_next``, ``h`` from pre-activations [rows, 4*units] and ``c`` [rows, units]; contiguous, of one dtype."""
+def run_gates_forward(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, gates, size_t rows,
+                      size_t units, bytes isa):
+    """``c_next``, ``h`` from pre-activations [rows, 4*units] and ``c`` [rows, units]; contiguous, of one dtype.
+
+    And i, f, g, o into ``gates`` [rows, 4*units], if that is not None.
+    """
     cdef const char *name = isa
-    cdef int bits = bits_of_gates(z, rows, units, [z], [c, c_next, h])
-    cdef void *zp = address(z)
-    cdef void *cp = address(c)
-    cdef void *to_c = address(c_next)
-    cdef void *to_h = address(h)
+    cdef int bits = bits_of_gates(z, rows, units, [z, z if gates is None else gates], [c, c_next, h])
+    cdef void *kept = address(gates)
     cdef fl_status status
     with nogil:
-        status = fl_gates_forward(name, bits, rows, units, zp, cp, to_c, to_h)
-    raise_for(status)
-
-
-def run_gates_train(cnp.ndarray z, cnp.ndarray c, cnp.ndarray c_next, cnp.ndarray h, cnp.ndarray gates,
-                    size_t rows, size_t units, bytes isa):
-    """As ``run_gates_forward``, and i, f, g, o into ``gates`` [rows, 4*units]."""
-    cdef const char *name = isa
-    cdef int bits = bits_of_gates(z, rows, units, [z, gates], [c, c_next, h])
-    cdef void *zp = address(z)
-    cdef void *cp = address(c)
-    cdef void *to_c = address(c_next)
-    cdef void *to_h = address(h)
-    cdef void *to_gates = address(gates)
-    cdef fl_status status
-    with nogil:
-        status = fl_gates_train(name, bits, rows, units, zp, cp, to_c, to_h, to_gates)
+        if kept is NULL:
+            status = fl_gates_forward(name, bits, rows, units, cnp.PyArray_DATA(z), cnp.PyArray_DATA(c),
+                                      cnp.PyArray_DATA(c_next), cnp.PyArray_DATA(h))
+        else:
+            status = fl_gates_train(name, bits, rows, units, cnp.PyArray_DATA(z), cnp.PyArray_DATA(c),
+                                    cnp.PyArray_DATA(c_next), cnp.PyArray_DATA(h), kept)
     raise_for(status)
 
 
@@ -128,15 +111,11 @@ def run_gates_backward(cnp.ndarray gates, cnp.ndarray c_prev, cnp.ndarray c, cnp
     """``dz`` [rows, 4*units] from ``dh`` [rows, units]; ``dc`` goes from the gradient of c to that of c_prev."""
     cdef const char *name = isa
     cdef int bits = bits_of_gates(gates, rows, units, [gates, dz], [c_prev, c, dh, dc])
-    cdef void *of_gates = address(gates)
-    cdef void *of_prev = address(c_prev)
-    cdef void *of_c = address(c)
-    cdef void *of_h = address(dh)
-    cdef void *to_z = address(dz)
-    cdef void *to_c = address(dc)
     cdef fl_status status
     with nogil:
-        status = fl_gates_backward(name, bits, rows, units, of_gates, of_prev, of_c, of_h, to_z, to_c)
+        status = fl_gates_backward(name, bits, rows, units, cnp.PyArray_DATA(gates), cnp.PyArray_DATA(c_prev),
+                                   cnp.PyArray_DATA(c), cnp.PyArray_DATA(dh), cnp.PyArray_DATA(dz),
+                                   cnp.PyArray_DATA(dc))
     raise_for(status)
 
 
@@ -145,10 +124,5 @@ def accumulate(cnp.ndarray total, cnp.ndarray part):
     cdef int typenum = cnp.PyArray_TYPE(total), bits = bits_of(typenum)
     cdef Py_ssize_t n = cnp.PyArray_SIZE(total)
     must(bits and room(total, typenum, n) and dense(part, typenum, n))
-    cdef void *to = cnp.PyArray_DATA(total)
-    cdef const void *from_ = cnp.PyArray_DATA(part)
-    if n < NOGIL_NUMBERS:
-        fl_accumulate(bits, to, from_, n)
-    else:
-        with nogil:
-            fl_accumulate(bits, to, from_, n)
+    with nogil:
+        fl_accumulate(bits, cnp.PyArray_DATA(total), cnp.PyArray_DATA(part), n)

@@ -23,6 +23,13 @@ cdef int read_form(fl_form *to, tuple form) except -1:
     return read_activation(&to.cell, cell)
 
 
+cdef inline void read_arrays(fl_sequence *s, cnp.ndarray x, cnp.ndarray y, int time, h_0, c_0, h_n, c_n) noexcept:
+    """Those of a call whose sizes have been read; ``time`` is the axis of x and y for time, the other is for rows."""
+    s.input, s.input_t, s.input_b = address(x), cnp.PyArray_STRIDE(x, time), cnp.PyArray_STRIDE(x, 1 - time)
+    s.output, s.output_t, s.output_b = address(y), cnp.PyArray_STRIDE(y, time), cnp.PyArray_STRIDE(y, 1 - time)
+    s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), address(h_n), address(c_n)
+
+
 @cython.final
 cdef class Plan:
     """Packed weights: immutable, so that any number of threads may use one."""
@@ -95,43 +102,34 @@ cdef class Plan:
         """Bytes of packed weights."""
         return self.bytes
 
-    def workspace_size(self, Py_ssize_t T, Py_ssize_t B, Py_ssize_t threads):
-        """Bytes of scratch that a call of these sizes takes."""
-        return fl_workspace_size(self.plan, T, B, threads)
-
     # ---- sequences
 
     def call(self, x, hx, out, bint batch_first, Workers workers):
         """``LSTM`` of arrays that are exactly right: (output, (h_n, c_n)), or None where one of them is not."""
         cdef fl_sequence s
         cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
-        cdef int time = ndim == 3 and batch_first
-        cdef cnp.npy_intp rows = self.num_layers * self.directions, second = 1
+        cdef int time = ndim == 3 and batch_first # its axis
+        cdef cnp.npy_intp rows = self.num_layers * self.directions, first, second
         if not self.is_input(x, ndim):
             return None
-        if ndim == 3:
-            second = cnp.PyArray_DIM(x, 1)
-        s.T, s.B = cnp.PyArray_DIM(x, time), cnp.PyArray_DIM(x, 1 - time) if ndim == 3 else 1
+        first, second = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1) if ndim == 3 else 1
+        s.T, s.B = (second, first) if time else (first, second)
         if hx is not None and not self.is_state(hx, ndim, s.B):
             return None
         if out is None:
-            out = fresh_steps(ndim, cnp.PyArray_DIM(x, 0), second, self.directions * self.width, self.typenum)
-        elif not self.can_take(out, x, hx, ndim, second):
+            out = fresh_steps(ndim, first, second, self.directions * self.width, self.typenum)
+        elif not self.can_take(out, x, hx, ndim, first, second):
             return None
+        h_0, c_0 = (None, None) if hx is None else <tuple>hx
         h_n = fresh_steps(ndim, rows, s.B, self.width, self.typenum)
         c_n = fresh_steps(ndim, rows, s.B, self.hidden_size, self.typenum)
-        s.input, s.input_t, s.input_b = address(x), cnp.PyArray_STRIDE(x, time), cnp.PyArray_STRIDE(x, 1 - time)
-        s.output, s.output_t, s.output_b = address(out), cnp.PyArray_STRIDE(out, time), cnp.PyArray_STRIDE(out, 1 - time)
-        s.h_0 = s.c_0 = NULL
-        if hx is not None:
-            s.h_0, s.c_0 = address((<tuple>hx)[0]), address((<tuple>hx)[1])
-        s.h_n, s.c_n = address(h_n), address(c_n)
+        read_arrays(&s, x, out, time, h_0, c_0, h_n, c_n)
         self.read_rest(&s, None, None, None)
         self.go(&s, workers, None)
         return out, (h_n, c_n)
 
     cdef inline bint is_input(self, x, int ndim) noexcept:
-        """[T, B, I] or [T, I], the last axis contiguous."""
+        """[T, B, I], [B, T, I] or [T, I], as C can read it."""
         return ((ndim == 2 or ndim == 3) and cnp.PyArray_TYPE(<cnp.ndarray>x) == self.typenum
                 and cnp.PyArray_DIM(<cnp.ndarray>x, ndim - 1) == self.input_size and rows_whole(<cnp.ndarray>x))
 
@@ -142,11 +140,11 @@ cdef class Plan:
                 and exact_steps((<tuple>pair)[0], self.typenum, ndim, rows, B, self.width)
                 and exact_steps((<tuple>pair)[1], self.typenum, ndim, rows, B, self.hidden_size))
 
-    cdef inline bint can_take(self, out, cnp.ndarray x, hx, int ndim, cnp.npy_intp second) noexcept:
+    cdef inline bint can_take(self, out, cnp.ndarray x, hx, int ndim, cnp.npy_intp first, cnp.npy_intp second) noexcept:
         """Is ``out`` exactly right, and beside what is read?"""
-        return (exact_steps(out, self.typenum, ndim, cnp.PyArray_DIM(x, 0), second, self.directions * self.width)
-                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out) and cnp.PyArray_ISCARRAY_RO(x)
-                and not overlap(x, <cnp.ndarray>out)
+        return (exact_steps(out, self.typenum, ndim, first, second, self.directions * self.width)
+                and cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
+                and cnp.PyArray_ISCARRAY_RO(x) and not overlap(x, <cnp.ndarray>out)
                 and (hx is None or not (overlap((<tuple>hx)[0], <cnp.ndarray>out)
                                         or overlap((<tuple>hx)[1], <cnp.ndarray>out))))
 
@@ -159,14 +157,11 @@ cdef class Plan:
         """
         cdef fl_sequence s
         must(cnp.PyArray_NDIM(x) == 3)
-        s.T = cnp.PyArray_DIM(x, 0)
-        s.B = cnp.PyArray_DIM(x, 1)
+        s.T, s.B = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
         must(rows_of(x, self.typenum, s.T, s.B, self.input_size)
              and rows_of(y, self.typenum, s.T, s.B, self.directions * self.width) and cnp.PyArray_ISWRITEABLE(y)
              and self.states(h_0, c_0, s.B) and self.states_room(h_n, c_n, s.B))
-        s.input, s.input_t, s.input_b = address(x), cnp.PyArray_STRIDE(x, 0), cnp.PyArray_STRIDE(x, 1)
-        s.output, s.output_t, s.output_b = address(y), cnp.PyArray_STRIDE(y, 0), cnp.PyArray_STRIDE(y, 1)
-        s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), address(h_n), address(c_n)
+        read_arrays(&s, x, y, 0, h_0, c_0, h_n, c_n)
         self.read_rest(&s, lengths, resets, None)
         self.go(&s, workers, tape)
 
