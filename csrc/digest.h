@@ -2,9 +2,10 @@
  *
  * A comparison with a copy would read twice as much and keep twice as much. What is kept here is a sum of 2048 bits for
  * each chunk: FL_DIGEST_LANES shift registers, which take in every FL_DIGEST_LANES-th word of 64 bits. One step is
- * Marsaglia's xorshift64 (13, 7, 17), linear over GF(2) and of period 2^64 - 1, then an exclusive or with the word: a cyclic
- * redundancy check of 64 bits in each lane. So a change of one word is seen with certainty, and so are two words exchanged,
- * and the same bits changed at regular distances; of other changes 2^-64 are missed, for each lane that they reach.
+ * Marsaglia's xorshift64 (13, 7, 17), linear over GF(2) and of period 2^64 - 1, then an exclusive or with the word: a
+ * cyclic redundancy check of 64 bits in each lane. So a change of one word is seen with certainty, and so are two words
+ * exchanged, and the same bits changed at regular distances; of other changes 2^-64 are missed, for each lane that they
+ * reach.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_DIGEST_H

@@ -17,30 +17,30 @@ static int always(void) {
 
 /* the register state that the system saves on a context switch: a CPU's AVX is of no use to a kernel that loses it */
 static uint64_t saved_state(void) {
-  uint32_t a, d;
-  __asm__ volatile("xgetbv" : "=a"(a), "=d"(d) : "c"(0));
-  return ((uint64_t)d << 32) | a;
+  uint32_t eax, edx;
+  __asm__ volatile("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+  return ((uint64_t)edx << 32) | eax;
 }
 
 enum { XMM_YMM = 0x6, OPMASK_ZMM = 0xe0 };
 
 /* x86-64-v3 */
 static int has_avx2(void) {
-  uint32_t a, b, c, d;
+  uint32_t eax, ebx, ecx, edx;
   const uint32_t leaf1 = bit_FMA | bit_MOVBE | bit_F16C | bit_AVX | bit_OSXSAVE;
   const uint32_t leaf7 = bit_AVX2 | bit_BMI | bit_BMI2;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & leaf1) != leaf1) return 0;
+  if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || (ecx & leaf1) != leaf1) return 0;
   if ((saved_state() & XMM_YMM) != XMM_YMM) return 0;
-  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || (b & leaf7) != leaf7) return 0;
-  return __get_cpuid(0x80000001, &a, &b, &c, &d) && (c & bit_LZCNT);
+  if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || (ebx & leaf7) != leaf7) return 0;
+  return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & bit_LZCNT);
 }
 
 /* x86-64-v4 */
 static int has_avx512(void) {
-  uint32_t a, b, c, d;
+  uint32_t eax, ebx, ecx, edx;
   const uint32_t leaf7 = bit_AVX512F | bit_AVX512DQ | bit_AVX512CD | bit_AVX512BW | bit_AVX512VL;
   if (!has_avx2() || (saved_state() & OPMASK_ZMM) != OPMASK_ZMM) return 0;
-  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & leaf7) == leaf7;
+  return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & leaf7) == leaf7;
 }
 #endif
 
@@ -52,7 +52,8 @@ typedef struct {
   const fl_kernels *f32, *f64;
 } fl_isa;
 
-#define FL_ISA(isa, description, supported) {#isa, description, supported, &fl_kernels_##isa##_f32, &fl_kernels_##isa##_f64},
+#define FL_ISA(isa, description, supported) \
+  {#isa, description, supported, &fl_kernels_##isa##_f32, &fl_kernels_##isa##_f64},
 #define FL_TABLES(isa) extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;
 
 /* FASTLSTM_HAVE_*: set by CMake for the objects that it built */

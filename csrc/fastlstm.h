@@ -266,7 +266,8 @@ FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t 
 
 /* The whole sequence through all layers. Allocates nothing.
  *   pool       NULL to stay on the caller's thread
- *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller; scratch */
+ *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller;
+ * scratch */
 FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
 /* How a long call is given up. `ask` is called on the thread that made the call, and on no other, now and then while it
@@ -295,7 +296,8 @@ FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps
 
 /* Lay out a tape and copy what the sequence reads.
  *   dropout    share of the elements between layers that are zeroed, 0..1
- *   seed, time what its mask depends on, with layer, step + time, row and unit: a sequence in pieces gives each its time
+ *   seed, time what its mask depends on, with layer, step + time, row and unit: of a sequence in pieces, each has its
+ *              time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
  * NULL for invalid arguments; a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only. */
 FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed,

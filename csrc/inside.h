@@ -1,6 +1,6 @@
-/* What is behind the front door and knows no type of numbers: every public function of fastlstm.h is in api.c (but those
- * that know CPUs, in dispatch.c), which checks the arguments and calls one of these, or a pass of the plan (passes.h).
- * They trust what they are given; in debug and sanitizer builds they assert it.
+/* What is behind the front door and knows no type of numbers: every public function of fastlstm.h is in api.c (but
+ * those that know CPUs, in dispatch.c), which checks the arguments and calls one of these, or a pass of the plan
+ * (passes.h). They trust what they are given; in debug and sanitizer builds they assert it.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_INSIDE_H

@@ -1,5 +1,6 @@
-/* The passes: what walks over layers, rows and time. One list declares them and fills the tables, as kernels.h does for the
- * kernels; each is compiled once per real type, with no instruction set's flags (passes/), and a plan holds its table.
+/* The passes: what walks over layers, rows and time. One list declares them and fills the tables, as kernels.h does for
+ * the kernels; each is compiled once per real type, with no instruction set's flags (passes/), and a plan holds its
+ * table.
  *
  * They trust what they are given, since api.c has checked it; in debug and sanitizer builds they assert it.
  *   make  lay out in memory that the caller gives

@@ -9,7 +9,8 @@
 #include "kernels/real.h"
 #include "passes.h"
 
-/* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's block. */
+/* One layer in one direction, packed: panel by panel, zero past the last unit. All pointers go into the plan's
+ * block. */
 typedef struct {
   size_t input_size;
   const real *bias;      /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */

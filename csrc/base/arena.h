@@ -20,14 +20,14 @@ static inline int fl_multiply(size_t a, size_t b, size_t *out) {
 }
 
 /* count elements of size bytes, on a line of their own; NULL when measuring */
-static inline void *fl_carve(fl_arena *a, size_t count, size_t size) {
+static inline void *fl_carve(fl_arena *arena, size_t count, size_t size) {
   size_t bytes;
-  if (!fl_multiply(count, size, &bytes) || bytes > (size_t)PTRDIFF_MAX / 4 || a->used > (size_t)PTRDIFF_MAX / 4) {
-    a->overflow = 1;
+  if (!fl_multiply(count, size, &bytes) || bytes > (size_t)PTRDIFF_MAX / 4 || arena->used > (size_t)PTRDIFF_MAX / 4) {
+    arena->overflow = 1;
     return NULL;
   }
-  void *const got = a->at ? a->at + a->used : NULL;
-  a->used += fl_align(bytes);
+  void *const got = arena->at ? arena->at + arena->used : NULL;
+  arena->used += fl_align(bytes);
   return got;
 }
 

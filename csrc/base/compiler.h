@@ -11,6 +11,7 @@
 #define INLINE static inline __attribute__((always_inline))
 #define NOINLINE __attribute__((noinline))
 #define UNUSED __attribute__((unused))
+#define RARELY(condition) __builtin_expect(condition, 0) /* what only it needs is not computed before it */
 
 #if defined(__clang__)
 #define UNROLL _Pragma("unroll")

@@ -1,5 +1,6 @@
-/* The caller's floating-point environment, saved, set to IEEE defaults, restored: a host that flushes denormals or rounds
- * another way gets our bits, and keeps its own. Reading it costs a few cycles; it is written only where it differs.
+/* The caller's floating-point environment, saved, set to IEEE defaults, restored: a host that flushes denormals or
+ * rounds another way gets our bits, and keeps its own. Reading it costs a few cycles; it is written only where it
+ * differs.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_FPENV_H

@@ -24,32 +24,32 @@ typedef DWORD os_id;
 #define OS_THREAD(name, argument) unsigned __stdcall name(void *argument)
 #define OS_THREAD_RETURN return 0
 
-static inline int os_lock_init(os_lock *l) {
-  InitializeSRWLock(l);
+static inline int os_lock_init(os_lock *lock) {
+  InitializeSRWLock(lock);
   return 1;
 }
-static inline int os_condition_init(os_condition *c) {
-  InitializeConditionVariable(c);
+static inline int os_condition_init(os_condition *condition) {
+  InitializeConditionVariable(condition);
   return 1;
 }
-#define os_lock_destroy(l) ((void)(l))
-#define os_condition_destroy(c) ((void)(c))
-#define os_acquire(l) AcquireSRWLockExclusive(l)
-#define os_release(l) ReleaseSRWLockExclusive(l)
-#define os_wait(c, l) SleepConditionVariableSRW(c, l, INFINITE, 0)
-#define os_wake_one(c) WakeConditionVariable(c)
-#define os_wake_all(c) WakeAllConditionVariable(c)
+#define os_lock_destroy(lock) ((void)(lock))
+#define os_condition_destroy(condition) ((void)(condition))
+#define os_acquire(lock) AcquireSRWLockExclusive(lock)
+#define os_release(lock) ReleaseSRWLockExclusive(lock)
+#define os_wait(condition, lock) SleepConditionVariableSRW(condition, lock, INFINITE, 0)
+#define os_wake_one(condition) WakeConditionVariable(condition)
+#define os_wake_all(condition) WakeAllConditionVariable(condition)
 #define os_yield() SwitchToThread()
 #define os_process() ((long)GetCurrentProcessId())
 #define os_self() GetCurrentThreadId()
-#define os_same(a, b) ((a) == (b))
-static inline int os_start(os_thread *t, unsigned(__stdcall *run)(void *), void *argument) {
-  *t = (HANDLE)_beginthreadex(NULL, 0, run, argument, 0, NULL);
-  return *t != 0;
+#define os_same(one, other) ((one) == (other))
+static inline int os_start(os_thread *thread, unsigned(__stdcall *run)(void *), void *argument) {
+  *thread = (HANDLE)_beginthreadex(NULL, 0, run, argument, 0, NULL);
+  return *thread != 0;
 }
-static inline void os_join(os_thread t) {
-  WaitForSingleObject(t, INFINITE);
-  CloseHandle(t);
+static inline void os_join(os_thread thread) {
+  WaitForSingleObject(thread, INFINITE);
+  CloseHandle(thread);
 }
 
 #else
@@ -63,28 +63,28 @@ typedef pthread_t os_thread, os_id;
 #define OS_THREAD(name, argument) void *name(void *argument)
 #define OS_THREAD_RETURN return NULL
 
-static inline int os_lock_init(os_lock *l) {
-  return pthread_mutex_init(l, NULL) == 0;
+static inline int os_lock_init(os_lock *lock) {
+  return pthread_mutex_init(lock, NULL) == 0;
 }
-static inline int os_condition_init(os_condition *c) {
-  return pthread_cond_init(c, NULL) == 0;
+static inline int os_condition_init(os_condition *condition) {
+  return pthread_cond_init(condition, NULL) == 0;
 }
-#define os_lock_destroy(l) pthread_mutex_destroy(l)
-#define os_condition_destroy(c) pthread_cond_destroy(c)
-#define os_acquire(l) pthread_mutex_lock(l)
-#define os_release(l) pthread_mutex_unlock(l)
-#define os_wait(c, l) pthread_cond_wait(c, l)
-#define os_wake_one(c) pthread_cond_signal(c)
-#define os_wake_all(c) pthread_cond_broadcast(c)
+#define os_lock_destroy(lock) pthread_mutex_destroy(lock)
+#define os_condition_destroy(condition) pthread_cond_destroy(condition)
+#define os_acquire(lock) pthread_mutex_lock(lock)
+#define os_release(lock) pthread_mutex_unlock(lock)
+#define os_wait(condition, lock) pthread_cond_wait(condition, lock)
+#define os_wake_one(condition) pthread_cond_signal(condition)
+#define os_wake_all(condition) pthread_cond_broadcast(condition)
 #define os_yield() sched_yield()
 #define os_process() ((long)getpid())
 #define os_self() pthread_self()
-#define os_same(a, b) (pthread_equal((a), (b)) != 0)
-static inline int os_start(os_thread *t, void *(*run)(void *), void *argument) {
-  return pthread_create(t, NULL, run, argument) == 0;
+#define os_same(one, other) (pthread_equal((one), (other)) != 0)
+static inline int os_start(os_thread *thread, void *(*run)(void *), void *argument) {
+  return pthread_create(thread, NULL, run, argument) == 0;
 }
-static inline void os_join(os_thread t) {
-  pthread_join(t, NULL);
+static inline void os_join(os_thread thread) {
+  pthread_join(thread, NULL);
 }
 #endif
 

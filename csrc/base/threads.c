@@ -1,8 +1,8 @@
 /* The caller-owned pool and its teams.
  *
- * Measured with one competing process on two cores, us a step at H=64 / 256 / 512, median (max): a pure spin barrier 45 (981)
- * / 19 (2629) / 1073 (3519); claiming 0.7 (0.8) / 8 (68) / 169 (200). Bounded spinning, then yielding, and never a block
- * that only one thread may do.
+ * Measured with one competing process on two cores, us a step at H=64 / 256 / 512, median (max): a pure spin barrier 45
+ * (981) / 19 (2629) / 1073 (3519); claiming 0.7 (0.8) / 8 (68) / 169 (200). Bounded spinning, then yielding, and never
+ * a block that only one thread may do.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "threads.h"
@@ -153,9 +153,9 @@ fl_status fl_make_pool(fl_pool **out, size_t threads, fl_parallel parallel) {
   fl_status status = pool->team.claims && pool->workers && lock && work && idle ? FL_OK : FL_ERROR_MEMORY;
   pool->started = 1;
   while (status == FL_OK && !parallel && pool->started < threads) {
-    worker *const w = &pool->workers[pool->started];
-    *w = (worker){.pool = pool, .slot = pool->started};
-    if (os_start(&w->thread, worker_main, w))
+    worker *const next = &pool->workers[pool->started];
+    *next = (worker){.pool = pool, .slot = pool->started};
+    if (os_start(&next->thread, worker_main, next))
       pool->started++;
     else
       status = FL_ERROR_THREADS;

@@ -1,9 +1,9 @@
-/* sigmoid and tanh, once, over the vector words: the same bits from every instruction set, in the body, in the tail, alone
- * and inside the cell.
+/* sigmoid and tanh, once, over the vector words: the same bits from every instruction set, in the body, in the tail,
+ * alone and inside the cell.
  *
- * Both are a ratio. The exponential is kept as s * (1 + q), with s = 2^n by a magic-number addition and q = expm1(r) by a
- * polynomial, and the two are joined in numerator and denominator only: no rounding of 1 + q. The term that is added to 1 is
- * never above 1 in size where it matters; the usual 1/(1 + e^-x) and e^2x forms cost up to 1 ULP more.
+ * Both are a ratio. The exponential is kept as s * (1 + q), with s = 2^n by a magic-number addition and q = expm1(r) by
+ * a polynomial, and the two are joined in numerator and denominator only: no rounding of 1 + q. The term that is added
+ * to 1 is never above 1 in size where it matters; the usual 1/(1 + e^-x) and e^2x forms cost up to 1 ULP more.
  *
  *   sigmoid(x) = s / (1 + s + q)                 e^-x      = (1 + q) / s      n = round(x / ln 2)
  *   tanh(x)    = +-(1 - s - s q) / (1 + s + s q) e^-2|x|   = s (1 + q)

@@ -1,9 +1,10 @@
-/* a * b + c with one rounding, by IEEE arithmetic and integers alone. The C library's is not exact everywhere (mingw-w64's is not
- * fused, musl's loses the sign of a zero that underflowed).
+/* a * b + c with one rounding, by IEEE arithmetic and integers alone. The C library's is not exact everywhere
+ * (mingw-w64's is not fused, musl's loses the sign of a zero that underflowed).
  *
- *   float    the product is exact in double; the sum is rounded to odd there, which a second rounding to float cannot hurt
- *   double   product and sum in two parts each, their low ends rounded to odd before the one rounding (Boldo, Melquiond:
- *            Emulation of FMA and correctly rounded sums, 2008); with integers where exponents are extreme
+ *   float    the product is exact in double; the sum is rounded to odd there, which a second rounding to float cannot
+ *            hurt
+ *   double   product and sum in two parts each, their low ends rounded to odd before the one rounding (Boldo,
+ *            Melquiond: Emulation of FMA and correctly rounded sums, 2008); with integers where exponents are extreme
  *
  * Round to nearest, no flushing (fpenv.h), no excess precision beyond double for float.
  *

@@ -1,12 +1,12 @@
-/* The activations that forms of the cell have beside sigmoid and tanh, and the slopes of all of them, once, over the vector
- * words: the same bits from every instruction set.
+/* The activations that forms of the cell have beside sigmoid and tanh, and the slopes of all of them, once, over the
+ * vector words: the same bits from every instruction set.
  *
- * Which one it is, is decided vector by vector: five decisions beside five activations. There are no masks among the words;
- * where a formula has two sides, both are computed such that the wrong one is exactly 0, or 1.
+ * Which one it is, is decided vector by vector: five decisions beside five activations. There are no masks among the
+ * words; where a formula has two sides, both are computed such that the wrong one is exactly 0, or 1.
  *
- * Bounds, sampled, float32 and float64: scaled_tanh 3.5 ULP, softplus 2.75, elu 2.25, softsign 1.6; hard_sigmoid and affine
- * have one rounding, the others at most that of alpha x. softplus is 0 below -87.68 (-708.75 in float64), where it is subnormal.
- * NaN stays NaN.
+ * Bounds, sampled, float32 and float64: scaled_tanh 3.5 ULP, softplus 2.75, elu 2.25, softsign 1.6; hard_sigmoid and
+ * affine have one rounding, the others at most that of alpha x. softplus is 0 below -87.68 (-708.75 in float64), where
+ * it is subnormal. NaN stays NaN.
  *
  *   e^x - 1       s + s q - 1 with s (1 + q) = e^x as in activations.h; s - 1 is exact where it counts
  *   log(1 + e^x)  max(0, x) + log1p(u), u = e^-|x|; log1p(u) = 2 atanh(u / (2 + u)), a series in w^2 <= 1/9
@@ -73,9 +73,9 @@ INLINE V v_softsign(V x) {
 }
 
 /* not inlined: a cell has five */
-static NOINLINE V activate(const fl_activation *a, V x) {
-  const V zero = v_set1(0), one = v_set1(1), alpha = v_set1((real)a->alpha), beta = v_set1((real)a->beta);
-  switch (a->kind) {
+static NOINLINE V activate(const fl_activation *f, V x) {
+  const V zero = v_set1(0), one = v_set1(1), alpha = v_set1((real)f->alpha), beta = v_set1((real)f->beta);
+  switch (f->kind) {
     case FL_SIGMOID: return v_sigmoid(x);
     case FL_TANH: return v_tanh(x);
     case FL_RELU: return v_max(zero, x);
@@ -92,10 +92,10 @@ static NOINLINE V activate(const fl_activation *a, V x) {
 }
 
 /* The derivative, told from the value y. At a kink: that of the left side. */
-static NOINLINE V slope(const fl_activation *a, V y) {
-  const V zero = v_set1(0), one = v_set1(1), alpha = v_set1((real)a->alpha), beta = v_set1((real)a->beta);
+static NOINLINE V slope(const fl_activation *f, V y) {
+  const V zero = v_set1(0), one = v_set1(1), alpha = v_set1((real)f->alpha), beta = v_set1((real)f->beta);
   const V above = v_above(y, zero), rest = v_sub(one, above);
-  switch (a->kind) {
+  switch (f->kind) {
     case FL_SIGMOID: return v_mul(y, v_sub(one, y));
     case FL_TANH: return v_fnma(y, y, one);
     case FL_RELU: return above;
@@ -103,7 +103,7 @@ static NOINLINE V slope(const fl_activation *a, V y) {
     case FL_AFFINE: return alpha;
     case FL_LEAKY_RELU: return v_fma(rest, alpha, above);
     case FL_THRESHOLDED_RELU: return v_above(v_abs(y), zero);
-    case FL_SCALED_TANH: return a->alpha == 0 ? v_mul(zero, y) : v_mul(beta, v_fnma(y, v_div(y, alpha), alpha));
+    case FL_SCALED_TANH: return f->alpha == 0 ? v_mul(zero, y) : v_mul(beta, v_fnma(y, v_div(y, alpha), alpha));
     case FL_ELU: return v_fma(rest, v_add(v_min(zero, y), alpha), above);
     case FL_SOFTSIGN: return v_mul(v_sub(one, v_abs(y)), v_sub(one, v_abs(y)));
     case FL_SOFTPLUS: break;

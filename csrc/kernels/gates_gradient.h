@@ -23,11 +23,8 @@ typedef struct {
   const real *peephole;   /* of i, then of f, of o; NULL without */
 } gradient_cell;
 
-#define LOAD(what, at) load_units(a->what + (at) + u, b->what + (at) + u)
-#define STORE(what, at, value) store_units(a->what + (at) + u, b->what + (at) + u, value)
-
-/* One vector of units of a cell, or of two whole cells where vectors are wide. z holds i, f, g, o, `gate` reals apart; dz
- * gets their gradients; dc is updated. */
+/* One vector of units of a cell, or of two whole cells where vectors are wide. z holds i, f, g, o, `gate` reals apart;
+ * dz gets their gradients; dc is updated. */
 INLINE void standard_gradient(const gradient_cell *a, const gradient_cell *b, size_t gate, size_t u) {
   const V one = v_set1(1);
   const V i = LOAD(z, 0), f = LOAD(z, gate), g = LOAD(z, 2 * gate), o = LOAD(z, 3 * gate), dh = LOAD(dh, 0);
@@ -76,8 +73,6 @@ INLINE void form_gradient(const fl_form *form, size_t p_gate, const gradient_cel
   STORE(dz, 3 * gate, dz_o);
   STORE(dc, 0, dc_prev);
 }
-#undef LOAD
-#undef STORE
 
 /* form: NULL for the standard cell, a constant wherever this is used */
 INLINE void gradient_pass(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b,
@@ -112,30 +107,30 @@ INLINE void gradient_pass_tail(const fl_form *form, size_t p_gate, const gradien
   if (a->hidden) copy_lanes(a->hidden + u, lanes + 8 * VL, n);
 }
 
-INLINE gradient_cell cell_at(const fl_gradient_step *s, size_t r, size_t p) {
-  real *const z = (real *)s->z[r] + p * FL_PANEL;
+INLINE gradient_cell gradient_cell_at(const fl_gradient_step *step, size_t r, size_t p) {
+  real *const z = (real *)step->z[r] + p * FL_PANEL;
   const size_t u = p * FL_UNITS;
   return (gradient_cell){z,
-                         (const real *)s->c_prev[r] + u,
-                         (const real *)s->c[r] + u,
-                         (const real *)s->dh[r] + u,
+                         (const real *)step->c_prev[r] + u,
+                         (const real *)step->c[r] + u,
+                         (const real *)step->dh[r] + u,
                          z,
-                         (real *)s->dc[r] + u,
-                         s->hidden ? (real *)s->hidden[r] + u : NULL,
-                         s->peephole ? (const real *)s->peephole + u : NULL};
+                         (real *)step->dc[r] + u,
+                         step->hidden ? (real *)step->hidden[r] + u : NULL,
+                         step->peephole ? (const real *)step->peephole + u : NULL};
 }
 
 /* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. */
-INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *s) {
-  for (size_t p = s->first; p < s->last; p++) {
-    const size_t left = s->units - p * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
-    const int pair_panels = VL_WIDE && s->m == 1 && p + 1 < s->last && left >= 2 * FL_UNITS;
-    for (size_t r = 0; r < s->m; r++) {
-      const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < s->m ? r + 1 : r;
-      const gradient_cell a = cell_at(s, r, p), b = cell_at(s, r2, p + pair_panels);
+INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *step) {
+  for (size_t p = step->first; p < step->last; p++) {
+    const size_t left = step->units - p * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
+    const int pair_panels = VL_WIDE && step->m == 1 && p + 1 < step->last && left >= 2 * FL_UNITS;
+    for (size_t r = 0; r < step->m; r++) {
+      const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < step->m ? r + 1 : r;
+      const gradient_cell a = gradient_cell_at(step, r, p), b = gradient_cell_at(step, r2, p + pair_panels);
       size_t u = 0;
-      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(form, s->units, &a, &b, FL_UNITS, u);
-      if (u < n) gradient_pass_tail(form, s->units, &a, FL_UNITS, u, n - u);
+      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(form, step->units, &a, &b, FL_UNITS, u);
+      if (u < n) gradient_pass_tail(form, step->units, &a, FL_UNITS, u, n - u);
       r = r2;
     }
     p += pair_panels;
@@ -143,8 +138,8 @@ INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *s) {
 }
 
 /* not inlined: the standard cell's code stays as it is without */
-static NOINLINE void form_gradient_of_panels(const fl_gradient_step *s) {
-  gradient_of_panels(s->form, s);
+static NOINLINE void form_gradient_of_panels(const fl_gradient_step *step) {
+  gradient_of_panels(step->form, step);
 }
 
 #endif

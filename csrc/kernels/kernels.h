@@ -1,7 +1,9 @@
-/* The kernels: one list declares them, fills the tables, and is what tests/native/check_kernels.c walks: check and --bench.
+/* The kernels: one list declares them, fills the tables, and is what tests/native/check_kernels.c walks: check and
+ * --bench.
  *
- * A kernel is compiled once per instruction set and per real type (kernels_tmpl.c); all of them give the same bits, which
- * tests/native/check_kernels.c asserts of each. Kernels trust their arguments; builds without NDEBUG assert preconditions.h.
+ * A kernel is compiled once per instruction set and per real type (kernels_tmpl.c); all of them give the same bits,
+ * which tests/native/check_kernels.c asserts of each. Kernels trust their arguments; builds without NDEBUG assert
+ * preconditions.h.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_KERNELS_H
@@ -21,15 +23,15 @@ typedef struct {
   size_t k;                /* reals in a row */
 } fl_operand;
 
-/* z[r][p][j] = start[p][j] + sum_k a[r][k] * weights[p][k][j], one chain of fused multiply-adds per output, k ascending,
- * first through operand[0], then through operand[1]. */
+/* z[r][p][j] = start[p][j] + sum_k a[r][k] * weights[p][k][j], one chain of fused multiply-adds per output, k
+ * ascending, first through operand[0], then through operand[1]. */
 typedef struct {
   size_t m;              /* rows */
   size_t first, last;    /* panels first <= p < last */
   int down;              /* take them from the last to the first: the same bits, other caches */
   fl_operand operand[2]; /* operand[1].k = 0 where there is only one */
-  const void *weights;   /* [panel][k][FL_PANEL] reals, 64-byte aligned: both operands' k one after the other; read */
-  size_t weights_panel;  /* reals from a panel of `weights` to the next */
+  const void *weights;   /* [panel][k][FL_PANEL] weights, 64-byte aligned: both operands' k one after the other; read */
+  size_t weights_panel;  /* weights from a panel to the next */
   const void *start;     /* [panel][FL_PANEL] reals, or NULL: z already holds the start of each chain; read */
   void *const *z; /* [m] pointers to rows of panels of FL_PANEL reals; written, and read when start is NULL; no alias */
   size_t z_panel; /* reals from a panel of a row to the next */
@@ -39,8 +41,8 @@ typedef struct {
   int pieces; /* with start = NULL, the backward pass's way: chains of FL_PIECE k from zero, added to z in order */
 } fl_product;
 
-/* A chain over 4H terms rounds more than torch's blocked sums; pieces of 128, each from zero, round less, for 1-3 % of a
- * training step. */
+/* A chain over 4H terms rounds more than torch's blocked sums; pieces of 128, each from zero, round less, for 1-3 % of
+ * a training step. */
 #define FL_PIECE 128
 
 /* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
@@ -59,8 +61,7 @@ typedef struct {
 /* A product followed by the gates of the same rows and panels:
  * c[r] = f * c_prev[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
-  fl_product
-      product; /* with `start` given, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals, panel `first` of a group first */
+  fl_product product;        /* with `start`, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals: the panels at hand */
   fl_ahead *ahead;           /* with m = 1 and start = NULL: work for idle multipliers, or NULL; updated */
   size_t units;              /* H: units past it in the last panel are neither read nor written */
   const void *const *c_prev; /* [m] pointers to [H] reals: read; may be c */
@@ -123,8 +124,8 @@ typedef struct {
   void *scratch;  /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
 } fl_outer;
 
-/* What the peepholes of i, f, o get: out[0][u] = sum_n dz_i[n][u] * c_prev[n][u], out[1] with dz_f, out[2] with dz_o and c;
- * panels first <= p < last, in blocks of FL_SUM_BLOCK rows as fl_outer. */
+/* What the peepholes of i, f, o get: out[0][u] = sum_n dz_i[n][u] * c_prev[n][u], out[1] with dz_f, out[2] with dz_o
+ * and c; panels first <= p < last, in blocks of FL_SUM_BLOCK rows as fl_outer. */
 typedef struct {
   size_t n, units;
   size_t first, last;
@@ -142,17 +143,17 @@ typedef struct {
 
 /* X(name, argument list) */
 #define FL_KERNEL_LIST(X)                                                                                             \
-  X(activate, (const fl_activation *f, const void *x, void *y, size_t n)) /* y[n] = f(x[n]); y may be x */         \
-  X(gates_forward, (const fl_gates *g))          /* activations and their Hadamard combination */                     \
-  X(product, (const fl_product *a))              /* packed matrix product, from one row (GEMV) to many (GEMM) */      \
-  X(step, (const fl_step *s))                    /* product and gates: one time step of one layer */                  \
-  X(finish_ahead, (fl_ahead *work))              /* what the steps have left undone of it */                          \
-  X(gates_train, (const fl_gates *g, void *out)) /* gates_forward, and out[rows][4*units] = i, f, g, o */             \
-  X(gates_backward, (const fl_gates_gradient *g)) /* its gradient */                                                  \
-  X(gradient_step, (const fl_gradient_step *s))  /* the gates of one time step, backwards */                          \
-  X(outer, (const fl_outer *a))                  /* sums of outer products */                                         \
-  X(sum_rows, (const fl_outer *a))               /* out[j - first] += sum_n a[n][j], in the same blocks */             \
-  X(peephole_sums, (const fl_peephole_sums *a))  /* gradients of peepholes */                                         \
+  X(activate, (const fl_activation *activation, const void *x, void *y, size_t n)) /* x[n] to y[n]; y may be x */     \
+  X(gates_forward, (const fl_gates *gates))          /* activations and their Hadamard combination */                 \
+  X(product, (const fl_product *product))            /* packed matrix product, from one row (GEMV) to many (GEMM) */  \
+  X(step, (const fl_step *step))                     /* product and gates: one time step of one layer */              \
+  X(finish_ahead, (fl_ahead *work))                  /* what the steps have left undone of it */                      \
+  X(gates_train, (const fl_gates *gates, void *out)) /* gates_forward, and out[rows][4*units] = i, f, g, o */         \
+  X(gates_backward, (const fl_gates_gradient *call)) /* its gradient */                                               \
+  X(gradient_step, (const fl_gradient_step *step))   /* the gates of one time step, backwards */                      \
+  X(outer, (const fl_outer *outer))                  /* sums of outer products */                                     \
+  X(sum_rows, (const fl_outer *outer))               /* out[j - first] += sum_n a[n][j], in the same blocks */        \
+  X(peephole_sums, (const fl_peephole_sums *sums))   /* gradients of peepholes */                                     \
   X(digest, (const void *data, size_t lines, uint64_t *sums)) /* [lines][FL_DIGEST_LANES] words into as many sums */
 
 typedef struct {

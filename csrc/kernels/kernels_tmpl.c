@@ -28,80 +28,77 @@
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
 /* kind: a constant, FL_SIGMOID or FL_TANH; of any other activation a number that is neither */
-INLINE V value_of(const int kind, const fl_activation *f, V x) {
-  return kind == FL_SIGMOID ? v_sigmoid(x) : kind == FL_TANH ? v_tanh(x) : activate(f, x);
+INLINE V value_of(const int kind, const fl_activation *activation, V x) {
+  return kind == FL_SIGMOID ? v_sigmoid(x) : kind == FL_TANH ? v_tanh(x) : activate(activation, x);
 }
 
-INLINE void activate_all(const int kind, const fl_activation *f, const real *x, real *y, size_t n) {
+INLINE void activate_all(const int kind, const fl_activation *activation, const real *x, real *y, size_t n) {
   size_t j = 0;
-  for (; j + VL <= n; j += VL) v_store(y + j, value_of(kind, f, v_load(x + j)));
+  for (; j + VL <= n; j += VL) v_store(y + j, value_of(kind, activation, v_load(x + j)));
   if (j < n) {
     real lanes[VL] = {0};
     copy_lanes(lanes, x + j, n - j);
-    v_store(lanes, value_of(kind, f, v_load(lanes)));
+    v_store(lanes, value_of(kind, activation, v_load(lanes)));
     copy_lanes(y + j, lanes, n - j);
   }
 }
 
-static void kernel_activate(const fl_activation *f, const void *x, void *y, size_t n) {
-  if (f->kind == FL_SIGMOID)
-    activate_all(FL_SIGMOID, f, x, y, n);
-  else if (f->kind == FL_TANH)
-    activate_all(FL_TANH, f, x, y, n);
+static void kernel_activate(const fl_activation *activation, const void *x, void *y, size_t n) {
+  if (activation->kind == FL_SIGMOID)
+    activate_all(FL_SIGMOID, activation, x, y, n);
+  else if (activation->kind == FL_TANH)
+    activate_all(FL_TANH, activation, x, y, n);
   else
-    activate_all(-1, f, x, y, n);
+    activate_all(-1, activation, x, y, n);
 }
 
 /* ---- gates alone ------------------------------------------------------------------------------------------------ */
 
-static void kernel_gates_forward(const fl_gates *g) {
-  EXPECT(gates, g);
+static void kernel_gates_forward(const fl_gates *gates) {
+  EXPECT(gates, gates);
   enum { BLOCK = 16 * VL };
   real z[4 * BLOCK]; /* a copy: the passes park the ratio of o in z, and the caller's z is read only */
-  const size_t units = g->units;
-  for (size_t r = 0; r < g->rows; r++) {
+  const size_t units = gates->units;
+  for (size_t r = 0; r < gates->rows; r++) {
     for (size_t u0 = 0; u0 < units; u0 += BLOCK) {
-      const size_t n = units - u0 < BLOCK ? units - u0 : BLOCK;
-      const real *const c = (const real *)g->c + r * units + u0;
-      real *const c_next = (real *)g->c_next + r * units + u0;
-      real *const h = (real *)g->h + r * units + u0;
-      for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)g->z + (4 * r + j) * units + u0, n);
+      const size_t n = units - u0 < BLOCK ? units - u0 : BLOCK, at = r * units + u0;
+      const forward_cell a = {z, (const real *)gates->c + at, (real *)gates->c_next + at, (real *)gates->h + at, NULL};
+      const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
+      for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)gates->z + (4 * r + j) * units + u0, n);
       size_t u = 0;
-      for (; u + VL <= n; u += VL)
-        cell_pass(z + u, z + u + HALF, BLOCK, c + u, c + u + HALF, c_next + u, c_next + u + HALF);
-      if (u < n) cell_pass_tail(z + u, BLOCK, c + u, c_next + u, n - u);
-      for (u = 0; u + VL <= n; u += VL)
-        output_pass(z + u, z + u + HALF, BLOCK, c_next + u, c_next + u + HALF, h + u, h + u + HALF);
-      if (u < n) output_pass_tail(z + u, BLOCK, c_next + u, h + u, n - u);
+      for (; u + VL <= n; u += VL) cell_pass(&a, &b, BLOCK, u);
+      if (u < n) pass_tail(CELL_PASS, NULL, &a, BLOCK, 0, u, n - u);
+      for (u = 0; u + VL <= n; u += VL) output_pass(&a, &b, BLOCK, u);
+      if (u < n) pass_tail(OUTPUT_PASS, NULL, &a, BLOCK, 0, u, n - u);
     }
   }
 }
 
-static void kernel_gates_train(const fl_gates *g, void *out) {
-  EXPECT(gates, g);
-  const size_t units = g->units;
-  for (size_t r = 0; r < g->rows; r++) {
-    const real *const c = (const real *)g->c + r * units;
-    real *const z = (real *)out + 4 * r * units, *const c_next = (real *)g->c_next + r * units,
-                *const h = (real *)g->h + r * units;
-    copy_lanes(z, (const real *)g->z + 4 * r * units, 4 * units);
+static void kernel_gates_train(const fl_gates *gates, void *out) {
+  EXPECT(gates, gates);
+  const size_t units = gates->units;
+  for (size_t r = 0; r < gates->rows; r++) {
+    const size_t at = r * units;
+    const forward_cell a = {(real *)out + 4 * at, (const real *)gates->c + at, (real *)gates->c_next + at,
+                            (real *)gates->h + at, NULL};
+    const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
+    copy_lanes(a.z, (const real *)gates->z + 4 * at, 4 * units);
     size_t u = 0;
-    for (; u + VL <= units; u += VL)
-      train_pass(z + u, z + u + HALF, units, c + u, c + u + HALF, c_next + u, c_next + u + HALF, h + u, h + u + HALF);
-    if (u < units) train_pass_tail(z + u, units, c + u, c_next + u, h + u, units - u);
+    for (; u + VL <= units; u += VL) train_pass(&a, &b, units, u);
+    if (u < units) pass_tail(TRAIN_PASS, NULL, &a, units, 0, u, units - u);
   }
 }
 
-static void kernel_gates_backward(const fl_gates_gradient *g) {
-  EXPECT(gates_gradient, g);
-  const size_t units = g->units;
-  for (size_t r = 0; r < g->rows; r++) {
-    const gradient_cell a = {(const real *)g->gates + 4 * r * units,
-                             (const real *)g->c_prev + r * units,
-                             (const real *)g->c + r * units,
-                             (const real *)g->dh + r * units,
-                             (real *)g->dz + 4 * r * units,
-                             (real *)g->dc + r * units,
+static void kernel_gates_backward(const fl_gates_gradient *call) {
+  EXPECT(gates_gradient, call);
+  const size_t units = call->units;
+  for (size_t r = 0; r < call->rows; r++) {
+    const gradient_cell a = {(const real *)call->gates + 4 * r * units,
+                             (const real *)call->c_prev + r * units,
+                             (const real *)call->c + r * units,
+                             (const real *)call->dh + r * units,
+                             (real *)call->dz + 4 * r * units,
+                             (real *)call->dc + r * units,
                              NULL,
                              NULL};
     const gradient_cell b = {a.z + HALF,  a.c_prev + HALF, a.c + HALF, a.dh + HALF,
@@ -114,12 +111,12 @@ static void kernel_gates_backward(const fl_gates_gradient *g) {
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
-static void kernel_product(const fl_product *a) {
-  EXPECT(product, a);
-  if (a->pieces)
-    panels_product(1, a, a->first, a->last, a->first * a->z_panel, NULL);
+static void kernel_product(const fl_product *call) {
+  EXPECT(product, call);
+  if (call->pieces)
+    panels_product(1, call, call->first, call->last, call->first * call->z_panel, NULL);
   else
-    panels_product(0, a, a->first, a->last, a->first * a->z_panel, NULL);
+    panels_product(0, call, call->first, call->last, call->first * call->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
@@ -127,42 +124,43 @@ static void kernel_product(const fl_product *a) {
 static void kernel_finish_ahead(fl_ahead *work) {
 #if AHEAD_ROWS
   EXPECT(ahead, work);
-  for (size_t n; (n = ahead_left(work, work->k)) > 0;) AHEAD_TILE(work, n, (void)0);
+  finish_ahead(work);
 #else
   (void)work;
 #endif
 }
 
-static void kernel_step(const fl_step *s) {
-  EXPECT(step, s);
-  const fl_product *const a = &s->product;
+static void kernel_step(const fl_step *step) {
+  EXPECT(step, step);
+  const fl_product *const product = &step->product;
   /* as many panels at once as make the two passes of the gates worth while */
-  const size_t group = a->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / a->m : 1;
-  const size_t panels = a->last - a->first;
+  const size_t group = product->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / product->m : 1;
+  const size_t panels = product->last - product->first;
   for (size_t done = 0; done < panels; done += group) {
     const size_t n = panels - done < group ? panels - done : group;
-    const size_t p = a->down ? a->last - done - n : a->first + done;
-    const weight *const w = a->weights;
-    const weight *const after = done + n == panels ? NULL : w + (a->down ? p - 1 : p + n) * a->weights_panel;
-    const size_t z_at = a->start ? 0 : p * a->z_panel;
-    if (s->ahead)
-      row_product_ahead(s, p, n, z_at);
-    else if (a->unpacked[0])
-      unpacked_product(a, s->units, p, p + n, z_at);
+    const size_t p = product->down ? product->last - done - n : product->first + done;
+    const weight *const w = product->weights;
+    const weight *const after =
+        done + n == panels ? NULL : w + (product->down ? p - 1 : p + n) * product->weights_panel;
+    const size_t z_at = product->start ? 0 : p * product->z_panel;
+    if (step->ahead)
+      row_product_ahead(step, p, n, z_at);
+    else if (product->unpacked[0])
+      unpacked_product(product, step->units, p, p + n, z_at);
     else
-      panels_product(0, a, p, p + n, z_at, after);
-    gates_of_panels(s, p, n, z_at);
+      panels_product(0, product, p, p + n, z_at, after);
+    gates_of_panels(step, p, n, z_at);
   }
 }
 
 /* ---- backward --------------------------------------------------------------------------------------------------- */
 
-static void kernel_gradient_step(const fl_gradient_step *s) {
-  EXPECT(gradient_step, s);
-  if (s->form)
-    form_gradient_of_panels(s);
+static void kernel_gradient_step(const fl_gradient_step *step) {
+  EXPECT(gradient_step, step);
+  if (step->form)
+    form_gradient_of_panels(step);
   else
-    gradient_of_panels(NULL, s);
+    gradient_of_panels(NULL, step);
 }
 
 /* n rows of a, `rows` columns of each, side by side */
@@ -173,27 +171,27 @@ INLINE void pack_columns(const size_t rows, size_t n, const real *a, size_t a_ro
   }
 }
 
-/* Both operands are packed: rows of a are some kilobytes apart, and a tile of it would take a line, and a page, for every 12
- * numbers, more than L1 has beside b. */
-static void kernel_outer(const fl_outer *o) {
-  EXPECT(outer, o);
-  const size_t rows = o->last - o->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+/* Both operands are packed: rows of a are some kilobytes apart, and a tile of it would take a line, and a page, for
+ * every 12 numbers, more than L1 has beside b. */
+static void kernel_outer(const fl_outer *outer) {
+  EXPECT(outer, outer);
+  const size_t rows = outer->last - outer->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
   const size_t least = rows / tiles, longer = rows % tiles; /* balanced tiles */
-  real *const b_packed = o->scratch, *const a_packed = b_packed + FL_SUM_BLOCK * FL_PANEL;
-  for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
-    const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
-    const real *const a = (const real *)o->a + n0 * o->a_row + o->first;
+  real *const b_packed = outer->scratch, *const a_packed = b_packed + FL_SUM_BLOCK * FL_PANEL;
+  for (size_t n0 = 0; n0 < outer->n; n0 += FL_SUM_BLOCK) {
+    const size_t n = outer->n - n0 < FL_SUM_BLOCK ? outer->n - n0 : FL_SUM_BLOCK;
+    const real *const a = (const real *)outer->a + n0 * outer->a_row + outer->first;
     for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
       count = least + (t < longer);
 #define PACK(rows) \
-  case rows: if (rows <= TILE_ROWS) pack_columns(rows, n, a + r, o->a_row, a_packed + r * n); break;
+  case rows: if (rows <= TILE_ROWS) pack_columns(rows, n, a + r, outer->a_row, a_packed + r * n); break;
       switch (count) { SIZES(PACK) }
 #undef PACK
     }
-    for (size_t i = 0; i < o->columns; i += FL_PANEL) {
-      const size_t width = o->columns - i < FL_PANEL ? o->columns - i : FL_PANEL;
+    for (size_t i = 0; i < outer->columns; i += FL_PANEL) {
+      const size_t width = outer->columns - i < FL_PANEL ? outer->columns - i : FL_PANEL;
       for (size_t k = 0; k < n; k++) {
-        const real *const b = (const real *)o->b[n0 + k] + i;
+        const real *const b = (const real *)outer->b[n0 + k] + i;
         if (width == FL_PANEL) {
           for (size_t v = 0; v < FL_PANEL; v += VL) v_store(b_packed + k * FL_PANEL + v, v_load(b + v));
         } else {
@@ -201,13 +199,13 @@ static void kernel_outer(const fl_outer *o) {
         }
       }
       for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
-        real *const out = (real *)o->out + r * o->out_row + i;
+        real *const out = (real *)outer->out + r * outer->out_row + i;
         count = least + (t < longer);
         for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
 #define TILE(rows) \
   case rows:                                                                                                     \
     if (rows <= TILE_ROWS)                                                                                       \
-      tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, o->out_row);          \
+      tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, outer->out_row);          \
     break;
           switch (count) { SIZES(TILE) }
 #undef TILE
@@ -217,22 +215,22 @@ static void kernel_outer(const fl_outer *o) {
   }
 }
 
-static void kernel_sum_rows(const fl_outer *o) {
-  EXPECT(sum_rows, o);
-  real *const out = o->out;
-  for (size_t n0 = 0; n0 < o->n; n0 += FL_SUM_BLOCK) {
-    const size_t n = o->n - n0 < FL_SUM_BLOCK ? o->n - n0 : FL_SUM_BLOCK;
-    for (size_t j = o->first; j < o->last; j += FL_PANEL) { /* a has whole panels of columns */
+static void kernel_sum_rows(const fl_outer *outer) {
+  EXPECT(sum_rows, outer);
+  real *const out = outer->out;
+  for (size_t n0 = 0; n0 < outer->n; n0 += FL_SUM_BLOCK) {
+    const size_t n = outer->n - n0 < FL_SUM_BLOCK ? outer->n - n0 : FL_SUM_BLOCK;
+    for (size_t j = outer->first; j < outer->last; j += FL_PANEL) { /* a has whole panels of columns */
       V acc[PANEL_VECTORS];
       UNROLL
       for (size_t v = 0; v < PANEL_VECTORS; v++) acc[v] = v_set1(0);
       for (size_t k = 0; k < n; k++) {
-        const real *const a = (const real *)o->a + (n0 + k) * o->a_row + j;
+        const real *const a = (const real *)outer->a + (n0 + k) * outer->a_row + j;
         UNROLL
         for (size_t v = 0; v < PANEL_VECTORS; v++) acc[v] = v_add(acc[v], v_load(a + v * VL));
       }
       for (size_t v = 0; v < PANEL_VECTORS; v++) {
-        real *const to = out + j - o->first + v * VL;
+        real *const to = out + j - outer->first + v * VL;
         v_store(to, v_add(v_load(to), acc[v]));
       }
     }
@@ -240,34 +238,34 @@ static void kernel_sum_rows(const fl_outer *o) {
 }
 
 /* n units of one gate, from unit u on */
-INLINE void peephole_sum(const fl_peephole_sums *s, size_t gate, size_t u, size_t n) {
+INLINE void peephole_sum(const fl_peephole_sums *sums, size_t gate, size_t u, size_t n) {
   const real *const dz =
-      (const real *)s->dz + u / FL_UNITS * FL_PANEL + (gate == 2 ? 3 : gate) * FL_UNITS + u % FL_UNITS;
+      (const real *)sums->dz + u / FL_UNITS * FL_PANEL + (gate == 2 ? 3 : gate) * FL_UNITS + u % FL_UNITS;
   real lanes[2 * VL] = {0};
   V sum = v_set1(0);
-  for (size_t n0 = 0; n0 < s->n; n0 += FL_SUM_BLOCK) {
+  for (size_t n0 = 0; n0 < sums->n; n0 += FL_SUM_BLOCK) {
     V acc = v_set1(0);
-    for (size_t k = n0; k < s->n && k < n0 + FL_SUM_BLOCK; k++) {
-      const real *const c = gate == 2 ? (const real *)s->c + k * s->c_row : (const real *)s->c_prev[k];
-      copy_lanes(lanes, dz + k * s->dz_row, n);
+    for (size_t k = n0; k < sums->n && k < n0 + FL_SUM_BLOCK; k++) {
+      const real *const c = gate == 2 ? (const real *)sums->c + k * sums->c_row : (const real *)sums->c_prev[k];
+      copy_lanes(lanes, dz + k * sums->dz_row, n);
       copy_lanes(lanes + VL, c + u, n);
       acc = v_fma(v_load(lanes), v_load(lanes + VL), acc);
     }
     sum = v_add(sum, acc);
   }
-  if (gate == 1 && s->coupled) sum = v_set1(0);
+  if (gate == 1 && sums->coupled) sum = v_set1(0);
   v_store(lanes, sum);
-  copy_lanes((real *)s->out + gate * s->units + u, lanes, n);
+  copy_lanes((real *)sums->out + gate * sums->units + u, lanes, n);
 }
 
 /* 3 H sums beside the 4 H (I + R) of the weights: copies of lanes do. */
-static void kernel_peephole_sums(const fl_peephole_sums *s) {
-  EXPECT(peephole_sums, s);
+static void kernel_peephole_sums(const fl_peephole_sums *sums) {
+  EXPECT(peephole_sums, sums);
   enum { LANES = VL < FL_UNITS ? VL : FL_UNITS };
-  const size_t last = s->last * FL_UNITS < s->units ? s->last * FL_UNITS : s->units;
-  for (size_t u = s->first * FL_UNITS; u < last; u += LANES)
+  const size_t last = sums->last * FL_UNITS < sums->units ? sums->last * FL_UNITS : sums->units;
+  for (size_t u = sums->first * FL_UNITS; u < last; u += LANES)
     for (size_t gate = 0; gate < 3; gate++) /* i, f, o */
-      peephole_sum(s, gate, u, last - u < LANES ? last - u : LANES);
+      peephole_sum(sums, gate, u, last - u < LANES ? last - u : LANES);
 }
 
 /* ---- sums of memory --------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* Weight gradients: sums of outer products over all rows of all steps, out[j][i] += sum_n a[n][j] * b[n][i].
  *
- * Rows are summed in blocks of FL_SUM_BLOCK, each a chain of fused multiply-adds from zero, the blocks added in order: as fast as one
- * chain over all rows, a third of its rounding error, and independent of who computes which tile.
+ * Rows are summed in blocks of FL_SUM_BLOCK, each a chain of fused multiply-adds from zero, the blocks added in order:
+ * as fast as one chain over all rows, a third of its rounding error, and independent of who computes which tile.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_OUTER_H

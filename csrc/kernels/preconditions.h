@@ -1,4 +1,5 @@
-/* What the kernels trust their callers with (kernels.h), asserted in debug and sanitizer builds: EXPECT(kernel, argument).
+/* What the kernels trust their callers with (kernels.h), asserted in debug and sanitizer builds: EXPECT(kernel,
+ * argument).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_PRECONDITIONS_H
@@ -13,8 +14,8 @@
 
 /* n reals at p, m at q: nothing in common */
 INLINE int apart(const void *p, size_t n, const void *q, size_t m) {
-  const uintptr_t a = (uintptr_t)p, b = (uintptr_t)q;
-  return !n || !m || a + n * sizeof(real) <= b || b + m * sizeof(real) <= a;
+  const uintptr_t first = (uintptr_t)p, second = (uintptr_t)q;
+  return !n || !m || first + n * sizeof(real) <= second || second + m * sizeof(real) <= first;
 }
 
 INLINE int same_or_apart(const void *p, const void *q, size_t n) {
@@ -26,33 +27,36 @@ INLINE int is_aligned(const void *p, size_t bytes) {
   return (uintptr_t)p % bytes == 0;
 }
 
-static void expect_gates(const fl_gates *g) {
-  const size_t n = g->rows * g->units;
-  assert(!n || (g->z && g->c && g->c_next && g->h));
-  assert(same_or_apart(g->c, g->c_next, n));
-  assert(apart(g->h, n, g->z, 4 * n) && apart(g->h, n, g->c, n) && apart(g->h, n, g->c_next, n));
-  assert(apart(g->c_next, n, g->z, 4 * n));
+static void expect_gates(const fl_gates *gates) {
+  const size_t n = gates->rows * gates->units;
+  assert(!n || (gates->z && gates->c && gates->c_next && gates->h));
+  assert(same_or_apart(gates->c, gates->c_next, n));
+  assert(apart(gates->h, n, gates->z, 4 * n) && apart(gates->h, n, gates->c, n) &&
+         apart(gates->h, n, gates->c_next, n));
+  assert(apart(gates->c_next, n, gates->z, 4 * n));
 }
 
-static void expect_gates_gradient(const fl_gates_gradient *g) {
-  const size_t n = g->rows * g->units;
-  assert(!n || (g->gates && g->c_prev && g->c && g->dh && g->dz && g->dc));
-  assert(same_or_apart(g->gates, g->dz, 4 * n));
-  assert(apart(g->dc, n, g->dz, 4 * n) && apart(g->dc, n, g->gates, 4 * n) && apart(g->dc, n, g->dh, n));
-  assert(apart(g->dz, 4 * n, g->c_prev, n) && apart(g->dz, 4 * n, g->c, n) && apart(g->dz, 4 * n, g->dh, n));
+static void expect_gates_gradient(const fl_gates_gradient *call) {
+  const size_t n = call->rows * call->units;
+  assert(!n || (call->gates && call->c_prev && call->c && call->dh && call->dz && call->dc));
+  assert(same_or_apart(call->gates, call->dz, 4 * n));
+  assert(apart(call->dc, n, call->dz, 4 * n) && apart(call->dc, n, call->gates, 4 * n) &&
+         apart(call->dc, n, call->dh, n));
+  assert(apart(call->dz, 4 * n, call->c_prev, n) && apart(call->dz, 4 * n, call->c, n) &&
+         apart(call->dz, 4 * n, call->dh, n));
 }
 
-static void expect_product(const fl_product *a) {
-  assert(a->m > 0 && a->first < a->last);
-  assert(a->operand[0].k > 0 && (a->weights || a->unpacked[0]) && a->z);
-  assert(is_aligned(a->weights, 64));
-  assert(a->weights_panel >= (a->operand[0].k + a->operand[1].k) * FL_PANEL);
-  assert(a->z_panel >= FL_PANEL);
-  assert(!a->pieces || !a->start);
-  for (size_t j = 0; j < 2 && a->operand[j].k; j++)
-    for (size_t r = 0; r < a->m; r++) {
-      assert(a->operand[j].rows[r] && is_aligned(a->operand[j].rows[r], sizeof(real)));
-      assert(a->z[r] && apart(a->z[r], FL_PANEL, a->operand[j].rows[r], a->operand[j].k));
+static void expect_product(const fl_product *product) {
+  assert(product->m > 0 && product->first < product->last);
+  assert(product->operand[0].k > 0 && (product->weights || product->unpacked[0]) && product->z);
+  assert(is_aligned(product->weights, 64));
+  assert(product->weights_panel >= (product->operand[0].k + product->operand[1].k) * FL_PANEL);
+  assert(product->z_panel >= FL_PANEL);
+  assert(!product->pieces || !product->start);
+  for (size_t j = 0; j < 2 && product->operand[j].k; j++)
+    for (size_t r = 0; r < product->m; r++) {
+      assert(product->operand[j].rows[r] && is_aligned(product->operand[j].rows[r], sizeof(real)));
+      assert(product->z[r] && apart(product->z[r], FL_PANEL, product->operand[j].rows[r], product->operand[j].k));
     }
 }
 
@@ -75,55 +79,56 @@ static void expect_form(const fl_form *form, const void *peephole) {
   assert(!form || form->clip_at == FL_CLIP_NONE || form->clip > 0);
 }
 
-static void expect_step(const fl_step *s) {
-  const fl_product *const a = &s->product;
-  expect_product(a);
-  expect_units(s->units, a->last);
-  expect_form(s->form, s->peephole);
-  assert(!a->pieces);
-  assert(!a->unpacked[0] || (a->start && !s->ahead && (!a->operand[1].k || a->unpacked[1])));
-  if (s->ahead) {
-    expect_ahead(s->ahead);
-    assert(a->m == 1 && !a->start && !a->operand[1].k);
+static void expect_step(const fl_step *step) {
+  const fl_product *const product = &step->product;
+  expect_product(product);
+  expect_units(step->units, product->last);
+  expect_form(step->form, step->peephole);
+  assert(!product->pieces);
+  assert(!product->unpacked[0] || (product->start && !step->ahead && (!product->operand[1].k || product->unpacked[1])));
+  if (step->ahead) {
+    expect_ahead(step->ahead);
+    assert(product->m == 1 && !product->start && !product->operand[1].k);
   }
-  for (size_t r = 0; r < a->m; r++) {
-    assert(same_or_apart(s->c_prev[r], s->c[r], s->units));
-    assert(apart(s->h[r], s->units, s->c[r], s->units) && apart(s->h[r], s->units, s->c_prev[r], s->units));
-    for (size_t j = 0; j < 2 && a->operand[j].k; j++)
-      assert(apart(s->h[r], s->units, a->operand[j].rows[r], a->operand[j].k));
-  }
-}
-
-static void expect_gradient_step(const fl_gradient_step *s) {
-  assert(s->m > 0 && s->first < s->last);
-  expect_units(s->units, s->last);
-  expect_form(s->form, s->peephole);
-  assert(!s->form || s->form->clip_at == FL_CLIP_NONE); /* a clip has no gradient */
-  for (size_t r = 0; r < s->m; r++) {
-    assert(apart(s->dc[r], s->units, s->dh[r], s->units));
-    assert(!s->hidden || apart(s->hidden[r], s->units, s->dc[r], s->units));
+  for (size_t r = 0; r < product->m; r++) {
+    assert(same_or_apart(step->c_prev[r], step->c[r], step->units));
+    assert(apart(step->h[r], step->units, step->c[r], step->units) &&
+           apart(step->h[r], step->units, step->c_prev[r], step->units));
+    for (size_t j = 0; j < 2 && product->operand[j].k; j++)
+      assert(apart(step->h[r], step->units, product->operand[j].rows[r], product->operand[j].k));
   }
 }
 
-static void expect_sum_rows(const fl_outer *o) {
-  assert(o->first < o->last && o->last <= o->a_row);
-  assert((o->last - o->first) % FL_PANEL == 0);
-  assert(!o->n || (o->a && o->out));
+static void expect_gradient_step(const fl_gradient_step *step) {
+  assert(step->m > 0 && step->first < step->last);
+  expect_units(step->units, step->last);
+  expect_form(step->form, step->peephole);
+  assert(!step->form || step->form->clip_at == FL_CLIP_NONE); /* a clip has no gradient */
+  for (size_t r = 0; r < step->m; r++) {
+    assert(apart(step->dc[r], step->units, step->dh[r], step->units));
+    assert(!step->hidden || apart(step->hidden[r], step->units, step->dc[r], step->units));
+  }
 }
 
-static void expect_outer(const fl_outer *o) {
-  assert(o->first < o->last && o->last <= o->a_row);
-  assert(o->columns > 0 && o->out_row >= (o->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
-  assert(!o->n || (o->a && o->b && o->out && o->scratch));
-  const size_t rows = o->last - o->first, scratch = FL_SUM_BLOCK * (FL_PANEL + rows);
-  assert(apart(o->scratch, scratch, o->out, rows * o->out_row));
+static void expect_sum_rows(const fl_outer *outer) {
+  assert(outer->first < outer->last && outer->last <= outer->a_row);
+  assert((outer->last - outer->first) % FL_PANEL == 0);
+  assert(!outer->n || (outer->a && outer->out));
 }
 
-static void expect_peephole_sums(const fl_peephole_sums *s) {
-  assert(s->first < s->last && s->out);
-  expect_units(s->units, s->last);
-  assert(s->dz_row >= s->last * FL_PANEL && s->c_row >= s->units);
-  assert(!s->n || (s->dz && s->c_prev && s->c));
+static void expect_outer(const fl_outer *outer) {
+  assert(outer->first < outer->last && outer->last <= outer->a_row);
+  assert(outer->columns > 0 && outer->out_row >= (outer->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
+  assert(!outer->n || (outer->a && outer->b && outer->out && outer->scratch));
+  const size_t rows = outer->last - outer->first, scratch = FL_SUM_BLOCK * (FL_PANEL + rows);
+  assert(apart(outer->scratch, scratch, outer->out, rows * outer->out_row));
+}
+
+static void expect_peephole_sums(const fl_peephole_sums *sums) {
+  assert(sums->first < sums->last && sums->out);
+  expect_units(sums->units, sums->last);
+  assert(sums->dz_row >= sums->last * FL_PANEL && sums->c_row >= sums->units);
+  assert(!sums->n || (sums->dz && sums->c_prev && sums->c));
 }
 #endif
 

@@ -12,26 +12,39 @@
 #define FEW(rows) ((rows) == 1 || ((rows) <= TILE_ROWS && (rows) * PANEL_VECTORS <= ACCUMULATORS))
 enum { MOST_FEW = 4 };
 
-/* A few rows against `panels` panels of one operand, from the first up or from the last down; z_at reals into z's rows. */
-INLINE void few_rows_product(const size_t rows, const void *const *row, size_t k, const weight *w, size_t w_panel,
-                             size_t panels, int down, const real *start, void *const *z, size_t z_at, size_t z_panel,
-                             size_t k0, int add) {
+/* the same for panel p */
+INLINE slice panel_of(slice s, size_t p) {
+  s.w += p * s.w_panel;
+  if (s.start) s.start += p * FL_PANEL;
+  s.z_at += p * s.z_panel;
+  return s;
+}
+
+/* a few rows against `panels` panels, from the first up or from the last down */
+INLINE void few_rows_product(const size_t rows, int piece, slice s, size_t panels, int down) {
   /* four streams while they fit in half of L1 or there are rows to share them; else two */
-  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * k * FL_PANEL * sizeof(weight) <= 16384);
+  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * s.k * FL_PANEL * sizeof(weight) <= 16384);
   for (size_t done = 0; done < panels;) {
     size_t n = panels - done;
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
-    const size_t p = down ? panels - done - n : done;
-    const real *const from = start ? start + p * FL_PANEL : NULL;
-#define PANELS(count) tile_panels(rows, count, row, k, w + p * w_panel, w_panel, from, z, z_at + p * z_panel, z_panel, k0, add)
+    const slice at = panel_of(s, down ? panels - done - n : done);
     if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
-      PANELS(4);
+      tile_panels(rows, 4, piece, &at);
     else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
-      PANELS(2);
+      tile_panels(rows, 2, piece, &at);
     else
-      PANELS(1);
-#undef PANELS
+      tile_panels(rows, 1, piece, &at);
     done += n;
+  }
+}
+
+/* the same, with a piece of k at a time */
+INLINE void few_rows_pieces(const size_t rows, const int pieces, slice s, size_t panels, int down) {
+  const size_t k = s.k, piece = pieces ? FL_PIECE : k;
+  for (const weight *const w = s.w; s.k0 < k; s.k0 += piece) {
+    s.k = k - s.k0 < piece ? k - s.k0 : piece;
+    s.w = w + s.k0 * FL_PANEL;
+    few_rows_product(rows, pieces, s, panels, down);
   }
 }
 
@@ -41,57 +54,74 @@ _Static_assert(TILE_ROWS >= 1 && TILE_ROWS <= 12, "SIZES ends at 12");
 _Static_assert(PANEL_VECTORS % TILE_VECTORS == 0, "tiles have to cover a panel");
 _Static_assert(FL_UNITS % VL == 0 || VL == 2 * FL_UNITS, "a vector holds units of one cell, or of two");
 
-/* `m` rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
-INLINE void rows_product(const int add, const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
-                         const real *start, void *const *z, size_t z_at, const weight *next) {
+/* m rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
+INLINE void rows_product(const int piece, size_t m, slice s, const weight *next) {
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                                                                \
-  case count:                                                                      \
-    if (count > TILE_ROWS) break;                                                  \
-    if (next)                                                                      \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, next); \
-    else                                                                           \
-      tile(count, TILE_VECTORS, row + r, k0, k, w, start, z + r, z_at, add, NULL); \
+#define TILE(count)                               \
+  case count:                                     \
+    if (count > TILE_ROWS) break;                 \
+    if (next)                                     \
+      tile(count, TILE_VECTORS, piece, &s, next); \
+    else                                          \
+      tile(count, TILE_VECTORS, piece, &s, NULL); \
     break;
     switch (n) { SIZES(TILE) }
 #undef TILE
     next = NULL;
     r += n;
+    s.row += n;
+    s.z += n;
   }
 }
 
-/* Apart from each other: a test at run time of which it is cost 4-8 % of a batch. */
-static NOINLINE void rows_chains(const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
-                                 const real *start, void *const *z, size_t z_at, const weight *next) {
-  rows_product(0, row, m, k0, k, w, start, z, z_at, next);
+/* Two functions, one for each value of the constant: with a test of it at run time, a batch took 4-8 % longer. */
+static NOINLINE void rows_chains(size_t m, const slice *s, const weight *next) {
+  rows_product(0, m, *s, next);
 }
 
-static NOINLINE void rows_pieces(const void *const *row, size_t m, size_t k0, size_t k, const weight *w,
-                                 const real *start, void *const *z, size_t z_at, const weight *next) {
-  rows_product(1, row, m, k0, k, w, start, z, z_at, next);
+static NOINLINE void rows_pieces(size_t m, const slice *s, const weight *next) {
+  rows_product(1, m, *s, next);
 }
 
-/* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on when this
- * is done. */
-INLINE void panels_product(const int pieces, const fl_product *a, size_t first, size_t last, size_t z_at,
+/* many rows against one panel; `next_panel` is where the weights go on */
+INLINE void many_rows_product(const int pieces, size_t m, slice s, const weight *next_panel) {
+  const size_t k = s.k, block = pieces ? FL_PIECE : K_BLOCK;
+  const weight *const w = s.w;
+  for (; s.k0 < k; s.k0 += block, s.start = NULL) {
+    const weight *const next = s.k0 + block < k ? w + (s.k0 + block) * FL_PANEL : next_panel;
+    s.k = k - s.k0 < block ? k - s.k0 : block;
+    for (size_t v = 0; v < FL_PANEL; v += TILE_VECTORS * VL) {
+      slice part = s;
+      part.w = w + s.k0 * FL_PANEL + v;
+      if (s.start) part.start += v;
+      part.z_at += v;
+      (pieces ? rows_pieces : rows_chains)(m, &part, next ? next + v : NULL);
+    }
+  }
+}
+
+/* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on
+ * when this is done. */
+INLINE void panels_product(const int pieces, const fl_product *product, size_t first, size_t last, size_t z_at,
                            const weight *after) {
-  const size_t panels = last - first, m = a->m;
-  const real *start = a->start ? (const real *)a->start + first * FL_PANEL : NULL;
-  const weight *w = (const weight *)a->weights + first * a->weights_panel;
-  for (size_t j = 0; j < 2 && a->operand[j].k; j++) {
-    const void *const *const row = a->operand[j].rows;
-    const size_t k = a->operand[j].k, piece = pieces ? FL_PIECE : k, block = pieces ? FL_PIECE : K_BLOCK;
-#define ROWS(count)                                                                                                   \
-  case count:                                                                                                         \
-    if (FEW(count))                                                                                                   \
-      for (size_t k0 = 0; k0 < k; k0 += piece)                                                                        \
-        few_rows_product(count, row, k - k0 < piece ? k - k0 : piece, w + k0 * FL_PANEL, a->weights_panel, panels,    \
-                         a->down, start, a->z, z_at, a->z_panel, k0, pieces);                                         \
+  const size_t panels = last - first, m = product->m, w_panel = product->weights_panel;
+  slice s = {.w = (const weight *)product->weights + first * w_panel,
+             .w_panel = w_panel,
+             .start = product->start ? (const real *)product->start + first * FL_PANEL : NULL,
+             .z = product->z,
+             .z_at = z_at,
+             .z_panel = product->z_panel};
+  for (size_t j = 0; j < 2 && product->operand[j].k; j++) {
+    s.row = product->operand[j].rows;
+    s.k = product->operand[j].k;
+#define ROWS(count)                                                           \
+  case count:                                                                 \
+    if (FEW(count)) few_rows_pieces(count, pieces, s, panels, product->down); \
     break;
     switch (m <= MOST_FEW && FEW(m) ? m : 0) {
       ROWS(1)
@@ -100,44 +130,35 @@ INLINE void panels_product(const int pieces, const fl_product *a, size_t first, 
       ROWS(4)
       default:
         for (size_t done = 0; done < panels; done++) {
-          const size_t p = a->down ? panels - 1 - done : done;
-          const weight *const wp = w + p * a->weights_panel;
-          const weight *const next_panel =
-              done + 1 < panels ? (a->down ? wp - a->weights_panel : wp + a->weights_panel) : after;
-          const real *from = start ? start + p * FL_PANEL : NULL;
-          for (size_t k0 = 0; k0 < k; k0 += block) {
-            const size_t n = k - k0 < block ? k - k0 : block;
-            const weight *const next = k0 + block < k ? wp + (k0 + block) * FL_PANEL : next_panel;
-            for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
-              (pieces ? rows_pieces : rows_chains)(row, m, k0, n, wp + k0 * FL_PANEL + v * VL,
-                                                   from ? from + v * VL : NULL, a->z, z_at + p * a->z_panel + v * VL,
-                                                   next ? next + v * VL : NULL);
-            from = NULL;
-          }
+          const slice at = panel_of(s, product->down ? panels - 1 - done : done);
+          const weight *const next = product->down ? at.w - w_panel : at.w + w_panel;
+          many_rows_product(pieces, m, at, done + 1 < panels ? next : after);
         }
     }
 #undef ROWS
-    start = NULL;
-    w += k * FL_PANEL;
+    s.start = NULL;
+    s.w += s.k * FL_PANEL;
   }
 }
 
 /* panels first.. of the recurrent product of one row, with work ahead in its shadow */
-INLINE void row_product_ahead(const fl_step *s, size_t first, size_t panels, size_t z_at) {
+INLINE void row_product_ahead(const fl_step *step, size_t first, size_t panels, size_t z_at) {
 #if AHEAD_ROWS
-  const fl_product *const a = &s->product;
-  const weight *const w = (const weight *)a->weights + first * a->weights_panel;
-  const size_t k = a->operand[0].k, w_panel = a->weights_panel;
+  const fl_product *const product = &step->product;
+  const weight *const w = (const weight *)product->weights + first * product->weights_panel;
+  const size_t k = product->operand[0].k, w_panel = product->weights_panel;
   for (size_t done = 0, n; done < panels; done += n) {
     n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;
-    const size_t p = a->down ? panels - done - n : done, at = z_at + p * a->z_panel;
+    const size_t p = product->down ? panels - done - n : done, at = z_at + p * product->z_panel;
     if (n == AHEAD_PANELS)
-      tile_panels_ahead(a->operand[0].rows[0], k, w + p * w_panel, w_panel, (real *)a->z[0] + at, a->z_panel, s->ahead);
+      tile_panels_ahead(product->operand[0].rows[0], k, w + p * w_panel, w_panel, (real *)product->z[0] + at,
+                        product->z_panel, step->ahead);
     else
-      tile_panels(1, 1, a->operand[0].rows, k, w + p * w_panel, 0, NULL, a->z, at, 0, 0, 0);
+      tile_panels(1, 1, 0,
+                  &(slice){.row = product->operand[0].rows, .k = k, .w = w + p * w_panel, .z = product->z, .z_at = at});
   }
 #else
-  (void)s, (void)first, (void)panels, (void)z_at;
+  (void)step, (void)first, (void)panels, (void)z_at;
 #endif
 }
 
@@ -161,7 +182,8 @@ INLINE void turn_rows(const real *const *row, size_t n, const real *const *next,
   }
 }
 
-/* where the rows of panel p begin, k0 reals into them; the lanes past the last unit take another's: nobody looks at them */
+/* where the rows of panel p begin, k0 reals into them; the lanes past the last unit take another's: nobody looks at
+ * them */
 INLINE void rows_of_panel(const real *matrix, size_t k, size_t units, size_t p, size_t k0, const real **row) {
   for (size_t lane = 0; lane < FL_PANEL; lane++) {
     const size_t unit = p * FL_UNITS + lane % FL_UNITS;
@@ -169,28 +191,27 @@ INLINE void rows_of_panel(const real *matrix, size_t k, size_t units, size_t p, 
   }
 }
 
-/* Panels first..last of matrices that are not packed: packed here into L1, a block at a time, and used at once. The same
- * chains, hence the same bits. */
-static NOINLINE void unpacked_product(const fl_product *a, size_t units, size_t first, size_t last, size_t z_at) {
+/* Panels first..last of matrices that are not packed: packed here into L1, a block at a time, and used at once. The
+ * same chains, hence the same bits. */
+static NOINLINE void unpacked_product(const fl_product *product, size_t units, size_t first, size_t last, size_t z_at) {
   enum { BLOCK = 16384 / (FL_PANEL * sizeof(real)) };
   _Alignas(64) real block[BLOCK * FL_PANEL];
   const real *rows[2][FL_PANEL];
-  const int operands = a->operand[1].k ? 2 : 1;
+  const int operands = product->operand[1].k ? 2 : 1;
   size_t turn = 0;
-  rows_of_panel(a->unpacked[0], a->operand[0].k, units, first, 0, rows[0]);
-  for (size_t p = first; p < last; p++, z_at += a->z_panel) {
-    const real *from = (const real *)a->start + p * FL_PANEL;
+  rows_of_panel(product->unpacked[0], product->operand[0].k, units, first, 0, rows[0]);
+  for (size_t p = first; p < last; p++, z_at += product->z_panel) {
+    const real *from = (const real *)product->start + p * FL_PANEL;
     for (int j = 0; j < operands; j++) {
-      const size_t k = a->operand[j].k;
+      const size_t k = product->operand[j].k;
       for (size_t k0 = 0; k0 < k; k0 += BLOCK, turn++) {
         const size_t n = k - k0 < BLOCK ? k - k0 : BLOCK;
         const int go_on = k0 + BLOCK < k, i = go_on ? j : (j + 1) % operands;
-        rows_of_panel(a->unpacked[i], a->operand[i].k, units, go_on || i > j ? p : p + 1, go_on ? k0 + BLOCK : 0,
-                      rows[(turn + 1) % 2]);
+        rows_of_panel(product->unpacked[i], product->operand[i].k, units, go_on || i > j ? p : p + 1,
+                      go_on ? k0 + BLOCK : 0, rows[(turn + 1) % 2]);
         turn_rows(rows[turn % 2], n, rows[(turn + 1) % 2], block);
-        for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS)
-          rows_chains(a->operand[j].rows, a->m, k0, n, block + v * VL, from ? from + v * VL : NULL, a->z, z_at + v * VL,
-                      NULL);
+        many_rows_product(0, product->m, (slice){product->operand[j].rows, k0, n, block, 0, from, product->z, z_at, 0},
+                          NULL);
         from = NULL;
       }
     }

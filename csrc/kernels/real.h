@@ -1,5 +1,6 @@
-/* The type of the numbers, and the type that weights are stored in. What touches them is compiled twice, with REAL_BITS 32 and 64. Elsewhere a pointer to reals is a
- * pointer to something: to count in it does not compile (-Werror=pointer-arith).
+/* The type of the numbers, and the type that weights are stored in. What touches them is compiled twice, with REAL_BITS
+ * 32 and 64. Elsewhere a pointer to reals is a pointer to something: to count in it does not compile
+ * (-Werror=pointer-arith).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_REAL_H

@@ -1,5 +1,5 @@
-/* After the time loop: dx = dz W, and dW, dU, db, those of peepholes and of the projection: sums over all rows of all steps,
- * in blocks of fixed size and order, each element by one thread.
+/* After the time loop: dx = dz W, and dW, dU, db, those of peepholes and of the projection: sums over all rows of all
+ * steps, in blocks of fixed size and order, each element by one thread.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_BACKWARD_SUMS_H
@@ -24,7 +24,8 @@ static void sum_over_rows(fl_outer outer, void (*kernel)(const fl_outer *), fl_m
   }
 }
 
-/* sums of a matrix's rows outer.first.., `columns` long, into the packed gradient and from there to where it is wanted */
+/* sums of a matrix's rows outer.first.., `columns` long, into the packed gradient and from there to where it is
+ * wanted */
 static void gradient_of(const backward_pass *pass, fl_outer outer, real *packed, real *wanted, fl_member *member) {
   const fl_plan *const plan = pass->call->tape->plan;
   real *const out = packed + outer.first * outer.out_row;

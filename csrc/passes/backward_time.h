@@ -1,5 +1,5 @@
-/* The time loop, back: only what must be in it. That is the gradient of h that a step hands to the one before it, dz U, and
- * the gates, whose activations are overwritten by their gradients dz.
+/* The time loop, back: only what must be in it. That is the gradient of h that a step hands to the one before it, dz U,
+ * and the gates, whose activations are overwritten by their gradients dz.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_BACKWARD_TIME_H

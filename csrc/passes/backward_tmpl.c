@@ -1,7 +1,7 @@
 /* The backward pass: layer by layer from the last to the first, step by step from the last to the first.
  *
- * A layer is prepared (transposed weights, and what each row read), then comes the time loop, then the sums. Threads share
- * the time loop by rows or by panels, as forward does, and the rest by tiles.
+ * A layer is prepared (transposed weights, and what each row read), then comes the time loop, then the sums. Threads
+ * share the time loop by rows or by panels, as forward does, and the rest by tiles.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>

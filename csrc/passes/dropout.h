@@ -1,8 +1,8 @@
-/* Dropout between layers: a mask that is a pure function of (seed, layer, t, row, unit), so that threads, chunks and order
- * cannot change it, and nothing of it need be kept.
+/* Dropout between layers: a mask that is a pure function of (seed, layer, t, row, unit), so that threads, chunks and
+ * order cannot change it, and nothing of it need be kept.
  *
- * Each element hashes its coordinates with the finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom
- * number generators, 2014) and is kept if the result, as a share of 2^32, is not below the dropout.
+ * Each element hashes its coordinates with the finalizer of SplitMix64 (Steele, Lea, Flood: Fast splittable
+ * pseudorandom number generators, 2014) and is kept if the result, as a share of 2^32, is not below the dropout.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_DROPOUT_H

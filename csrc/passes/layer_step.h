@@ -7,7 +7,8 @@
 #include <string.h>
 #include "plan.h"
 
-/* m rows each; owned by the caller. With a projection h is m x H scratch, which fl_layer_project turns into the output. */
+/* m rows each; owned by the caller. With a projection h is m x H scratch, which fl_layer_project turns into the
+ * output. */
 typedef struct {
   const void *const *x;      /* [I_l] reals: read */
   const void *const *h_prev; /* [R]: the old h; read */

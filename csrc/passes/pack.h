@@ -14,8 +14,8 @@ static inline size_t fl_panels_of(size_t n) {
 /* bias[panels][FL_PANEL] = b_ih + b_hh; lanes past the last unit are left as they are */
 void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, real *bias);
 
-/* From [panel][panel_k][32], k0 on, to [k / 32][panel * 32 + lane][32]: columns become rows, one panel of the old; k columns,
- * out_k rows of a new panel. */
+/* From [panel][panel_k][32], k0 on, to [k / 32][panel * 32 + lane][32]: columns become rows, one panel of the old; k
+ * columns, out_k rows of a new panel. */
 typedef struct {
   const weight *packed;
   size_t panel_k, k0, k;
@@ -27,7 +27,8 @@ void TYPED(transpose)(const fl_transposed *matrix, size_t panel);
 /* weight_hr, packed [p / 32][H][32], to [u / 32][P][32] */
 void TYPED(transpose_projection)(const fl_plan *plan, const weight *packed, weight *out);
 
-/* columns first..last of the packed gradient, packed_row apart, to the rows of `out`, `columns` long: the natural order */
+/* columns first..last of the packed gradient, packed_row apart, to the rows of `out`, `columns` long: the natural
+ * order */
 void TYPED(unpack)(const fl_plan *plan, const real *packed, size_t packed_row, size_t first, size_t last,
                    size_t columns, real *out);
 

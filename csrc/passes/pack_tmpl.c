@@ -9,7 +9,8 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 
-/* Where lane `at`, counted through all panels, is in the natural order: 4H rows, gate by gate. 0: past the last unit. */
+/* Where lane `at`, counted through all panels, is in the natural order: 4H rows, gate by gate. 0: past the last
+ * unit. */
 static int natural_row(const fl_plan *plan, size_t at, size_t *row) {
   const size_t gate = at % FL_PANEL / FL_UNITS, unit = at / FL_PANEL * FL_UNITS + at % FL_UNITS;
   *row = gate * plan->H + unit;

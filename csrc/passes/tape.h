@@ -1,7 +1,7 @@
 /* What a training forward keeps for the backward pass, laid out in the caller's memory.
  *
- * Rows of a layer are numbered n = offset[s] + r: step by step, and in a step the rows that are still running, longest first.
- * So numbered, they are contiguous, and the order does not depend on threads.
+ * Rows of a layer are numbered n = offset[s] + r: step by step, and in a step the rows that are still running, longest
+ * first. So numbered, they are contiguous, and the order does not depend on threads.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_TAPE_H

@@ -317,7 +317,7 @@ static void run_some_gradients(const job *j, fl_pool *pool, size_t threads, cons
 
 /* ---- everything, for one set of sizes --------------------------------------------------------------------------- */
 
-static void run(const sizes *size) {
+static job begin(const sizes *size) {
   const fl_config *const c = &size->config;
   const fl_dtype dtype = c->dtype;
   const size_t H = c->hidden_size, D = c->directions, B = size->B, L = c->num_layers;
@@ -346,7 +346,50 @@ static void run(const sizes *size) {
     CHECK(j.resets);
     for (size_t k = 0; k < size->T * B; k++) j.resets[k] = k % 7 == 3;
   }
+  return j;
+}
 
+static void end(job *j) {
+  for (size_t k = 0; k < j->size->config.num_layers * j->D; k++) {
+    const fl_weights w = j->weights[k];
+    const void *const parts[] = {w.weight_ih, w.weight_hh, w.bias_ih, w.bias_hh, w.weight_hr, w.weight_ph};
+    for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++) free((void *)parts[part]);
+  }
+  free(j->input);
+  free(j->h_0);
+  free(j->c_0);
+  free(j->lengths);
+  free(j->resets);
+}
+
+/* on the instruction set of the plan; gradients: NULL where the form has none */
+static void run_all(job *j, const gradients *all) {
+  run_whole(j, "no pool", NULL, 1);
+  for (size_t b = 0; b < j->size->B; b++) run_row(j, b);
+  if (j->D == 1 && !j->lengths && !j->resets) run_stream(j);
+  for (size_t threads = 1; threads <= POOL_THREADS; threads++) {
+    CHECK(fl_pool_create(&j->pool, threads) == FL_OK);
+    for (int again = 0; again < 3; again++) run_whole(j, "pool", j->pool, threads);
+    if (threads == POOL_THREADS) {
+      os_thread callers[CALLERS];
+      for (int n = 0; n < CALLERS; n++) CHECK(os_start(&callers[n], caller, j));
+      for (int n = 0; n < CALLERS; n++) os_join(callers[n]);
+    }
+    if (all && threads == POOL_THREADS) run_some_gradients(j, j->pool, threads, all);
+    fl_pool_destroy(j->pool);
+  }
+  if (all) run_some_gradients(j, NULL, 1, all);
+  for (size_t n = 0; n < sizeof lenders / sizeof lenders[0]; n++) {
+    CHECK(fl_pool_borrow(&j->pool, POOL_THREADS, lenders[n]) == FL_OK);
+    for (int again = 0; again < 2; again++) run_whole(j, "borrowed threads", j->pool, POOL_THREADS);
+    if (all) run_backward(j, "borrowed threads", j->pool, POOL_THREADS, EVERY, all);
+    fl_pool_destroy(j->pool);
+  }
+}
+
+static void run(const sizes *size) {
+  const fl_config *const c = &size->config;
+  job j = begin(size);
   const results answer = allocate(&j);
   j.y = answer.y;
   j.h_n = answer.h_n;
@@ -358,49 +401,15 @@ static void run(const sizes *size) {
   gradients all = {0};
   if (trains) all = backward(&j, NULL, 1, EVERY);
   fl_plan_destroy(j.plan);
-
   for (size_t k = 0; fl_isa_name(k); k++) {
     CHECK(fl_plan_create(&j.plan, c, j.weights, fl_isa_name(k)) == FL_OK);
     CHECK(!strcmp(fl_plan_isa(j.plan), fl_isa_name(k)));
     isa_at = fl_isa_name(k);
-    run_whole(&j, "no pool", NULL, 1);
-    for (size_t b = 0; b < B; b++) run_row(&j, b);
-    if (D == 1 && !j.lengths && !j.resets) run_stream(&j);
-    for (size_t threads = 1; threads <= POOL_THREADS; threads++) {
-      CHECK(fl_pool_create(&j.pool, threads) == FL_OK);
-      for (int again = 0; again < 3; again++) run_whole(&j, "pool", j.pool, threads);
-      if (threads == POOL_THREADS) {
-        os_thread callers[CALLERS];
-        for (int n = 0; n < CALLERS; n++) CHECK(os_start(&callers[n], caller, &j));
-        for (int n = 0; n < CALLERS; n++) os_join(callers[n]);
-      }
-      if (trains && threads == POOL_THREADS) run_some_gradients(&j, j.pool, threads, &all);
-      fl_pool_destroy(j.pool);
-    }
-    if (trains) run_some_gradients(&j, NULL, 1, &all);
-    for (size_t n = 0; n < sizeof lenders / sizeof lenders[0]; n++) {
-      CHECK(fl_pool_borrow(&j.pool, POOL_THREADS, lenders[n]) == FL_OK);
-      for (int again = 0; again < 2; again++) run_whole(&j, "borrowed threads", j.pool, POOL_THREADS);
-      if (trains) run_backward(&j, "borrowed threads", j.pool, POOL_THREADS, EVERY, &all);
-      fl_pool_destroy(j.pool);
-    }
+    run_all(&j, trains ? &all : NULL);
     fl_plan_destroy(j.plan);
   }
   forget(all);
-
-  for (size_t k = 0; k < L * D; k++) {
-    free((void *)j.weights[k].weight_ih);
-    free((void *)j.weights[k].weight_hh);
-    free((void *)j.weights[k].bias_ih);
-    free((void *)j.weights[k].bias_hh);
-    free((void *)j.weights[k].weight_hr);
-    free((void *)j.weights[k].weight_ph);
-  }
-  free(j.input);
-  free(j.h_0);
-  free(j.c_0);
-  free(j.lengths);
-  free(j.resets);
+  end(&j);
   release(answer);
 }
 

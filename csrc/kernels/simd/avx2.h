@@ -1,6 +1,7 @@
 /* The vocabulary for x86-64-v3: 256-bit vectors with fused multiply-add.
  *
- * TILE_ROWS x TILE_VECTORS = 12 accumulators, 2 weights and 1 broadcast fill the 16 registers; 6x2 measured 0-8 % above 3x4.
+ * TILE_ROWS x TILE_VECTORS = 12 accumulators, 2 weights and 1 broadcast fill the 16 registers; 6x2 measured 0-8 % above
+ * 3x4.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_SIMD_H

@@ -1,7 +1,7 @@
 /* The vocabulary for x86-64-v4: 512-bit vectors, 32 registers.
  *
- * A tile of TILE_ROWS x TILE_VECTORS = 24 accumulators takes its broadcasts from memory operands: 2 loads and 12 broadcasts
- * for 24 multiply-adds keep the load ports half idle.
+ * A tile of TILE_ROWS x TILE_VECTORS = 24 accumulators takes its broadcasts from memory operands: 2 loads and 12
+ * broadcasts for 24 multiply-adds keep the load ports half idle.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_SIMD_H
