@@ -112,6 +112,11 @@ class Digest:
     def same(self, workers: Workers | None) -> bool: ...
 
 @final
+class Watched:
+    def __new__(cls, arrays: list[_Array], isa: bytes) -> Self: ...
+    def same(self, arrays: list[_Array]) -> bool: ...
+
+@final
 class Seen:
     tensors: tuple[Any, ...]
     versioned: bool

@@ -51,6 +51,42 @@ cdef class Digest:
         return found
 
 
+@cython.final
+cdef class Watched:
+    """Arrays that others may write to: whether they are where they were, with the bits that they had."""
+
+    cdef list arrays # which keep the memory
+    cdef Digest digest
+
+    def __cinit__(self, list arrays, bytes isa):
+        cdef cnp.ndarray array
+        self.arrays = arrays
+        for array in arrays:
+            if not cnp.PyArray_ISONESEGMENT(array):
+                return # with gaps between their values: no digest, and so never the same
+        self.digest = Digest([<uintptr_t>address(array) for array in arrays],
+                             [cnp.PyArray_NBYTES(array) for array in arrays], isa, None)
+
+    cpdef bint same(self, list arrays):
+        """Are these views of the memory seen, and does it hold what it held?"""
+        cdef Py_ssize_t j
+        if self.digest is None or len(arrays) != len(self.arrays):
+            return False
+        for j in range(len(arrays)):
+            if not alike(arrays[j], self.arrays[j]):
+                return False
+        return self.digest.same(None)
+
+
+cdef inline bint alike(cnp.ndarray a, cnp.ndarray b) noexcept:
+    """Do these read the same memory in the same way?"""
+    cdef size_t axes = cnp.PyArray_NDIM(a) * sizeof(cnp.npy_intp)
+    return (cnp.PyArray_DATA(a) == cnp.PyArray_DATA(b) and cnp.PyArray_TYPE(a) == cnp.PyArray_TYPE(b)
+            and cnp.PyArray_NDIM(a) == cnp.PyArray_NDIM(b)
+            and memcmp(cnp.PyArray_DIMS(a), cnp.PyArray_DIMS(b), axes) == 0
+            and memcmp(cnp.PyArray_STRIDES(a), cnp.PyArray_STRIDES(b), axes) == 0)
+
+
 cdef struct layout:
     void *data
     int ndim

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 import fastlstm
 
-from ._activations import COUNTERPARTS
-from ._masks import checked, steps
-from ._packed import Packed
-from ._tensors import VIEWS, view
-
-Array = NDArray[Any]
+from .._types import Array
+from . import _accept
+from ._masks import steps
+from ._plans import Plans, plans
+from ._tensors import tensor
 
 
 @keras.saving.register_keras_serializable(package="fastlstm")
@@ -57,8 +57,8 @@ class LSTM(keras.layers.LSTM):
     a mask with ``unroll=True``, and ``use_cudnn=True``, which is then refused as Keras refuses it.
 
     Accuracy: float32 outputs are within about 1e-6 of the exact result for units up to 1024, and do not depend on the
-    batch that a row travels in. The packed copy of the weights is compared with the variables, bit by bit, in every
-    call: however they were changed, it is never stale. Differentiable once.
+    batch that a row travels in. The packed copy of the weights is compared with the variables in every call, by a sum
+    of every byte: however they were changed, it is not stale. Differentiable once.
 
     Examples
     --------
@@ -71,7 +71,7 @@ class LSTM(keras.layers.LSTM):
     """
 
     fallback: str | None = None
-    _packed: Packed | None = None
+    _plans: Plans | None = None
 
     def __init__(self, *args: Any, time_major: bool = False, **kwargs: Any) -> None:
         if time_major:
@@ -99,37 +99,36 @@ class LSTM(keras.layers.LSTM):
         """
         if isinstance(mask, list | tuple):
             mask = mask[0]
-        self.fallback = self._obstacle(sequences, initial_state, mask, training)
-        if self.fallback is not None:
-            return super().inner_loop(sequences, initial_state, mask, training)
-        B, T, _ = sequences.shape
-        valid = None if mask is None else checked(_values(mask), B, T)
-        if self.go_backwards and valid is not None:
-            valid = valid[:, ::-1]
-        tensors = [sequences, *_checked_states(initial_state, B, self.units)]
-        variables = self._variables()
-        weights = [_values(variable) for variable in variables]
-        activations = COUNTERPARTS[self.recurrent_activation], COUNTERPARTS[self.activation]
-        # Read once: another thread may call the layer with other weights meanwhile.
-        packed = self._packed
-        packed = Packed(weights, activations) if packed is None else packed.next(weights, activations)
-        self._packed = packed
+        try:
+            call = _accept.call(self, sequences, initial_state, mask, training)
+        except _accept.Unfit as unfit:
+            self.fallback = str(unfit)
+        else:
+            if self.fallback is not None:
+                self.fallback = None
+            return self._run(call)
+        return super().inner_loop(sequences, initial_state, mask, training)
+
+    def _run(self, call: _accept.Call) -> tuple[Any, Any, list[Any]]:
+        if self._plans is None:
+            self._plans = plans(call.weights)
+        lstm = self._plans.of(call.weights, call.activations)
+        valid = call.valid[:, ::-1] if call.valid is not None and self.go_backwards else call.valid
         if keras.backend.backend() == "torch":
             from . import _torch
 
-            def run(x: Any, h: Any, c: Any, lengths: Array | None) -> tuple[Any, ...]:
-                return _torch.run(packed.lstm, lengths, [x, h, c], variables)
-
-            return self._arrange(keras.ops, run, tensors, valid)
+            if _torch.wants_gradient(*call.tensors, *call.variables):
+                return self._arrange(keras.ops, partial(_torch.run, lstm, call.variables), call.tensors, valid)
         # Keras's own operations would round float64 to float32.
-        last, outputs, states = self._arrange(np, packed.run, [_values(tensor) for tensor in tensors], valid)
-        return _tensor(last), _tensor(outputs), [_tensor(state) for state in states]
+        last, outputs, states = self._arrange(np, partial(_on_arrays, lstm), call.arrays, valid)
+        return tensor(last), tensor(outputs), [tensor(state) for state in states]
 
     def _arrange(
-        self, xp: Any, run: Any, tensors: list[Any], valid: NDArray[np.bool_] | None
+        self, xp: Any, run: Callable[..., Any], tensors: list[Any], valid: Array | None
     ) -> tuple[Any, Any, list[Any]]:
         """Bring the steps into the order in which they run, and the outputs into the order in which they are shown."""
-        x, h, c = tensors
+        x, *states = tensors
+        h, c = (s if len(s) == len(x) else xp.broadcast_to(s, (len(x), s.shape[1])) for s in states)
         if self.go_backwards:
             x = xp.flip(x, axis=1)
         if valid is None:
@@ -144,55 +143,15 @@ class LSTM(keras.layers.LSTM):
             outputs = xp.where(valid[..., None], outputs, xp.zeros_like(outputs))
         else:
             # Before a row's first step Keras shows zeros on torch, but the initial state on numpy and jax.
-            before = xp.zeros_like(outputs) if xp is keras.ops else h[:, None]
+            before = xp.zeros_like(outputs) if keras.backend.backend() == "torch" else h[:, None]
             outputs = xp.where(plan.started, outputs, before)
         return outputs[:, -1], outputs, [h_n, c_n]
 
-    def _variables(self) -> list[Any]:
-        cell = self.cell
-        return [variable.value for variable in (cell.kernel, cell.recurrent_kernel, cell.bias) if variable is not None]
 
-    def _obstacle(self, sequences: Any, initial_state: Any, mask: Any, training: bool) -> str | None:
-        """Tell why fastlstm cannot run this call, or None."""
-        if keras.backend.backend() not in VIEWS:
-            return f"the {keras.backend.backend()} backend"
-        if self.use_cudnn is True:
-            return "use_cudnn=True"
-        if training and (self.dropout or self.recurrent_dropout):
-            return "dropout in training"
-        for name in ("activation", "recurrent_activation"):
-            if getattr(self, name) not in COUNTERPARTS:
-                return f"{name}={getattr(getattr(self, name), '__name__', getattr(self, name))!r} has no counterpart"
-        if mask is not None and self.unroll:
-            return "a mask with unroll=True"
-        tensors = [sequences, *initial_state, *self._variables()]
-        kinds = {keras.backend.standardize_dtype(tensor.dtype) for tensor in tensors}
-        if len(kinds) > 1 or not kinds <= {"float32", "float64"}:
-            return f"{', '.join(sorted(kinds))}: input, states and weights should all be float32, or all float64"
-        if any(view(tensor) is None for tensor in (*tensors, *(() if mask is None else (mask,)))):
-            return "tensors without values here: symbolic, traced, compiled, or not in the CPU's memory"
-        return None
-
-
-def _values(tensor: Any) -> Array:
-    """View a tensor that is known to have values."""
-    array = view(tensor)
-    assert array is not None
-    return array
-
-
-def _tensor(array: Array) -> Any:
-    return keras.ops.convert_to_tensor(array, dtype=array.dtype.name)
-
-
-def _checked_states(initial_state: Any, B: int, H: int) -> list[Any]:
-    """Check (h_0, c_0); one row serves all, as it does in Keras."""
-    if len(initial_state) != 2:
-        raise ValueError(f"initial_state should be a pair (h_0, c_0), got: {len(initial_state)} of them")
-    for k, state in enumerate(initial_state):
-        if tuple(state.shape) not in ((B, H), (1, H)):
-            raise ValueError(f"Expected initial_state[{k}] size {(B, H)} = (B, units), got {tuple(state.shape)}")
-    return [state if state.shape[0] == B else keras.ops.broadcast_to(state, (B, H)) for state in initial_state]
+def _on_arrays(lstm: fastlstm.LSTM, x: Array, h_0: Array, c_0: Array, lengths: Array | None) -> tuple[Array, ...]:
+    """Run on [B, T, I], [B, H], [B, H]: outputs [B, T, H], h_n [B, H] and c_n [B, H]."""
+    outputs, (h_n, c_n) = lstm(x, (h_0[None], c_0[None]), lengths=lengths)
+    return outputs, h_n[0], c_n[0]
 
 
 # Python and Keras look at it where they tell the arguments; it is not inherited by classes with their own __init__.

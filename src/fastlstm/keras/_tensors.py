@@ -1,4 +1,4 @@
-"""Values of a backend's tensors, where there are values now."""
+"""Values of a backend's tensors, where there are values now, and tensors of values."""
 
 from __future__ import annotations
 
@@ -7,14 +7,18 @@ from typing import Any, Final
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from .._types import Array
 
 
-def view(tensor: Any) -> Array | None:
-    """Return a tensor's values without copying them; None if it is symbolic, traced, or not in the CPU's memory."""
-    return VIEWS[keras.backend.backend()](tensor)
+def is_traced() -> bool:
+    """Tell whether torch records what runs, values as constants, or looks for tangents, which are no values."""
+    if keras.backend.backend() != "torch":
+        return False
+    import torch
+
+    tracing = torch._C._is_tracing() or torch.compiler.is_compiling()
+    return tracing or torch.autograd.forward_ad._current_level >= 0
 
 
 def _numpy(tensor: Any) -> Array | None:
@@ -24,12 +28,8 @@ def _numpy(tensor: Any) -> Array | None:
 def _torch(tensor: Any) -> Array | None:
     import torch
 
-    # A tracer runs this very code with real tensors: their values would become constants of what it records.
-    if torch.jit.is_tracing() or torch.compiler.is_compiling():
-        return None
-    # Tangents are no values, and a subclass has its own idea of what follows.
-    if torch.autograd.forward_ad._current_level >= 0 or type(tensor) not in (torch.Tensor, torch.nn.Parameter):
-        return None
+    if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
+        return None  # a subclass has its own idea of what follows
     try:
         array: Array = tensor.detach().numpy()
     except (AttributeError, RuntimeError, TypeError):  # not a tensor; fake or wrapped; on another device
@@ -47,6 +47,17 @@ def _jax(tensor: Any) -> Array | None:
     return np.asarray(tensor)
 
 
-#: Not TensorFlow: an eager tensor does not tell whether a tape is watching it, and what is computed outside TensorFlow
-#: has no gradient there.
+#: Each views a tensor's values without copying them; None if it is symbolic, traced, or not in the CPU's memory. Not
+#: TensorFlow: an eager tensor does not tell whether a tape is watching it, and what is computed outside TensorFlow has
+#: no gradient there.
 VIEWS: Final[dict[str, Callable[[Any], Array | None]]] = {"numpy": _numpy, "torch": _torch, "jax": _jax}
+
+
+def tensor(array: Array) -> Any:
+    """Make values that nobody else has a tensor of the backend's."""
+    backend = keras.backend.backend()
+    if backend == "torch":
+        import torch
+
+        return torch.from_numpy(array)
+    return array if backend == "numpy" else keras.ops.convert_to_tensor(array, dtype=array.dtype.name)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 import fastlstm
 from fastlstm._torch_gradients import in_dual_level, one_by_one, plain
+from fastlstm._types import Array
 
-Array = NDArray[Any]
 ONCE = (
     "fastlstm.keras.LSTM can be differentiated once: for second derivatives, and tangents of gradients, use "
     "keras.layers.LSTM"
@@ -21,21 +19,19 @@ ONCE = (
 class Fused(torch.autograd.Function):
     """An LSTM on torch's tensors: output [B, T, H], h_n [B, H] and c_n [B, H], once differentiable.
 
-    Arguments: the LSTM, lengths or None, whether a gradient will be asked for, input, h_0, c_0, then the variables
-    that the LSTM holds packed, which are there for their gradients.
+    Arguments: the LSTM, lengths or None, input, h_0, c_0, then the variables that the LSTM holds packed, which are
+    there for their gradients.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, lstm: fastlstm.LSTM, lengths: Array | None, train: bool, *tensors: torch.Tensor
+        ctx: Any, lstm: fastlstm.LSTM, lengths: Array | None, *tensors: torch.Tensor
     ) -> tuple[torch.Tensor, ...]:
-        """Run, and keep a tape if there will be a backward pass."""
+        """Run, and keep a tape."""
         ctx.lstm, ctx.lengths, ctx.variables = lstm, lengths, tensors[3:]
         ctx.set_materialize_grads(False)
-        output, (h_n, c_n), tape = _forward(lstm, lengths, train, tensors[:3])
-        if train:
-            ctx.tape = tape
-            ctx.save_for_backward(*tensors[:3])
+        output, (h_n, c_n), ctx.tape = _forward(lstm, lengths, tensors[:3])
+        ctx.save_for_backward(*tensors[:3])
         return tuple(map(torch.from_numpy, (output, h_n[0], c_n[0])))
 
     @staticmethod
@@ -48,7 +44,7 @@ class Fused(torch.autograd.Function):
         if torch.is_grad_enabled():  # create_graph=True
             sources = [tensor for tensor in (*saved, *ctx.variables, *incoming) if tensor is not None]
             results = Once.apply(len(results), *results, *sources)
-        return None, None, None, *results
+        return None, None, *results
 
 
 def _backward(ctx: Any, saved: Any, incoming: tuple[torch.Tensor | None, ...]) -> tuple[torch.Tensor, ...]:
@@ -56,7 +52,7 @@ def _backward(ctx: Any, saved: Any, incoming: tuple[torch.Tensor | None, ...]) -
     lstm: fastlstm.LSTM = ctx.lstm
     tape = ctx.tape
     if tape.used:  # with retain_graph=True there may be a second time, and a tape serves once
-        tape = _forward(lstm, ctx.lengths, True, saved)[2]
+        tape = _forward(lstm, ctx.lengths, saved)[2]
     tensors = (None if gradient is None else gradient.detach() for gradient in map(plain, incoming))
     output, h_n, c_n = (None if tensor is None else tensor.numpy() for tensor in tensors)
     made = lstm.backward(tape, output, *(None if array is None else array[None] for array in (h_n, c_n)))
@@ -81,15 +77,24 @@ class Once(torch.autograd.Function):
         raise RuntimeError(ONCE)
 
 
+def wants_gradient(*tensors: torch.Tensor) -> bool:
+    """Tell whether autograd follows any of these now."""
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
 def run(
-    lstm: fastlstm.LSTM, lengths: Array | None, tensors: list[torch.Tensor], variables: list[torch.Tensor]
+    lstm: fastlstm.LSTM,
+    variables: list[torch.Tensor],
+    x: torch.Tensor,
+    h_0: torch.Tensor,
+    c_0: torch.Tensor,
+    lengths: Array | None,
 ) -> tuple[torch.Tensor, ...]:
-    """Run on input, h_0, c_0, differentiably in them and in the variables."""
-    train = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (*tensors, *variables))
-    made: tuple[torch.Tensor, ...] = Fused.apply(lstm, lengths, train, *tensors, *variables)
+    """Run on input and states, differentiably in them and in the variables."""
+    made: tuple[torch.Tensor, ...] = Fused.apply(lstm, lengths, x, h_0, c_0, *variables)
     return made
 
 
-def _forward(lstm: fastlstm.LSTM, lengths: Array | None, train: bool, tensors: Any) -> Any:
+def _forward(lstm: fastlstm.LSTM, lengths: Array | None, tensors: Any) -> Any:
     x, h_0, c_0 = (tensor.detach().numpy() for tensor in tensors)
-    return lstm.forward(np.asarray(x), (h_0[None], c_0[None]), lengths=lengths, train=train)
+    return lstm.forward(x, (h_0[None], c_0[None]), lengths=lengths)
