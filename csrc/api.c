@@ -510,3 +510,49 @@ fl_status fl_session_ids_close(fl_session_ids *ids, size_t n, const int64_t *id,
 fl_status fl_session_ids_move(fl_session_ids *to, const fl_session_ids *from) {
   return to && from ? fl_move_ids(to, from) : FL_ERROR_ARGUMENT;
 }
+
+/* ---- sliding windows -------------------------------------------------------------------------------------------- */
+
+size_t fl_window_size(const fl_plan *plan, size_t length, size_t threads) {
+  if (!plan || plan->D != 1 || !length || !is_thread_count(threads)) return SIZE_MAX;
+  return plan->passes->measure_window(plan, length, threads);
+}
+
+fl_window *fl_window_init(const fl_plan *plan, size_t length, size_t threads, void *memory) {
+  if (fl_window_size(plan, length, threads) == SIZE_MAX || !is_block(memory)) return NULL;
+  return plan->passes->make_window(plan, length, threads, memory);
+}
+
+size_t fl_window_count(const fl_window *window) {
+  return window ? window->count : 0;
+}
+
+fl_status fl_window_reset(fl_window *window) {
+  if (!window) return FL_ERROR_ARGUMENT;
+  window->count = 0;
+  window->behind = 0;
+  return FL_OK;
+}
+
+/* A pool of more threads than the window was made for would need more scratch. */
+static int is_windows_pool(const fl_window *window, const fl_pool *pool) {
+  return window && fl_pool_threads(pool) <= window->threads;
+}
+
+fl_status fl_window_push(fl_window *window, const void *x, void *y, fl_pool *pool) {
+  return fl_window_push_until(window, x, y, pool, NULL);
+}
+
+fl_status fl_window_push_until(fl_window *window, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel) {
+  if (!is_windows_pool(window, pool) || !x || !y || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  return window->plan->passes->push_window(window, x, y, pool, cancel);
+}
+
+fl_status fl_window_advance(fl_window *window, fl_pool *pool) {
+  return fl_window_advance_until(window, pool, NULL);
+}
+
+fl_status fl_window_advance_until(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
+  if (!is_windows_pool(window, pool) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  return window->plan->passes->settle_window(window, pool, cancel);
+}

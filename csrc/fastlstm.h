@@ -6,8 +6,9 @@
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
  *                    before that fl_tape_read, as often as you like: the gates and cells of every step
  *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...
- *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; fl_session_ids_size, ... where they come
- *                    and go
+ *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; where they come and go,
+ *                    fl_session_ids_size, ...
+ *   sliding windows  fl_window_size, fl_window_init, fl_window_push, fl_window_advance where there is time, ...
  *
  * One complete call, in C11: 5 steps of one row, on the best instruction set, on this thread alone.
  *
@@ -509,6 +510,40 @@ FL_API fl_status fl_session_ids_close(fl_session_ids *ids, size_t n, const int64
 /* Make `to` a copy of `from`, whatever it held, for sessions that move to more memory; fl_sessions_move copies the
  * states. FL_ERROR_TAKEN where a session of either is taken, FL_ERROR_FULL where `to` has the lower capacity. */
 FL_API fl_status fl_session_ids_move(fl_session_ids *to, const fl_session_ids *from);
+
+/* ---- sliding windows -------------------------------------------------------------------------------------------- */
+
+/* After every input the last output over the last `length` ones, from a zero state. All windows that an input belongs
+ * to run side by side, one started at every input, so that an answer takes one step rather than `length` of them; the
+ * others follow when the next input comes, or in fl_window_advance before. The bits are those of each window by itself.
+ * D = 1. One thread at a time. The plan must outlive it. */
+typedef struct fl_window fl_window;
+
+/* bytes that a window of length >= 1 takes, to run by this many threads or fewer; SIZE_MAX on overflow */
+FL_API size_t fl_window_size(const fl_plan *plan, size_t length, size_t threads);
+
+/* A window that has seen nothing.
+ *   memory  fl_window_size bytes, 64-byte aligned, owned by the caller; the result points into it
+ * NULL for invalid arguments, such as a plan that is bidirectional. */
+FL_API fl_window *fl_window_init(const fl_plan *plan, size_t length, size_t threads, void *memory);
+
+/* Take the next input and answer for the window that ends with it; shorter ones at the start. Allocates nothing.
+ *   x       [I] reals, contiguous; read
+ *   y       [R] reals, contiguous; written; may be x
+ *   pool    NULL to stay on the caller's thread; of no more threads than the window was made for
+ *   cancel  may be NULL; when it says so, the window is as it was, and has not taken the input */
+FL_API fl_status fl_window_push(fl_window *window, const void *x, void *y, fl_pool *pool);
+FL_API fl_status fl_window_push_until(fl_window *window, const void *x, void *y, fl_pool *pool,
+                                      const fl_cancel *cancel);
+
+/* Do what the last fl_window_push has left, in the time between two inputs; nothing if nothing is left. Arguments as
+ * above. */
+FL_API fl_status fl_window_advance(fl_window *window, fl_pool *pool);
+FL_API fl_status fl_window_advance_until(fl_window *window, fl_pool *pool, const fl_cancel *cancel);
+
+/* How many inputs it has taken; 0 for NULL. Forget them all. */
+FL_API size_t fl_window_count(const fl_window *window);
+FL_API fl_status fl_window_reset(fl_window *window);
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */
 

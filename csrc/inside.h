@@ -50,4 +50,16 @@ struct fl_sessions {
   real *slots;        /* [capacity][slot] */
 };
 
+/* Its sessions: slot k is the window that started at the input whose number is k modulo the length. */
+struct fl_window {
+  const fl_plan *plan;
+  size_t length, threads;
+  size_t count; /* inputs so far */
+  int behind;   /* the windows that go on have not seen the last input */
+  fl_sessions *sessions;
+  size_t *slots;   /* [length] */
+  real *last;      /* [I]: the last input */
+  void *workspace; /* of a step of all */
+};
+
 #endif

@@ -5,7 +5,7 @@
  * They trust what they are given, since api.c has checked it; in debug and sanitizer builds they assert it.
  *   make  lay out in memory that the caller gives
  *   measure  bytes of it; SIZE_MAX on overflow
- *   run  compute
+ *   run, settle, push  compute
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_PASSES_H
@@ -50,6 +50,10 @@
   X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \
   X(void, write_session, (fl_sessions * sessions, size_t slot, const void *h, const void *c))                         \
   X(void, move_sessions, (fl_sessions * to, const fl_sessions *from))                                                 \
+  X(size_t, measure_window, (const fl_plan *plan, size_t length, size_t threads))                                     \
+  X(fl_window *, make_window, (const fl_plan *plan, size_t length, size_t threads, void *memory))                     \
+  X(fl_status, settle_window, (fl_window * window, fl_pool *pool, const fl_cancel *cancel))                           \
+  X(fl_status, push_window, (fl_window * window, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))     \
   X(size_t, measure_unpacked, (const fl_plan *plan, size_t B, size_t threads))                                        \
   X(void, run_unpacked, (const fl_plan *plan, const fl_unpacked *step, fl_pool *pool, void *workspace))
 

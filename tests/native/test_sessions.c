@@ -6,28 +6,9 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
-#include "support.h"
+#include "layer.h"
 
-enum { MOST = 70, STEPS = 40, MOST_THREADS = 5, PARTS = 6 };
-
-static uint64_t state = 1;
-
-static unsigned next(unsigned below) {
-  state = state * 6364136223846793005u + 1442695040888963407u;
-  return (unsigned)(state >> 33) % below;
-}
-
-static void *numbers(size_t n, fl_dtype dtype) {
-  void *const made = allocated(n * dtype / 8);
-  for (size_t k = 0; k < n; k++) {
-    const double value = (double)next(1 << 20) / (1 << 20) - 0.5; /* exact as a float */
-    if (dtype == FL_FLOAT32)
-      ((float *)made)[k] = (float)value;
-    else
-      ((double *)made)[k] = value;
-  }
-  return made;
-}
+enum { MOST = 70, STEPS = 40, MOST_THREADS = 5 };
 
 static uint64_t hash = 14695981039346656037u;
 
@@ -43,32 +24,16 @@ typedef struct {
   void *memory[MOST];
 } world;
 
-static void *weight(size_t n, const world *w, void **parts, size_t *used) {
-  return parts[(*used)++] = numbers(n, w->config.dtype);
-}
-
 static void begin(world *w, const char *isa) {
   const fl_config *const f = &w->config;
-  const size_t H = f->hidden_size, P = f->proj_size, L = f->num_layers;
-  fl_weights weights[4] = {0};
-  void *parts[4 * PARTS];
-  size_t used = 0;
+  const size_t H = f->hidden_size, L = f->num_layers;
   w->real = f->dtype / 8;
-  w->R = P ? P : H;
+  w->R = f->proj_size ? f->proj_size : H;
   w->in = f->input_size * w->real;
   w->out = w->R * w->real;
   w->h = L * w->out;
   w->c = L * H * w->real;
-  CHECK(L <= sizeof weights / sizeof weights[0]);
-  for (size_t l = 0; l < L; l++)
-    weights[l] = (fl_weights){weight(4 * H * (l ? w->R : f->input_size), w, parts, &used),
-                              weight(4 * H * w->R, w, parts, &used),
-                              weight(4 * H, w, parts, &used),
-                              weight(4 * H, w, parts, &used),
-                              P ? weight(P * H, w, parts, &used) : NULL,
-                              NULL};
-  CHECK(fl_plan_create(&w->plan, f, weights, isa) == FL_OK);
-  while (used) free(parts[--used]);
+  w->plan = random_plan(f, isa);
   for (size_t k = 0; k < MOST; k++) {
     w->streams[k] = fl_stream_init(w->plan, 1, aligned(fl_stream_size(w->plan, 1), &w->memory[k]));
     CHECK(w->streams[k]);
@@ -103,9 +68,9 @@ static void run(world *w, size_t count, size_t threads) {
   size_t slots[MOST];
   for (size_t k = 0; k < count; k++) slots[k] = k;
   for (size_t t = 0; t < STEPS; t++) {
-    const size_t n = next((unsigned)count + 1);
+    const size_t n = draw((unsigned)count + 1);
     for (size_t k = 0; k < n; k++) { /* n of them, in any order */
-      const size_t other = k + next((unsigned)(count - k)), kept = slots[k];
+      const size_t other = k + draw((unsigned)(count - k)), kept = slots[k];
       slots[k] = slots[other];
       slots[other] = kept;
     }
@@ -119,9 +84,9 @@ static void run(world *w, size_t count, size_t threads) {
     remember(y, n * w->out);
     free(x);
     if (t % 8 == 5) { /* one starts again, with the h or the c of another */
-      const size_t k = next((unsigned)count);
+      const size_t k = draw((unsigned)count);
       char *const h = allocated(w->h + w->c);
-      fl_sessions_get(s, next((unsigned)count), h, h + w->h);
+      fl_sessions_get(s, draw((unsigned)count), h, h + w->h);
       fl_sessions_set(s, k, t % 16 == 5 ? h : NULL, t % 16 == 5 ? NULL : h + w->h);
       fl_stream_set(w->streams[k], t % 16 == 5 ? h : NULL, t % 16 == 5 ? NULL : h + w->h);
       free(h);
@@ -143,16 +108,6 @@ static void run(world *w, size_t count, size_t threads) {
 }
 
 /* ---- giving up -------------------------------------------------------------------------------------------------- */
-
-typedef struct {
-  int after, asked; /* at which time of asking to say so */
-} patience;
-
-static int ask(void *data) {
-  patience *const p = data;
-  CHECK(p->asked < p->after); /* not once more */
-  return ++p->asked == p->after;
-}
 
 /* A step is given up at every time of asking, until it comes to its end: the states are as if nothing had been, to the
  * bit. How often it was given up. */
@@ -248,7 +203,7 @@ int main(void) {
   refusals();
   for (size_t i = 0; fl_isa_name(i); i++) {
     hash = 14695981039346656037u;
-    state = 1;
+    drawn = 1;
     for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
       world w = {.config = kinds[k]};
       begin(&w, fl_isa_name(i));
