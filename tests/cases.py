@@ -205,6 +205,12 @@ DROPOUT = (
     Case("dropout-resets-ragged", T=12, B=6, I=5, H=9, num_layers=3, resets=True, ragged=True, dropout=0.5),
 )
 
+
+def find(name: str) -> Case:
+    """Return the case of a layer of this name."""
+    return next(case for case in LAYERS + DROPOUT if case.name == name)
+
+
 # Few steps, no projection: with weights this large the recurrence is chaotic and would amplify every rounding, right or
 # wrong; a projection would leave h unbounded on top.
 SATURATED = (

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import platform
 import signal
@@ -123,6 +124,17 @@ def ulps(y: Array, exact: Array) -> Array:
     _, exponent = np.frexp(exact)
     ulp = np.ldexp(np.ones_like(exact), np.maximum(exponent - 1, info.minexp) - info.nmant)
     return np.abs(y - exact) / ulp
+
+
+# What torch gave
+
+GOLDEN: dict[str, Array] = dict(np.load(DATA / "torch_golden.npz"))
+CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))
+
+
+def golden(name: str, stored: dict[str, Array] = GOLDEN) -> dict[str, Array]:
+    """Return the arrays of one entry under their own names."""
+    return {key.removeprefix(f"{name}/"): array for key, array in stored.items() if key.startswith(f"{name}/")}
 
 
 # Layouts: the same values, elsewhere in memory
@@ -257,6 +269,9 @@ def run_python(script: str, timeout: float = 120, **environment: str) -> str:
     )
     assert done.returncode == 0, f"exit status {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 def child(work: Callable[[], Any]) -> None:

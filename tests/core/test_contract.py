@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import fastlstm
-from tests.cases import LAYERS, ODD_SIZES, Array, Case, Data, make_data
+from tests.cases import LAYERS, ODD_SIZES, Array, Case, Data, find, make_data
 from tests.core.support import any_case
 from tests.support import (
     DTYPES,
@@ -62,11 +62,6 @@ STREAMED = (
     Case("stream-projection", T=17, B=3, I=9, H=100, P=65, num_layers=2),
     Case("stream-no-bias", T=9, B=2, I=1, H=1, bias=False),
 )
-
-
-def find(name: str) -> Case:
-    """Return the layer case of this name."""
-    return next(case for case in LAYERS if case.name == name)
 
 
 # Batches

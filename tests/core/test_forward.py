@@ -1,7 +1,6 @@
 """The compiled LSTM and LSTMCell are right: against the float64 reference, and stored torch results."""
 
 import array
-import json
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,21 @@ import pytest
 
 import fastlstm
 from fastlstm import _checks, reference
-from tests.cases import CELLS, LAYERS, ODD_SIZES, SATURATED, SPEED_STEP, Array, Case, Data, assert_close, make_data
+from tests.cases import (
+    CELLS,
+    LAYERS,
+    ODD_SIZES,
+    SATURATED,
+    SPEED_STEP,
+    Array,
+    Case,
+    Data,
+    assert_close,
+    find,
+    make_data,
+)
 from tests.support import (
-    DATA,
+    CONFIGS,
     backwards,
     by_name,
     cell_of,
@@ -20,6 +31,7 @@ from tests.support import (
     each_layout,
     expected_results,
     fortran,
+    golden,
     lstm_of,
     results,
     strided,
@@ -37,11 +49,6 @@ LARGE = (
     Case("long-sums", T=2, B=5, I=1100, H=530),
     Case("wide-projection", T=3, B=7, I=5, H=140, P=129),
 )
-
-
-def find(name: str) -> Case:
-    """Return the layer case of this name."""
-    return next(case for case in LAYERS if case.name == name)
 
 
 # Against the reference
@@ -300,20 +307,12 @@ def test_buffers_and_array_likes_are_read_as_arrays() -> None:
 
 # Stored torch results
 
-GOLDEN: dict[str, Array] = dict(np.load(DATA / "torch_golden.npz"))
-CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))
-
-
-def golden(name: str) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the arrays of one entry under their own names, and the weights among them."""
-    arrays = {key.removeprefix(f"{name}/"): array for key, array in GOLDEN.items() if key.startswith(f"{name}/")}
-    return arrays, {key: array for key, array in arrays.items() if key.startswith(("weight", "bias"))}
-
 
 @each_isa
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("cell")])
 def test_lstm_against_golden_torch(name: str, isa: str) -> None:
-    arrays, weights = golden(name)
+    arrays = golden(name)
+    weights = {key: array for key, array in arrays.items() if key.startswith(("weight", "bias"))}
     lstm = fastlstm.LSTM(**{"input_size": 3, "hidden_size": 4, "dtype": "float64", "isa": isa} | CONFIGS[name])
     lstm.load_state_dict(weights)
     output, (h_n, c_n) = lstm(arrays["input"], (arrays["h_0"], arrays["c_0"]), lengths=arrays.get("lengths"))
@@ -325,7 +324,8 @@ def test_lstm_against_golden_torch(name: str, isa: str) -> None:
 @each_isa
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("cell")])
 def test_cell_against_golden_torch(name: str, isa: str) -> None:
-    arrays, weights = golden(name)
+    arrays = golden(name)
+    weights = {key: array for key, array in arrays.items() if key.startswith(("weight", "bias"))}
     cell = fastlstm.LSTMCell(**{"input_size": 3, "hidden_size": 4, "dtype": "float64", "isa": isa} | CONFIGS[name])
     cell.load_state_dict(weights)
     h, c = cell(arrays["input"], (arrays["h_0"], arrays["c_0"]))

@@ -17,11 +17,10 @@ import pytest
 import fastlstm
 from fastlstm import ThreadPool
 from tests.cases import RESOURCES, Array
-from tests.support import assert_same_bits, run_python
+from tests.support import assert_same_bits, needs_fork, run_python
 
 I = 9
 counts_threads = pytest.mark.skipif(not os.path.exists("/proc/self/task"), reason="counts threads through /proc")
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 # rows enough for two threads; units enough to share; both directions; a stack with a projection; float64
 KINDS: tuple[dict[str, Any], ...] = (
     {"hidden_size": 33},

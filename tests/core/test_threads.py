@@ -21,7 +21,7 @@ import pytest
 import fastlstm
 from tests.cases import Array, Case, make_data
 from tests.core.support import at_once
-from tests.support import assert_same_bits, cell_of, lstm_of, results, run_python
+from tests.support import assert_same_bits, cell_of, lstm_of, needs_fork, results, run_python
 
 # rows enough for two threads; units enough to share; one direction each
 SHARED = (
@@ -29,7 +29,6 @@ SHARED = (
     Case("guest-units", T=20, B=2, I=9, H=161),
     Case("guest-directions", T=20, B=1, I=9, H=33, bidirectional=True),
 )
-needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 
 
 # One object, many threads

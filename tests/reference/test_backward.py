@@ -7,7 +7,6 @@ autograd computed, from a file. 5. What it computes, where it is installed. 6. E
 
 import copy
 import itertools
-import json
 import math
 import pickle
 from collections.abc import Callable, Mapping
@@ -30,26 +29,15 @@ from tests.cases import (
     Data,
     assert_close,
     assert_gradients_close,
+    find,
     make_data,
     make_gradients,
 )
-from tests.support import DATA
-from tests.torch.support import import_torch, torch_gradients
+from tests.reference.support import layer_arguments
+from tests.support import CONFIGS, DATA, by_name, each_dtype, golden
+from tests.torch.support import torch_gradients
 
-DTYPES = ("float32", "float64")
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
 Incoming = tuple[Array | None, ...]  # the gradients of output, h_n and c_n
-
-
-def by_name(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
-    """Run a test once for each case, under its name."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
-
-
-def find(*names: str) -> tuple[Case, ...]:
-    """Return the cases of these names."""
-    by_its_name = {case.name: case for case in LAYERS + DROPOUT}
-    return tuple(by_its_name[name] for name in names)
 
 
 def forward(case: Case, data: Data) -> tuple[tuple[Array, Array, Array], reference.Tape]:
@@ -78,12 +66,6 @@ def with_arguments(data: Data, changed: Mapping[str, Array]) -> Data:
     """Return the data with other arrays for all that has a gradient."""
     weights = {name: changed[name] for name in data.state_dict}
     return replace(data, input=changed["input"], h_0=changed["h_0"], c_0=changed["c_0"], state_dict=weights)
-
-
-def layer_arguments(data: Data, suffix: str = "_l0") -> dict[str, Any]:
-    """Return the weights of one layer and direction under the names of `layer_forward` and `cell_forward`."""
-    names = {name for name in data.state_dict if name.endswith(suffix)}
-    return {name.removesuffix(suffix): data.state_dict[name] for name in names}
 
 
 def assert_all_equal(got: Mapping[str, Array], expected: Mapping[str, Array]) -> None:
@@ -117,7 +99,7 @@ def hand_made_step(dtype: str) -> dict[str, Array]:
     }
 
 
-@both_dtypes
+@each_dtype
 def test_gates_by_hand(dtype: str) -> None:
     step = hand_made_step(dtype)
     dz, dc = reference.gates_backward(Gates(*step["gates"]), step["c"], step["grad_h"], step["grad_c"])
@@ -125,7 +107,7 @@ def test_gates_by_hand(dtype: str) -> None:
     assert_close(dc, [1 / 4], "gradients, hand-computed")
 
 
-@both_dtypes
+@each_dtype
 def test_one_unit_by_hand(dtype: str) -> None:
     # x = (2, 1), h = -1; W = (1, 2), (3, 4), (5, 6), (7, 8) and U = 1, 2, 3, 4 for the gates i, f, g, o
     step = hand_made_step(dtype)
@@ -145,7 +127,7 @@ def test_one_unit_by_hand(dtype: str) -> None:
     assert_gradients_close(got.parameters, expected, "gradients, hand-computed")
 
 
-@both_dtypes
+@each_dtype
 def test_projection_by_hand(dtype: str) -> None:
     # h' = (m, -m/2) with gradients (1/2, -1) gives m its 1/2 + 1/2 = 1; m = o tanh(c') = 12/25.
     step = hand_made_step(dtype)
@@ -158,7 +140,7 @@ def test_projection_by_hand(dtype: str) -> None:
     assert_close(got.h, [sum(step["dz"])] * 2, "gradients, hand-computed")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("keeps", [True, False], ids=["keeps", "forgets"])
 def test_saturated_filters_pass_all_or_nothing(keeps: bool, dtype: str) -> None:
     # Filters that are exactly 0 or 1 have no slope: the cell's path is all there is, open or shut, for 1000 steps.
@@ -275,7 +257,7 @@ def test_gates_by_differences() -> None:
 
 
 @pytest.mark.parametrize("row", [slice(None), 0], ids=["batch", "row"])
-@by_name((*CELLS, *(replace(case, T=1) for case in find("projection", "projection-to-one"))))
+@by_name((*CELLS, *(replace(case, T=1) for case in map(find, ("projection", "projection-to-one")))))
 def test_cell_by_differences(case: Case, row: Any) -> None:
     data = make_data(case, "float64")
     at = {"x": data.input[0, row], "h": data.h_0[0, row], "c": data.c_0[0, row], **layer_arguments(data)}
@@ -336,7 +318,7 @@ def unbatched(data: Data, incoming: tuple[Array, Array, Array]) -> tuple[Data, t
 # 3. Compositions
 
 
-@both_dtypes
+@each_dtype
 @by_name(CELLS + LAYERS)
 def test_training_forward_is_the_forward(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -364,9 +346,9 @@ def test_saturated_float32_agrees_with_float64(case: Case) -> None:
     assert_gradients_close(got, expected, "gradients, saturated")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
-@by_name(find("plain", "projection", "no-bias"))
+@by_name(tuple(map(find, ("plain", "projection", "no-bias"))))
 def test_layer_is_a_loop_of_cells(case: Case, reverse: bool, dtype: str) -> None:
     data = make_data(case, dtype)
     grad_output, (grad_h,), (grad_c,) = make_gradients(case, dtype)
@@ -389,8 +371,8 @@ def test_layer_is_a_loop_of_cells(case: Case, reverse: bool, dtype: str) -> None
     assert_gradients_close(got, expected | {"h_0": grad_h, "c_0": grad_c}, "gradients, regrouped")
 
 
-@both_dtypes
-@by_name(find("three-layers", "resets-two-layers-projection", "dropout-resets-ragged"))
+@each_dtype
+@by_name(tuple(map(find, ("three-layers", "resets-two-layers-projection", "dropout-resets-ragged"))))
 def test_stack_hands_down_the_gradient_of_its_input(case: Case, dtype: str) -> None:
     data, (grad, grad_h, grad_c) = make_data(case, dtype), make_gradients(case, dtype)
     got = backward(case, data, (grad, grad_h, grad_c))
@@ -412,8 +394,8 @@ def test_stack_hands_down_the_gradient_of_its_input(case: Case, dtype: str) -> N
     assert_close(got["input"], grad, "gradients, regrouped")
 
 
-@both_dtypes
-@by_name(find("bidirectional"))
+@each_dtype
+@by_name((find("bidirectional"),))
 def test_bidirectional_is_a_second_layer_on_flipped_input(case: Case, dtype: str) -> None:
     data, (grad, grad_h, grad_c) = make_data(case, dtype), make_gradients(case, dtype)
     got = backward(case, data, (grad, grad_h, grad_c))
@@ -431,8 +413,8 @@ def test_bidirectional_is_a_second_layer_on_flipped_input(case: Case, dtype: str
     assert_close(got["input"], total, "gradients, regrouped")
 
 
-@both_dtypes
-@by_name(find("plain", "two-layers-projection", "dropout"))
+@each_dtype
+@by_name(tuple(map(find, ("plain", "two-layers-projection", "dropout"))))
 def test_sequence_in_two_calls(case: Case, dtype: str) -> None:
     # The state goes from the first call to the second; the gradient of the second's initial state goes back.
     data, (grad, grad_h, grad_c) = make_data(case, dtype), make_gradients(case, dtype)
@@ -451,7 +433,7 @@ def test_sequence_in_two_calls(case: Case, dtype: str) -> None:
     assert_gradients_close(backward(case, data, (grad, grad_h, grad_c)), expected, "gradients, regrouped")
 
 
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in LAYERS + DROPOUT if case.ragged))
 def test_lengths_equal_separate_runs(case: Case, dtype: str) -> None:
     data, incoming = make_data(case, dtype), make_gradients(case, dtype)
@@ -495,8 +477,8 @@ def test_padding_is_never_read(case: Case) -> None:
     assert_all_equal(got, backward(case, data, (grad, grad_h, grad_c)))
 
 
-@both_dtypes
-@by_name(find("resets", "resets-two-layers-projection"))
+@each_dtype
+@by_name(tuple(map(find, ("resets", "resets-two-layers-projection"))))
 def test_resets_equal_separate_pieces(case: Case, dtype: str) -> None:
     data, (grad, grad_h, grad_c) = make_data(case, dtype), make_gradients(case, dtype)
     assert data.resets is not None
@@ -521,7 +503,7 @@ def test_resets_equal_separate_pieces(case: Case, dtype: str) -> None:
 
 
 def test_reset_cuts_off_all_that_was_before() -> None:
-    (case,) = find("resets")
+    case = find("resets")
     data, (_, grad_h, grad_c) = make_data(case, "float64"), make_gradients(case, "float64")
     resets = np.zeros((case.T, case.B), bool)
     resets[5, 1] = True
@@ -546,7 +528,7 @@ def test_masks_of_ones_are_no_masks(case: Case) -> None:
 
 def test_dropped_units_get_no_gradient() -> None:
     # All dropped: the first layer is left with the gradients of its own last states.
-    (case,) = find("dropout")
+    case = find("dropout")
     data, (grad, grad_h, grad_c) = make_data(case, "float64"), make_gradients(case, "float64")
     assert data.dropout_masks is not None
     assert np.any(data.dropout_masks[0] == 0)
@@ -559,7 +541,7 @@ def test_dropped_units_get_no_gradient() -> None:
         assert np.all(got[name] == 0), name
 
 
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in LAYERS + DROPOUT if case.batch_first))
 def test_batch_first_swaps_what_has_steps(case: Case, dtype: str) -> None:
     data, (grad, grad_h, grad_c) = make_data(case, dtype), make_gradients(case, dtype)
@@ -575,8 +557,8 @@ def test_batch_first_swaps_what_has_steps(case: Case, dtype: str) -> None:
     assert_gradients_close(got, expected | {"input": expected["input"].swapaxes(0, 1)}, "gradients, regrouped")
 
 
-@both_dtypes
-@by_name(find("two-layers-bidirectional", "ragged-projection", "resets", "dropout-ragged", "no-steps"))
+@each_dtype
+@by_name(tuple(map(find, ("two-layers-bidirectional", "ragged-projection", "resets", "dropout-ragged", "no-steps"))))
 def test_unbatched_is_a_batch_of_one(case: Case, dtype: str) -> None:
     data, incoming = make_data(case, dtype), make_gradients(case, dtype)
     got = backward(case, *unbatched(data, incoming))
@@ -594,9 +576,9 @@ def test_unbatched_is_a_batch_of_one(case: Case, dtype: str) -> None:
     assert_gradients_close(got, expected | rows, "gradients, regrouped")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("none", list(itertools.product([False, True], repeat=3)), ids=str)
-@by_name(find("plain", "everything", "resets-ragged-batch-first", "no-steps", "no-rows", "dropout"))
+@by_name(tuple(map(find, ("plain", "everything", "resets-ragged-batch-first", "no-steps", "no-rows", "dropout"))))
 def test_none_is_zero(case: Case, none: tuple[bool, ...], dtype: str) -> None:
     data, incoming = make_data(case, dtype), make_gradients(case, dtype)
     nones = [None if is_none else gradient for is_none, gradient in zip(none, incoming, strict=True)]
@@ -607,7 +589,7 @@ def test_none_is_zero(case: Case, none: tuple[bool, ...], dtype: str) -> None:
         assert not any(np.any(gradient) for gradient in got.values())
 
 
-@both_dtypes
+@each_dtype
 @by_name(CELLS + LAYERS + DROPOUT)
 def test_names_shapes_and_dtypes(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -618,7 +600,7 @@ def test_names_shapes_and_dtypes(case: Case, dtype: str) -> None:
 
 
 def test_no_steps_hand_the_gradient_of_the_state_back() -> None:
-    (case,) = find("no-steps")
+    case = find("no-steps")
     grad, grad_h, grad_c = make_gradients(case, "float64")
     got = backward(case, make_data(case, "float64"), (grad, grad_h, grad_c))
     np.testing.assert_array_equal(got.pop("h_0"), grad_h)
@@ -627,14 +609,14 @@ def test_no_steps_hand_the_gradient_of_the_state_back() -> None:
 
 
 def test_no_states_have_gradients_too() -> None:
-    (case,) = find("two-layers-bidirectional")
+    case = find("two-layers-bidirectional")
     data, incoming = make_data(case, "float64"), make_gradients(case, "float64")
     zeros = replace(data, h_0=0 * data.h_0, c_0=0 * data.c_0)
     *_, tape = reference.lstm_forward_train(data.input, None, data.state_dict, **case.config)
     assert_all_equal(by_argument(reference.lstm_backward(tape, *incoming)), backward(case, zeros, incoming))
 
 
-@by_name(find("everything", "resets-ragged-batch-first", "dropout-ragged", "no-steps"))
+@by_name(tuple(map(find, ("everything", "resets-ragged-batch-first", "dropout-ragged", "no-steps"))))
 def test_tape_serves_again_whatever_happens_to_the_arrays(case: Case) -> None:
     data, incoming = make_data(case, "float64"), make_gradients(case, "float64")
     _, tape = forward(case, data)
@@ -648,7 +630,7 @@ def test_tape_serves_again_whatever_happens_to_the_arrays(case: Case) -> None:
     assert_all_equal(by_argument(reference.lstm_backward(tape, *incoming)), expected)
 
 
-@by_name(find("everything", "dropout-ragged"))
+@by_name(tuple(map(find, ("everything", "dropout-ragged"))))
 def test_tape_can_be_copied_and_pickled(case: Case) -> None:
     data, incoming = make_data(case, "float64"), make_gradients(case, "float64")
     _, tape = forward(case, data)
@@ -657,7 +639,7 @@ def test_tape_can_be_copied_and_pickled(case: Case) -> None:
         assert_all_equal(by_argument(reference.lstm_backward(other, *incoming)), expected)
 
 
-@by_name(find("everything", "resets-ragged-batch-first", "dropout-ragged", "no-steps"))
+@by_name(tuple(map(find, ("everything", "resets-ragged-batch-first", "dropout-ragged", "no-steps"))))
 def test_arguments_are_not_written_to_nor_returned(case: Case) -> None:
     data, incoming = make_data(case, "float64"), make_gradients(case, "float64")
     arrays = [*arguments(data).values(), *incoming, *(data.dropout_masks or [])]
@@ -671,7 +653,7 @@ def test_arguments_are_not_written_to_nor_returned(case: Case) -> None:
     assert all(gradient.flags.writeable for gradient in gradients)
 
 
-@by_name(find("two-layers", "two-layers-bidirectional"))
+@by_name(tuple(map(find, ("two-layers", "two-layers-bidirectional"))))
 def test_nan_stays_in_its_row(case: Case) -> None:
     data, incoming = make_data(case, "float64"), make_gradients(case, "float64")
     expected = backward(case, data, incoming)
@@ -683,7 +665,7 @@ def test_nan_stays_in_its_row(case: Case) -> None:
 
 
 def test_one_bias_has_the_gradient_of_either() -> None:
-    (case,) = find("plain")
+    case = find("plain")
     data, (grad, grad_h, grad_c) = make_data(case, "float64"), make_gradients(case, "float64")
     expected = backward(case, data, (grad, grad_h, grad_c))
     weights = layer_arguments(data)
@@ -697,19 +679,12 @@ def test_one_bias_has_the_gradient_of_either() -> None:
 
 # 4. torch's gradients from the file that tests/data/make_torch_golden_gradients.py writes
 
-GOLDEN: dict[str, Array] = dict(np.load(DATA / "torch_golden.npz"))
 GOLDEN_GRADIENTS: dict[str, Array] = dict(np.load(DATA / "torch_golden_gradients.npz"))
-CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))
-
-
-def golden(arrays: Mapping[str, Array], name: str) -> dict[str, Array]:
-    """Return the arrays of one entry under their own names."""
-    return {key.removeprefix(f"{name}/"): array for key, array in arrays.items() if key.startswith(f"{name}/")}
 
 
 def golden_gradients(name: str) -> tuple[dict[str, Array], dict[str, Array]]:
     """Return the gradients of one entry that came in, and those that torch computed."""
-    arrays = golden(GOLDEN_GRADIENTS, name)
+    arrays = golden(name, GOLDEN_GRADIENTS)
     incoming = {key: arrays.pop(key) for key in ("output", "h_n", "c_n") if key in arrays}
     return incoming, arrays
 
@@ -717,7 +692,7 @@ def golden_gradients(name: str) -> tuple[dict[str, Array], dict[str, Array]]:
 def test_golden_files_fit_each_other() -> None:
     assert {key.split("/")[0] for key in GOLDEN_GRADIENTS if "/" in key} == set(CONFIGS)
     for name, config in CONFIGS.items():
-        arrays = golden(GOLDEN, name) | golden_gradients(name)[1]
+        arrays = golden(name) | golden_gradients(name)[1]
         assert {array.dtype.name for key, array in arrays.items() if key != "lengths"} == {
             config.get("dtype", "float64")
         }
@@ -725,7 +700,7 @@ def test_golden_files_fit_each_other() -> None:
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("cell")])
 def test_lstm_against_golden_torch(name: str) -> None:
-    arrays, config = golden(GOLDEN, name), CONFIGS[name]
+    arrays, config = golden(name), CONFIGS[name]
     incoming, expected = golden_gradients(name)
     _, _, tape = reference.lstm_forward_train(
         arrays["input"],
@@ -742,7 +717,7 @@ def test_lstm_against_golden_torch(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if name.startswith("cell")])
 def test_cell_against_golden_torch(name: str) -> None:
-    arrays = golden(GOLDEN, name)
+    arrays = golden(name)
     incoming, expected = golden_gradients(name)
     weights = {key: array for key, array in arrays.items() if key.startswith(("weight", "bias"))}
     states = arrays["input"], arrays["h_0"], arrays["c_0"]
@@ -755,14 +730,8 @@ def test_cell_against_golden_torch(name: str) -> None:
 # 5. torch itself
 
 
-@pytest.fixture(name="torch")
-def load_torch() -> Any:
-    """Torch, or the test is skipped."""
-    return import_torch()
-
-
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in CELLS + LAYERS + DROPOUT if case.T > 0))  # torch refuses sequences without steps
 def test_lstm_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data, incoming = make_data(case, dtype), make_gradients(case, dtype)
@@ -770,7 +739,7 @@ def test_lstm_against_torch(torch: Any, case: Case, dtype: str) -> None:
     assert_gradients_close(backward(case, data, incoming), expected, "gradients, torch")
 
 
-@both_dtypes
+@each_dtype
 @by_name(SATURATED)
 def test_saturated_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data, incoming = make_data(case, dtype), make_gradients(case, dtype)
@@ -778,8 +747,8 @@ def test_saturated_against_torch(torch: Any, case: Case, dtype: str) -> None:
     assert_gradients_close(backward(case, data, incoming), expected, "gradients, torch, saturated")
 
 
-@both_dtypes
-@by_name(find("two-layers-bidirectional"))
+@each_dtype
+@by_name((find("two-layers-bidirectional"),))
 def test_unbatched_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data, incoming = unbatched(make_data(case, dtype), make_gradients(case, dtype))
     expected = torch_gradients(torch, case, data, incoming)
@@ -788,7 +757,7 @@ def test_unbatched_against_torch(torch: Any, case: Case, dtype: str) -> None:
 
 # 6. Errors
 
-(PLAIN,) = find("plain")  # T=7, B=3, I=5, H=9
+PLAIN = find("plain")  # T=7, B=3, I=5, H=9
 
 
 @pytest.mark.parametrize(
@@ -835,7 +804,7 @@ def test_shapes_are_those_of_the_layout() -> None:
     ],
 )
 def test_bad_masks_are_named(masks: list[Array], error: type[Exception], message: str) -> None:
-    (case,) = find("dropout")
+    case = find("dropout")
     with pytest.raises(error, match=message):
         forward(case, replace(make_data(case, "float64"), dropout_masks=masks))
 

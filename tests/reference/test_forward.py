@@ -7,7 +7,6 @@ compositions of cells. 4. What torch computed, from a file. 5. What torch comput
 import ast
 import doctest
 import importlib
-import json
 import math
 import pkgutil
 import sys
@@ -20,22 +19,10 @@ import numpy as np
 import pytest
 
 from fastlstm import reference
-from tests.cases import CELLS, LAYERS, SATURATED, Array, Case, Data, assert_close, make_data
-from tests.support import DATA
-from tests.torch.support import import_torch, run_torch, torch_lstm
-
-DTYPES = ("float32", "float64")
-both_dtypes = pytest.mark.parametrize("dtype", DTYPES)
-
-
-def by_name(cases: tuple[Case, ...]) -> pytest.MarkDecorator:
-    """Run a test once for each case, under its name."""
-    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
-
-
-def find(name: str) -> Case:
-    """Return the layer case of this name."""
-    return next(case for case in LAYERS if case.name == name)
+from tests.cases import CELLS, LAYERS, SATURATED, Array, Case, Data, assert_close, find, make_data
+from tests.reference.support import layer_arguments
+from tests.support import CONFIGS, by_name, each_dtype, golden
+from tests.torch.support import run_torch, torch_lstm
 
 
 def run(case: Case, data: Data) -> tuple[Array, Array, Array]:
@@ -43,12 +30,6 @@ def run(case: Case, data: Data) -> tuple[Array, Array, Array]:
     options = case.config | {"lengths": data.lengths, "resets": data.resets}
     output, (h_n, c_n) = reference.lstm_forward(data.input, data.hx, data.state_dict, **options)
     return output, h_n, c_n
-
-
-def layer_arguments(data: Data, suffix: str = "_l0") -> dict[str, Any]:
-    """Return the weights of one layer and direction under the names of `layer_forward` and `cell_forward`."""
-    names = {name for name in data.state_dict if name.endswith(suffix)}
-    return {name.removesuffix(suffix): data.state_dict[name] for name in names}
 
 
 # 1. By hand
@@ -72,7 +53,7 @@ def hand_made_cell(dtype: str) -> tuple[Array, ...]:
     return tuple(np.array(array, dtype) for array in arrays)
 
 
-@both_dtypes
+@each_dtype
 def test_one_unit_by_hand(dtype: str) -> None:
     x, h, c, w, u, b_ih, b_hh = hand_made_cell(dtype)
     h, c, gates = reference.cell_forward_gates(x, h, c, w, u, b_ih, b_hh)
@@ -81,7 +62,7 @@ def test_one_unit_by_hand(dtype: str) -> None:
     assert_close(h, [12 / 25], "hand-computed")
 
 
-@both_dtypes
+@each_dtype
 def test_projection_by_hand(dtype: str) -> None:
     # The gates now see two projected units: h = (-1, -1) with u/2 each adds up to what h = -1 did with u.
     x, h, c, w, u, b_ih, b_hh = hand_made_cell(dtype)
@@ -92,7 +73,7 @@ def test_projection_by_hand(dtype: str) -> None:
     assert_close(h_next, [12 / 25, -6 / 25], "hand-computed")
 
 
-@both_dtypes
+@each_dtype
 def test_saturated_gates_are_exact_switches(dtype: str) -> None:
     def step(i: float, f: float, g: float, o: float) -> tuple[Array, Array]:
         x, zero, c = np.zeros(1, dtype), np.zeros((4, 1), dtype), np.array([0.3], dtype)
@@ -110,7 +91,7 @@ def test_saturated_gates_are_exact_switches(dtype: str) -> None:
 # 2. Equations
 
 
-@both_dtypes
+@each_dtype
 def test_sigmoid_against_math(dtype: str) -> None:
     x = np.linspace(-80, 80, 2001).astype(dtype)
     # Relative to the value itself: tiny results are as accurate as large ones.
@@ -119,7 +100,7 @@ def test_sigmoid_against_math(dtype: str) -> None:
     assert_close(ratio, np.ones_like(x), "sigmoid")
 
 
-@both_dtypes
+@each_dtype
 def test_sigmoid_stays_in_range_without_warnings(dtype: str) -> None:
     largest = np.finfo(dtype).max
     x = np.array([-np.inf, -largest, -1e4, -100, -1, -0.0, 0, 1, 100, 1e4, largest, np.inf, np.nan], dtype)
@@ -135,7 +116,7 @@ def test_sigmoid_stays_in_range_without_warnings(dtype: str) -> None:
     assert np.isnan(y[-1])
 
 
-@both_dtypes
+@each_dtype
 @by_name(CELLS + SATURATED)
 def test_cell_follows_the_equations(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -151,7 +132,7 @@ def test_cell_follows_the_equations(case: Case, dtype: str) -> None:
     assert c_next.dtype == dtype
 
 
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in CELLS if case.B * case.H * (case.I + case.H) < 5000))
 def test_gates_against_sums_in_plain_python(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -204,7 +185,7 @@ def test_one_bias_is_the_sum_of_two() -> None:
 # 3. Compositions
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("reverse", [False, True], ids=["forward", "reverse"])
 @pytest.mark.parametrize("name", ["plain", "projection", "no-bias", "many-steps"])
 def test_layer_is_a_loop_of_cells(name: str, reverse: bool, dtype: str) -> None:
@@ -220,7 +201,7 @@ def test_layer_is_a_loop_of_cells(name: str, reverse: bool, dtype: str) -> None:
     assert_close(c_n, c, "regrouped")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("name", ["three-layers", "two-layers-projection", "resets-two-layers-projection"])
 def test_stack_feeds_each_layer_the_output_below(name: str, dtype: str) -> None:
     case = find(name)
@@ -235,7 +216,7 @@ def test_stack_feeds_each_layer_the_output_below(name: str, dtype: str) -> None:
     assert_close(output, x, "regrouped")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("name", ["bidirectional", "two-layers-bidirectional", "two-layers-bidirectional-no-bias"])
 def test_bidirectional_is_a_second_layer_on_flipped_input(name: str, dtype: str) -> None:
     case = find(name)
@@ -256,7 +237,7 @@ def test_bidirectional_is_a_second_layer_on_flipped_input(name: str, dtype: str)
     assert_close(output, x, "regrouped")
 
 
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in LAYERS if case.ragged))
 def test_lengths_equal_separate_runs(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -297,7 +278,7 @@ def test_full_lengths_are_no_lengths() -> None:
         np.testing.assert_array_equal(got, expected)
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("name", ["resets", "resets-two-layers-projection"])
 def test_resets_equal_separate_pieces(name: str, dtype: str) -> None:
     case = find(name)
@@ -329,7 +310,7 @@ def test_resets_beyond_the_length_do_nothing() -> None:
         np.testing.assert_array_equal(got, expected)
 
 
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in LAYERS if case.batch_first))
 def test_batch_first_swaps_input_output_and_resets_only(case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -343,7 +324,7 @@ def test_batch_first_swaps_input_output_and_resets_only(case: Case, dtype: str) 
     assert_close(c_n, c, "regrouped")
 
 
-@both_dtypes
+@each_dtype
 @pytest.mark.parametrize("batch_first", [False, True])
 @pytest.mark.parametrize("name", ["everything", "resets-ragged-batch-first", "two-layers-bidirectional", "no-steps"])
 def test_unbatched_is_a_batch_of_one(name: str, batch_first: bool, dtype: str) -> None:
@@ -371,7 +352,7 @@ def test_unbatched_is_a_batch_of_one(name: str, batch_first: bool, dtype: str) -
         assert_close(state, expected_state[:, 0], "regrouped")
 
 
-@both_dtypes
+@each_dtype
 @by_name(LAYERS)
 def test_shapes_and_dtypes(case: Case, dtype: str) -> None:
     output, h_n, c_n = run(case, make_data(case, dtype))
@@ -432,14 +413,6 @@ def test_to_float64_is_exact() -> None:
 
 # 4. torch's results from the file that tests/data/make_torch_golden.py writes
 
-GOLDEN: dict[str, Array] = dict(np.load(DATA / "torch_golden.npz"))
-CONFIGS: dict[str, dict[str, Any]] = json.loads(str(GOLDEN["configs"]))
-
-
-def golden(name: str) -> dict[str, Array]:
-    """Return the arrays of one entry under their own names."""
-    return {key.removeprefix(f"{name}/"): array for key, array in GOLDEN.items() if key.startswith(f"{name}/")}
-
 
 @pytest.mark.parametrize("name", [name for name in CONFIGS if not name.startswith("cell")])
 def test_lstm_against_golden_torch(name: str) -> None:
@@ -474,14 +447,8 @@ def test_cell_against_golden_torch(name: str) -> None:
 # 5. torch itself
 
 
-@pytest.fixture(name="torch")
-def load_torch() -> Any:
-    """Torch, or the test is skipped."""
-    return import_torch()
-
-
 @pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
-@both_dtypes
+@each_dtype
 @by_name(tuple(case for case in CELLS + LAYERS if case.T > 0))  # torch refuses sequences without steps
 def test_lstm_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -489,7 +456,7 @@ def test_lstm_against_torch(torch: Any, case: Case, dtype: str) -> None:
         assert_close(got, expected, "torch")
 
 
-@both_dtypes
+@each_dtype
 @by_name(SATURATED)
 def test_saturated_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -497,7 +464,7 @@ def test_saturated_against_torch(torch: Any, case: Case, dtype: str) -> None:
         assert_close(got, expected, "torch, saturated")
 
 
-@both_dtypes
+@each_dtype
 @by_name(CELLS)
 def test_cell_against_torch(torch: Any, case: Case, dtype: str) -> None:
     data = make_data(case, dtype)
@@ -515,7 +482,7 @@ def test_cell_against_torch(torch: Any, case: Case, dtype: str) -> None:
         assert_close(state, torch_state.numpy(), "torch")
 
 
-@both_dtypes
+@each_dtype
 def test_unbatched_against_torch(torch: Any, dtype: str) -> None:
     case = find("two-layers-bidirectional")
     data = make_data(case, dtype)

@@ -1,13 +1,12 @@
 """Threads of a call, calls from many threads, forks: the same bits."""
 
 import copy
-import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.support import run_python
+from tests.support import needs_fork, run_python
 from tests.torch.support import assert_equal_bits, import_torch, twins
 
 torch = import_torch()
@@ -93,7 +92,7 @@ with torch.no_grad():
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+@needs_fork
 @pytest.mark.parametrize(("parent", "threads"), [(2, None), (1, 2)])
 def test_after_a_fork(parent, threads):
     run_python(FORK.format(parent=parent, threads=threads))

@@ -20,6 +20,7 @@ from tests.cases import (
     Data,
     assert_close,
     assert_gradients_close,
+    find,
     make_data,
     make_gradients,
 )
@@ -49,11 +50,6 @@ SUMS = (
 )
 ONE_WAY = tuple(case for case in (*LAYERS, *DROPOUT) if not case.bidirectional and case.T < 100)
 SEED = 2**64 - 3
-
-
-def find(name: str) -> Case:
-    """Return the layer case of this name."""
-    return next(case for case in (*LAYERS, *DROPOUT) if case.name == name)
 
 
 # Against the reference
