@@ -10,6 +10,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,18 @@ def test_what_a_page_names_is_there(page: Path) -> None:
         assert list(ROOT.glob(name.rstrip("/"))), name
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
     assert set(re.findall(r"(?:^    |`)make ([a-z][a-z-]*)", text, re.MULTILINE)) <= set(targets)
+
+
+def test_the_map_of_the_tree_has_every_file() -> None:
+    named = re.findall(r"`([^`]+)`", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    patterns = [word.rpartition("/")[2] for name in named for word in name.split()]
+    files = [*ROOT.glob("csrc/**/*.[ch]"), *ROOT.glob("src/fastlstm/*.py"), *ROOT.glob("src/fastlstm/core/*.*")]
+    missing = [
+        str(path.relative_to(ROOT))
+        for path in files
+        if not path.name.startswith("__") and not any(fnmatch(path.name, p) or path.stem == p for p in patterns if p)
+    ]
+    assert not missing
 
 
 def headings(page: Path) -> set[str]:
