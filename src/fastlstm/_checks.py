@@ -74,8 +74,6 @@ def floats(value: object, name: str, dtype: np.dtype[Any]) -> Array:
 
     The view is ours alone: whatever is done to the caller's array later, its shape stays as it was checked.
     """
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; the mask would be lost: pass lengths=, or fill it first")
     array = read(value, name, dtype)
     if isinstance(value, list | tuple | int | float) and array.dtype.kind in "iuf":
         other = next(
@@ -100,6 +98,8 @@ def read(value: object, name: str, kind: object) -> Array:
     """View an argument as an array of our own, of no subclass, with the argument's name in the error."""
     if value is None:
         raise TypeError(f"{name} should be an array of {kind}, got: None")
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} is a masked array; the mask would be lost: fill it first")
     try:
         return np.asarray(value).view()
     except (ValueError, TypeError, OverflowError) as error:
@@ -198,23 +198,23 @@ def overlap(a: Array, b: Array) -> bool:
         return True
 
 
-def lengths(value: object, T: int, B: int | None) -> NDArray[np.int64]:
+def lengths(value: object, T: int, B: int | None, name: str = "lengths") -> NDArray[np.int64]:
     """Check lengths: one integer in 0..T for each row (B = None: unbatched, a single one).
 
     Copied before they are checked: another thread may write to the caller's array meanwhile.
     """
-    array = np.array(read(value, "lengths", "integers"))
+    array = np.array(read(value, name, "integers"))
     if array.dtype.kind not in "iu":
         if array.size:
-            raise TypeError(f"lengths should be integers, got dtype: {array.dtype}{convert(array, 'lengths', 'int64')}")
+            raise TypeError(f"{name} should be integers, got dtype: {array.dtype}{convert(array, name, 'int64')}")
         array = array.astype(np.int64)
     if B is None:
         array = array.reshape(1) if array.shape == () else array
     if array.shape != (1 if B is None else B,):
-        raise ValueError(f"Expected lengths size {(1 if B is None else B,)} = (B,), got {array.shape}")
+        raise ValueError(f"Expected {name} size {(1 if B is None else B,)} = (B,), got {array.shape}")
     wrong = np.flatnonzero((array < 0) | (array > T))
     if wrong.size:
-        raise ValueError(f"lengths should be in 0..{T} (T), got {array[wrong[0]]} at row {wrong[0]}")
+        raise ValueError(f"{name} should be in 0..{T} (T), got {array[wrong[0]]} at row {wrong[0]}")
     return array.astype(np.int64, copy=False)
 
 

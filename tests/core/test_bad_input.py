@@ -231,6 +231,7 @@ def test_batched_states_with_unbatched_input() -> None:
         ([None, 1, 2], TypeError, "lengths should be integers"),
         ([[1], [2, 3]], (TypeError, ValueError), "lengths"),
         ("all", TypeError, "lengths should be integers"),
+        (np.ma.array([5, 5, 5], mask=[0, 0, 1]), TypeError, "lengths is a masked array"),
     ],
 )
 def test_bad_lengths_are_named(lengths: Any, error: type[Exception], message: str) -> None:

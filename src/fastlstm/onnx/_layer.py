@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from .. import _checks
 from .._lstm import LSTM
+from .._types import Array
 from ._attributes import Attributes
 from ._dtypes import computed_in, rounded
 from ._semantics import Semantics
 from ._weights import Tensors, build
 
-Array = NDArray[Any]
 Outputs = tuple[Array, Array, Array]
 
 
@@ -24,44 +24,50 @@ class Layer:
     def __init__(self, tensors: Tensors, attributes: Attributes, semantics: Semantics, threads: int) -> None:
         self.lstms = build(tensors, attributes, semantics, threads)
         self.dtype = tensors.W.dtype
-        self._attributes = attributes
+        self._rows_first = attributes.layout == 1
+        self._directions, self._direction = attributes.directions, attributes.direction
         self._zeros = semantics.zero_length == "zeros"
 
     def __call__(self, X: object, sequence_lens: object, initial_h: object, initial_c: object) -> Outputs:
         """Compute Y, Y_h and Y_c."""
-        batch_first, D = self._attributes.layout == 1, self._attributes.directions
-        first = self.lstms[0]
-        I, H = first.input_size, first.hidden_size
-        x = tensor(X, "X", self.dtype)
-        if x.ndim != 3 or x.shape[2] != I:
-            letters = "[B, T, I]" if batch_first else "[T, B, I]"
-            raise ValueError(f"X should have shape {letters} with I = {I}, got: {x.shape}")
-        T, B = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
-        lengths = None if sequence_lens is None else _lengths(sequence_lens, T, B)
-
-        given: tuple[Array, Array] | None = None
-        if initial_h is not None or initial_c is not None:
-            given = self.states(initial_h, initial_c, B)
-        x = x.astype(first.dtype, copy=False)
-        if len(self.lstms) == 1 and self._attributes.direction != "reverse":
-            output, (Y_h, Y_c) = first(x, given, lengths=lengths)
-            Y = output.reshape(*output.shape[:2], D, H)
+        x = self._input(X)
+        T, B = (x.shape[1], x.shape[0]) if self._rows_first else x.shape[:2]
+        lengths = None if sequence_lens is None else _checks.lengths(sequence_lens, T, B, "sequence_lens")
+        given = None if initial_h is None and initial_c is None else self.states(initial_h, initial_c, B)
+        if len(self.lstms) == 1 and self._direction != "reverse":
+            output, (Y_h, Y_c) = self.lstms[0](x, given, lengths=lengths)
+            Y = output.reshape(*output.shape[:2], self._directions, self.lstms[0].hidden_size)
         else:
             Y, Y_h, Y_c = self._each(x, given, lengths)
         if self._zeros:
             empty = np.full(B, T == 0) if lengths is None else lengths == 0
             Y_h[:, empty] = Y_c[:, empty] = 0
-        if batch_first:
+        if self._rows_first:
             Y_h, Y_c = Y_h.swapaxes(0, 1), Y_c.swapaxes(0, 1)
         else:
             Y = Y.swapaxes(1, 2)
         return self._made(Y), self._made(Y_h), self._made(Y_c)
 
+    def _input(self, X: object) -> Array:
+        """Check X, and return it in the dtype that is computed in."""
+        x, I = tensor(X, "X", self.dtype), self.lstms[0].input_size
+        if x.ndim != 3 or x.shape[2] != I:
+            letters = "[B, T, I]" if self._rows_first else "[T, B, I]"
+            raise ValueError(f"X should have shape {letters} with I = {I}, got: {x.shape}")
+        return x.astype(computed_in(self.dtype), copy=False)
+
     def states(self, initial_h: object, initial_c: object, B: int) -> tuple[Array, Array]:
         """Check initial states, and return them as [D, B, H] in the dtype that is computed in; zeros for None."""
-        D, H = self._attributes.directions, self.lstms[0].hidden_size
-        shape = (B, D, H) if self._attributes.layout == 1 else (D, B, H)
-        return self._state(initial_h, "initial_h", shape), self._state(initial_c, "initial_c", shape)
+        return self._state(initial_h, "initial_h", B), self._state(initial_c, "initial_c", B)
+
+    def _state(self, value: object, name: str, B: int) -> Array:
+        D, H = self._directions, self.lstms[0].hidden_size
+        shape, letters = ((B, D, H), "[B, D, H]") if self._rows_first else ((D, B, H), "[D, B, H]")
+        array = np.zeros(shape, self.dtype) if value is None else tensor(value, name, self.dtype)
+        if array.shape != shape:
+            raise ValueError(f"{name} should have shape {shape} = {letters}, got: {array.shape}")
+        array = array.astype(computed_in(self.dtype), copy=False)
+        return array.swapaxes(0, 1) if self._rows_first else array
 
     def _each(
         self, x: Array, given: tuple[Array, Array] | None, lengths: NDArray[np.int64] | None
@@ -70,7 +76,7 @@ class Layer:
         outputs, ends, cells = [], [], []
         for k, lstm in enumerate(self.lstms):
             part = None if given is None else (given[0][k : k + 1], given[1][k : k + 1])
-            output, (h_n, c_n) = _sweep(lstm, x, part, lengths, self._attributes.direction == "reverse" or k == 1)
+            output, (h_n, c_n) = _sweep(lstm, x, part, lengths, self._direction == "reverse" or k == 1)
             outputs.append(output[..., None, :])
             ends.append(h_n)
             cells.append(c_n)
@@ -78,17 +84,6 @@ class Layer:
 
     def _made(self, array: Array) -> Array:
         return np.ascontiguousarray(rounded(array, self.dtype))
-
-    def _state(self, value: object, name: str, shape: tuple[int, ...]) -> Array:
-        """Return an initial state as [D, B, H], in the dtype that is computed in; zeros for None."""
-        if value is None:
-            value = np.zeros(shape, self.dtype)
-        array = tensor(value, name, self.dtype)
-        if array.shape != shape:
-            letters = "[B, D, H]" if self._attributes.layout == 1 else "[D, B, H]"
-            raise ValueError(f"{name} should have shape {shape} = {letters}, got: {array.shape}")
-        array = array.astype(computed_in(self.dtype), copy=False)
-        return array.swapaxes(0, 1) if self._attributes.layout == 1 else array
 
 
 def check_states(states: dict[str, Array], attributes: Attributes, dtype: np.dtype[Any], H: int) -> None:
@@ -115,32 +110,11 @@ def check_states(states: dict[str, Array], attributes: Attributes, dtype: np.dty
 
 def tensor(value: object, name: str, dtype: np.dtype[Any]) -> Array:
     """View an argument as an array of exactly this dtype."""
-    if isinstance(value, np.ma.MaskedArray):
-        raise TypeError(f"{name} is a masked array; the mask would be lost: fill it first")
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"{name} could not be read as an array of {dtype}: {error}") from None
+    array = _checks.read(value, name, dtype)
     if array.dtype != dtype:
         advice = _checks.convert(array, name, str(dtype))
         raise TypeError(f"{name} should have dtype {dtype}, that of the weights, got: {array.dtype}{advice}")
     return array
-
-
-def _lengths(value: object, T: int, B: int) -> NDArray[np.int64]:
-    """Check sequence_lens: one integer in 0..T for each row."""
-    try:
-        array = np.asarray(value)
-    except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(f"sequence_lens could not be read as an array of integers: {error}") from None
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"sequence_lens should have dtype int32, got: {array.dtype}")
-    if array.shape != (B,):
-        raise ValueError(f"sequence_lens should have shape {(B,)} = (B,), got: {array.shape}")
-    wrong = np.flatnonzero((array < 0) | (array > T))
-    if wrong.size:
-        raise ValueError(f"sequence_lens should be in 0..{T} (T), got {array[wrong[0]]} at row {wrong[0]}")
-    return array.astype(np.int64)
 
 
 def _sweep(
