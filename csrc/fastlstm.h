@@ -1,6 +1,17 @@
 /* fastlstm: LSTM layers on CPUs, forward, backward and step by step: the same bits for every batch size, thread count,
  * chunking and instruction set.
  *
+ * What a layer computes at each step, from its input x and its state h, c:
+ *
+ *   i = sigmoid(W_i x + U_i h + b_i)    how much is written,
+ *   f = sigmoid(W_f x + U_f h + b_f)    how much is kept,
+ *   g = tanh(W_g x + U_g h + b_g)       what is written,
+ *   o = sigmoid(W_o x + U_o h + b_o)    how much is shown
+ *   c' = f c + i g
+ *   h' = o tanh(c')                     with a projection W_hr (o tanh(c'))
+ *
+ * with b = b_ih + b_hh. h' is the layer's output, and the next layer's x. Other forms of it: fl_form.
+ *
  * Order of calls. A plan first, which holds packed weights and is immutable: any number of threads may use one at once.
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
