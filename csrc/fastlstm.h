@@ -343,7 +343,7 @@ typedef struct fl_tape_step {
 /* Read step t of the sequence, in either direction: where the reverse one begins, at a row's last input, it is t =
  * length - 1. The bits are those that the forward pass computed with. A reset at t shows in what the step started from:
  * zeros, in place of h and c of the step before, or of h_0 and c_0. Any number of threads may read at once.
- * FL_ERROR_ARGUMENT for a tape that has not been filled, or has served: its gates have become their gradients. */
+ * FL_ERROR_ARGUMENT for a tape that has not been filled, or is used up: its gates have become their gradients. */
 FL_API fl_status fl_tape_read(const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step);
 
 /* The gradients of one layer in one direction, torch's layout; owned by the caller, written. NULL for one that is not
@@ -370,7 +370,7 @@ typedef struct fl_gradients {
 FL_API size_t fl_backward_size(const fl_tape *tape, size_t threads);
 
 /* The backward pass, once per tape: the gates become their gradients. Allocates nothing. FL_ERROR_ARGUMENT for a tape
- * that has not been filled, or has served; one whose backward pass was cancelled has.
+ * that has not been filled, or is used up; one whose backward pass was cancelled is.
  *   workspace  fl_backward_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
 FL_API fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace);
 FL_API fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,

@@ -206,7 +206,7 @@ class Layer(Generic[F]):
         def __getattr__(self, name: str) -> Any:
             parameters = self.__dict__.get("_parameters")
             if parameters is None:
-                raise AttributeError(f"{name!r}: a {type(self).__name__} has nothing before its super().__init__()")
+                raise AttributeError(f"{name!r}: a {type(self).__name__} has none before super().__init__()")
             if name in parameters:
                 return parameters[name]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -235,7 +235,7 @@ class Layer(Generic[F]):
         shapes = s.sizes(cell=self._is_cell).shapes
         wrong = [name for name in attributes if not isinstance(name, str) or name in _OWN or name in shapes]
         if wrong:
-            raise ValueError(f"the state sets {wrong[0]!r}, which is not the user's to set")
+            raise ValueError(f"the state sets {wrong[0]!r}, which is not a setting")
         self._load(s, parameters)
         self.__dict__.pop("_workers", None)  # of an earlier life
         for name in attributes:

@@ -429,7 +429,7 @@ class LSTM(Layer[F]):
         ValueError
             For a tape of another layer or of earlier weights, or a gradient of a wrong shape.
         RuntimeError
-            For a tape that has served.
+            For a tape that is used up.
         TypeError
             For a wrong dtype, or something that is not a tape.
 

@@ -148,7 +148,7 @@ def _check_about(about: Mapping[str, Array], origin: Origin, any_weights: bool) 
     """Compare versions and models."""
     if about.keys() != _ABOUT.keys():
         if about:
-            raise ValueError("this is not a snapshot: format, contract and weights belong together")
+            raise ValueError("this is not a snapshot: it has only some of format, contract and weights")
         if not any_weights:
             raise ValueError(
                 "the snapshot does not tell the weights that it was made with: "

@@ -63,7 +63,7 @@ class Tape:
     seed : int
         Of the dropout mask.
     used : bool
-        Whether it has served.
+        Whether it is used up.
     """
 
     def __init__(self, plan: _core.Plan, frame: Frame, dropout: float, seed: int, time: int = 0) -> None:
@@ -83,7 +83,7 @@ class Tape:
 
     @property
     def used(self) -> bool:
-        """Whether it has served."""
+        """Whether it is used up."""
         return self._core.used
 
     @property
@@ -135,7 +135,7 @@ class SparseTape:
 
     @property
     def used(self) -> bool:
-        """Whether it has served."""
+        """Whether it is used up."""
         return self._used
 
     @property
@@ -168,7 +168,7 @@ class SparseTape:
     def _backward(self, grads: Incoming, workers: _core.Workers | None) -> Gradients:
         """Piece by piece from the last: forward again, then backward."""
         if self._used:
-            raise RuntimeError("this tape has served: run forward again")
+            raise RuntimeError("this tape is used up: run forward again")
         self._used = True
         output, h_n, c_n = grads
         parts = (slice(piece.time, piece.time + len(piece.x)) for piece in reversed(self._pieces))
@@ -217,7 +217,7 @@ def backward_chunks(
     """Check everything, and go back through consecutive chunks."""
     if not tapes or len(tapes) != len(grad_outputs):
         raise ValueError(
-            f"tapes and grad_outputs should be as many, one or more; got {len(tapes)} and {len(grad_outputs)}"
+            f"tapes and grad_outputs should have one length, at least 1, got: {len(tapes)} and {len(grad_outputs)}"
         )
     if len({id(tape) for tape in tapes}) < len(tapes):
         raise ValueError("tapes has one tape twice")
@@ -264,7 +264,7 @@ def checked(plan: _core.Plan, tape: object) -> Tape | SparseTape:
     if tape._plan is not plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
     if tape.used:
-        raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
+        raise RuntimeError("this tape is used up: backward writes gradients over its gates; run forward again")
     return tape
 
 

@@ -96,9 +96,9 @@ assert tape.used
 try:
     lstm.backward(tape, output)
 except RuntimeError as error:
-    assert "has served" in str(error)
+    assert "is used up" in str(error)
 else:
-    raise AssertionError("a tape that is half gradients has served")
+    raise AssertionError("a tape that is half gradients is used up")
 """,
     "a stream's feed": """
 stream = lstm.stream()

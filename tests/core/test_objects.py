@@ -114,7 +114,7 @@ def test_a_user_s_attributes_go_with_copies(make: Any, how: Any, shared: bool) -
 @pytest.mark.parametrize(
     ("attributes", "message"),
     [
-        ({"_plan": None}, "the state sets '_plan', which is not the user's to set"),
+        ({"_plan": None}, "the state sets '_plan', which is not a setting"),
         ({"_parameters": {}}, "the state sets '_parameters'"),
         ({3: 4}, "the state sets 3"),
         ([1], "this is not the state of"),
@@ -172,7 +172,7 @@ class Unmade(fastlstm.LSTM[Any]):
 def test_a_subclass_that_forgets_its_base_class_is_told(use: Any) -> None:
     thing = Unmade()
     assert "state_dict" in dir(thing)
-    with pytest.raises(AttributeError, match=r"Unmade has nothing before its super\(\).__init__\(\)"):
+    with pytest.raises(AttributeError, match=r"Unmade has none before super\(\).__init__\(\)"):
         use(thing)
 
 

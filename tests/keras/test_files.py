@@ -180,7 +180,7 @@ def test_accelerate_tells_what_stays():
 def test_time_major_of_keras_2():
     layer = fastkeras.LSTM(H, time_major=False)
     assert "time_major" not in layer.get_config()
-    with pytest.raises(ValueError, match=r"time_major=True is not there in Keras 3"):
+    with pytest.raises(ValueError, match=r"time_major=True is not supported by Keras 3"):
         fastkeras.LSTM(H, time_major=True)
     config = keras.layers.LSTM(H, activation="relu").get_config() | {"time_major": False}
     assert fastkeras.LSTM.from_config(config).activation is keras.activations.relu

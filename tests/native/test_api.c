@@ -389,7 +389,7 @@ static fl_status call(const layer *l, arrays a, size_t rows, int kind, fl_pool *
   } else if (kind == BACKWARD) {
     CHECK(status == FL_OK);
     status = fl_backward_until(tape, &g, pool, scratch, &cancel);
-    CHECK(fl_backward(tape, &g, pool, scratch) == ARGUMENT); /* it has served, or was spoilt */
+    CHECK(fl_backward(tape, &g, pool, scratch) == ARGUMENT); /* it is used up, or was spoilt */
   }
   free(raw);
   free(raw_tape);

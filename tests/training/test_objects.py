@@ -103,9 +103,9 @@ def test_a_tape_serves_once(keep_every: int | None) -> None:
     assert tape.used
     assert "used" in repr(tape)
     for _ in range(2):
-        with pytest.raises(RuntimeError, match="this tape has served"):
+        with pytest.raises(RuntimeError, match="this tape is used up"):
             lstm.backward(tape)
-        with pytest.raises(RuntimeError, match="this tape has served"):
+        with pytest.raises(RuntimeError, match="this tape is used up"):
             lstm.backward_chunks([tape], [None])
 
 
@@ -293,13 +293,13 @@ def test_bad_chunks_are_named_and_cost_nothing() -> None:
     lstm.backward(used)
     g = zeros(2, 3, 2), zeros(3, 3, 2)
     for tapes, grads, error, message in (
-        ([], [], ValueError, "one or more; got 0 and 0"),
-        ([one, two], [g[0]], ValueError, "as many, one or more; got 2 and 1"),
+        ([], [], ValueError, "at least 1, got: 0 and 0"),
+        ([one, two], [g[0]], ValueError, "one length, at least 1, got: 2 and 1"),
         ([one, one], [g[0], g[0]], ValueError, "tapes has one tape twice"),
         ([one, small], [g[0], None], ValueError, "tapes are of different batch sizes"),
         ([one, stranger], list(g), ValueError, "tape is not of this layer"),
-        ([one, used], [g[0], None], RuntimeError, "this tape has served"),
-        ([used, two], [None, g[1]], RuntimeError, "this tape has served"),
+        ([one, used], [g[0], None], RuntimeError, "this tape is used up"),
+        ([used, two], [None, g[1]], RuntimeError, "this tape is used up"),
         ([one, None], [g[0], None], TypeError, "tape should be a Tape from forward, got: NoneType"),
         ([one, two], [g[0], g[0]], ValueError, r"grad_output size \(3, 3, 2\).*got \(2, 3, 2\)"),
         ([one, two], [zeros(2, 3, 2, dtype=float), g[1]], TypeError, "grad_output should have dtype float32"),
@@ -438,7 +438,7 @@ def test_of_many_threads_on_one_tape_one_is_served(keep_every: int | None) -> No
         try:
             return named(lstm.backward(tape, *incoming))
         except RuntimeError as error:
-            assert "has served" in str(error) or "another thread is using this tape" in str(error)  # noqa: PT017
+            assert "is used up" in str(error) or "another thread is using this tape" in str(error)  # noqa: PT017
             return None
 
     for _ in range(10):

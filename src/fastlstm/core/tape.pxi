@@ -63,7 +63,7 @@ cdef class Tape:
             if not self.is_of(plan, len(weights), output, h_n, c_n, input, h_0, c_0):
                 raise ValueError("this tape is of another call")
             if self.used:
-                raise RuntimeError("this tape has served: its gates have become gradients; run forward again")
+                raise RuntimeError("this tape is used up: backward writes gradients over its gates; run forward again")
             w = <fl_weight_gradients *>malloc(len(weights) * sizeof(fl_weight_gradients))
             if w is NULL:
                 raise MemoryError()

@@ -75,7 +75,7 @@ class LSTM(keras.layers.LSTM):
 
     def __init__(self, *args: Any, time_major: bool = False, **kwargs: Any) -> None:
         if time_major:
-            raise ValueError("time_major=True is not there in Keras 3: the input is (batch, time, features)")
+            raise ValueError("time_major=True is not supported by Keras 3: the input should be (batch, time, features)")
         super().__init__(*args, **kwargs)
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:

@@ -48,7 +48,7 @@ class FusedLSTM(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Maybe) -> tuple[Maybe, ...]:
-        """Use the tape, or run forward again where it has served (retain_graph) or there is none."""
+        """Use the tape, or run forward again where it is used up (retain_graph) or there is none."""
         call: Call = ctx.call
         tensors = ctx.saved_tensors
         wanted = ctx.needs_input_grad[1:]
@@ -77,9 +77,9 @@ def _differentiable(
     """Compute the gradients by torch's own operations, which have gradients of their own, and tangents."""
     if call.dropout > 0 or call.lengths is not None or call.resets is not None:
         raise NotImplementedError(
-            "fastlstm: a gradient of a gradient (create_graph=True, or in a dual level of forward mode) is there only "
-            "without dropout, packed input, lengths= and resets=; fastlstm.torch.restore(model) brings torch's own "
-            "LSTM back"
+            "fastlstm: a gradient of a gradient (create_graph=True, or in a dual level of forward mode) needs a "
+            "layer without dropout, and no packed input, lengths= or resets=; fastlstm.torch.restore(model) brings "
+            "torch's own LSTM back"
         )
     create_graph = torch.is_grad_enabled()
     with torch.enable_grad(), _without_onednn():

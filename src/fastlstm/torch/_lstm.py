@@ -118,7 +118,7 @@ class LSTM(Switched, torch.nn.LSTM):
         Raises
         ------
         ValueError, TypeError, RuntimeError
-            What torch raises; and for `lengths` or `resets` that cannot be, or where only torch's own code can run.
+            What torch raises; and for invalid `lengths` or `resets`, or where only torch's own code can run.
         """
         ours_alone = lengths is not None or resets is not None
         if ours_alone and isinstance(input, PackedSequence):
