@@ -59,6 +59,7 @@ check: .venv/check/ready ## lint, formatting, types, stubs
 	.venv/check/bin/ruff check .
 	.venv/check/bin/ruff format --check .
 	.venv/check/bin/clang-format --dry-run --Werror $(C_FILES)
+	! grep -nE '.{121}' $(C_FILES) $(wildcard src/fastlstm/core/*.p*) # comments, too
 	.venv/check/bin/mypy
 	cd .venv/check && bin/python -m mypy.stubtest fastlstm._core --mypy-config-file ../../pyproject.toml \
 	  --ignore-missing-stub --ignore-disjoint-bases # Cython adds names and keeps signatures to itself
