@@ -88,20 +88,25 @@ static NOINLINE void rows_pieces(size_t m, const slice *s, const weight *next) {
   rows_product(1, m, *s, next);
 }
 
+/* many rows against one block of a panel; `next` is where the weights go on */
+INLINE void rows_block(const int pieces, size_t m, slice s, const weight *next) {
+  for (size_t v = 0; v < FL_PANEL; v += TILE_VECTORS * VL) {
+    slice part = s;
+    part.w += v;
+    if (s.start) part.start += v;
+    part.z_at += v;
+    (pieces ? rows_pieces : rows_chains)(m, &part, next ? next + v : NULL);
+  }
+}
+
 /* many rows against one panel; `next_panel` is where the weights go on */
 INLINE void many_rows_product(const int pieces, size_t m, slice s, const weight *next_panel) {
   const size_t k = s.k, block = pieces ? FL_PIECE : K_BLOCK;
   const weight *const w = s.w;
   for (; s.k0 < k; s.k0 += block, s.start = NULL) {
-    const weight *const next = s.k0 + block < k ? w + (s.k0 + block) * FL_PANEL : next_panel;
     s.k = k - s.k0 < block ? k - s.k0 : block;
-    for (size_t v = 0; v < FL_PANEL; v += TILE_VECTORS * VL) {
-      slice part = s;
-      part.w = w + s.k0 * FL_PANEL + v;
-      if (s.start) part.start += v;
-      part.z_at += v;
-      (pieces ? rows_pieces : rows_chains)(m, &part, next ? next + v : NULL);
-    }
+    s.w = w + s.k0 * FL_PANEL;
+    rows_block(pieces, m, s, s.k0 + block < k ? s.w + block * FL_PANEL : next_panel);
   }
 }
 
@@ -210,8 +215,7 @@ static NOINLINE void unpacked_product(const fl_product *product, size_t units, s
         rows_of_panel(product->unpacked[i], product->operand[i].k, units, go_on || i > j ? p : p + 1,
                       go_on ? k0 + BLOCK : 0, rows[(turn + 1) % 2]);
         turn_rows(rows[turn % 2], n, rows[(turn + 1) % 2], block);
-        many_rows_product(0, product->m, (slice){product->operand[j].rows, k0, n, block, 0, from, product->z, z_at, 0},
-                          NULL);
+        rows_block(0, product->m, (slice){product->operand[j].rows, k0, n, block, 0, from, product->z, z_at, 0}, NULL);
         from = NULL;
       }
     }
