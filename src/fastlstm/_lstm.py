@@ -489,9 +489,7 @@ class LSTM(Layer[F]):
         >>> bool(np.any(gradients.input[0]))  # the first chunk has learnt of the second's loss
         True
         """
-        self._need_one_direction(
-            "backward_chunks needs a unidirectional layer: the reverse direction starts at the end"
-        )
+        self._need_one_direction("backward_chunks needs a unidirectional layer")
         outputs = list(grad_outputs)
         return _tapes.backward_chunks(self._plan, list(tapes), outputs, grad_h_n, grad_c_n, self._workers)
 
@@ -579,9 +577,7 @@ class LSTM(Layer[F]):
         >>> window.push(np.ones(4, np.float32)).shape
         (3,)
         """
-        self._need_one_direction(
-            "a bidirectional layer has no running windows: its reverse direction starts at the end"
-        )
+        self._need_one_direction("a bidirectional layer has no sliding windows")
         origin = self._origin
         return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin)
 

@@ -85,7 +85,8 @@ class Sizes:
 
 
 def check_memory(count: int) -> None:
-    """Refuse sizes whose weights cannot be addressed, or that this machine's memory could not hold once."""
+    """Refuse sizes whose weights cannot be addressed, or take more than any machine holds."""
     total = 8 * count  # in float64
-    if total > sys.maxsize // 4 or total > 2**44:
-        raise ValueError(f"the sizes ask for {total:.3g} bytes of weights: more than any machine holds")
+    most = min(2**44, sys.maxsize // 4)
+    if total > most:
+        raise ValueError(f"sizes are too large: expected at most {most:.3g} bytes of weights, got: {total:.3g} or more")

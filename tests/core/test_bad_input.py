@@ -449,9 +449,19 @@ def test_bad_batch_sizes_are_refused(batch_size: Any, error: type[Exception], me
         fastlstm.LSTM(4, 6).stream(batch_size)
 
 
-def test_a_bidirectional_layer_cannot_stream() -> None:
-    with pytest.raises(ValueError, match="a bidirectional layer cannot stream"):
-        fastlstm.LSTM(4, 6, bidirectional=True).stream()
+@pytest.mark.parametrize(
+    ("call", "what"),
+    [
+        (lambda lstm: lstm.stream(), "a bidirectional layer cannot stream"),
+        (lambda lstm: lstm.pool(2), "a bidirectional layer has no sessions"),
+        (lambda lstm: lstm.window(2), "a bidirectional layer has no sliding windows"),
+        (lambda lstm: lstm.forward(np.zeros((3, 4), "f"), keep_every=2), "keep_every needs a unidirectional layer"),
+        (lambda lstm: lstm.backward_chunks([], []), "backward_chunks needs a unidirectional layer"),
+    ],
+)
+def test_what_a_bidirectional_layer_cannot_do(call: Callable[[fastlstm.LSTM], Any], what: str) -> None:
+    with pytest.raises(ValueError, match=f"^{what}: the reverse direction starts at the end$"):
+        call(fastlstm.LSTM(4, 6, bidirectional=True))
 
 
 @pytest.mark.parametrize(

@@ -585,11 +585,6 @@ def test_capacities_that_cannot_be(capacity: Any, error: type[Exception]) -> Non
         lstm.pool(1).grow(capacity)
 
 
-def test_a_bidirectional_layer_has_no_pool() -> None:
-    with pytest.raises(ValueError, match="a bidirectional layer has no sessions"):
-        layer(bidirectional=True).pool(1)
-
-
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_pool_is_not_copied(duplicate: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match=r"a StreamPool cannot be pickled or copied: take a snapshot\(\)"):

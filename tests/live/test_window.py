@@ -190,11 +190,6 @@ def test_a_window_that_does_not_fit_in_memory(length: int) -> None:
         layer().window(length)
 
 
-def test_a_bidirectional_layer_has_no_window() -> None:
-    with pytest.raises(ValueError, match="a bidirectional layer has no running windows"):
-        layer(bidirectional=True).window(3)
-
-
 @pytest.mark.parametrize("duplicate", [pickle.dumps, copy.copy, copy.deepcopy])
 def test_a_window_is_not_copied(duplicate: Callable[[Any], Any]) -> None:
     with pytest.raises(TypeError, match="a SlidingWindow cannot be pickled or copied: push its last inputs"):
