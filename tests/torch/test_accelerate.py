@@ -262,7 +262,7 @@ def test_a_copy_can_be_restored(make):
 
 
 def test_bad_arguments():
-    for work in (fast.accelerate, lambda model: fast.accelerated(model).__enter__()):
+    for work in (fast.accelerate, fast.restore, lambda model: fast.accelerated(model).__enter__()):
         with pytest.raises(TypeError, match=r"model should be a torch\.nn\.Module, got: dict"):
             work({})
     model = torch.nn.LSTM(4, 5)

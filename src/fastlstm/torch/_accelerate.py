@@ -117,12 +117,11 @@ def accelerate(
     >>> fastlstm.torch.accelerate(model)
     Accelerated(swapped=['rnn'], left={'small': 'parameters have dtype torch.float16'})
     """
-    if not isinstance(model, torch.nn.Module):
-        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
+    modules = _modules(model)
     number = None if threads is None else _checks.thread_count(threads)
     done, before = Accelerated([], {}), False
     quantized: list[str] = []
-    for name, module in model.named_modules():
+    for name, module in modules.items():
         if isinstance(module, LSTM | LSTMCell):
             before = True
             continue
@@ -137,23 +136,22 @@ def accelerate(
             quantized.append(name)
         if why is not None:
             done.left[name] = why
-    for module in model.modules():
+    for module in modules.values():
         if number is not None and isinstance(module, LSTM):
             module.threads = number
         if frozen is not None and isinstance(module, LSTM | LSTMCell):
             module.frozen = bool(frozen)
     if frozen is None:
-        _advise(model, done.swapped)
+        _advise(modules, done.swapped)
     if not done.swapped and not before:
         what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
         warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
 
 
-def _advise(model: torch.nn.Module, swapped: list[str]) -> None:
+def _advise(modules: dict[str, torch.nn.Module], swapped: list[str]) -> None:
     """Say once what `frozen` is for, where it would save much of a step."""
     global _advised
-    modules = dict(model.named_modules())
     serving = [name for name in swapped if isinstance(modules[name], LSTMCell) and not modules[name].training]
     if serving and not _advised:
         _advised = True
@@ -189,7 +187,7 @@ def restore(model: torch.nn.Module) -> list[str]:
     <class 'torch.nn.modules.rnn.LSTM'>
     """
     done = []
-    for name, module in model.named_modules():
+    for name, module in _modules(model).items():
         if MARK not in module.__dict__:
             continue
         if "_theirs" not in type(module).__dict__:
@@ -235,7 +233,7 @@ def accelerated(
     >>> done.swapped, type(model[0]).__module__
     (['0'], 'torch.nn.modules.rnn')
     """
-    modules = dict(model.named_modules()) if isinstance(model, torch.nn.Module) else {}
+    modules = _modules(model)
     before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell)]
     done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen)
     try:
@@ -247,6 +245,12 @@ def accelerated(
             for key in _settings(module):
                 del module.__dict__[key]
             module.__dict__.update(settings)
+
+
+def _modules(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
+    return dict(model.named_modules())
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
