@@ -271,25 +271,27 @@ def steps(lengths: Any, resets: Any, given: Padded, sizes: Sizes) -> tuple[Any, 
     return lengths, flags.T if batch_first else flags.reshape(T, B)
 
 
-def packed(data: Any, batch_sizes: Tensor) -> None:
-    """Refuse a PackedSequence that cannot be read; raise where its parts do not belong together."""
+def packed(data: Any, batch_sizes: Tensor) -> NDArray[np.int64]:
+    """Return how many rows each step of a PackedSequence has, or refuse it; raise where its parts do not fit."""
     tensor(data, "input.data", data.dtype)
-    if data.dim() != 2 or data.size(0) != int(batch_sizes.sum()):
+    rows: NDArray[np.int64] = batch_sizes.numpy()
+    total = int(rows.sum())
+    if data.dim() != 2 or data.size(0) != total:
         raise ValueError(
-            f"a PackedSequence with {int(batch_sizes.sum())} steps (its batch_sizes) needs data of as many rows, got "
+            f"a PackedSequence with {total} steps (its batch_sizes) needs data of as many rows, got "
             f"{tuple(data.shape)}: were lengths longer than the padded data packed?"
         )
-
-
-def packed_rows(data: Tensor, batch_sizes: Tensor, sizes: Sizes, dtype: torch.dtype) -> NDArray[np.int64]:
-    """Return how many rows each step of packed data has, or refuse them."""
-    tensor(data, "input.data", dtype)
-    rows: NDArray[np.int64] = batch_sizes.numpy()
-    if data.size(1) != sizes.I:
-        raise Refused(f"input.size(-1) must be equal to input_size. Expected {sizes.I}, got {data.size(1)}")
     if len(rows) == 0 or rows[-1] < 1 or (rows[1:] > rows[:-1]).any():
         raise Refused("batch_sizes should be positive, and fall from step to step or stay")
     return rows
+
+
+def packed_data(data: Tensor, sizes: Sizes, dtype: torch.dtype) -> None:
+    """Refuse packed rows of another dtype or width."""
+    if data.dtype != dtype:
+        raise OtherDtype("input.data", data.dtype, dtype)
+    if data.size(1) != sizes.I:
+        raise Refused(f"input.size(-1) must be equal to input_size. Expected {sizes.I}, got {data.size(1)}")
 
 
 # ---- what can be done about it ---------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ _hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda 
 
 def run(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, parameters: tuple[Tensor, ...]) -> Results:
     """Run a call, differentiably where autograd follows one of its tensors."""
-    if wants_gradient(x, h_0, c_0, *parameters):
+    if wants_gradient(*parameters, x, h_0, c_0):
         made: Results = FusedLSTM.apply(call, x, h_0, c_0, *parameters)
         return made
     return _call.forward(call, x, h_0, c_0, call.tape() if call.dropout else None)

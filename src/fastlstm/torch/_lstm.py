@@ -14,7 +14,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .. import _checks, _core
 from .._sizes import Sizes
-from . import _accept, _autograd, _operator
+from . import _accept, _autograd, _call, _operator
 from ._accept import OtherDtype, UnderAutocast, Unfit, ZeroTensor
 from ._call import Call
 from ._plans import Kept, Plans
@@ -229,10 +229,10 @@ class LSTM(Switched, torch.nn.LSTM):
 
     def _run(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> tuple[Any, States]:
         if isinstance(input, PackedSequence):
-            return self._run_packed(input, hx)
-        return self._run_padded(input, hx, lengths, resets)
+            return self._packed(input, hx)
+        return self._padded(input, hx, lengths, resets)
 
-    def _run_padded(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States]:
+    def _padded(self, input: Tensor, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States]:
         unpacked = lengths is None and resets is None and self._may_read_unpacked(input)
         sizes, kept = self._kept(unpacked=unpacked)
         given = _accept.padded(input, sizes, kept.dtype, self.batch_first)
@@ -254,40 +254,42 @@ class LSTM(Switched, torch.nn.LSTM):
             return output, (h_n, c_n)
         return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
 
-    def _run_packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
+    def _packed(self, input: PackedSequence, hx: States | None) -> tuple[PackedSequence, States]:
         data, batch_sizes, order, back = input
-        _accept.packed(data, batch_sizes)
+        rows = _accept.packed(data, batch_sizes)
         if hx is not None and order is not None:
             hx = self.permute_hidden(hx, order)
-        made, states = self._run_rows(data, batch_sizes, hx)
+        sizes, kept = self._kept()
+        if self._is_dropping() or _autograd.wants_gradient(data, *(hx or ()), *kept.parameters):
+            made, states = self._through_padded(data, batch_sizes, hx)
+        else:
+            _accept.packed_data(data, sizes, kept.dtype)
+            h_0, c_0 = _accept.states(hx, sizes, int(rows[0]), True, kept.dtype)
+            lengths = np.searchsorted(-rows, -np.arange(rows[0]))
+            call = Call(kept.plan, sizes, False, workers(self.threads), lengths, starts=np.cumsum(rows) - rows)
+            made, *ends = _call.forward(call, data, h_0, c_0)
+            states = (ends[0], ends[1])
         if back is not None:
             states = self.permute_hidden(states, back)
         return PackedSequence(made, batch_sizes, order, back), states
 
-    def _run_rows(self, data: Tensor, batch_sizes: Tensor, hx: States | None) -> tuple[Tensor, States]:
-        """Run packed rows: where they are, or padded for the way through if a tape is to be kept."""
-        sizes, kept = self._kept()
-        if self._is_dropping() or _autograd.wants_gradient(data, *(hx or ()), *kept.parameters):
-            padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
-            output, states = self._run_padded(padded, hx, lengths, None)
-            return torch._VF._pack_padded_sequence(output, lengths, self.batch_first)[0], states
-        rows = _accept.packed_rows(data, batch_sizes, sizes, kept.dtype)
-        h_0, c_0 = _accept.states(hx, sizes, int(rows[0]), True, kept.dtype)
-        lengths = np.searchsorted(-rows, -np.arange(rows[0]))
-        call = Call(kept.plan, sizes, False, workers(self.threads), lengths, starts=np.cumsum(rows) - rows)
-        output, h_n, c_n = _autograd.run(call, data, h_0, c_0, kept.parameters)
-        return output, (h_n, c_n)
+    def _through_padded(self, data: Tensor, batch_sizes: Tensor, hx: States | None) -> tuple[Tensor, States]:
+        """Run packed rows padded for the way through, where a tape is to be kept."""
+        padded, lengths = torch._VF._pad_packed_sequence(data, batch_sizes, self.batch_first, 0.0, len(batch_sizes))
+        output, states = self._padded(padded, hx, lengths, None)
+        return torch._VF._pack_padded_sequence(output, lengths, self.batch_first)[0], states
 
     def _weights(self) -> list[Tensor]:
         """Return the parameters in torch's order: registered ones, or what stands in their place (weight_norm).
 
         One that was deleted is, as for torch, still there for the forward pass.
         """
-        found = self._parameters
-        return [
-            found[n] if n in found else getattr(self, n, old)
-            for n, old in zip(self._flat_weights_names, self._flat_weights, strict=True)
-        ]
+        found, names = self._parameters, self._flat_weights_names
+        try:
+            return [found[name] for name in names]
+        except KeyError:
+            old = zip(names, self._flat_weights, strict=True)
+            return [found[name] if name in found else getattr(self, name, weight) for name, weight in old]
 
     def _kept(self, *, unpacked: bool = False) -> tuple[Sizes, Kept]:
         """Return the sizes, and what is packed of the parameters, or raise Unfit."""
