@@ -30,7 +30,8 @@ def test_other_dtypes(cell, dtype):
             ours(x.to(dtype))
     else:
         assert torch.equal(ours(x.to(dtype))[0], expected[0])
-    assert ours.fallback == f"a parameter has dtype {dtype}"
+    name = "weight_ih" if cell else "weight_ih_l0"
+    assert ours.fallback == f"{name} has dtype {dtype}, expected torch.float32 or torch.float64"
     ours.float()(x)
     assert ours.fallback is None
 
@@ -41,7 +42,7 @@ def test_the_meta_device(cell):
     got, expected = ours.to("meta")(x.to("meta")), theirs.to("meta")(x.to("meta"))
     assert got[0].is_meta
     assert got[0].shape == expected[0].shape
-    assert ours.fallback == "parameters are on meta"
+    assert ours.fallback == f"{'weight_ih' if cell else 'weight_ih_l0'} is on meta with layout torch.strided"
 
 
 # Under autocast torch's code runs, and where that cannot (oneDNN on a CPU without bfloat16 or float16), ours.
@@ -203,7 +204,22 @@ def test_subclasses_of_parameter():
     theirs, ours, x = both(cell=False)
     ours.weight_hh_l0 = Mine(ours.weight_hh_l0.detach())
     assert_same_values(ours(x), theirs(x))
-    assert ours.fallback == "a parameter is a Mine"
+    assert ours.fallback == "weight_hh_l0 is a Mine"
+
+
+UNFIT = {
+    "dtype": (lambda p: p.double(), "weight_hh_l0 has dtype torch.float64, weight_ih_l0 torch.float32"),
+    "shape": (lambda p: p[:, 1:], "weight_hh_l0 has shape (20, 4), expected (20, 5)"),
+}
+
+
+@pytest.mark.parametrize(("change", "words"), UNFIT.values(), ids=UNFIT)
+def test_parameters_that_do_not_belong_together(change, words):
+    theirs, ours, x = both(cell=False)
+    for module in (theirs, ours):
+        module.weight_hh_l0 = torch.nn.Parameter(change(module.weight_hh_l0.detach()))
+    assert_refused_alike(lambda: theirs(x), lambda: ours(x))
+    assert ours.fallback == words
 
 
 class Shifted:

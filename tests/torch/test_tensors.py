@@ -149,10 +149,10 @@ def test_a_gradient_that_wraps_another_tensor(cell):
 
 
 PARAMETERS = {
-    "subclass": (lambda p: p.detach().as_subclass(Logged), "a parameter is a Logged"),
-    "negative bit": (lambda p: torch.complex(p.detach(), p.detach()).conj().imag, "a parameter has the negative bit"),
-    "no memory": (lambda p: torch._efficientzerotensor(p.shape), "a parameter is torch's zero tensor"),
-    "functional": (lambda p: torch._to_functional_tensor(p.detach()), "a parameter wraps another tensor"),
+    "subclass": (lambda p: p.detach().as_subclass(Logged), "is a Logged"),
+    "negative bit": (lambda p: torch.complex(p.detach(), p.detach()).conj().imag, "has the negative bit"),
+    "no memory": (lambda p: torch._efficientzerotensor(p.shape), "is zeros without memory"),
+    "functional": (lambda p: torch._to_functional_tensor(p.detach()), "wraps another tensor"),
 }
 
 
@@ -177,7 +177,7 @@ def test_parameters(cell, make, words, grad):
             run(ours)
     else:
         assert_same_values([t.as_subclass(torch.Tensor) for t in run(ours)], expected)
-    assert ours.fallback.startswith(words)
+    assert ours.fallback.startswith(f"{name} {words}")
     ours(x)
     assert ours.fallback is None
 

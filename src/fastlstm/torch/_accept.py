@@ -148,32 +148,32 @@ def readable(t: Maybe) -> bool:
 def parameters(given: list[Tensor], sizes: Sizes) -> None:
     """Refuse parameters that cannot be packed; raise where torch's own code would read memory that is not there."""
     if len(given) != len(sizes.shapes):
-        raise Unfit(f"there are {len(given)} parameters, not {len(sizes.shapes)}")
-    for p, shape in zip(given, sizes.shapes.values(), strict=True):
-        _parameter(p, shape, given[0].dtype)
+        raise Unfit(f"{len(given)} parameters, expected {len(sizes.shapes)}")
+    for p, (name, shape) in zip(given, sizes.shapes.items(), strict=True):
+        _parameter(p, name, shape)
+        if p.dtype != given[0].dtype:
+            raise Unfit(f"{name} has dtype {p.dtype}, {next(iter(sizes.shapes))} {given[0].dtype}")
 
 
-def _parameter(p: Any, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def _parameter(p: Any, name: str, shape: tuple[int, ...]) -> None:
     if type(p) not in (Tensor, torch.nn.Parameter):
-        raise Unfit(f"a parameter is a {type(p).__name__}")
-    if p.device.type != "cpu":
-        raise Unfit(f"parameters are on {p.device}")
+        raise Unfit(f"{name} is a {type(p).__name__}")
+    if p.device.type != "cpu" or p.layout != torch.strided:
+        raise Unfit(f"{name} is on {p.device} with layout {p.layout}")
     if p.dtype not in (torch.float32, torch.float64):
-        raise Unfit(f"a parameter has dtype {p.dtype}" + ("" if p.dtype == dtype else f", another one {dtype}"))
-    if p.dtype != dtype:
-        raise Unfit(f"a parameter has dtype {p.dtype}, another one {dtype}")
-    if p.layout != torch.strided or p.shape != shape:
-        raise Unfit(f"a parameter has layout {p.layout} and shape {tuple(p.shape)}")
+        raise Unfit(f"{name} has dtype {p.dtype}, expected torch.float32 or torch.float64")
+    if p.shape != shape:
+        raise Unfit(f"{name} has shape {tuple(p.shape)}, expected {shape}")
     if p._is_zerotensor():
-        raise Unfit("a parameter is torch's zero tensor")
+        raise Unfit(f"{name} is zeros without memory")
     if _wraps(p) or p.is_neg():
-        memory(p, "a parameter")
-    last = sum(stride * (size - 1) for stride, size in zip(p.stride(), p.shape, strict=True))
-    extent = (p.storage_offset() + last + 1) * p.element_size()
-    if extent > p.untyped_storage().nbytes():
+        memory(p, name)
+    last = sum(stride * (size - 1) for stride, size in zip(p.stride(), shape, strict=True))
+    extent, there = (p.storage_offset() + last + 1) * p.element_size(), p.untyped_storage().nbytes()
+    if extent > there:
         raise RuntimeError(
-            f"a parameter of shape {tuple(p.shape)} has a storage of {p.untyped_storage().nbytes()} bytes, expected "
-            f"{extent} or more: it was freed or resized, as FSDP does between a module's calls"
+            f"{name} of shape {shape} has a storage of {there} bytes, expected {extent} or more: it was freed or "
+            "resized, as FSDP does between a module's calls"
         )
 
 
