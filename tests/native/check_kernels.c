@@ -61,6 +61,8 @@ typedef struct {
   } digest;
 } call;
 
+static call one, other; /* compared with, on scalar; and checked */
+
 static size_t below(call *c, size_t n) {
   c->state += GOLDEN;
   return (size_t)(mix(c->state) >> 33) % n;
@@ -306,6 +308,21 @@ static void build_ahead(call *c, size_t panels) {
                         .z_panel = a->z_panel};
 }
 
+/* Packs the weights that are not packed, for the call that is compared with: it uses those. */
+static void pack_unpacked(call *c, const fl_step *s) {
+  const fl_product *const a = &s->product;
+  for (size_t p = a->first; p < a->last; p++)
+    for (size_t lane = 0; lane < FL_PANEL; lane++) {
+      const size_t unit = p * FL_UNITS + lane % FL_UNITS, row = lane / FL_UNITS * s->units + unit;
+      char *to = (char *)a->weights + (p * a->weights_panel + lane) * c->real;
+      for (size_t j = 0; j < 2 && unit < s->units; j++)
+        for (size_t k = 0; k < a->operand[j].k; k++, to += FL_PANEL * c->real)
+          memcpy(to, (const char *)a->unpacked[j] + (row * a->operand[j].k + k) * c->real, c->real);
+    }
+  for (array *w = c->arrays; w < c->arrays + c->array_count; w++)
+    if (w->at == a->weights) memcpy(w->before + MARGIN, w->at, w->bytes);
+}
+
 static void build_step(call *c) {
   const size_t m = row_count(c);
   fl_step *const s = &c->step;
@@ -320,8 +337,10 @@ static void build_step(call *c) {
     a->z_panel = FL_PANEL;
     a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
   }
-  if (a->start && maybe(c))
+  if (a->start && maybe(c)) {
     for (size_t j = 0; j < 2; j++) a->unpacked[j] = reals(c, IN, 4 * s->units * a->operand[j].k);
+    pack_unpacked(c, s);
+  }
   const int in_place = maybe(c);
   void *const old = rows(c, in_place ? INOUT : IN, m, s->units);
   s->c_prev = old;
@@ -345,6 +364,7 @@ static void run_finish_ahead(const fl_kernels *k, call *c) {
 static void run_step(const fl_kernels *k, call *c) {
   const int ahead = c->step.ahead != NULL;
   if (!k->ahead_rows) c->step.ahead = NULL;
+  if (c == &one) c->step.product.unpacked[0] = NULL;
   k->step(&c->step);
   if (ahead) run_finish_ahead(k, c);
 }
@@ -473,8 +493,6 @@ static void build(const checker *k, call *c, fl_dtype dtype, size_t ahead_rows, 
   c->special = maybe(c) && maybe(c);
   k->build(c);
 }
-
-static call one, other;
 
 static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t seed) {
   const fl_kernels *const scalar = kernels_of("scalar", dtype), *const kernels = kernels_of(isa, dtype);
