@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,6 +41,9 @@ class Stream(_core.StreamCore, Generic[F]):
 
         def step(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
+    def __new__(cls, plan: _core.Plan, batch_size: int, origin: Origin) -> Self:
+        return super().__new__(cls, plan, batch_size, Stream._checked)
+
     def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
@@ -59,7 +62,8 @@ class Stream(_core.StreamCore, Generic[F]):
         to = None
         if out is not None:
             to = _checks.output(out, (*lead, R), self._dtype, "(R,)" if array.ndim == 1 else "(B, R)", {"x": array})
-        y = super().step(np.array(array, order="C"))
+        y = np.empty((*lead, R), self._dtype)
+        self._run_step(_checks.contiguous(array), y)
         return _checks.delivered(y, to, out)
 
     def feed(self, x: ArrayLike) -> NDArray[F]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,6 +50,9 @@ class StreamPool(_core.PoolCore, Generic[F]):
     if TYPE_CHECKING:  # step is PoolCore's, which knows no dtype
 
         def step(self, ids: Sequence[int] | Ids, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
+
+    def __new__(cls, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> Self:
+        return super().__new__(cls, plan, capacity, workers, StreamPool._checked)
 
     def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> None:
         _checks.made_once(self)

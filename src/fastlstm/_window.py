@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +46,9 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
     if TYPE_CHECKING:  # push is WindowCore's, which knows no dtype
 
         def push(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
+
+    def __new__(cls, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin) -> Self:
+        return super().__new__(cls, plan, length, workers, SlidingWindow._checked)
 
     def __init__(self, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin) -> None:
         _checks.made_once(self)

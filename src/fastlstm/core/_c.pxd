@@ -7,6 +7,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 cdef extern from "fastlstm.h" nogil:
     ctypedef int fl_status
     int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_ISA, FL_ERROR_THREADS, FL_ERROR_CANCELLED
+    int FL_ERROR_TWICE, FL_ERROR_TAKEN, FL_ERROR_CLOSED
     ctypedef int fl_dtype
     int FL_FLOAT32, FL_FLOAT64
     ctypedef struct fl_plan
@@ -104,11 +105,35 @@ cdef extern from "fastlstm.h" nogil:
     size_t fl_sessions_size(const fl_plan *, size_t)
     fl_sessions *fl_sessions_init(const fl_plan *, size_t, void *)
     size_t fl_sessions_workspace(const fl_plan *, size_t, size_t)
-    fl_status fl_sessions_step(fl_sessions *, size_t, const size_t *, const void *, ptrdiff_t, void *, fl_pool *,
-                               void *)
+    ctypedef struct fl_batch:
+        size_t n
+        const size_t *slots
+        const void *x
+        ptrdiff_t x_row
+        void *y
+    size_t fl_sessions_workspace_until(const fl_plan *, size_t, size_t)
+    fl_status fl_sessions_step_until(fl_sessions *, const fl_batch *, fl_pool *, void *, const fl_cancel *)
     fl_status fl_sessions_get(const fl_sessions *, size_t, void *, void *)
     fl_status fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
     fl_status fl_sessions_move(fl_sessions *, const fl_sessions *)
+    ctypedef struct fl_session_ids
+    size_t fl_session_ids_size(size_t)
+    fl_session_ids *fl_session_ids_init(size_t, void *)
+    size_t fl_session_ids_used(const fl_session_ids *)
+    size_t fl_session_ids_taken(const fl_session_ids *)
+    fl_status fl_session_ids_list(const fl_session_ids *, int64_t *)
+    fl_status fl_session_ids_open(fl_session_ids *, int64_t *, size_t *)
+    fl_status fl_session_ids_take(fl_session_ids *, size_t, const int64_t *, size_t *, size_t *)
+    fl_status fl_session_ids_give(fl_session_ids *, size_t, const size_t *)
+    fl_status fl_session_ids_close(fl_session_ids *, size_t, const int64_t *, size_t *)
+    fl_status fl_session_ids_move(fl_session_ids *, const fl_session_ids *)
+    ctypedef struct fl_window
+    size_t fl_window_size(const fl_plan *, size_t, size_t)
+    fl_window *fl_window_init(const fl_plan *, size_t, size_t, void *)
+    fl_status fl_window_push_until(fl_window *, const void *, void *, fl_pool *, const fl_cancel *)
+    fl_status fl_window_advance_until(fl_window *, fl_pool *, const fl_cancel *)
+    size_t fl_window_count(const fl_window *)
+    fl_status fl_window_reset(fl_window *)
     size_t fl_cell_size(const fl_plan *, size_t)
     fl_status fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
 

@@ -1,5 +1,6 @@
-# Step by step: the fast paths. An array that is exactly right goes straight to C, any other to ``_checked`` of the
-# class in Python, which explains or converts.
+# Step by step: the fast paths. An array that is exactly right goes straight to C, any other to Python, which explains or
+# converts. The cell answers None; where 50 ns more are too many, which is what a method of Python's around this takes, an
+# object is given a function for it when it is made, and knows of what is above no more than that.
 
 @cython.final
 cdef class CellCore:
@@ -63,6 +64,7 @@ cdef class StreamCore:
     cdef Plan plan
     cdef fl_stream *stream
     cdef workspace *memory
+    cdef object explain # (self, x, out)
     cdef single_user user
     cdef Py_ssize_t _batch_size
     cdef size_t in_bytes, out_bytes # of a step
@@ -74,7 +76,7 @@ cdef class StreamCore:
         """B: how many sequences advance together."""
         return self._batch_size
 
-    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, *args, **kwargs):
+    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, explain):
         cdef size_t bytes = <size_t>(-1)
         if plan.directions != 1 or batch_size < 1:
             raise ValueError("a stream needs a unidirectional layer and a batch_size of at least 1")
@@ -82,6 +84,7 @@ cdef class StreamCore:
             bytes = fl_stream_size(plan.plan, batch_size)
         self.memory = block(bytes, f"a stream of batch_size {batch_size}")
         self.plan = plan
+        self.explain = explain
         self._batch_size = batch_size
         self.in_bytes = batch_size * plan.input_size * plan.item
         self.out_bytes = batch_size * plan.width * plan.item
@@ -120,14 +123,14 @@ cdef class StreamCore:
         cdef Py_ssize_t B = self._batch_size
         cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
         if (ndim != 2 and (ndim != 1 or B != 1)) or not exact(x, plan.typenum, ndim, B, plan.input_size):
-            return self._checked(x, out)
+            return self.explain(self, x, out)
         if out is None:
             out = fresh(ndim, B, plan.width, plan.typenum)
         elif (not exact(out, plan.typenum, ndim, B, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
               or meet(address(x), self.in_bytes, address(out), self.out_bytes)):
-            return self._checked(x, out)
+            return self.explain(self, x, out)
         if self.long: # as a sequence of one step, which hears signals: to the same bits
-            self._run_feed(x.reshape(1, B, -1), out.reshape(1, B, -1))
+            self.feed(x.reshape(1, B, -1), out.reshape(1, B, -1))
         else:
             self.advance(address(x), address(out))
         return out
@@ -142,8 +145,20 @@ cdef class StreamCore:
         single_user_leave(&self.user, self.brief)
         return 0
 
+    def _run_step(self, cnp.ndarray x, cnp.ndarray y):
+        """x [B, I] into y [B, R], contiguous."""
+        cdef Py_ssize_t B = self._batch_size
+        must(dense(x, self.plan.typenum, B * self.plan.input_size) and room(y, self.plan.typenum, B * self.plan.width))
+        if self.long:
+            self.feed(x.reshape(1, B, -1), y.reshape(1, B, -1))
+        else:
+            self.advance(address(x), address(y))
+
     def _run_feed(self, cnp.ndarray x, cnp.ndarray y):
         """The whole of x [T, B, I] into y [T, B, R]."""
+        self.feed(x, y)
+
+    cdef int feed(self, cnp.ndarray x, cnp.ndarray y) except -1:
         cdef Plan plan = self.plan
         cdef Py_ssize_t rows = plan.num_layers * self._batch_size
         cdef cnp.ndarray h_0 = fresh(2, rows, plan.width, plan.typenum)
@@ -185,4 +200,121 @@ cdef class StreamCore:
         must(self.plan.states(h, c, self._batch_size))
         enter(&self.user, False, "stream")
         fl_stream_set(self.stream, address(h), address(c))
+        single_user_leave(&self.user, False)
+
+
+cdef class WindowCore:
+    """The fast path of ``SlidingWindow``."""
+
+    cdef Plan plan
+    cdef fl_window *window
+    cdef workspace *memory
+    cdef Workers workers
+    cdef object explain # (self, x, out)
+    cdef single_user user
+    cdef size_t _length
+    cdef bint long # it may take so long that it has to hear signals
+
+    @property
+    def length(self):
+        """Inputs in a window."""
+        return self._length
+
+    @property
+    def count(self):
+        """Inputs so far."""
+        return fl_window_count(self.window)
+
+    def __cinit__(self, Plan plan not None, size_t length, Workers workers, explain):
+        if length < 1:
+            raise ValueError("a window needs a length of at least 1")
+        self.memory = block(fl_window_size(plan.plan, length, threads_of(workers)), f"a window of length {length}")
+        self.window = fl_window_init(plan.plan, length, threads_of(workers), self.memory.data)
+        self.plan = plan
+        self.workers = workers
+        self.explain = explain
+        self._length = length
+        self.long = length > PIECE_BYTES // max(plan.bytes, 1)
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    def push(self, x, out=None):
+        """Take the next input and answer for the window that ends with it.
+
+        Parameters
+        ----------
+        x : array [I]
+            Of the layer's dtype.
+        out : array [R], optional
+            Where to write the answer: contiguous, not overlapping `x`.
+
+        Returns
+        -------
+        array [R]
+            The last layer's output after the last `length` inputs, fewer at the start; `out` if it was given.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape, or an invalid `out`. The window stays as it is.
+        TypeError
+            For a wrong dtype. The window stays as it is.
+        RuntimeError
+            When another thread is inside this window.
+        """
+        cdef Plan plan = self.plan
+        if not exact(x, plan.typenum, 1, 1, plan.input_size):
+            return self.explain(self, x, out)
+        if out is None:
+            out = fresh(1, 1, plan.width, plan.typenum)
+        elif not exact_out(out, plan.typenum, 1, 1, plan.width, x):
+            return self.explain(self, x, out)
+        self.run(address(x), address(out))
+        return out
+
+    def _run_push(self, cnp.ndarray x, cnp.ndarray y):
+        """x [I] into y [R], contiguous."""
+        must(dense(x, self.plan.typenum, self.plan.input_size) and room(y, self.plan.typenum, self.plan.width))
+        self.run(address(x), address(y))
+
+    def advance(self):
+        """Do what `push` has left: bring the windows that go on up to the last input.
+
+        `push` answers as soon as the window that ends is done, one step; the others wait until the next `push` or until
+        this is called, in the time between two inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        self.run(NULL, NULL)
+
+    cdef int run(self, const void *x, void *y) except -1:
+        """Push x, or without one advance."""
+        cdef fl_pool *pool = workers_of(self.workers)
+        cdef fl_status status
+        cdef listener l
+        cdef fl_cancel heard = heard_by(&l)
+        cdef fl_cancel *cancel = &heard if self.long else NULL
+        enter(&self.user, False, "window")
+        with nogil:
+            if x is NULL:
+                status = fl_window_advance_until(self.window, pool, cancel)
+            else:
+                status = fl_window_push_until(self.window, x, y, pool, cancel)
+        single_user_leave(&self.user, False)
+        return raise_for(status)
+
+    def reset(self):
+        """Forget all inputs.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this window.
+        """
+        enter(&self.user, False, "window")
+        fl_window_reset(self.window)
         single_user_leave(&self.user, False)
