@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import AttributeProto, GraphProto, NodeProto, helper
 
+from .._types import Array
 from ..files._budget import Budget
 from ..files._layer import short
 from ._fold import fold, is_folded
 from ._tensors import Source, shown
-
-Array = NDArray[Any]
 
 _DEPTH: Final = 50  # nodes in a row; exporters need about five
 _PLAIN: Final = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[Any]
+from .._types import Array
 
 _NAMES: Final = ("float32", "float64", "float16", "bfloat16")
 

@@ -7,17 +7,15 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper, numpy_helper
 
 from .. import _checks
 from .._lstm import LSTM
+from .._types import Array
 from . import _semantics
 from ._forms import attributes_of
 from ._semantics import Semantics
 from ._weights import tensors_of
-
-Array = NDArray[Any]
 
 _OLDEST: Final = 7
 
@@ -107,7 +105,7 @@ class _Graph:
     def __init__(self, lstm: LSTM, semantics: Semantics, initial_state: bool, lengths: bool) -> None:
         self._lstm, self._semantics = lstm, semantics
         self._initial_state, self._lengths = initial_state, lengths
-        self._D = 2 if lstm.bidirectional else 1
+        self._D = lstm._sizes.D
         self._type = helper.np_dtype_to_tensor_dtype(lstm.dtype)
         self._nodes: list[NodeProto] = []
         self._tensors: list[TensorProto] = []

@@ -10,13 +10,12 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
+from .._types import Array
 from ._dtypes import check_element
 from ._quantized import dequantize_linear
 
-Array = NDArray[Any]
 Inputs = list[Array | None]
 Charge = Callable[[int], None]
 

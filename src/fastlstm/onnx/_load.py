@@ -10,10 +10,10 @@ from typing import Any, Final
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, defs
 
 from .. import _checks
+from .._types import Array
 from ..files._budget import Budget
 from ..files._layer import short
 from . import _attributes, _semantics
@@ -28,8 +28,6 @@ from ._semantics import Semantics
 from ._tensors import Source, regular
 from ._weights import Tensors, check
 from ._wire import weight
-
-Array = NDArray[Any]
 
 _LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
 _RECORD: Final = 2048  # bytes that a node takes beside its weights: names, a reason

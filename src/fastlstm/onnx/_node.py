@@ -5,17 +5,15 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto
 
 from .._lstm import LSTM
 from .._stream import Stream
+from .._types import Array
 from ._attributes import Attributes
 from ._layer import Layer, Outputs
 from ._operators import STATES, is_quantized
 from ._semantics import Semantics
-
-Array = NDArray[Any]
 
 
 class _OfModel:

@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
+from .._types import Array
 from ._attributes import Attributes
-
-Array = NDArray[Any]
 
 _INTEGERS: Final = ("int8", "uint8", "int16", "uint16", "int32", "int4", "uint4")
 _EXACT: Final = ("int8", "uint8", "int4", "uint4", "int16", "uint16")  # differences of two are float32 numbers

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import NodeProto
 
+from .._types import Array
 from . import _attributes, _semantics
 from ._attributes import Attributes
 from ._dtypes import check_element
@@ -18,8 +17,6 @@ from ._operators import OPTIONAL, STATES, check_operator, inputs_of, is_quantize
 from ._quantized import dequantize_weights
 from ._semantics import Semantics
 from ._weights import Tensors
-
-Array = NDArray[Any]
 
 
 def run_node(

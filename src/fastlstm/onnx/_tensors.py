@@ -11,13 +11,11 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, BinaryIO, Final
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from .._types import Array
 from ..files._budget import Budget
 from ..files._layer import short
-
-Array = NDArray[Any]
 
 _AXES: Final = 64  # NumPy has no more
 _LOOKUPS: Final = 1_000_000  # inputs of computed constants in a whole model; exporters need about 30 for each LSTM

@@ -5,18 +5,16 @@ The operator's blocks are i, o, f, c, those of its peepholes i, o, f; here they 
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._lstm import LSTM
+from .._types import Array
 from ._attributes import Attributes
 from ._dtypes import computed_in
 from ._forms import forms
 from ._semantics import Semantics
-
-Array = NDArray[Any]
 
 # which block of the operator's comes first, second and so on here; and the other way round
 _TO_IFGO: Final = [0, 2, 3, 1]
@@ -112,7 +110,7 @@ def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
 
 def tensors_of(lstm: LSTM, layer: int) -> Tensors:
     """Return the operator's weights of one layer."""
-    ends = ("", "_reverse")[: 2 if lstm.bidirectional else 1]
+    ends = ("", "_reverse")[: lstm._sizes.D]
     parameters = lstm.state_dict()
 
     def stacked(name: str, order: list[int]) -> Array:
