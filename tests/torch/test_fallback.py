@@ -1,6 +1,8 @@
 """Where only torch's own code can run, it runs, gives its own values, and the module says why."""
 
 import contextlib
+import gc
+import weakref
 
 import pytest
 
@@ -197,6 +199,21 @@ def test_subclasses_of_tensor(cell):
     assert type(got[0]) is type(expected[0])
     assert torch.equal(got[0].as_subclass(torch.Tensor), expected[0].as_subclass(torch.Tensor))
     assert ours.fallback == "input is a Mine"
+
+
+@each_kind
+def test_a_call_on_torchs_code_keeps_nothing(cell):
+    _, ours, x = both(cell)
+    given = torch._neg_view(x)
+    seen = weakref.ref(given)
+    gc.disable()  # what only the collector would find is kept for a while
+    try:
+        ours(given)
+        del given
+        assert ours.fallback is not None
+        assert seen() is None
+    finally:
+        gc.enable()
 
 
 def test_subclasses_of_parameter():

@@ -9,12 +9,10 @@ from torch import Tensor
 
 from .._sizes import Sizes
 from . import _accept, _autograd
-from ._accept import Unfit, ZeroTensor
+from ._accept import States, Unfit, ZeroTensor
 from ._call import Call
 from ._plans import Plans
 from ._switch import Switched, be_leaf
-
-States = tuple[Tensor, Tensor]
 
 
 class LSTMCell(Switched, torch.nn.LSTMCell):

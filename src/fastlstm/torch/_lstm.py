@@ -15,13 +15,12 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks, _core
 from .._sizes import Sizes
 from . import _accept, _autograd, _call, _operator
-from ._accept import OtherDtype, UnderAutocast, Unfit, ZeroTensor
+from ._accept import OtherDtype, States, UnderAutocast, Unfit, ZeroTensor
 from ._call import Call
 from ._plans import Kept, Plans
 from ._switch import Switched, be_leaf
 from ._threads import workers
 
-States = tuple[Tensor, Tensor]
 _Input = TypeVar("_Input", Tensor, PackedSequence)
 
 
