@@ -12,6 +12,7 @@
 #define FASTLSTM_PASSES_H
 
 #include "fastlstm.h"
+#include "kernels/real.h"
 #include "unpacked.h"
 
 /* X(result, name, argument list); tape: to be filled, or NULL; pool and cancel may be NULL */
@@ -71,9 +72,9 @@ static inline const fl_passes *fl_passes_of(fl_dtype dtype) {
 
 /* where they are written: size_t TYPED(measure_plan)(const fl_plan *plan) { ... } */
 #ifdef REAL_BITS
-#define TYPED__(name, bits) fl_##name##_f##bits
-#define TYPED_(name, bits) TYPED__(name, bits)
-#define TYPED(name) TYPED_(name, REAL_BITS)
+#define TYPED__(name, types) fl_##name##_##types
+#define TYPED_(name, types) TYPED__(name, types)
+#define TYPED(name) TYPED_(name, TYPES)
 #define FL_DECLARE(result, name, arguments) result TYPED(name) arguments;
 FL_PASS_LIST(FL_DECLARE)
 #undef FL_DECLARE

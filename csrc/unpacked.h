@@ -17,7 +17,7 @@ typedef struct {
   void *h_n, *c_n;       /* [L, B, H]: written; h_n may not alias h_0 or x, c_n may be c_0 */
 } fl_unpacked;
 
-/* Can a plan's steps be taken so? One direction, no projection. */
+/* Can a plan's steps be taken so? One direction, no projection, weights stored as the numbers are. */
 int fl_unpacked_fits(const fl_plan *plan);
 
 /* bytes of workspace; SIZE_MAX on overflow */

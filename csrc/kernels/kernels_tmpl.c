@@ -1,7 +1,7 @@
 /* The kernels, written once. Compiled once per instruction set and real type with
  *   FASTLSTM_ISA        a header of simd/, without its ending
  *   REAL_BITS           32 or 64
- * into one table, fl_kernels_<isa>_f<bits>. -ffp-contract=off: every fused multiply-add is written as one.
+ * into one table, fl_kernels_<isa>_<types>. -ffp-contract=off: every fused multiply-add is written as one.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
@@ -286,13 +286,14 @@ static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
   memcpy(sums, sum, sizeof sum);
 }
 
-#define TABLE__(isa, bits) fl_kernels_##isa##_f##bits
-#define TABLE_(isa, bits) TABLE__(isa, bits)
-#define TABLE TABLE_(FASTLSTM_ISA, REAL_BITS)
+#define TABLE__(isa, types) fl_kernels_##isa##_##types
+#define TABLE_(isa, types) TABLE__(isa, types)
+#define TABLE TABLE_(FASTLSTM_ISA, TYPES)
 extern const fl_kernels TABLE;
 const fl_kernels TABLE = {
 #define FL_ENTRY(name, arguments) .name = kernel_##name,
     FL_KERNEL_LIST(FL_ENTRY)
 #undef FL_ENTRY
         .ahead_rows = AHEAD_ROWS,
+    .takes_unpacked = WEIGHTS_ARE_REALS,
 };

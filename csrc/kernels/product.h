@@ -167,6 +167,7 @@ INLINE void row_product_ahead(const fl_step *step, size_t first, size_t panels, 
 #endif
 }
 
+#if WEIGHTS_ARE_REALS
 /* n reals of each of a panel's rows, side by side; `next` are where those of the next block begin, for the caches */
 INLINE void turn_rows(const real *const *row, size_t n, const real *const *next, real *to) {
   enum { LINE = 64 / sizeof(real) };
@@ -221,5 +222,11 @@ static NOINLINE void unpacked_product(const fl_product *product, size_t units, s
     }
   }
 }
+
+#else
+static void unpacked_product(const fl_product *product, size_t units, size_t first, size_t last, size_t z_at) {
+  (void)product, (void)units, (void)first, (void)last, (void)z_at; /* takes_unpacked is 0 */
+}
+#endif
 
 #endif

@@ -24,11 +24,16 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
+/* what v_weights reads again */
+static weight stored(real x) {
+  return x;
+}
+
 /* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. */
 static void pack_panel(weight *to, const real *const *row, size_t k) {
   for (size_t j = 0; j < k; j++)
     for (size_t lane = 0; lane < FL_PANEL; lane++)
-      if (row[lane]) to[j * FL_PANEL + lane] = row[lane][j];
+      if (row[lane]) to[j * FL_PANEL + lane] = stored(row[lane][j]);
 }
 
 /* not inlined: its additions must stay between the two writes of the floating-point environment */
