@@ -648,6 +648,15 @@ def test_examples_in_docstrings(name: str) -> None:
     assert result.failed == 0
 
 
+@pytest.mark.parametrize("name", [name for name in fastlstm.__all__ if isinstance(getattr(fastlstm, name), type)])
+def test_examples_of_methods(name: str) -> None:
+    # `testmod` leaves them out: a public class says that it is of the package, its methods are of their module
+    runner = doctest.DocTestRunner()
+    for test in doctest.DocTestFinder().find(getattr(fastlstm, name), name, module=False):  # type: ignore[arg-type]
+        runner.run(test)
+    assert runner.failures == 0
+
+
 def test_there_are_examples() -> None:
     finder = doctest.DocTestFinder()
     for thing in (
@@ -659,6 +668,10 @@ def test_there_are_examples() -> None:
         fastlstm.gates_forward,
     ):
         assert any(test.examples for test in finder.find(thing)), thing
+    methods = {test.name for test in finder.find(fastlstm.LSTM, "LSTM", module=False) if test.examples}  # type: ignore[arg-type]
+    assert methods >= {
+        f"LSTM.{name}" for name in ("__call__", "forward", "backward_chunks", "stream", "pool", "window")
+    }
 
 
 def test_everything_public_is_documented() -> None:
