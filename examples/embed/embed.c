@@ -168,21 +168,27 @@ static void run_stream(const job *j) {
 static void run_sessions(const job *j) {
   const size_t row = j->config.input_size * j->real;
   char *const x = reals(SESSIONS * j->config.input_size, j->real);
-  void *raw, *raw_workspace, *const y = reals(SESSIONS * j->R, j->real);
+  void *raw, *raw_ids, *raw_workspace, *const y = reals(SESSIONS * j->R, j->real);
+  int64_t id[SESSIONS];
   fl_sessions *const sessions = fl_sessions_init(j->plan, SESSIONS, aligned(fl_sessions_size(j->plan, SESSIONS), &raw));
   if (!sessions) fail("sessions", "the plan is bidirectional");
+  fl_session_ids *const ids = fl_session_ids_init(SESSIONS, aligned(fl_session_ids_size(SESSIONS), &raw_ids));
   void *const workspace = aligned(fl_sessions_workspace(j->plan, SESSIONS, j->threads), &raw_workspace);
   for (size_t t = 0; t < j->T; t++) {
     const size_t n = t + 1 < SESSIONS ? t + 1 : SESSIONS;
     size_t slots[SESSIONS];
-    for (size_t k = 0; k < n; k++) {
-      slots[k] = k;
-      memcpy(x + k * row, j->x + (t - k) * row, row);
+    if (t < SESSIONS) { /* somebody comes; between threads, all that has to do with ids is done under a lock */
+      check("a session", fl_session_ids_open(ids, &id[t], &slots[0]));
+      check("a session", fl_sessions_set(sessions, slots[0], NULL, NULL));
     }
-    fl_sessions_step(sessions, n, slots, x, (ptrdiff_t)row, y, j->pool, workspace);
+    for (size_t k = 0; k < n; k++) memcpy(x + k * row, j->x + (t - k) * row, row);
+    check("sessions", fl_session_ids_take(ids, n, id, slots, NULL));
+    check("a step", fl_sessions_step(sessions, n, slots, x, (ptrdiff_t)row, y, j->pool, workspace));
+    check("sessions", fl_session_ids_give(ids, n, slots));
     write_reals(j->out, j->out_path, y, n * j->R, j->real);
   }
   free(raw);
+  free(raw_ids);
   free(raw_workspace);
   free(x);
   free(y);

@@ -159,7 +159,7 @@ static void move(size_t room) {
   make(room, &more, &block, &at);
   int64_t id;
   size_t slot;
-  if (room) CHECK(fl_session_ids_open(more, &id, &slot) == FL_OK); /* what it held does not count */
+  for (size_t k = 0; k < room; k++) CHECK(fl_session_ids_open(more, &id, &slot) == FL_OK); /* does not count */
   const fl_status answer = count(IS_TAKEN) ? FL_ERROR_TAKEN : room < capacity ? FL_ERROR_FULL : FL_OK;
   CHECK(fl_session_ids_move(more, ids) == answer);
   if (answer != FL_OK) {

@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
+#include "base/os_threads.h"
 #include "layer.h"
 
 enum { MOST = 70, STEPS = 40, MOST_THREADS = 5 };
@@ -166,6 +167,101 @@ static void gives_up(const char *isa) {
   }
 }
 
+/* ---- a service: threads, sessions that come and go, one lock ----------------------------------------------------- */
+
+enum { SESSIONS = 12, CALLERS = 4, CALLS = 400, COMPANY = 3 };
+
+typedef struct {
+  const world *w;
+  fl_sessions *sessions;
+  fl_session_ids *ids;
+  os_lock lock; /* of ids, and of what follows */
+  int64_t id[SESSIONS];
+  size_t steps[SESSIONS]; /* that a session has taken, each with the same input */
+} service;
+
+typedef struct {
+  service *service;
+  uint64_t seed;
+  size_t slots[COMPANY];
+  void *raw, *workspace;
+  char *x, *y;
+} caller;
+
+/* under the lock: the next company, or one session in the place of another; how many have to take a step */
+static size_t choose(caller *c) {
+  service *const s = c->service;
+  size_t chosen[COMPANY], n = 1 + mix(c->seed += GOLDEN) % COMPANY, slot;
+  int64_t id[COMPANY];
+  for (size_t j = 0; j < n; j++) {
+    chosen[j] = (mix(c->seed) + j) % SESSIONS;
+    id[j] = s->id[chosen[j]];
+  }
+  if (mix(c->seed += GOLDEN) % 8 == 0) {
+    if (fl_session_ids_close(s->ids, 1, id, NULL) != FL_OK) return 0;
+    CHECK(fl_session_ids_open(s->ids, &s->id[chosen[0]], &slot) == FL_OK);
+    CHECK(fl_sessions_set(s->sessions, slot, NULL, NULL) == FL_OK);
+    s->steps[chosen[0]] = 0;
+    return 0;
+  }
+  const fl_status status = fl_session_ids_take(s->ids, n, id, c->slots, NULL);
+  CHECK(status == FL_OK || status == FL_ERROR_TAKEN);
+  for (size_t j = 0; status == FL_OK && j < n; j++) s->steps[chosen[j]]++;
+  return status == FL_OK ? n : 0;
+}
+
+static OS_THREAD(serve, argument) {
+  caller *const c = argument;
+  service *const s = c->service;
+  for (int call = 0; call < CALLS; call++) {
+    os_acquire(&s->lock);
+    const size_t n = choose(c);
+    os_release(&s->lock);
+    if (!n) continue;
+    CHECK(fl_sessions_step(s->sessions, n, c->slots, c->x, 0, c->y, NULL, c->workspace) == FL_OK);
+    os_acquire(&s->lock);
+    CHECK(fl_session_ids_give(s->ids, n, c->slots) == FL_OK);
+    os_release(&s->lock);
+  }
+  OS_THREAD_RETURN;
+}
+
+static void serves(world *w) {
+  void *raw, *raw_ids, *memory = aligned(fl_sessions_size(w->plan, SESSIONS), &raw);
+  service s = {.w = w, .sessions = fl_sessions_init(w->plan, SESSIONS, memory)};
+  s.ids = fl_session_ids_init(SESSIONS, aligned(fl_session_ids_size(SESSIONS), &raw_ids));
+  caller callers[CALLERS];
+  os_thread threads[CALLERS];
+  size_t slot, slots[SESSIONS];
+  CHECK(s.sessions && s.ids && os_lock_init(&s.lock));
+  for (size_t k = 0; k < SESSIONS; k++) CHECK(fl_session_ids_open(s.ids, &s.id[k], &slot) == FL_OK);
+  char *const x = numbers(w->config.input_size, w->config.dtype), *const h = allocated(2 * (w->h + w->c));
+  for (size_t k = 0; k < CALLERS; k++) {
+    caller *const c = &callers[k];
+    *c = (caller){.service = &s, .seed = k, .x = x, .y = allocated(COMPANY * w->out)};
+    c->workspace = aligned(fl_sessions_workspace(w->plan, COMPANY, 1), &c->raw);
+    CHECK(os_start(&threads[k], serve, c));
+  }
+  for (size_t k = 0; k < CALLERS; k++) {
+    os_join(threads[k]);
+    free(callers[k].raw);
+    free(callers[k].y);
+  }
+  CHECK(fl_session_ids_taken(s.ids) == 0 && fl_session_ids_take(s.ids, SESSIONS, s.id, slots, NULL) == FL_OK);
+  for (size_t k = 0; k < SESSIONS; k++) {
+    fl_stream_set(w->streams[0], NULL, NULL);
+    for (size_t t = 0; t < s.steps[k]; t++) fl_stream_step(w->streams[0], x, h);
+    fl_stream_get(w->streams[0], h, h + w->h);
+    fl_sessions_get(s.sessions, slots[k], h + w->h + w->c, h + 2 * w->h + w->c);
+    CHECK(!memcmp(h, h + w->h + w->c, w->h + w->c));
+  }
+  os_lock_destroy(&s.lock);
+  free(raw);
+  free(raw_ids);
+  free(x);
+  free(h);
+}
+
 /* sizes without a plan's arithmetic */
 static void measures(const world *w) {
   for (size_t threads = 1; threads < 10; threads++)
@@ -208,6 +304,7 @@ int main(void) {
       world w = {.config = kinds[k]};
       begin(&w, fl_isa_name(i));
       measures(&w);
+      serves(&w);
       for (size_t n = 0; n < sizeof counts / sizeof counts[0]; n++)
         for (size_t threads = 1; threads <= MOST_THREADS; threads += 2) run(&w, counts[n], threads);
       end(&w);

@@ -1,6 +1,6 @@
-# Step by step: the fast paths. An array that is exactly right goes straight to C, any other to Python, which explains or
-# converts. The cell answers None; where 50 ns more are too many, which is what a method of Python's around this takes, an
-# object is given a function for it when it is made, and knows of what is above no more than that.
+# Step by step: the fast paths. An array that is exactly right goes straight to C, any other to Python, which explains
+# or converts. The cell answers None. A stream, pool or window is given a function for it when it is made, which is all
+# that it knows of what is above: to answer None to a method of Python's takes 70 ns, a third of the smallest step.
 
 @cython.final
 cdef class CellCore:
