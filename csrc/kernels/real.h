@@ -2,7 +2,8 @@
  * 32 and 64. Elsewhere a pointer to reals is a pointer to something: to count in it does not compile
  * (-Werror=pointer-arith).
  *
- * TYPES names the two in the tables; WEIGHTS_ARE_REALS: weights that are not packed can be read as they are (unpacked.h).
+ * TYPES names the two in the tables; WEIGHTS_ARE_REALS: weights that are not packed can be read as they are
+ * (unpacked.h).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_REAL_H
