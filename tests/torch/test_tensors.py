@@ -240,3 +240,11 @@ def test_resets_that_are_no_flags_are_refused_with_the_remedy(dtype, place):
     words = rf"resets should have dtype torch\.bool, got: {dtype}. Convert it: resets\.bool\(\)"
     with pytest.raises(TypeError, match=words):
         run()
+
+
+@pytest.mark.parametrize("lengths", [torch.tensor([3.0, 1.0]), torch.tensor([True, False])], ids=lambda t: str(t.dtype))
+def test_lengths_that_are_no_integers_are_refused_in_torchs_words(lengths):
+    lstm = fast.LSTM(4, 5)
+    with pytest.raises(TypeError, match=rf"lengths should be integers, got dtype: {lengths.dtype}.*lengths\.long\(\)"):
+        lstm(torch.zeros(3, 2, 4), lengths=lengths)
+    lstm(torch.zeros(3, 0, 4), lengths=torch.tensor([]))

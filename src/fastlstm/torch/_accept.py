@@ -258,6 +258,8 @@ def step(input: Any, hx: Any, sizes: Sizes, dtype: torch.dtype) -> tuple[Padded,
 def steps(lengths: Any, resets: Any, given: Padded, sizes: Sizes) -> tuple[Any, Any]:
     """Check the steps of each row, and where rows start anew, [T, B]; None for None."""
     _, T, B, batched, batch_first = given
+    if isinstance(lengths, Tensor) and lengths.numel() and (lengths.is_floating_point() or lengths.dtype == torch.bool):
+        raise TypeError(f"lengths should be integers, got dtype: {lengths.dtype}. Convert it: lengths.long()")
     if lengths is not None:
         lengths = _checks.lengths(lengths, T, B if batched else None)
     if resets is None:
