@@ -250,7 +250,7 @@ def gates_backward(
     for value, argument, width in (
         (gates, "gates", 4),
         (c_prev, "c_prev", 1),
-        (c, "c", 1),
+        (base, "c", 1),
         (grad_h, "grad_h", 1),
         (np.zeros_like(base) if grad_c is None else grad_c, "grad_c", 1),
     ):

@@ -13,7 +13,7 @@ from ._forms import Form
 from ._layer import Layer
 from ._settings import Settings
 from ._sizes import Sizes
-from ._types import Array, F, Float32, Float64, States
+from ._types import Array, F, Float32, Float64, Shape, States
 
 
 class LSTMCell(Layer[F]):
@@ -179,7 +179,7 @@ class LSTMCell(Layer[F]):
         return out[0], out[1]  # type: ignore[index]
 
     def _outputs(
-        self, out: object, hx: Any, wanted: tuple[int, ...], letters: str, inputs: dict[str, Array]
+        self, out: object, hx: Any, wanted: Shape, letters: str, inputs: dict[str, Array]
     ) -> tuple[Array, ...]:
         """Check out = (h', c') and return views of both; c' may be the very array c."""
         given = _checks.pair(out, "out", "(h', c')")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ._types import Array
+from ._types import Array, Shape
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
@@ -115,7 +115,7 @@ def leaves(value: object) -> Iterator[object]:
         yield value
 
 
-def shape(array: Array, name: str, expected: tuple[int, ...], letters: str) -> Array:
+def shape(array: Array, name: str, expected: Shape, letters: str) -> Array:
     """Check a shape."""
     if array.shape != expected:
         raise ValueError(f"Expected {name} size {expected} = {letters}, got {array.shape}")
@@ -146,7 +146,7 @@ def contiguous(array: Array) -> Array:
 
 def output(
     out: object,
-    expected: tuple[int, ...],
+    expected: Shape,
     dtype: np.dtype[Any],
     letters: str,
     inputs: dict[str, Array],
@@ -218,7 +218,7 @@ def lengths(value: object, T: int, B: int | None, name: str = "lengths") -> NDAr
     return array.astype(np.int64, copy=False)
 
 
-def resets(value: object, expected: tuple[int, ...], letters: str) -> NDArray[np.bool_]:
+def resets(value: object, expected: Shape, letters: str) -> NDArray[np.bool_]:
     """Check resets: bool, one for each step of each row."""
     array = read(value, "resets", "bool")
     if array.dtype != np.bool_:

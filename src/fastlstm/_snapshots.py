@@ -18,12 +18,11 @@ import numpy as np
 from . import _checks
 from ._contract import CONTRACT
 from ._layer import Origin
-from ._types import Array
+from ._types import Array, Shape
 
 if TYPE_CHECKING:
     import zipfile
 
-Shape = tuple[int, ...]
 Members = Mapping[str, tuple[np.dtype[Any], Shape]]  # -1 in a shape stands for any number, the same in all members
 
 FORMAT: Final = 1

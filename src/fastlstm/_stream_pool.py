@@ -135,9 +135,9 @@ class StreamPool(_core.PoolCore, Generic[F]):
             As for `close`.
         """
         wanted = _ids(ids)
-        h, c = (np.empty((len(wanted), *shape), self._dtype) for shape in self._state)
+        h, c = (np.empty((*wanted.shape, *shape), self._dtype) for shape in self._state)
         self._run_get(wanted, h, c)
-        return (h[0], c[0]) if np.ndim(ids) == 0 else (h, c)
+        return h, c
 
     def set_state(self, ids: int | Sequence[int] | Ids, state: tuple[ArrayLike, ArrayLike]) -> None:
         """Copy states in; the counterpart of `state`.
@@ -149,12 +149,12 @@ class StreamPool(_core.PoolCore, Generic[F]):
         """
         wanted = _ids(ids)
         pair = _checks.pair(state, "state", "(h, c)")
-        lead = () if np.ndim(ids) == 0 else (len(wanted),)
+        letters = "(n, L, R or H)" if wanted.ndim else "(L, R or H)"
         made = []
         for array, name, shape in zip(pair, ("state[0]", "state[1]"), self._state, strict=True):
-            letters = "(n, L, R or H)" if lead else "(L, R or H)"
-            checked = _checks.shape(_checks.floats(array, name, self._dtype), name, (*lead, *shape), letters)
-            made.append(_checks.contiguous(checked).reshape(len(wanted), *shape))
+            expected = *wanted.shape, *shape
+            checked = _checks.shape(_checks.floats(array, name, self._dtype), name, expected, letters)
+            made.append(_checks.contiguous(checked))
         self._run_set(wanted, made[0], made[1])
 
     @property
@@ -238,7 +238,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
             while self._run_busy() and time.monotonic() < end:
                 time.sleep(1e-4)
             while True:
-                wanted = _ids(self.ids() if ids is None else ids)
+                wanted = _ids(self.ids() if ids is None else ids).reshape(-1)
                 try:
                     return (wanted, *self.state(wanted))
                 except ValueError:
@@ -249,7 +249,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
 
     def _checked(self, ids: Any, x: ArrayLike, out: Array | None) -> Array:
         """Do a step whose arguments are not exactly what the fast path takes: explain, convert, step."""
-        wanted = _ids(ids)
+        wanted = _ids(ids).reshape(-1)
         array = _checks.floats(x, "x", self._dtype)
         _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
         y = np.empty((len(wanted), self._R), self._dtype)
@@ -268,7 +268,7 @@ class StreamPool(_core.PoolCore, Generic[F]):
 
 
 def _ids(ids: object) -> Ids:
-    """View ids as contiguous int64 [n]; one int as [1]."""
+    """View ids as contiguous int64 [n], one int as []."""
     array = _checks.read(ids, "ids", "integers")
     if array.dtype.kind not in "iu" and array.size:
         advice = _checks.convert(array, "ids", "int64")
@@ -277,7 +277,7 @@ def _ids(ids: object) -> Ids:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"session {array.max()} has never been opened in this pool")
-    return np.require(array.reshape(-1), np.int64, ("C", "A"))
+    return np.require(array, np.int64, ("C", "A"))
 
 
 def capacity_of(value: object) -> int:

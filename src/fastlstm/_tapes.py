@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from . import _checks, _core
 from ._call import Call, Frame, Steps
-from ._types import Array, F, States
+from ._types import Array, F, Shape, States
 
 Incoming = tuple[Array | None, Array | None, Array | None]  #: gradients of output, h_n, c_n; None for zeros
 
@@ -277,7 +277,7 @@ def incoming(tape: Tape | SparseTape, grads: Sequence[object]) -> Incoming:
     return None if output is None else frame.inside(output), h_n, c_n
 
 
-def _incoming(value: object, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array | None:
+def _incoming(value: object, name: str, shape: Shape, dtype: np.dtype[Any]) -> Array | None:
     if value is None:
         return None
     array = _checks.floats(value, name, dtype)

@@ -136,6 +136,58 @@ def test_gradients_that_are_reshaped_later_count_as_they_were_checked() -> None:
     assert_same_bits(made.parameters["weight_ih_l0"], expected.parameters["weight_ih_l0"])
 
 
+class Once:
+    """An array-like that is another one when it is read again."""
+
+    def __init__(self, array: Array) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        array, self.array = self.array, np.ones((7, 7), bool)
+        return array
+
+
+def call_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    state = given(drawn(1, 2, 3)), given(drawn(1, 2, 3))
+    return lstm(given(drawn(5, 2, 4)), state, lengths=given(np.array([3, 5])), resets=given(np.eye(5, 2, dtype=bool)))
+
+
+def backward_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    output, (h_n, c_n), tape = lstm.forward(given(drawn(5, 2, 4)))
+    return lstm.backward(tape, given(output), given(h_n), given(c_n))[:3]
+
+
+def cell_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    return fastlstm.LSTMCell(4, 3, seed=0)(given(drawn(2, 4)), (given(drawn(2, 3)), given(drawn(2, 3))))
+
+
+def stream_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    stream = lstm.stream(2)
+    stream.state = given(drawn(1, 2, 3)), given(drawn(1, 2, 3))  # type: ignore[assignment]
+    return stream.step(given(drawn(2, 4))), stream.feed(given(drawn(5, 2, 4))), lstm.window(2).push(given(drawn(4)))
+
+
+def pool_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    pool = lstm.pool(2)
+    ids, one = np.array([pool.open(), pool.open()]), np.array(1)
+    pool.set_state(given(ids), (given(drawn(2, 1, 3)), given(drawn(2, 1, 3))))
+    pool.set_state(given(one), (given(drawn(1, 3)), given(drawn(1, 3))))
+    return pool.step(given(ids), given(drawn(2, 4))), pool.state(given(ids)), pool.state(given(one))
+
+
+def gates_of(lstm: fastlstm.LSTM[Any], given: Callable[[Array], Any]) -> Any:
+    units = [given(drawn(2, 3)) for _ in range(4)]
+    forward = fastlstm.gates_forward(given(drawn(2, 12)), given(drawn(2, 3)))
+    return forward, fastlstm.gates_backward(given(drawn(2, 12)), *units), fastlstm.sigmoid(given(drawn(2, 3)))
+
+
+@pytest.mark.parametrize("results", [call_of, backward_of, cell_of, stream_of, pool_of, gates_of])
+def test_an_argument_is_read_once(results: Callable[[fastlstm.LSTM[Any], Callable[[Array], Any]], Any]) -> None:
+    """What is read again may be another array than the one that was checked."""
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+    assert_same_bits(results(lstm, Once), results(lstm, np.asarray))
+
+
 def test_the_other_values_of_an_array_like_that_keeps_its_array_may_change() -> None:
     """What __array__ returns is the caller's own array: it may be reshaped after it was read."""
     lstm = fastlstm.LSTM(4, 8, seed=0)
