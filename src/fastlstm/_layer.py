@@ -206,7 +206,7 @@ class Layer(Generic[F]):
         def __getattr__(self, name: str) -> Any:
             parameters = self.__dict__.get("_parameters")
             if parameters is None:
-                raise AttributeError(f"{name!r}: a {type(self).__name__} has none before super().__init__()")
+                raise AttributeError(f"{type(self).__name__!r} object has no {name!r}: call super().__init__() first")
             if name in parameters:
                 return parameters[name]
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
