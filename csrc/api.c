@@ -91,11 +91,13 @@ const fl_activation_info *fl_activation_at(size_t kind) {
   return kind < ACTIVATIONS ? &activations[kind] : NULL;
 }
 
-/* Can it be computed? A comparison with NaN is false. */
+/* Can it be computed? What the formula does not have may be anything. A comparison with NaN is false. */
 static int is_activation(const fl_activation *activation, fl_dtype dtype) {
-  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX;
-  return (size_t)activation->kind < ACTIVATIONS && activation->alpha >= -most && activation->alpha <= most &&
-         activation->beta >= -most && activation->beta <= most;
+  const double most = dtype == FL_FLOAT32 ? FLT_MAX : DBL_MAX, parameters[] = {activation->alpha, activation->beta};
+  if ((size_t)activation->kind >= ACTIVATIONS) return 0;
+  for (int j = 0; j < activations[activation->kind].parameters; j++)
+    if (!(parameters[j] >= -most && parameters[j] <= most)) return 0;
+  return 1;
 }
 
 fl_status fl_activate(const char *isa, fl_dtype dtype, const fl_activation *activation, const void *x, void *y,

@@ -46,14 +46,17 @@
  * one that returns a pointer gives NULL; one that returns a number of bytes gives SIZE_MAX; the destroy functions take
  * NULL. What is checked: every pointer that may not be NULL (an array without elements may), every size, count, number
  * of threads (1..4096), kind and flag, lengths, starts, slots, ids, and that memory and workspaces lie on a boundary of
- * 64 bytes. What cannot be checked, and is up to you: that arrays are as long as their line below says, that they do
- * not alias where it forbids it, and that a plan, pool or other object is one that was made here, still there, and not
- * in other use where it serves one thread.
+ * 64 bytes. What cannot be checked, and is up to you: that arrays are as long as their line below says and aligned as
+ * their type asks (strides keep them so), that they do not alias where it forbids it, and that a plan, pool or other
+ * object is one that was made here, still there, and not in other use where it serves one thread.
  *
  * Nothing here allocates except fl_plan_create, fl_pool_create and fl_pool_borrow; nothing prints, aborts or keeps
- * global state. Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I
- * input, H hidden, P projection, R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer
- * and D*R for the others. "real" is float or double, by the plan's type. Gate order is i, f, g, o.
+ * global state. What an _init function makes stays where it is, since it points into itself, and needs no destroying:
+ * its memory is yours to free.
+ *
+ * Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I input, H
+ * hidden, P projection, R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer and D*R for
+ * the others. "real" is float or double, by the plan's type. Gate order is i, f, g, o.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_H
@@ -136,8 +139,8 @@ typedef enum fl_activation_kind {
 #undef FL_KIND
 } fl_activation_kind;
 
-/* An activation; alpha and beta are read where the formula has them, and must be finite as reals of the type that it is
- * used with. */
+/* An activation. alpha and beta are read where the formula has them, and must then be finite as reals of the type that
+ * it is used with. */
 typedef struct fl_activation {
   fl_activation_kind kind;
   double alpha, beta;
@@ -300,10 +303,12 @@ FL_API fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequen
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
 /* What a training forward keeps: copies of its input and state, the outputs of every layer, and i, f, g, o, c of every
- * step, in memory that the caller gives. It is filled once and serves one backward pass, which overwrites the gates. */
+ * step, in memory that the caller gives. It is filled once and serves one backward pass, which overwrites the gates.
+ * The plan must outlive it. */
 typedef struct fl_tape fl_tape;
 
-/* bytes of a tape for these sizes, `steps` steps of all rows together (T*B without lengths); SIZE_MAX on overflow */
+/* bytes of a tape for these sizes, `steps` steps of all rows together (T*B without lengths); dropout, resets: not 0 for
+ * a tape with some; SIZE_MAX on overflow */
 FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets);
 
 /* Lay out a tape and copy what the sequence reads.
@@ -420,7 +425,7 @@ FL_API fl_status fl_stream_set(fl_stream *stream, const void *h, const void *c);
 
 /* The states of up to `capacity` sequences, side by side in memory that the caller gives. Any of them advance together,
  * in any order; a session's bits do not depend on its company. D = 1. Different slots may be used by different threads
- * at once; the plan must outlive it. */
+ * at once, a workspace each; fl_sessions_move uses all of them. The plan must outlive it. */
 typedef struct fl_sessions fl_sessions;
 
 /* bytes that sessions take; SIZE_MAX on overflow */
@@ -473,7 +478,8 @@ FL_API fl_status fl_sessions_move(fl_sessions *to, const fl_sessions *from);
 
 /* Who uses which slot, where sessions come and go: names for slots that do not come again, so that a late or a wrong
  * one is found out. An id is the slot + 1, and above 32 bits how often the slot has been closed: greater than 0. The
- * ids of one slot come again after 2^31 sessions in it. A session is closed, open, or open and taken.
+ * ids of one slot come again after 2^31 sessions in it, and those of another fl_session_ids are the same numbers. A
+ * session is closed, open, or open and taken.
  *
  * A step from ids: fl_session_ids_take, fl_sessions_step with the slots, fl_session_ids_give. In the whole time
  * between, the slots are yours: nobody else can take or close them.

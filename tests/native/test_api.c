@@ -123,6 +123,9 @@ static void refuses_activations(void) {
   CHECK(fl_activate(NULL, FL_FLOAT32, NULL, a, a, 1) == ARGUMENT);
   CHECK(fl_activate("abacus", FL_FLOAT32, &invalid[0], a, a, 1) == FL_ERROR_ISA);
   CHECK(fl_activate(NULL, FL_FLOAT64, &(fl_activation){FL_ELU, 1e39, 0}, NULL, NULL, 0) == FL_OK);
+  const fl_activation left_open[] = {{FL_TANH, NAN, INFINITY}, {FL_RELU, 1e300, NAN}, {FL_LEAKY_RELU, 0.5, NAN}};
+  for (size_t k = 0; k < sizeof left_open / sizeof left_open[0]; k++) /* what the formula does not have is not read */
+    CHECK(fl_activate(NULL, FL_FLOAT32, &left_open[k], a, a, 8) == FL_OK && a[0] == 0);
   for (size_t missing = 0; missing < 7; missing++) {
     void *p[7]; /* of 1 row, 1 unit */
     for (size_t k = 0; k < 7; k++) p[k] = k == missing ? NULL : a;
