@@ -12,11 +12,6 @@
 fl_status fl_make_plan(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 void fl_free_plan(fl_plan *plan);
 
-/* threads.c; parallel: whose threads they are, NULL for workers of our own */
-enum { FL_MOST_THREADS = 4096 };
-fl_status fl_make_pool(fl_pool **pool, size_t threads, fl_parallel parallel);
-void fl_free_pool(fl_pool *pool);
-
 /* session_ids.c; what says no says it by its status. taken: only those; refused: may be NULL */
 size_t fl_measure_ids(size_t capacity);
 fl_session_ids *fl_make_ids(size_t capacity, void *memory);

@@ -9,7 +9,6 @@
 
 #include <assert.h>
 #include <stdatomic.h>
-#include "inside.h"
 #include "memory.h"
 #include "os_threads.h"
 

@@ -67,6 +67,12 @@ static inline int fl_next(fl_member *member, size_t blocks, size_t *block) {
   return 0;
 }
 
+enum { FL_MOST_THREADS = 4096 };
+
+/* parallel: whose threads they are, NULL for workers of our own */
+fl_status fl_make_pool(fl_pool **pool, size_t threads, fl_parallel parallel);
+void fl_free_pool(fl_pool *pool);
+
 /* members that fl_pool_run may call; 1 for NULL */
 size_t fl_pool_threads(const fl_pool *pool);
 

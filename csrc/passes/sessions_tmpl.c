@@ -256,6 +256,7 @@ void TYPED(write_session)(fl_sessions *sessions, size_t slot, const void *h_in, 
 
 void TYPED(move_sessions)(fl_sessions *to, const fl_sessions *from) {
   const size_t n = to->capacity < from->capacity ? to->capacity : from->capacity;
+  if (to == from) return; /* memcpy's arrays may not be the same */
   memcpy(to->turn, from->turn, n);
   memcpy(to->slots, from->slots, n * from->slot * sizeof(real));
 }
