@@ -81,9 +81,13 @@ static size_t first_of(const sessions_call *call, size_t part) {
   return call->n * part / call->parts;
 }
 
+static void *carve_if(int wanted, fl_arena *arena, size_t count, size_t size) {
+  return wanted ? fl_carve(arena, count, size) : NULL;
+}
+
 /* Each array once for all rows, a piece of it to a part: so that no fewer rows ever take more than n do. */
 static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena) {
-  const size_t n = call->n, projected = plan->P ? n : 0, kept = call->cancellable ? n : 0;
+  const size_t n = call->n, P = plan->P;
   const size_t line = FL_PANEL * sizeof(real), cells = plan->L * plan->H;
   call->each = fl_carve(arena, call->parts, sizeof *call->each);
   const session_rows all = {.x = fl_carve(arena, n, sizeof(void *)),
@@ -92,13 +96,13 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                             .c_next = fl_carve(arena, n, sizeof(void *)),
                             .h = fl_carve(arena, n, sizeof(void *)),
                             .z = fl_carve(arena, n, sizeof(void *)),
-                            .outputs = fl_carve(arena, projected, sizeof(void *)),
+                            .outputs = carve_if(P > 0, arena, n, sizeof(void *)),
                             .scratch = fl_carve(arena, n + call->parts * FL_GROUP_ROWS, line),
-                            .hidden = fl_carve(arena, projected, plan->H * sizeof(real)),
-                            .projected = fl_carve(arena, projected * plan->project_panels, line),
-                            .before = fl_carve(arena, kept, cells * sizeof(real))};
+                            .hidden = carve_if(P > 0, arena, n, plan->H * sizeof(real)),
+                            .projected = carve_if(P > 0, arena, n * plan->project_panels, line),
+                            .before = carve_if(call->cancellable, arena, n, cells * sizeof(real))};
   for (size_t part = 0; arena->at && part < call->parts; part++) {
-    const size_t first = first_of(call, part), of_projected = plan->P ? first : 0, of_kept = kept ? first : 0;
+    const size_t first = first_of(call, part), of_projected = P ? first : 0;
     call->each[part] = (session_rows){.x = all.x + first,
                                       .h_prev = all.h_prev + first,
                                       .c_prev = all.c_prev + first,
@@ -109,7 +113,7 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                                       .scratch = all.scratch + (first + part * FL_GROUP_ROWS) * FL_PANEL,
                                       .hidden = all.hidden + of_projected * plan->H,
                                       .projected = all.projected + of_projected * plan->project_panels * FL_PANEL,
-                                      .before = all.before + of_kept * cells};
+                                      .before = call->cancellable ? all.before + first * cells : NULL};
   }
 }
 
@@ -121,8 +125,8 @@ size_t TYPED(measure_step)(const fl_plan *plan, size_t n, size_t threads, int ca
   return arena.overflow ? SIZE_MAX : arena.used;
 }
 
-/* Panels for the next call of a kernel, from product->last = 0 on: all, or where the call can be given up as many as
- * soon end. 0 where none are left, or it has been given up. */
+/* Panels for the next call of a kernel where the call can be given up, from product->last = 0 on: as many as soon end.
+ * 0 where none are left, or it has been given up. */
 static int next_panels(fl_product *product, size_t panels, fl_member *member) {
   const size_t work = product->m * (product->operand[0].k + product->operand[1].k) * FL_PANEL, at = product->last;
   if (at && fl_halted(member, (at - product->first) * work)) return 0;
@@ -143,12 +147,16 @@ static void run_session_layer(const fl_sessions *sessions, const session_rows *a
   }
   const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, (void *const *)at->z};
   fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
-  step.product.last = 0;
-  while (next_panels(&step.product, plan->panels, member)) plan->kernels->step(&step);
+  if (!member->halt)
+    plan->kernels->step(&step);
+  else
+    for (step.product.last = 0; next_panels(&step.product, plan->panels, member);) plan->kernels->step(&step);
   if (plan->P) {
     fl_product project = fl_layer_project(plan, l, m, at->h, at->outputs);
-    project.last = 0;
-    while (next_panels(&project, plan->project_panels, member)) plan->kernels->product(&project);
+    if (!member->halt)
+      plan->kernels->product(&project);
+    else
+      for (project.last = 0; next_panels(&project, plan->project_panels, member);) plan->kernels->product(&project);
     for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, at->projected, m, r, h_of(sessions, slots[r], l, 1));
   }
   for (size_t r = 0; r < m; r++) at->x[r] = h_of(sessions, slots[r], l, 1);
@@ -183,8 +191,8 @@ static void run_session_rows(const sessions_call *call, session_rows *at, size_t
   at->done += m;
 }
 
-/* rows to take through all layers at a time: all of them, or where the call can be given up as many as one panel's call
- * of a kernel may have, a group of rows at least */
+/* rows to take through all layers at a time where the call can be given up: as many as one panel's call of a kernel may
+ * have, a group of rows at least */
 static size_t rows_at_once(const fl_plan *plan, size_t m, const fl_member *member) {
   const size_t k = (plan->I > plan->R ? plan->I : plan->R) + plan->R;
   const size_t most = fl_short_calls(member, m, k * FL_PANEL);
@@ -197,7 +205,7 @@ static void run_parts(void *argument, fl_member *member) {
   for (size_t part; fl_next(member, call->parts, &part);) {
     const size_t end = first_of(call, part + 1);
     size_t first = first_of(call, part);
-    const size_t most = rows_at_once(call->sessions->plan, end - first, member);
+    const size_t most = member->halt ? rows_at_once(call->sessions->plan, end - first, member) : end - first;
     for (size_t m; first < end && !fl_halted(member, 0); first += m) {
       m = end - first < most ? end - first : most;
       run_session_rows(call, &call->each[part], first, m, member);
