@@ -412,17 +412,17 @@ fl_sessions *fl_sessions_init(const fl_plan *plan, size_t capacity, void *memory
              : NULL;
 }
 
-static size_t measure_step(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
+static size_t measure_sessions_step(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
   if (!plan || plan->D != 1 || !is_thread_count(threads)) return SIZE_MAX;
-  return plan->passes->measure_step(plan, n, threads, cancellable);
+  return plan->passes->measure_sessions_step(plan, n, threads, cancellable);
 }
 
 size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
-  return measure_step(plan, n, threads, 0);
+  return measure_sessions_step(plan, n, threads, 0);
 }
 
 size_t fl_sessions_workspace_until(const fl_plan *plan, size_t n, size_t threads) {
-  return measure_step(plan, n, threads, 1);
+  return measure_sessions_step(plan, n, threads, 1);
 }
 
 /* Each below the capacity, and no two the same: a slot that has been seen is marked for the time of the check. */

@@ -89,7 +89,7 @@ typedef enum fl_status {
   FL_OK = 0,
   FL_ERROR_ARGUMENT = 1,  /* an invalid size, type or pointer */
   FL_ERROR_OVERFLOW = 2,  /* sizes whose product does not fit in memory's address range */
-  FL_ERROR_MEMORY = 3,    /* malloc said no */
+  FL_ERROR_MEMORY = 3,    /* out of memory */
   FL_ERROR_ISA = 4,       /* unknown instruction set name, or one that this CPU lacks */
   FL_ERROR_THREADS = 5,   /* the system would not start a thread */
   FL_ERROR_CANCELLED = 6, /* the caller's fl_cancel said so */
@@ -286,8 +286,8 @@ FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t 
 FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
 /* How a long call is given up. `ask` is called on the thread that made the call, and on no other, now and then while it
- * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it had better look at a clock before it does
- * anything dear. It must not fork: the child would wait for workers that it does not have. As soon as it returns
+ * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it should look at a clock before it does
+ * anything costly. It must not fork: the child would wait for workers that it does not have. As soon as it returns
  * something other than 0, it is not asked again, and the call ends with FL_ERROR_CANCELLED; the outputs then hold
  * anything, what was only read is as before. A single step of a stream or cell is not cancelled: step fewer rows at a
  * time. */

@@ -12,7 +12,7 @@
 fl_status fl_make_plan(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 void fl_free_plan(fl_plan *plan);
 
-/* session_ids.c; what says no says it by its status. taken: only those; refused: may be NULL */
+/* session_ids.c; the status tells why something is refused. taken: only those; refused: may be NULL */
 size_t fl_measure_ids(size_t capacity);
 fl_session_ids *fl_make_ids(size_t capacity, void *memory);
 size_t fl_count_ids(const fl_session_ids *ids, int taken);
@@ -31,7 +31,6 @@ struct fl_stream {
   const void **x;      /* [B] rows of the caller's input */
   real *h[2];          /* [L, B, R] */
   real *c;             /* [L, B, H] */
-  real *projected;     /* [project panels][B][FL_PANEL] */
   fl_step *steps[2];   /* [L], for each turn */
   fl_product *project; /* [L] */
 };

@@ -45,7 +45,7 @@
      void *workspace))                                                                                                \
   X(size_t, measure_sessions, (const fl_plan *plan, size_t capacity))                                                 \
   X(fl_sessions *, make_sessions, (const fl_plan *plan, size_t capacity, void *memory))                               \
-  X(size_t, measure_step, (const fl_plan *plan, size_t n, size_t threads, int cancellable))                           \
+  X(size_t, measure_sessions_step, (const fl_plan *plan, size_t n, size_t threads, int cancellable))                  \
   X(fl_status, run_sessions,                                                                                          \
     (fl_sessions * sessions, const fl_batch *batch, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
   X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \

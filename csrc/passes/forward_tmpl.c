@@ -18,6 +18,7 @@
 #include "dropout.h"
 #include "forward_scratch.h"
 #include "group.h"
+#include "layer_step.h"
 
 /* one layer in one direction; _t and _b are strides in bytes, as the caller's are */
 typedef struct {
@@ -199,26 +200,13 @@ static void end_ahead(const forward_rows *rows) {
 /* h = W_hr hidden, 32 outputs a panel, then into the rows of y */
 static void project(const forward_rows *rows, size_t active) {
   const fl_plan *const plan = rows->pass->call->plan;
-  fl_product product = {.m = active,
-                        .operand = {{(const void *const *)rows->at->hidden, plan->H}},
-                        .weights = rows->pass->layer->project,
-                        .weights_panel = plan->H * FL_PANEL,
-                        .start = plan->zeros,
-                        .z = rows->at->projected,
-                        .z_panel = active * FL_PANEL};
+  fl_product product = fl_layer_project(plan, rows->pass->layer, active, rows->at->hidden, rows->at->projected);
   fl_share share = fl_share_of(&rows->group, plan->project_panels, active * plan->H * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
     product.first = share.first;
     product.last = share.end;
     plan->kernels->product(&product);
-    for (size_t p = share.first; p < share.end; p++) {
-      const size_t from = p * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
-      for (size_t r = 0; r < active; r++) {
-        real *const y = rows->at->y[r];
-        const real *const projected = rows->at->projected[r];
-        memcpy(y + from, projected + p * active * FL_PANEL, n * sizeof(real));
-      }
-    }
+    for (size_t r = 0; r < active; r++) fl_unpack_projected(plan, &product, r, rows->at->y[r]);
   }
 }
 

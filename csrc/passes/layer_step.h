@@ -1,4 +1,5 @@
-/* The kernel calls of one step of one layer, from pointers to rows: what streams, cells and sessions have in common.
+/* The kernel calls of one step of one layer, from pointers to rows: what streams, cells and sessions have in common,
+ * and the projection, which whole sequences share.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_LAYER_STEP_H
@@ -38,22 +39,24 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
 }
 
 /* W_hr h: rows h [H] into p, [project panels][m][FL_PANEL], whose rows of the first panel are at `out` */
-static inline fl_product fl_layer_project(const fl_plan *plan, size_t l, size_t m, void *const *h, void *const *out) {
+static inline fl_product fl_layer_project(const fl_plan *plan, const fl_layer *layer, size_t m, void *const *h,
+                                          void *const *out) {
   return (fl_product){.m = m,
                       .last = plan->project_panels,
                       .operand = {{(const void *const *)h, plan->H}},
-                      .weights = plan->layers[l].project,
+                      .weights = layer->project,
                       .weights_panel = plan->H * FL_PANEL,
                       .start = plan->zeros,
                       .z = out,
                       .z_panel = m * FL_PANEL};
 }
 
-/* row r of the projected [project panels][m][FL_PANEL] to `to` [R] */
-static inline void fl_unpack_projected(const fl_plan *plan, const real *projected, size_t m, size_t r, real *to) {
-  for (size_t panel = 0; panel < plan->project_panels; panel++) {
+/* row r of its panels first..last to `to` [R] */
+static inline void fl_unpack_projected(const fl_plan *plan, const fl_product *project, size_t r, real *to) {
+  const real *const row = project->z[r];
+  for (size_t panel = project->first; panel < project->last; panel++) {
     const size_t from = panel * FL_PANEL, n = plan->P - from < FL_PANEL ? plan->P - from : FL_PANEL;
-    memcpy(to + from, projected + (panel * m + r) * FL_PANEL, n * sizeof(real));
+    memcpy(to + from, row + panel * project->z_panel, n * sizeof(real));
   }
 }
 

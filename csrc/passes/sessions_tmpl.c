@@ -117,7 +117,7 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
   }
 }
 
-size_t TYPED(measure_step)(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
+size_t TYPED(measure_sessions_step)(const fl_plan *plan, size_t n, size_t threads, int cancellable) {
   sessions_call call = {.n = n, .parts = parts_of(n, threads), .cancellable = cancellable};
   fl_arena arena = {0};
   if (n > (size_t)PTRDIFF_MAX / (8 * (plan->H + plan->P + FL_PANEL))) return SIZE_MAX;
@@ -152,12 +152,14 @@ static void run_session_layer(const fl_sessions *sessions, const session_rows *a
   else
     for (step.product.last = 0; next_panels(&step.product, plan->panels, member);) plan->kernels->step(&step);
   if (plan->P) {
-    fl_product project = fl_layer_project(plan, l, m, at->h, at->outputs);
+    fl_product project = fl_layer_project(plan, &plan->layers[l], m, at->h, at->outputs);
     if (!member->halt)
       plan->kernels->product(&project);
     else
       for (project.last = 0; next_panels(&project, plan->project_panels, member);) plan->kernels->product(&project);
-    for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, at->projected, m, r, h_of(sessions, slots[r], l, 1));
+    project.first = 0;
+    project.last = plan->project_panels;
+    for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, &project, r, h_of(sessions, slots[r], l, 1));
   }
   for (size_t r = 0; r < m; r++) at->x[r] = h_of(sessions, slots[r], l, 1);
 }
@@ -236,7 +238,7 @@ fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_batch *batch, fl_p
   call.parts = parts_of(call.n, threads);
   fl_arena arena = {.at = workspace};
   carve_step(sessions->plan, &call, &arena);
-  assert(arena.used <= TYPED(measure_step)(sessions->plan, call.n, threads, call.cancellable));
+  assert(arena.used <= TYPED(measure_sessions_step)(sessions->plan, call.n, threads, call.cancellable));
   const fl_status status = fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, cancel);
   if (status != FL_OK) take_back(&call);
   return status;

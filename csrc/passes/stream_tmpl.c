@@ -37,7 +37,7 @@ static void begin_steps(fl_stream *stream, stream_rows rows) {
                                    .z = rows.z};
       stream->steps[turn][l] = fl_layer_step(plan, l, B, turn, layer);
     }
-    stream->project[l] = fl_layer_project(plan, l, B, rows.hidden, rows.projected);
+    stream->project[l] = fl_layer_project(plan, &plan->layers[l], B, rows.hidden, rows.projected);
   }
 }
 
@@ -55,14 +55,14 @@ static fl_stream *carve_stream(const fl_plan *plan, size_t B, fl_arena *arena) {
   for (int turn = 0; turn < 2; turn++) made.h[turn] = fl_carve(arena, LB, R * sizeof(real));
   made.c = fl_carve(arena, LB, H * sizeof(real));
   real *const hidden = fl_carve(arena, projected, H * sizeof(real));
-  made.projected = fl_carve(arena, plan->project_panels * B, FL_PANEL * sizeof(real));
+  real *const outputs = fl_carve(arena, plan->project_panels * B, FL_PANEL * sizeof(real));
   real *const scratch = fl_carve(arena, FL_STEP_SCRATCH(B), sizeof(real));
   for (int turn = 0; turn < 2; turn++) made.steps[turn] = fl_carve(arena, L, sizeof *made.steps[turn]);
   made.project = fl_carve(arena, L, sizeof *made.project);
   for (int turn = 0; turn < 2; turn++) rows.h[turn] = carve_rows(arena, made.h[turn], LB, R);
   rows.c = carve_rows(arena, made.c, LB, H);
   rows.hidden = carve_rows(arena, hidden, projected, H);
-  rows.projected = carve_rows(arena, made.projected, projected, FL_PANEL);
+  rows.projected = carve_rows(arena, outputs, projected, FL_PANEL);
   rows.z = carve_rows(arena, scratch, B, FL_PANEL);
   if (!arena->at) return NULL;
   begin_steps(&made, rows);
@@ -97,7 +97,7 @@ fl_status TYPED(run_stream)(fl_stream *stream, const void *input, void *y) {
     plan->kernels->step(&stream->steps[stream->turn][l]);
     if (plan->P) {
       plan->kernels->product(&stream->project[l]);
-      for (size_t b = 0; b < B; b++) fl_unpack_projected(plan, stream->projected, B, b, fresh + (l * B + b) * R);
+      for (size_t b = 0; b < B; b++) fl_unpack_projected(plan, &stream->project[l], b, fresh + (l * B + b) * R);
     }
   }
   stream->turn = !stream->turn;

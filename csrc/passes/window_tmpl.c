@@ -14,7 +14,7 @@ static fl_window *carve_window(const fl_plan *plan, size_t length, size_t thread
   made.sessions = fl_carve(arena, 1, TYPED(measure_sessions)(plan, length));
   made.slots = fl_carve(arena, length, sizeof *made.slots);
   made.last = fl_carve(arena, plan->I, sizeof(real));
-  made.workspace = fl_carve(arena, 1, TYPED(measure_step)(plan, length, threads, 1));
+  made.workspace = fl_carve(arena, 1, TYPED(measure_sessions_step)(plan, length, threads, 1));
   if (there) *there = made;
   return there;
 }
