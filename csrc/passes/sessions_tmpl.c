@@ -102,17 +102,17 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                             .projected = carve_if(P > 0, arena, n * plan->project_panels, line),
                             .before = carve_if(call->cancellable, arena, n, cells * sizeof(real))};
   for (size_t part = 0; arena->at && part < call->parts; part++) {
-    const size_t first = first_of(call, part), of_projected = P ? first : 0;
+    const size_t first = first_of(call, part), panels = plan->project_panels;
     call->each[part] = (session_rows){.x = all.x + first,
                                       .h_prev = all.h_prev + first,
                                       .c_prev = all.c_prev + first,
                                       .c_next = all.c_next + first,
                                       .h = all.h + first,
                                       .z = all.z + first,
-                                      .outputs = all.outputs + of_projected,
+                                      .outputs = P ? all.outputs + first : NULL,
                                       .scratch = all.scratch + (first + part * FL_GROUP_ROWS) * FL_PANEL,
-                                      .hidden = all.hidden + of_projected * plan->H,
-                                      .projected = all.projected + of_projected * plan->project_panels * FL_PANEL,
+                                      .hidden = P ? all.hidden + first * plan->H : NULL,
+                                      .projected = P ? all.projected + first * panels * FL_PANEL : NULL,
                                       .before = call->cancellable ? all.before + first * cells : NULL};
   }
 }
