@@ -153,10 +153,10 @@ class Direct:
     def __new__(
         cls, plan: Plan, seen: Seen, digest: Digest | None, held: list[Any], kind: type, names: tuple[str, ...]
     ) -> Self: ...
-    def step(self, parameters: dict[str, Any], x: object, hx: object, frozen: bool) -> tuple[Any, Any] | None: ...
+    def step(self, parameters: object, x: object, hx: object, frozen: bool) -> tuple[Any, Any] | None: ...
     def run(
         self,
-        parameters: dict[str, Any],
+        parameters: object,
         x: object,
         hx: object,
         batch_first: bool,

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -549,6 +550,21 @@ def test_a_tied_parameter():
         results += [padded(one, x), padded(other, x)]
         found.append(results)
     assert_same_values(*found[::-1])
+
+
+@pytest.mark.parametrize("cell", [False, True], ids=["LSTM", "LSTMCell"])
+def test_parameters_in_an_ordered_dict(cell):
+    """Modules have one that were pickled by torch 2.4 or older."""
+    theirs, ours, x = made(cell, torch.float32)
+    call = step if cell else padded
+    ours._parameters = OrderedDict(ours._parameters)
+    with torch.no_grad():
+        for value in (0.5, 2.0, 3.0):
+            for module in (theirs, ours):
+                next(module.parameters()).data[3, 1] = value
+            for _ in range(2):
+                assert_same_values(call(ours, x), call(theirs, x))
+                assert ours.fallback is None
 
 
 @pytest.mark.filterwarnings("ignore:.*DataParallel")

@@ -103,6 +103,26 @@ def test_where_a_tensor_goes_in(cell, make, words, place, grad):
     assert_told(ours, place, words)
 
 
+@each_kind
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+def test_a_nested_tensor_is_refused_as_by_torch(cell, place):
+    def make(shape):
+        return torch.nested.nested_tensor(list(torch.randn(shape)))
+
+    theirs, ours = twins(torch, 3, 4, cell=cell)
+    with torch.no_grad():
+        for _ in range(2):
+            ours(*call(cell, None, None))
+        errors = []
+        for module in (theirs, ours):
+            with pytest.raises((RuntimeError, NotImplementedError)) as error:
+                module(*call(cell, place, make))
+            errors.append((error.type, str(error.value)))
+    assert errors[0] == errors[1]
+    assert ours.fallback == f"{place} is a nested tensor"
+
+
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "functional"])  # which torch refuses to pack
 @pytest.mark.parametrize("grad", [False, True])
 def test_packed_data(kind, grad):

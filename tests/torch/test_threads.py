@@ -67,6 +67,28 @@ def test_two_python_threads_on_one_module(torchs_threads):
                 assert_equal_bits(got, wanted)
 
 
+def test_a_step_while_another_thread_packs():
+    """What is kept may be gone after any look at it."""
+    cell, x = fast.LSTMCell(4, 5), torch.randn(3, 4)
+    with torch.no_grad():
+        expected = cell(x)
+        plans, reads = cell._plans, []
+
+        class Taken(type(plans)):
+            @property
+            def kept(self):
+                reads.append(self)
+                return vars(self)["kept"] if len(reads) == 1 else None
+
+            @kept.setter
+            def kept(self, value):
+                vars(self)["kept"] = value
+
+        plans.__class__ = Taken
+        assert_equal_bits(cell(x), expected)
+    assert reads
+
+
 def test_backward_on_another_thread():
     _, lstm = twins(torch, 4, 5)
     x = torch.randn(6, 3, 4)

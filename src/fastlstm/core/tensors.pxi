@@ -169,10 +169,13 @@ cdef class Seen:
                 return False
         return True
 
-    cdef bint same_named(self, dict tensors, tuple names):
+    cdef bint same_named(self, tensors, tuple names):
+        """Are these they by their names; in an OrderedDict, too, as modules have that an older torch has pickled?"""
         cdef Py_ssize_t j
+        if not isinstance(tensors, dict):
+            return False
         for j in range(len(names)):
-            tensor = tensors.get(names[j])
+            tensor = (<dict>tensors).get(names[j])
             if tensor is None or not self.one(j, tensor):
                 return False
         return True
@@ -254,7 +257,7 @@ cdef class Direct:
         """Does the packed copy have the values of now, or the caller's word that it has?"""
         return (frozen and self.seen.versioned) or (self.digest is not None and self.digest.same(workers))
 
-    def step(self, dict parameters, x, hx, bint frozen):
+    def step(self, parameters, x, hx, bint frozen):
         """A cell's (h', c'), or None; x [B, I] or [I], and the module's own parameters by name."""
         cdef dlpack_tensor xs, h, c, hn, cn
         cdef fl_unpacked step
@@ -283,7 +286,7 @@ cdef class Direct:
             self.plan.cell(step.B, xs.data, h.data, c.data, hn.data, cn.data)
         return h_next, c_next
 
-    def run(self, dict parameters, x, hx, bint batch_first, bint frozen, Workers workers):
+    def run(self, parameters, x, hx, bint batch_first, bint frozen, Workers workers):
         """A stack's (output, (h_n, c_n)), or None; x [T, B, I], [B, T, I] with ``batch_first``."""
         cdef dlpack_tensor xs, h, c, y, hn, cn
         cdef fl_sequence s

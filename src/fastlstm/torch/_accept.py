@@ -109,6 +109,8 @@ def tensor(t: Any, name: str, dtype: torch.dtype) -> None:
         raise Unfit(f"{name} is a {type(t).__name__}")
     if not t.is_cpu or t.layout != torch.strided:
         raise Unfit(f"{name} is on {t.device} with layout {t.layout}")
+    if t.is_nested:  # though strided, it tells no shape
+        raise Unfit(f"{name} is a nested tensor")
     if t.dtype != dtype:
         raise OtherDtype(name, t.dtype, dtype)
     memory(t, name)

@@ -100,8 +100,9 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         if plans is None:
             sizes = Sizes(self.input_size, self.hidden_size, bias=bool(self.bias), cell=True)
             plans = self.__dict__.setdefault("_plans", Plans(sizes))
-        if plans.kept is not None and plans.kept.direct is not None and not torch.is_grad_enabled():
-            found = plans.kept.direct.step(self._parameters, input, hx, self.frozen)
+        kept = plans.kept  # another thread may put another in its place
+        if kept is not None and kept.direct is not None and not torch.is_grad_enabled():
+            found = kept.direct.step(self._parameters, input, hx, self.frozen)
             if found is not None:
                 return found
         return self._run(plans, input, hx)

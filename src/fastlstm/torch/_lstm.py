@@ -314,7 +314,9 @@ class LSTM(Switched, torch.nn.LSTM):
 
         That is faster than to look at them and read the packed copy, but not than the packed copy alone.
         """
-        if self.frozen or torch.is_grad_enabled() or not isinstance(input, Tensor) or self._is_dropping():
+        if self.frozen or torch.is_grad_enabled() or self._is_dropping():
+            return False
+        if not isinstance(input, Tensor) or input.is_nested:  # no shape
             return False
         shape = input.shape
         if len(shape) != 3:
