@@ -133,8 +133,8 @@ def pair(value: object, name: str, letters: str) -> tuple[Any, Any]:
     """Check for two things, in a tuple or a list."""
     made = tuple(value) if isinstance(value, tuple | list) else ()
     if len(made) != 2:
-        told = f"{len(made)} of them" if isinstance(value, tuple | list) else type(value).__name__
-        raise TypeError(f"{name} should be a pair {letters}, got: {told}")
+        length = f" of length {len(made)}" if isinstance(value, tuple | list) else ""
+        raise TypeError(f"{name} should be a pair {letters}, got: {type(value).__name__}{length}")
     return made
 
 

@@ -220,7 +220,7 @@ def backward_chunks(
             f"tapes and grad_outputs should have one length, at least 1, got: {len(tapes)} and {len(grad_outputs)}"
         )
     if len({id(tape) for tape in tapes}) < len(tapes):
-        raise ValueError("tapes has one tape twice")
+        raise ValueError("a tape is given twice in tapes")
     used = [checked(plan, tape) for tape in tapes]
     outputs = [incoming(tape, (grad, None, None))[0] for tape, grad in zip(used, grad_outputs, strict=True)]
     _, h_n, c_n = incoming(used[-1], (None, grad_h_n, grad_c_n))

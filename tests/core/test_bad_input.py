@@ -190,8 +190,8 @@ def test_bad_input_is_named(x: Any, error: type[Exception], message: str) -> Non
 @pytest.mark.parametrize(
     ("hx", "error", "message"),
     [
-        ((H0,), TypeError, r"hx should be a pair \(h_0, c_0\), got: 1"),
-        ((H0, C0, C0), TypeError, r"hx should be a pair \(h_0, c_0\), got: 3"),
+        ((H0,), TypeError, r"hx should be a pair \(h_0, c_0\), got: tuple of length 1"),
+        ((H0, C0, C0), TypeError, r"hx should be a pair \(h_0, c_0\), got: tuple of length 3"),
         (H0, TypeError, r"hx should be a pair \(h_0, c_0\), got: ndarray"),
         (7, TypeError, "hx should be a pair"),
         ((None, C0), TypeError, r"hx\[0\] should be an array of float32, got: None"),

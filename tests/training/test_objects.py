@@ -244,7 +244,7 @@ def test_options_of_forward_are_checked(options: dict[str, Any], error: type[Exc
         ({"input": zeros(5, 3, 4, dtype=float)}, TypeError, "input should have dtype float32.*float64"),
         ({"hx": 3}, TypeError, r"hx should be a pair \(h_0, c_0\), got: int"),
         ({"hx": zeros(2, 2, 3, 2)}, TypeError, r"hx should be a pair \(h_0, c_0\), got: ndarray"),
-        ({"hx": (zeros(2, 3, 2),)}, TypeError, r"hx should be a pair \(h_0, c_0\), got: 1 of them"),
+        ({"hx": (zeros(2, 3, 2),)}, TypeError, r"hx should be a pair \(h_0, c_0\), got: tuple of length 1"),
         ({"hx": (zeros(2, 3, 2), zeros(2, 3, 2))}, ValueError, r"hx\[1\] size \(2, 3, 6\).*got \(2, 3, 2\)"),
         ({"hx": (np.ma.zeros((2, 3, 2), F32), zeros(2, 3, 6))}, TypeError, r"hx\[0\] is a masked array"),
         ({"lengths": [6, 1, 1]}, ValueError, r"lengths should be in 0..5 \(T\), got 6 at row 0"),
@@ -295,7 +295,7 @@ def test_bad_chunks_are_named_and_cost_nothing() -> None:
     for tapes, grads, error, message in (
         ([], [], ValueError, "at least 1, got: 0 and 0"),
         ([one, two], [g[0]], ValueError, "one length, at least 1, got: 2 and 1"),
-        ([one, one], [g[0], g[0]], ValueError, "tapes has one tape twice"),
+        ([one, one], [g[0], g[0]], ValueError, "a tape is given twice in tapes"),
         ([one, small], [g[0], None], ValueError, "tapes are of different batch sizes"),
         ([one, stranger], list(g), ValueError, "tape is not of this layer"),
         ([one, used], [g[0], None], RuntimeError, "this tape is used up"),

@@ -1,9 +1,9 @@
 # cython: language_level=3, freethreading_compatible=True, boundscheck=False, wraparound=False
 """The bridge: arrays to pointers, status to exceptions. No maths.
 
-What comes in through a method named with a leading ``run`` has been checked, and explained where it was wrong, by the
-Python that calls it; here its type, size and layout are compared once more, for no caller's code must come between a
-check and C. Only ``run_at`` and ``run_unpacked_at`` have to trust: they get addresses. The step paths
+What comes in through a method whose name begins with ``run`` or ``_run`` has been checked, and explained where it was
+wrong, by the Python that calls it; here its type, size and layout are compared once more, for no caller's code must
+come between a check and C. Only ``run_at`` and ``run_unpacked_at`` have to trust: they get addresses. The step paths
 (``StreamCore.step``, ``CellCore.step``, ``activation``, ...) look at their arrays themselves with NumPy's C macros,
 25-30 ns where a typed memoryview takes 160, and hand anything that is not exactly as expected to the Python that checks
 and explains.

@@ -96,7 +96,7 @@ def _seen(tensors: list[Any]) -> list[Array]:
 def _check_states(states: list[Array], B: int, H: int) -> None:
     """Check (h_0, c_0); one row serves all, as it does in Keras."""
     if len(states) != 2:
-        raise ValueError(f"initial_state should be a pair (h_0, c_0), got: {len(states)} of them")
+        raise ValueError(f"initial_state should be a pair (h_0, c_0), got: {len(states)} states")
     for k, state in enumerate(states):
         if state.shape not in ((B, H), (1, H)):
             raise ValueError(f"Expected initial_state[{k}] size {(B, H)} = (B, units), got {state.shape}")

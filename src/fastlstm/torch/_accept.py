@@ -227,7 +227,7 @@ def _pair(hx: Any) -> tuple[Any, Any]:
     if not isinstance(hx, tuple | list):
         raise Refused(f"hx should be a pair of tensors (h, c), got: {type(hx).__name__}")
     if len(hx) != 2:
-        raise Refused(f"hx should be a pair of tensors (h, c), got {len(hx)} of them")
+        raise Refused(f"hx should be a pair of tensors (h, c), got: {type(hx).__name__} of length {len(hx)}")
     return hx[0], hx[1]
 
 
