@@ -216,6 +216,36 @@ def test_a_call_on_torchs_code_keeps_nothing(cell):
         gc.enable()
 
 
+def under_autocast(module, x):
+    with torch.autocast("cpu"):
+        module(x.double(), lengths=[1] * x.shape[1])
+
+
+REFUSED = {
+    "input": lambda module, x: module(torch.cat([x, x], 2)),
+    "hx": lambda module, x: module(x, (torch.zeros(7, 7, 7),) * 2),
+    "dtype of hx": lambda module, x: module(x, (torch.zeros(1, 3, 5, dtype=torch.float16),) * 2),
+    "lengths": lambda module, x: module(x, lengths=[99] * x.shape[1]),
+    "lengths of another dtype": lambda module, x: module(x.half(), lengths=[1] * x.shape[1]),
+    "lengths of another dtype, autocast": under_autocast,
+}
+
+
+@pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("grad", [False, True])
+def test_a_call_that_is_refused_keeps_nothing(call, grad):
+    _, ours, x = both(cell=False)
+    seen = weakref.ref(x)
+    gc.disable()
+    try:
+        with torch.set_grad_enabled(grad), contextlib.suppress(RuntimeError, ValueError):
+            call(ours, x)
+        del x
+        assert seen() is None
+    finally:
+        gc.enable()
+
+
 def test_subclasses_of_parameter():
     class Mine(torch.nn.Parameter):
         pass

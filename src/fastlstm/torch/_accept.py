@@ -76,9 +76,14 @@ def surroundings() -> None:
         raise Unfit("torch.jit is tracing")
 
 
+def is_autocast_on() -> bool:
+    """Tell whether torch chooses the dtype on the CPU."""
+    return torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu")
+
+
 def no_autocast() -> None:
     """Refuse autocast."""
-    if torch._C._is_any_autocast_enabled() and torch.is_autocast_enabled("cpu"):
+    if is_autocast_on():
         raise UnderAutocast("autocast is on")
 
 

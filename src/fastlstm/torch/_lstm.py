@@ -177,34 +177,38 @@ class LSTM(Switched, torch.nn.LSTM):
         try:
             return super().forward(input, hx)
         except RuntimeError as error:
-            return self._after(error, why, input, hx)
+            found = self._after(error, why, input, hx)
+            if found is None:
+                raise  # here: an error raised where an argument holds it would keep the tensors
+            return found
 
     def _after(self, error: RuntimeError, why: Unfit, input: Tensor | PackedSequence, hx: States | None) -> Any:
-        """Do what torch could not: run under autocast without a CPU for it, or say what is wrong with a state."""
+        """Do what torch could not: run under autocast without a CPU for it, or say what is wrong with a state.
+
+        None where torch's own error says all.
+        """
         if isinstance(why, UnderAutocast) and "could not create a primitive" in str(error):
             try:
                 found = self._under_autocast(input, hx, None, None)
             except Unfit:
-                raise error from None
+                return None
             self.fallback = None
             return found
         if isinstance(why, OtherDtype) and why.name.startswith("hx"):
             remedy = f"Convert it: hx = tuple(state.to({why.expected}) for state in hx)"
             raise RuntimeError(f"LSTM: {why}. {remedy}. Torch says: {error}") from error
-        raise error
+        return None
 
     def _here(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
         """Run here, or raise Unfit."""
         if self._overrides is not None:
             raise Unfit(self._overrides)
         _accept.surroundings()
-        try:
-            _accept.no_autocast()
-        except UnderAutocast:
-            if lengths is None and resets is None:
-                raise
+        ours_alone = lengths is not None or resets is not None
+        if ours_alone and _accept.is_autocast_on():
             return self._under_autocast(input, hx, lengths, resets)
-        if lengths is None and resets is None and not torch.is_grad_enabled():
+        _accept.no_autocast()
+        if not ours_alone and not torch.is_grad_enabled():
             found = self._directly(input, hx)
             if found is not None:
                 return found
