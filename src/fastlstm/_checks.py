@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -60,6 +60,11 @@ def seed(value: object) -> int | None:
     if not 0 <= number < 2**64:
         raise ValueError(f"seed should be in 0..2^64-1, got: {number}")
     return number
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tell whether a value is a real number; a bool is not one."""
+    return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
 
 
 def flag(value: object, name: str) -> bool:

@@ -181,7 +181,7 @@ def _activation(value: Any, argument: str) -> Activation:
         what = ("no parameters", "one parameter, alpha", "two parameters, alpha and beta")[len(defaults)]
         raise ValueError(f"{argument}: {name} has {what}, got: {tuple(given)!r}")
     for number in given:
-        if isinstance(number, bool) or not isinstance(number, int | float | np.floating | np.integer):
+        if not _checks.is_number(number):
             raise TypeError(f"{argument}: parameters of {name} should be numbers, got: {number!r}")
         if not -_LARGEST <= number <= _LARGEST:
             raise ValueError(f"{argument}: parameters of {name} should be finite in float32, got: {number!r}")
@@ -190,7 +190,7 @@ def _activation(value: Any, argument: str) -> Activation:
 
 
 def _clip(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.floating | np.integer):
+    if not _checks.is_number(value):
         raise TypeError(f"clip should be a number, got: {type(value).__name__}")
     if not 0 < value <= sys.float_info.max:
         raise ValueError(f"clip should be a finite number greater than zero, got: {value!r}")

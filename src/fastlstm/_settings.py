@@ -105,7 +105,7 @@ def of_cell(s: Settings) -> Settings:
 
 
 def _probability(dropout: object) -> float:
-    if isinstance(dropout, bool) or not isinstance(dropout, int | float | np.floating) or not 0 <= dropout <= 1:
+    if not _checks.is_number(dropout) or not 0 <= dropout <= 1:
         raise ValueError(
             "dropout should be a number in range [0, 1] representing the probability of an element being zeroed, "
             f"got: {dropout!r}"

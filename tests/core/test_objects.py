@@ -546,6 +546,11 @@ def test_repr_is_torch_s_and_makes_an_equal_object(thing: Any, text: str) -> Non
 # Warnings
 
 
+@pytest.mark.parametrize("number", [int, float, np.int8, np.uint64, np.float16, np.float32, np.float64])
+def test_dropout_of_any_kind_of_number(number: Any) -> None:
+    assert [fastlstm.LSTM(4, 3, 2, dropout=number(share)).dropout for share in (0, 1)] == [0.0, 1.0]
+
+
 def test_dropout_between_layers_that_are_not_there_warns_as_in_torch() -> None:
     message = "num_layers greater than 1, but got dropout=0.5 and num_layers=1"
     with pytest.warns(UserWarning, match=message) as caught:
