@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint8_t, uint64_t
 
 cdef extern from "fastlstm.h" nogil:
     ctypedef int fl_status
-    int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_ISA, FL_ERROR_THREADS, FL_ERROR_CANCELLED
+    int FL_OK, FL_ERROR_ARGUMENT, FL_ERROR_OVERFLOW, FL_ERROR_MEMORY, FL_ERROR_THREADS, FL_ERROR_CANCELLED
     int FL_ERROR_TWICE, FL_ERROR_TAKEN, FL_ERROR_CLOSED
     ctypedef int fl_dtype
     int FL_FLOAT32, FL_FLOAT64
