@@ -232,9 +232,9 @@ class StreamPool(_core.PoolCore, Generic[F]):
 
     def _still(self, ids: Sequence[int] | Ids | None) -> tuple[Ids, Array, Array]:
         """Copy states out, of all open sessions for None, between steps: those that come meanwhile wait."""
-        self._run_hold()
+        end = time.monotonic() + PATIENCE
+        self._run_hold(end)
         try:
-            end = time.monotonic() + PATIENCE
             while self._run_busy() and time.monotonic() < end:
                 time.sleep(1e-4)
             while True:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import fastlstm
-from fastlstm import StreamPool
+from fastlstm import StreamPool, _core
 from tests.cases import RESOURCES, Array
 from tests.live.support import KINDS, H, I, layer
 from tests.support import Guarded, assert_same_bits, each_dtype, each_isa, each_layout, floating_point, run_python
@@ -712,3 +712,13 @@ grown = resident_bytes() - before
 assert grown < {RESOURCES["steps, bytes"].most}, f"{{grown}} bytes more after 10^5 steps"
 """
     run_python(script)
+
+
+def test_steps_do_not_wait_for_who_was_interrupted_before_letting_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    lstm = layer()
+    pool = lstm.pool(1)
+    ids = [pool.open()]
+    pool._run_hold(0.0)  # and never released
+    monkeypatch.setattr(_core, "sleep", lambda _: pytest.fail("a step waits"))
+    x = numbers(1, 1, I)
+    assert_same_bits(pool.step(ids, x), lstm(x[None])[0][0])

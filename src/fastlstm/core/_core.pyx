@@ -21,7 +21,7 @@ from libc.string cimport memcmp, memcpy, memset
 from _c cimport *
 
 from threading import get_ident, main_thread
-from time import sleep
+from time import monotonic, sleep
 
 cnp.import_array()
 

@@ -1,8 +1,5 @@
 # Sessions that advance in any company. C has ids, states and steps; here are locks, waiting, and what errors say.
 
-cdef enum:
-    PATIENCE = 100000  # tenths of a millisecond, at least, that a step waits while the pool is held
-
 @cython.final
 cdef class Sessions:
     """Ids and states of many sequences; freed with this."""
@@ -48,6 +45,7 @@ cdef class PoolCore:
     cdef Workers workers
     cdef object explain # (self, ids, x, out): see live.pxi
     cdef size_t held    # by how many: new steps wait
+    cdef double until   # but no longer than this, of time.monotonic
 
     @property
     def capacity(self):
@@ -111,10 +109,11 @@ cdef class PoolCore:
         finally:
             free(found)
 
-    def _run_hold(self):
-        """New steps wait, for a while, until ``_run_release``: so that those under way come to an end."""
+    def _run_hold(self, double until):
+        """New steps wait for ``_run_release``, or for that time: so that those under way come to an end."""
         with cython.critical_section(self):
             self.held += 1
+            self.until = max(self.until, until)
 
     def _run_release(self):
         """End of ``_run_hold``."""
@@ -127,11 +126,10 @@ cdef class PoolCore:
             return fl_session_ids_taken(self.sessions.ids) > 0
 
     cdef int wait(self) except -1:
-        """Let who holds the pool go first; not for ever, since that may be this very thread, in a signal handler."""
-        cdef int j
-        for j in range(PATIENCE):
-            if not self.held:
-                break
+        """Let who holds the pool go first; not for ever: it may be this very thread, in a signal handler, or have been
+        interrupted before it could let go.
+        """
+        while self.held and monotonic() < self.until:
             sleep(1e-4)
         return 0
 
