@@ -47,6 +47,7 @@ KINDS = {
     "negative bit": (negative, "has the negative bit"),
     "negative bit, contiguous": (lambda shape: torch._neg_view(torch.randn(shape)), "has the negative bit"),
     "no memory": (torch._efficientzerotensor, None),  # torch's own float32 LSTM reads whatever is there
+    "no memory, view": (lambda shape: torch._efficientzerotensor((shape[0] + 2, *shape[1:]))[2:], None),
     "functional": (lambda shape: torch._to_functional_tensor(torch.randn(shape)), "wraps another tensor"),
 }
 each_tensor = pytest.mark.parametrize(("make", "words"), KINDS.values(), ids=KINDS)
@@ -208,9 +209,10 @@ def test_parameters(cell, make, words, grad):
 @each_kind
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("grad", [False, True])
-def test_a_storage_resized_to_nothing_is_an_error(cell, place, grad):
+@pytest.mark.parametrize("offset", [0, 2])
+def test_a_storage_resized_to_nothing_is_an_error(cell, place, grad, offset):
     def make(shape):
-        made = torch.randn(shape)
+        made = torch.randn(shape[0] + offset, *shape[1:])[offset:]
         made.untyped_storage().resize_(0)
         return made
 

@@ -190,6 +190,15 @@ cdef inline bint has_version(tensor, version):
         return False
 
 
+cdef inline bint has_memory(tensor, dlpack_tensor *d):
+    """Zeros without memory and a freed storage have address 0, and views into them their offset."""
+    if d.data is NULL:
+        return False
+    if <int64_t><uintptr_t>d.data >> 40: # where most memory is, and no offset
+        return True
+    return <int64_t>tensor.storage_offset() * (d.bits // 8) != <int64_t><uintptr_t>d.data
+
+
 @cython.final
 cdef class Direct:
     """The everyday calls of torch's modules, where no gradient is wanted: tensors seen through DLPack's table.
@@ -230,7 +239,7 @@ cdef class Direct:
 
     cdef inline bint plain(self, tensor, dlpack_tensor *d, int ndim, int64_t width):
         """A plain tensor of the plan's dtype, with memory, and with rows of this width, each contiguous."""
-        if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2 or d.data is NULL:
+        if type(tensor) is not self.kind or not self.look(tensor, d) or d.code != 2 or not has_memory(tensor, d):
             return False
         if d.bits != self.plan.item * 8 or d.ndim != ndim or tensor.is_neg(): # DLPack does not tell
             return False

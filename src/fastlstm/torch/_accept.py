@@ -129,7 +129,7 @@ def memory(t: Tensor, name: str) -> None:
         address = t.data_ptr()
     except RuntimeError:
         raise Unfit(f"{name} wraps another tensor") from None
-    if address == 0 and t.numel() > 0:
+    if address == t.storage_offset() * t.element_size() and t.numel() > 0:  # from address 0 on
         if t._is_zerotensor():
             raise ZeroTensor(f"{name} is zeros without memory")
         if _wraps(t):
