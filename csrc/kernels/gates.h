@@ -8,8 +8,8 @@
  * Products of two activations share a division: i * g = (num_i num_g) / (den_i den_g), likewise h; 3 divisions instead
  * of 5.
  *
- * Two passes over a tile, cell_pass then output_pass, with the ratio of o parked in z in between: one pass is a chain
- * of ~120 cycles that the out-of-order window cannot hide (6.3 cycles a unit against 5.05 for two passes).
+ * Two sweeps over a tile, cell_sweep then output_sweep, with the ratio of o parked in z in between: one is a chain of
+ * ~120 cycles that the out-of-order window cannot hide (6.3 cycles a unit against 5.05 for two sweeps).
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_GATES_H
@@ -48,7 +48,7 @@ typedef struct {
 } forward_cell;
 
 /* leaves the ratio of o in z[0], z[gate] */
-INLINE void cell_pass(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
+INLINE void cell_sweep(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
   const ratio i = sigmoid_ratio(LOAD(z, 0));
   const ratio f = sigmoid_ratio(LOAD(z, gate));
   const ratio g = tanh_ratio(LOAD(z, 2 * gate));
@@ -59,14 +59,14 @@ INLINE void cell_pass(const forward_cell *a, const forward_cell *b, size_t gate,
   STORE(z, gate, o.den);
 }
 
-INLINE void output_pass(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
+INLINE void output_sweep(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
   const ratio y = tanh_ratio(LOAD(c_next, 0));
   const V num = v_mul(LOAD(z, 0), y.num), den = v_mul(LOAD(z, gate), y.den);
   STORE(h, 0, v_div(num, den));
 }
 
-/* For the backward pass: leaves i, f, g, o in z. One pass, since z has no room to park the ratio of o. */
-INLINE void train_pass(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
+/* For the backward pass: leaves i, f, g, o in z. One sweep, since z has no room to park the ratio of o. */
+INLINE void train_sweep(const forward_cell *a, const forward_cell *b, size_t gate, size_t u) {
   const ratio i = sigmoid_ratio(LOAD(z, 0));
   const ratio f = sigmoid_ratio(LOAD(z, gate));
   const ratio g = tanh_ratio(LOAD(z, 2 * gate));
@@ -82,9 +82,9 @@ INLINE void train_pass(const forward_cell *a, const forward_cell *b, size_t gate
   STORE(z, 3 * gate, v_div(o.num, o.den));
 }
 
-/* Any other form, for inference and for training: one pass, each activation by itself. */
-INLINE void form_pass(const fl_form *form, const forward_cell *a, const forward_cell *b, size_t gate, size_t p_gate,
-                      size_t u) {
+/* Any other form, for inference and for training: one sweep, each activation by itself. */
+INLINE void form_sweep(const fl_form *form, const forward_cell *a, const forward_cell *b, size_t gate, size_t p_gate,
+                       size_t u) {
   const int clip_gates = form->clip_at == FL_CLIP_ACTIVATIONS || form->clip_at == FL_CLIP_GATES;
   const real limit = (real)form->clip;
   const V old = LOAD(c, 0);
@@ -107,15 +107,15 @@ INLINE void form_pass(const fl_form *form, const forward_cell *a, const forward_
   STORE(z, 3 * gate, o);
 }
 
-enum { CELL_PASS, OUTPUT_PASS, TRAIN_PASS, FORM_PASS };
+enum { CELL_SWEEP, OUTPUT_SWEEP, TRAIN_SWEEP, FORM_SWEEP };
 
 /* one vector of units; kind is a constant */
-INLINE void pass(const int kind, const fl_form *form, const forward_cell *a, const forward_cell *b, size_t gate,
-                 size_t p_gate, size_t u) {
-  if (kind == CELL_PASS) cell_pass(a, b, gate, u);
-  if (kind == OUTPUT_PASS) output_pass(a, b, gate, u);
-  if (kind == TRAIN_PASS) train_pass(a, b, gate, u);
-  if (kind == FORM_PASS) form_pass(form, a, b, gate, p_gate, u);
+INLINE void sweep(const int kind, const fl_form *form, const forward_cell *a, const forward_cell *b, size_t gate,
+                  size_t p_gate, size_t u) {
+  if (kind == CELL_SWEEP) cell_sweep(a, b, gate, u);
+  if (kind == OUTPUT_SWEEP) output_sweep(a, b, gate, u);
+  if (kind == TRAIN_SWEEP) train_sweep(a, b, gate, u);
+  if (kind == FORM_SWEEP) form_sweep(form, a, b, gate, p_gate, u);
 }
 
 INLINE void copy_lanes(real *to, const real *from, size_t n) {
@@ -125,22 +125,24 @@ INLINE void copy_lanes(real *to, const real *from, size_t n) {
 enum { HALF = VL / 2 }; /* where the second cell of a copied vector begins */
 
 /* The same for the last `n` < VL units of a row: through copies, so that nothing past them is touched. */
-INLINE void pass_tail(const int kind, const fl_form *form, const forward_cell *a, size_t gate, size_t p_gate, size_t u,
-                      size_t n) {
-  const size_t gates_in = kind == OUTPUT_PASS ? 2 : 4, gates_out = kind == OUTPUT_PASS ? 0 : kind == CELL_PASS ? 2 : 4;
-  const int peepholes = kind == FORM_PASS && a->peephole;
+INLINE void sweep_tail(const int kind, const fl_form *form, const forward_cell *a, size_t gate, size_t p_gate, size_t u,
+                       size_t n) {
+  const size_t gates_in = kind == OUTPUT_SWEEP ? 2 : 4, gates_out = kind == OUTPUT_SWEEP ? 0
+                                                                    : kind == CELL_SWEEP ? 2
+                                                                                         : 4;
+  const int peepholes = kind == FORM_SWEEP && a->peephole;
   real z[4 * VL] = {0}, c[VL] = {0}, h[VL] = {0}, peephole[3 * VL];
   if (peepholes) memset(peephole, 0, sizeof peephole);
-  for (size_t lane = n; kind == OUTPUT_PASS && lane < VL; lane++) z[VL + lane] = 1; /* no 0/0 in the padding */
+  for (size_t lane = n; kind == OUTPUT_SWEEP && lane < VL; lane++) z[VL + lane] = 1; /* no 0/0 in the padding */
   for (size_t j = 0; j < gates_in; j++) copy_lanes(z + j * VL, a->z + j * gate + u, n);
   for (size_t j = 0; peepholes && j < 3; j++) copy_lanes(peephole + j * VL, a->peephole + j * p_gate + u, n);
-  copy_lanes(c, (kind == OUTPUT_PASS ? a->c_next : a->c) + u, n);
+  copy_lanes(c, (kind == OUTPUT_SWEEP ? a->c_next : a->c) + u, n);
   const forward_cell low = {z, c, c, h, peepholes ? peephole : NULL};
   const forward_cell high = {z + HALF, c + HALF, c + HALF, h + HALF, peephole + HALF};
-  pass(kind, form, &low, &high, VL, VL, 0);
+  sweep(kind, form, &low, &high, VL, VL, 0);
   for (size_t j = 0; j < gates_out; j++) copy_lanes(a->z + j * gate + u, z + j * VL, n);
-  if (kind != OUTPUT_PASS) copy_lanes(a->c_next + u, c, n);
-  if (kind != CELL_PASS) copy_lanes(a->h + u, h, n);
+  if (kind != OUTPUT_SWEEP) copy_lanes(a->c_next + u, c, n);
+  if (kind != CELL_SWEEP) copy_lanes(a->h + u, h, n);
 }
 
 /* panel `first + p` of row r, whose z is z_at reals into z's row and on */
@@ -151,28 +153,28 @@ INLINE forward_cell forward_cell_at(const fl_step *step, size_t r, size_t first,
                         step->peephole ? (const real *)step->peephole + u : NULL};
 }
 
-/* one pass over the n units of one cell, or of two whole ones where vectors are wide */
-INLINE void pass_over(const int kind, const fl_step *step, const forward_cell *a, const forward_cell *b, size_t n) {
+/* one sweep over the n units of one cell, or of two whole ones where vectors are wide */
+INLINE void sweep_units(const int kind, const fl_step *step, const forward_cell *a, const forward_cell *b, size_t n) {
   size_t u = 0;
-  for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) pass(kind, step->form, a, b, FL_UNITS, step->units, u);
-  if (RARELY(u < n)) pass_tail(kind, step->form, a, FL_UNITS, step->units, u, n - u);
+  for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) sweep(kind, step->form, a, b, FL_UNITS, step->units, u);
+  if (RARELY(u < n)) sweep_tail(kind, step->form, a, FL_UNITS, step->units, u, n - u);
 }
 
-INLINE void pass_over_panels(const int kind, const fl_step *step, size_t first, size_t count, size_t z_at) {
+INLINE void sweep_panels(const int kind, const fl_step *step, size_t first, size_t count, size_t z_at) {
   const size_t m = step->product.m;
   const int pair_panels = VL_WIDE && m == 1, pair_rows = VL_WIDE && m > 1;
   for (size_t p = 0; p < count; p++) {
     const size_t left = step->units - (first + p) * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
     if (pair_panels && p + 1 < count && left >= 2 * FL_UNITS) { /* by itself: with n a constant, 5 % of a small step */
       const forward_cell a = forward_cell_at(step, 0, first, p, z_at), b = forward_cell_at(step, 0, first, ++p, z_at);
-      pass_over(kind, step, &a, &b, FL_UNITS);
+      sweep_units(kind, step, &a, &b, FL_UNITS);
       continue;
     }
     for (size_t r = 0; r < m; r++) {
       /* an odd row out pairs with itself: both halves compute and store the same */
       const size_t r2 = pair_rows && n == FL_UNITS && r + 1 < m ? r + 1 : r;
       const forward_cell a = forward_cell_at(step, r, first, p, z_at), b = forward_cell_at(step, r2, first, p, z_at);
-      pass_over(kind, step, &a, &b, n);
+      sweep_units(kind, step, &a, &b, n);
       r = r2;
     }
   }
@@ -180,7 +182,7 @@ INLINE void pass_over_panels(const int kind, const fl_step *step, size_t first, 
 
 /* not inlined: the standard cell's code stays as it is without */
 static NOINLINE void form_of_panels(const fl_step *step, size_t first, size_t count, size_t z_at) {
-  pass_over_panels(FORM_PASS, step, first, count, z_at);
+  sweep_panels(FORM_SWEEP, step, first, count, z_at);
 }
 
 /* The gates of `count` panels from `first` on, all rows; panel `first` is z_at reals into z's rows. */
@@ -188,10 +190,10 @@ INLINE void gates_of_panels(const fl_step *step, size_t first, size_t count, siz
   if (step->form) {
     form_of_panels(step, first, count, z_at);
   } else if (step->train) {
-    pass_over_panels(TRAIN_PASS, step, first, count, z_at);
+    sweep_panels(TRAIN_SWEEP, step, first, count, z_at);
   } else {
-    pass_over_panels(CELL_PASS, step, first, count, z_at);
-    pass_over_panels(OUTPUT_PASS, step, first, count, z_at);
+    sweep_panels(CELL_SWEEP, step, first, count, z_at);
+    sweep_panels(OUTPUT_SWEEP, step, first, count, z_at);
   }
 }
 

@@ -75,8 +75,8 @@ INLINE void form_gradient(const fl_form *form, size_t p_gate, const gradient_cel
 }
 
 /* form: NULL for the standard cell, a constant wherever this is used */
-INLINE void gradient_pass(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b,
-                          size_t gate, size_t u) {
+INLINE void gradient_sweep(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b,
+                           size_t gate, size_t u) {
   if (form)
     form_gradient(form, p_gate, a, b, gate, u);
   else
@@ -84,8 +84,8 @@ INLINE void gradient_pass(const fl_form *form, size_t p_gate, const gradient_cel
 }
 
 /* The same for `n` < VL units, through copies. */
-INLINE void gradient_pass_tail(const fl_form *form, size_t p_gate, const gradient_cell *a, size_t gate, size_t u,
-                               size_t n) {
+INLINE void gradient_sweep_tail(const fl_form *form, size_t p_gate, const gradient_cell *a, size_t gate, size_t u,
+                                size_t n) {
   real lanes[9 * VL] = {0}, peephole[3 * VL];
   const int peepholes = form && a->peephole;
   if (peepholes) {
@@ -101,7 +101,7 @@ INLINE void gradient_pass_tail(const fl_form *form, size_t p_gate, const gradien
   copy_lanes(lanes + 5 * VL, a->c + u, n);
   copy_lanes(lanes + 6 * VL, a->dh + u, n);
   copy_lanes(lanes + 7 * VL, a->dc + u, n);
-  gradient_pass(form, VL, &low, &high, VL, 0);
+  gradient_sweep(form, VL, &low, &high, VL, 0);
   for (size_t j = 0; j < 4; j++) copy_lanes(a->dz + j * gate + u, lanes + j * VL, n);
   copy_lanes(a->dc + u, lanes + 7 * VL, n);
   if (a->hidden) copy_lanes(a->hidden + u, lanes + 8 * VL, n);
@@ -129,8 +129,8 @@ INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *step
       const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < step->m ? r + 1 : r;
       const gradient_cell a = gradient_cell_at(step, r, p), b = gradient_cell_at(step, r2, p + pair_panels);
       size_t u = 0;
-      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_pass(form, step->units, &a, &b, FL_UNITS, u);
-      if (u < n) gradient_pass_tail(form, step->units, &a, FL_UNITS, u, n - u);
+      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_sweep(form, step->units, &a, &b, FL_UNITS, u);
+      if (u < n) gradient_sweep_tail(form, step->units, &a, FL_UNITS, u, n - u);
       r = r2;
     }
     p += pair_panels;

@@ -57,7 +57,7 @@ static void kernel_activate(const fl_activation *activation, const void *x, void
 static void kernel_gates_forward(const fl_gates *gates) {
   EXPECT(gates, gates);
   enum { BLOCK = 16 * VL };
-  real z[4 * BLOCK]; /* a copy: the passes park the ratio of o in z, and the caller's z is read only */
+  real z[4 * BLOCK]; /* a copy: the sweeps park the ratio of o in z, and the caller's z is read only */
   const size_t units = gates->units;
   for (size_t r = 0; r < gates->rows; r++) {
     for (size_t u0 = 0; u0 < units; u0 += BLOCK) {
@@ -66,10 +66,10 @@ static void kernel_gates_forward(const fl_gates *gates) {
       const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
       for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)gates->z + (4 * r + j) * units + u0, n);
       size_t u = 0;
-      for (; u + VL <= n; u += VL) cell_pass(&a, &b, BLOCK, u);
-      if (u < n) pass_tail(CELL_PASS, NULL, &a, BLOCK, 0, u, n - u);
-      for (u = 0; u + VL <= n; u += VL) output_pass(&a, &b, BLOCK, u);
-      if (u < n) pass_tail(OUTPUT_PASS, NULL, &a, BLOCK, 0, u, n - u);
+      for (; u + VL <= n; u += VL) cell_sweep(&a, &b, BLOCK, u);
+      if (u < n) sweep_tail(CELL_SWEEP, NULL, &a, BLOCK, 0, u, n - u);
+      for (u = 0; u + VL <= n; u += VL) output_sweep(&a, &b, BLOCK, u);
+      if (u < n) sweep_tail(OUTPUT_SWEEP, NULL, &a, BLOCK, 0, u, n - u);
     }
   }
 }
@@ -84,8 +84,8 @@ static void kernel_gates_train(const fl_gates *gates, void *out) {
     const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
     copy_lanes(a.z, (const real *)gates->z + 4 * at, 4 * units);
     size_t u = 0;
-    for (; u + VL <= units; u += VL) train_pass(&a, &b, units, u);
-    if (u < units) pass_tail(TRAIN_PASS, NULL, &a, units, 0, u, units - u);
+    for (; u + VL <= units; u += VL) train_sweep(&a, &b, units, u);
+    if (u < units) sweep_tail(TRAIN_SWEEP, NULL, &a, units, 0, u, units - u);
   }
 }
 
@@ -104,8 +104,8 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
     const gradient_cell b = {a.z + HALF,  a.c_prev + HALF, a.c + HALF, a.dh + HALF,
                              a.dz + HALF, a.dc + HALF,     NULL,       NULL};
     size_t u = 0;
-    for (; u + VL <= units; u += VL) gradient_pass(NULL, 0, &a, &b, units, u);
-    if (u < units) gradient_pass_tail(NULL, 0, &a, units, u, units - u);
+    for (; u + VL <= units; u += VL) gradient_sweep(NULL, 0, &a, &b, units, u);
+    if (u < units) gradient_sweep_tail(NULL, 0, &a, units, u, units - u);
   }
 }
 
@@ -133,7 +133,7 @@ static void kernel_finish_ahead(fl_ahead *work) {
 static void kernel_step(const fl_step *step) {
   EXPECT(step, step);
   const fl_product *const product = &step->product;
-  /* as many panels at once as make the two passes of the gates worth while */
+  /* as many panels at once as make the two sweeps over the gates worth while */
   const size_t group = product->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / product->m : 1;
   const size_t panels = product->last - product->first;
   for (size_t done = 0; done < panels; done += group) {
