@@ -55,6 +55,7 @@ __all__ = [
 for _thing in [globals()[name] for name in __all__]:
     if callable(_thing):
         _thing.__module__ = __name__  # what pickles name: it should outlive the layout of this package
+del _thing
 
 
 if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute

@@ -260,7 +260,7 @@ def checked(plan: _core.Plan, tape: object) -> Tape | SparseTape:
     if not isinstance(tape, Tape | SparseTape):
         raise TypeError(f"tape should be a Tape from forward, got: {type(tape).__name__}")
     if tape._empty:
-        raise RuntimeError("this tape is empty: it comes from forward")
+        raise RuntimeError("this tape is empty: forward fills it")
     if tape._plan is not plan:
         raise ValueError("tape is not of this layer with its present weights: run forward again")
     if tape.used:

@@ -59,7 +59,7 @@ cdef class Tape:
             raise RuntimeError("another thread is using this tape")
         try:
             if self.tape is NULL:
-                raise RuntimeError("this tape is empty: it comes from forward")
+                raise RuntimeError("this tape is empty: forward fills it")
             if not self.is_of(plan, len(weights), output, h_n, c_n, input, h_0, c_0):
                 raise ValueError("this tape is of another call")
             if self.used:

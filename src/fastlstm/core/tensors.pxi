@@ -26,15 +26,17 @@ cdef class Digest:
         cdef fl_span *spans = <fl_span *>malloc((n + 1) * sizeof(fl_span))
         if spans is NULL:
             raise MemoryError()
-        for j in range(n):
-            spans[j].data = <void *><uintptr_t>addresses[j]
-            spans[j].bytes = sizes[j]
-            self.nbytes += spans[j].bytes
-        if self.nbytes < shared_bytes:
-            pool = NULL
-        with nogil:
-            status = fl_digest_create(&self.digest, spans, n, name, pool)
-        free(spans)
+        try:
+            for j in range(n):
+                spans[j].data = <void *><uintptr_t>addresses[j]
+                spans[j].bytes = sizes[j]
+                self.nbytes += spans[j].bytes
+            if self.nbytes < shared_bytes:
+                pool = NULL
+            with nogil:
+                status = fl_digest_create(&self.digest, spans, n, name, pool)
+        finally:
+            free(spans)
         raise_for(status)
 
     def __dealloc__(self):
