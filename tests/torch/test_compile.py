@@ -1,7 +1,9 @@
 """torch.compile and torch.export: the LSTM is one operator of the graph, with its gradient."""
 
+import gc
 import os
 import shutil
+import weakref
 
 import pytest
 
@@ -121,6 +123,25 @@ def test_changed_parameters_are_seen_by_what_was_compiled():
                 steps.append(loss)
             found.append(steps)
     assert_same_values(*found[::-1], "torch, trained")
+
+
+class Passing(torch.utils._python_dispatch.TorchDispatchMode):
+    """A dispatch mode that changes nothing."""
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("grad", [False, True])
+def test_the_operator_lets_go_of_a_module(grad):
+    module, x = fast.LSTM(3, 4), torch.randn(5, 2, 3)
+    expected = module(x)[0]
+    with torch.set_grad_enabled(grad), Passing():
+        assert_equal_bits(module(x)[0], expected)
+    seen = weakref.ref(module.weight_ih_l0)
+    del module, expected
+    gc.collect()
+    assert seen() is None
 
 
 @pytest.mark.skipif(not (shutil.which("g++") or shutil.which("c++")), reason="inductor needs a C++ compiler")

@@ -99,7 +99,8 @@ def _accepted(a: Arguments) -> Call:
         raise ValueError(f"LSTM: Expected input to be 3D, got {a.input.dim()}D instead")
     sizes, threads = a.sizes, a.threads or None
     try:
-        kept = _plans_of(a.parameters, sizes).of(a.parameters, threads=threads)
+        plans, aliases = _known_of(a.parameters, sizes)
+        kept = plans.of(aliases, threads=threads)
         given = _accept.padded(a.input, sizes, kept.dtype, a.batch_first)
         for t, name, width in ((a.h_0, "hx[0]", sizes.R), (a.c_0, "hx[1]", sizes.H)):
             if t is not None:
@@ -113,15 +114,22 @@ def _accepted(a: Arguments) -> Call:
     return Call(kept.plan, sizes, a.batch_first, workers(threads), lengths, resets, a.dropout, seed)
 
 
-# What was packed from a set of parameters, as long as the first of them lives.
+# What was packed from a set of parameters, as long as the first of them lives: from aliases, since plans hold theirs.
 _known: Any = WeakIdKeyDictionary()
 
 
-def _plans_of(parameters: list[Tensor], sizes: Sizes) -> Plans:
-    found: Plans | None = _known.get(parameters[0])
-    if found is None or found.sizes != sizes:
-        found = _known[parameters[0]] = Plans(sizes)
+def _known_of(parameters: list[Tensor], sizes: Sizes) -> tuple[Plans, list[Tensor]]:
+    """Return the plans for these parameters, and other tensors in the same memory."""
+    found: tuple[Plans, list[Tensor]] | None = _known.get(parameters[0])
+    if found is None or found[0].sizes != sizes or not _are_aliases(parameters, found[1]):
+        found = _known[parameters[0]] = Plans(sizes), [p.detach() for p in parameters]
     return found
+
+
+def _are_aliases(some: list[Tensor], others: list[Tensor]) -> bool:
+    return len(some) == len(others) and all(
+        p.dtype == q.dtype and p.is_neg() == q.is_neg() and p.is_set_to(q) for p, q in zip(some, others, strict=True)
+    )
 
 
 @lstm.register_fake
