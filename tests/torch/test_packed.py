@@ -91,6 +91,15 @@ def test_what_torch_refuses_of_packed_input_is_refused_alike():
     assert_refused_alike(lambda: theirs(packed, short), lambda: ours(packed, short))
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_states_of_a_larger_batch_are_refused(gradients):
+    """Of rows of one length torch's own code returns rows of h_n that nobody has written."""
+    lstm = fastlstm.torch.LSTM(3, 4)
+    packed = pack_padded_sequence(torch.randn(5, 2, 3), [5, 5])
+    with torch.set_grad_enabled(gradients), pytest.raises(RuntimeError, match="batch size 2, got 3"):
+        lstm(packed, (torch.zeros(1, 3, 4), torch.zeros(1, 3, 4)))
+
+
 def test_lengths_and_resets_are_not_for_packed_input():
     _, ours = twins(torch, I, H)
     packed = pack_padded_sequence(torch.randn(T, B, I), torch.tensor(SORTED))

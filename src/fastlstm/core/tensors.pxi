@@ -312,7 +312,8 @@ cdef class Direct:
             return None
         if (self.unpacked and s.T == 1 and s.B <= unpacked_rows) or not self.holds(frozen, workers):
             return None
-        output = x.new_empty(xs.shape[0], xs.shape[1], width)
+        # by the sizes that were checked: meanwhile another thread may have resized x
+        output = x.new_empty(s.B, s.T, width) if batch_first else x.new_empty(s.T, s.B, width)
         h_n, c_n = x.new_empty(states, s.B, p.width), x.new_empty(states, s.B, p.hidden_size)
         if not (self.look(output, &y) and self.look(h_n, &hn) and self.look(c_n, &cn)):
             return None

@@ -295,6 +295,15 @@ def packed(data: Any, batch_sizes: Tensor) -> NDArray[np.int64]:
     return rows
 
 
+def packed_states(hx: Any, rows: NDArray[np.int64]) -> None:
+    """Raise for what torch's code would take, and return rows of h_n that it has not written."""
+    if rows[0] != rows[-1] or not isinstance(hx, tuple | list):
+        return
+    for k, t in enumerate(hx):
+        if isinstance(t, Tensor) and t.dim() == 3 and t.size(1) > rows[0]:
+            raise RuntimeError(f"Expected hx[{k}] to have the PackedSequence's batch size {rows[0]}, got {t.size(1)}")
+
+
 def packed_data(data: Tensor, sizes: Sizes, dtype: torch.dtype) -> None:
     """Refuse packed rows of another dtype or width."""
     if data.dtype != dtype:

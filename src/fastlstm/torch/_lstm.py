@@ -262,6 +262,7 @@ class LSTM(Switched, torch.nn.LSTM):
         rows = _accept.packed(data, batch_sizes)
         if hx is not None and order is not None:
             hx = self.permute_hidden(hx, order)
+        _accept.packed_states(hx, rows)
         sizes, kept = self._kept()
         if self._is_dropping() or _autograd.wants_gradient(data, *(hx or ()), *kept.parameters):
             made, states = self._through_padded(data, batch_sizes, hx)
