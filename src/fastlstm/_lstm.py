@@ -235,7 +235,7 @@ class LSTM(Layer[F]):
         lengths : array of int [B], optional
             How many steps each row has, 0..T in any order. Outputs past a row's length are 0; h_n and c_n are those
             of its last step (its first in time, for the reverse direction); a row of length 0 passes its state
-            through. Steps past the lengths cost nothing. One integer for unbatched input.
+            through. Steps past the lengths cost nothing. One integer for unbatched input, or an array of one.
         resets : array of bool [T, B], [B, T] with batch_first, or [T] unbatched; optional
             Where a row's state is set to zero before a step; the same as running the pieces one by one.
             Unidirectional only.

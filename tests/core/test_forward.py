@@ -159,7 +159,7 @@ def test_unbatched_options() -> None:
     data = make_data(case, "float64")
     assert data.resets is not None
     wide = {"hx": (data.h_0[:, 0], data.c_0[:, 0]), "resets": data.resets[:, 0]}
-    for lengths in (case.T - 2, np.int32(3), 0):
+    for lengths in (case.T - 2, np.int32(3), 0, [2]):
         got, states = lstm_of(case, data)(data.input[:, 0], lengths=lengths, **wide)
         expected, expected_states = reference.lstm_forward(
             data.input[:, 0], state_dict=data.state_dict, num_layers=1, lengths=lengths, **wide

@@ -234,7 +234,7 @@ def lstm_forward(
         Whether `input`, output and `resets` have B before T. Of no effect on unbatched input.
     form : Form, optional
         The form of the cell; None is the standard one.
-    lengths : array_like of int, shape (B,), unbatched one int, optional
+    lengths : array_like of int, shape (B,), unbatched one int or shape (1,), optional
         Valid steps of each row, as in `layer_forward`.
     resets : array_like of bool, shape (T, B), with `batch_first` (B, T), unbatched (T,), optional
         Where True, the row's state is zero in all layers before that step. Not for bidirectional LSTMs, whose second
@@ -335,7 +335,8 @@ def lstm_forward_train(
     x = layout.steps_first(input)  # T,B,I
     n_steps, n_rows, _ = x.shape
     if lengths is not None:
-        lengths = check_lengths(lengths, n_steps, (n_rows,) if layout.batched else ()).reshape(n_rows)  # B
+        shape = () if not layout.batched and np.ndim(lengths) == 0 else (n_rows,)
+        lengths = check_lengths(lengths, n_steps, shape).reshape(n_rows)  # B
     if resets is not None:
         resets = layout.steps_first(check_resets(resets, input.shape[:-1]))  # T,B
     h_0, c_0 = initial_states(hx, len(layers), n_hidden, n_out, x, layout)  # L*D,B,R  L*D,B,H
