@@ -13,8 +13,9 @@
 #define UNUSED __attribute__((unused))
 #define RARELY(condition) __builtin_expect(condition, 0) /* what only it needs is not computed before it */
 
+/* Clang's "unroll" alone keeps the accumulators of tiles in memory: 2.6 to 3 times slower with many rows (clang 14). */
 #if defined(__clang__)
-#define UNROLL _Pragma("unroll")
+#define UNROLL _Pragma("clang loop unroll(full)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
 #endif
