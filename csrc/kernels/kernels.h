@@ -160,7 +160,7 @@ typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;
   FL_KERNEL_LIST(FL_DECLARE)
 #undef FL_DECLARE
-  size_t ahead_rows;  /* steps in a piece of work ahead; 0: this instruction set has no registers for it */
+  size_t ahead_rows;  /* steps in a piece of work ahead; 0: it does not pay on this instruction set */
   int takes_unpacked; /* fl_product.unpacked may be given */
 } fl_kernels;
 
