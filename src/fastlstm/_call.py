@@ -116,9 +116,10 @@ class Call:
         )
         # a view of `out`: the caller's own object is returned, but not looked at again
         view = None if out is None else _checks.output(out, frame.output(), dtype, "that of output", inputs)
-        direct = view is not None and view.flags.aligned and view.flags.c_contiguous
-        self._made = view if direct and view is not None else np.empty(frame.output(), dtype)
-        self._copied_to = None if direct else view
+        if view is not None and view.flags.aligned and view.flags.c_contiguous:
+            self._made, self._copied_to = view, None
+        else:
+            self._made, self._copied_to = np.empty(frame.output(), dtype), view
         self._out = out
         self.y = frame.inside(self._made)  # [T, B, D*R]: where C writes to
 
@@ -130,10 +131,8 @@ class Call:
 
     def result(self, states: States) -> tuple[Array, States]:
         """Return what the caller gets, `y` having been written, from h_n and c_n [L*D, B, ...]."""
-        if self._copied_to is not None:
-            self._copied_to[...] = self._made
         h_n, c_n = states if self.frame.batched else (state[:, 0] for state in states)
-        return self._made if self._out is None else self._out, (h_n, c_n)  # type: ignore[return-value]
+        return _checks.delivered(self._made, self._copied_to, self._out), (h_n, c_n)
 
 
 def _input(value: object, I: int, dtype: np.dtype[Any]) -> Array:

@@ -178,11 +178,10 @@ def output(
 
 
 def delivered(made: Array, to: Array | None, out: Any) -> Array:
-    """Return what was made, or `out` with it, `to` being what `output` returned of it."""
-    if to is None:
-        return made
-    to[...] = made
-    return out  # type: ignore[no-any-return]
+    """Return what was made, or `out` with it; `to` is the view of `out` that it has still to be copied to, if any."""
+    if to is not None:
+        to[...] = made
+    return made if out is None else out
 
 
 def _overlaps_itself(array: Array) -> bool:
