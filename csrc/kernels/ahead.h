@@ -3,8 +3,8 @@
  * With one row, a step waits for its weights: U comes from L2 or beyond at ~30 bytes a cycle, and the multipliers idle
  * half of the time. The input product is the opposite, all multiplication on data in L1. So every AHEAD_EVERY steps of
  * k, the recurrent loop does one step of k of an AHEAD_ROWS x 1 tile of the next chunk's input product: as many
- * multiply-adds as its own, most of them for nothing. T=100, B=1, one thread: 1.2 times faster at H=256, 1.15 at H=512;
- * H=64 gains nothing. Tried, did not help: mixing the two loops multiply-add by multiply-add.
+ * multiply-adds as its own, most of them for nothing. AVX-512, T=100, B=1, one thread: 1.2 times faster at H=256, 1.15
+ * at H=512; H=64 gains nothing. Tried, did not help: mixing the two loops multiply-add by multiply-add.
  *
  * The chains are the same; partial sums rest in z between two pieces, which is exact.
  *
