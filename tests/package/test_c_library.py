@@ -16,6 +16,7 @@ from embed import write_weights
 from textgen import fetch
 
 import fastlstm
+from fastlstm import _core
 from tests.cases import Array
 from tests.support import EXAMPLES, ROOT, assert_same_bits
 
@@ -132,11 +133,12 @@ def assert_programs_agree(programs: list[Path], lstm: fastlstm.LSTM, x: Array, h
     write_weights.write(lstm, weights)
     x.tofile(source)
     expected = expected_output(lstm, x)
+    best = _core.isa_names()[0]  # C's own choice: FASTLSTM_HIDE hides from Python alone
     for program in programs:
         for threads in (1, 2):
             target = here / "output.bin"
             said = run(program, weights, source, target, threads)
-            assert said.startswith(f"fastlstm {fastlstm.__version__} on {lstm.isa}: {len(x)} steps, "), said
+            assert said.startswith(f"fastlstm {fastlstm.__version__} on {best}: {len(x)} steps, "), said
             got = target.read_bytes()
             assert len(got) == len(expected)
             assert_same_bits(np.frombuffer(got, x.dtype), np.frombuffer(expected, x.dtype), program.name)
