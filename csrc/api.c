@@ -13,6 +13,10 @@ const char *fl_version(void) {
   return FASTLSTM_VERSION;
 }
 
+int fl_contract(void) {
+  return 1;
+}
+
 const char *fl_status_text(fl_status status) {
   switch (status) {
     case FL_OK: return "ok";

@@ -85,6 +85,9 @@ extern "C" {
 /* Version of the library that runs: "0.1.0". Static string. */
 FL_API const char *fl_version(void);
 
+/* Version of the numerical contract (docs/contract.md): another number, other bits from the same input. */
+FL_API int fl_contract(void);
+
 typedef enum fl_status {
   FL_OK = 0,
   FL_ERROR_ARGUMENT = 1,  /* an invalid size, type or pointer */

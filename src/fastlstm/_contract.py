@@ -2,4 +2,6 @@
 
 from typing import Final
 
-CONTRACT: Final = 1
+from . import _core
+
+CONTRACT: Final = _core.contract()

@@ -48,6 +48,7 @@ cdef extern from "fastlstm.h" nogil:
         const uint8_t *resets
         ptrdiff_t resets_t, resets_b
         const int64_t *starts
+    int fl_contract()
     const char *fl_status_text(fl_status)
     const char *fl_isa_name(size_t)
     const char *fl_isa_description(const char *)

@@ -1,5 +1,10 @@
 # Instruction sets, and the activations and the gates alone.
 
+def contract():
+    """The version of the numerical contract."""
+    return fl_contract()
+
+
 def isa_names():
     """Names of the instruction sets that are built in and that this CPU has, best first."""
     names = []
