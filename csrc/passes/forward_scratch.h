@@ -6,6 +6,7 @@
 
 #include "base/arena.h"
 #include "cut.h"
+#include "group.h"
 #include "tape.h"
 
 /* what one member needs for itself: rows as pointers, as kernels take them */
@@ -43,6 +44,38 @@ typedef struct {
   forward_pointers *pointers; /* [members] */
   forward_arrays *arrays;     /* [members], by units: z for fused steps is per member, the rest is [0]'s */
 } forward_call;
+
+/* one layer in one direction; _t and _b are strides in bytes, as the caller's are */
+typedef struct {
+  const forward_call *call;
+  const fl_layer *layer;
+  int reverse;
+  void *tail; /* the caller's output, whose rows are 0 past their lengths; NULL for inner layers */
+  const void *x;
+  ptrdiff_t x_t, x_b;
+  const int64_t *x_starts; /* of packed rows, or NULL */
+  void *y;
+  ptrdiff_t y_t, y_b;
+  const int64_t *y_starts;
+  const real *h_0, *c_0; /* [B, R], [B, H] of this layer and direction, or NULL */
+  real *h_n, *c_n;
+  real *gates, *c; /* rows of the tape, or NULL */
+} forward_pass;
+
+/* Rows of a pass on their way through time. They may rest between two chunks, and go on in other hands. */
+typedef struct {
+  fl_group group;
+  const forward_pass *pass;
+  forward_pointers *at;
+  forward_arrays *own;
+  fl_step step;     /* of a step, but for its rows */
+  fl_product input; /* of a chunk */
+  size_t steps;     /* of the longest row */
+  size_t s;         /* the next step */
+  size_t active;    /* rows that are not over by then */
+  size_t inputs;    /* steps whose input's part is in z, or z_next */
+  size_t work;      /* multiply-adds of a panel of a step of all rows */
+} forward_rows;
 
 /* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */
 static inline size_t z_rows(const forward_call *call) {

@@ -20,30 +20,6 @@
 #include "group.h"
 #include "layer_step.h"
 
-/* one layer in one direction; _t and _b are strides in bytes, as the caller's are */
-typedef struct {
-  const forward_call *call;
-  const fl_layer *layer;
-  int reverse;
-  void *tail; /* the caller's output, whose rows are 0 past their lengths; NULL for inner layers */
-  const void *x;
-  ptrdiff_t x_t, x_b;
-  const int64_t *x_starts; /* of packed rows, or NULL */
-  void *y;
-  ptrdiff_t y_t, y_b;
-  const int64_t *y_starts;
-  const real *h_0, *c_0; /* [B, R], [B, H] of this layer and direction, or NULL */
-  real *h_n, *c_n;
-  real *gates, *c; /* rows of the tape, or NULL */
-} forward_pass;
-
-typedef struct {
-  fl_group group;
-  const forward_pass *pass;
-  forward_pointers *at;
-  forward_arrays *own;
-} forward_rows;
-
 static size_t length_at(const forward_rows *rows, size_t r) {
   return fl_length(rows->pass->call->sequence, fl_group_row(&rows->group, r));
 }
@@ -272,32 +248,49 @@ static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t a
   if (plan->P) project(rows, active);
 }
 
-/* 0 where the call has been given up, and its member has to leave */
-static int run_steps(const forward_rows *rows) {
-  const forward_call *const call = rows->pass->call;
-  const size_t chunk = call->cut.chunk, n = rows->group.n, steps = n ? length_at(rows, 0) : 0;
-  fl_step step;
-  fl_product input;
-  point_at_scratch(rows);
-  begin_products(rows, &step, &input);
-  const size_t work = n * (step.product.operand[0].k + step.product.operand[1].k) * FL_PANEL;
+/* where step s's chunk ends */
+static size_t chunk_end(const forward_rows *rows, size_t s) {
+  const size_t chunk = rows->pass->call->cut.chunk ? rows->pass->call->cut.chunk : 1;
+  return rows->steps - s < chunk ? rows->steps : s + chunk;
+}
 
-  size_t active = n; /* rows that are not over yet */
-  for (size_t s0 = 0; s0 < steps; s0 += chunk ? chunk : 1) {
-    const size_t s1 = !chunk ? s0 + 1 : steps - s0 < chunk ? steps : s0 + chunk;
-    const int ahead = call->cut.ahead && s1 < steps;
-    if ((s0 == 0 || !call->cut.ahead) && !run_input(rows, &input, s0, s1, active)) return 0;
-    if (ahead) begin_ahead(rows, s1, steps);
-    step.ahead = ahead ? &rows->own->ahead[rows->group.member->slot] : NULL;
-    for (size_t s = s0, row = 0; s < s1; s++) {
-      if (fl_halted(rows->group.member, call->plan->panels * work)) return 0;
-      while (length_at(rows, active - 1) <= s) active--;
-      if (chunk) step.product.z = rows->at->z + row;
-      run_step(rows, &step, s, active, work);
-      row += active;
-    }
-    if (ahead) end_ahead(rows);
+/* The next chunk; with `ahead`, and with the input's part of the one after it. 0 where the call has been given up, and
+ * its member has to leave. */
+static int run_chunk(forward_rows *rows, int ahead) {
+  const forward_call *const call = rows->pass->call;
+  const size_t s1 = chunk_end(rows, rows->s);
+  if (rows->inputs == rows->s && !run_input(rows, &rows->input, rows->s, s1, rows->active)) return 0;
+  rows->inputs = s1;
+  if (ahead) {
+    begin_ahead(rows, s1, rows->steps);
+    rows->inputs = chunk_end(rows, s1);
   }
+  rows->step.ahead = ahead ? &rows->own->ahead[rows->group.member->slot] : NULL;
+  for (size_t row = 0; rows->s < s1; rows->s++) {
+    if (fl_halted(rows->group.member, call->plan->panels * rows->work)) return 0;
+    while (length_at(rows, rows->active - 1) <= rows->s) rows->active--;
+    if (call->cut.chunk) rows->step.product.z = rows->at->z + row;
+    run_step(rows, &rows->step, rows->s, rows->active, rows->work);
+    row += rows->active;
+  }
+  if (ahead) end_ahead(rows);
+  return 1;
+}
+
+/* before the first step */
+static void begin_rows(forward_rows *rows) {
+  rows->active = rows->group.n;
+  rows->steps = rows->active ? length_at(rows, 0) : 0;
+  point_at_scratch(rows);
+  begin_products(rows, &rows->step, &rows->input);
+  rows->work = rows->active * (rows->step.product.operand[0].k + rows->step.product.operand[1].k) * FL_PANEL;
+}
+
+/* 0 where the member has to leave */
+static int run_steps(forward_rows *rows) {
+  begin_rows(rows);
+  while (rows->s < rows->steps)
+    if (!run_chunk(rows, rows->pass->call->cut.ahead && chunk_end(rows, rows->s) < rows->steps)) return 0;
   end_rows(rows);
   return 1;
 }
@@ -375,10 +368,10 @@ static void drop_step(const fl_tape *tape, size_t layer, size_t t) {
 /* rows `first`, first + stride, ... of a pass, by a member and its team */
 static int run_rows(const forward_pass *pass, size_t first, size_t stride, size_t slot, fl_member *member) {
   const forward_call *const call = pass->call;
-  const forward_rows rows = {.group = fl_group_of(call->order, call->sequence->B, first, stride, call->members, member),
-                             .pass = pass,
-                             .at = &call->pointers[slot],
-                             .own = &call->arrays[slot]};
+  forward_rows rows = {.group = fl_group_of(call->order, call->sequence->B, first, stride, call->members, member),
+                       .pass = pass,
+                       .at = &call->pointers[slot],
+                       .own = &call->arrays[slot]};
   return run_steps(&rows);
 }
 
