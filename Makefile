@@ -52,7 +52,7 @@ test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## what depends on t
 	$(AVX2_ONLY) $(PYTEST) $(LESSER_TESTS) $(ARGS)
 	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(SCALAR_TESTS) $(ARGS)
 
-bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and jax where they can be had
+bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and others that can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
 
 check: .venv/check/ready ## lint, formatting, types, stubs
@@ -146,7 +146,7 @@ or_default = $(if $(filter undefined,$(origin $(1)_$(2))),$(3),$($(1)_$(2)))
 
 # The rivals are optional: a row without one says so.
 .venv/bench/rivals: .venv/bench/ready
-	@for group in torch onnxruntime jax; do \
+	@for group in torch onnxruntime openvino onednn jax; do \
 	  .venv/bench/bin/python -m pip install --quiet --group $$group || \
 	    echo "bench: $$group cannot be installed here; the benchmarks go on without it" >&2; done
 	@touch $@

@@ -10,8 +10,9 @@ from bench.report import Cell, Row
 from bench.works import Case, Work
 
 RIVALS = ("torch", "onnxruntime")
-TRAINING_RIVALS = ("torch", "jax")  # ONNX Runtime's package has no backward pass
-_ALL = (*RIVALS, "jax")
+ALL_RIVALS = (*RIVALS, "openvino", "onednn")
+TRAINING_RIVALS = ("torch", "onednn", "jax")  # the packages of ONNX Runtime and OpenVINO have no backward pass
+_ALL = (*ALL_RIVALS, "jax")
 
 Results = Mapping[str, Result]
 

@@ -8,7 +8,7 @@ from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
 from bench.report import Row
-from bench.rows import limits, peak, race, rivals
+from bench.rows import ALL_RIVALS, limits, peak, race, rivals
 from bench.works import BATCHES, Case, Work
 
 pytestmark = pytest.mark.benchmark(timer=now)
@@ -24,7 +24,7 @@ def test_batch(arena: Arena, record: Record, case: Case, threads: int) -> None:
     """Race: the limit is all products at the FMA peak that as many threads reach."""
     size = BATCHES.index(case)
     work = Work("sequence", case, threads)
-    results = arena.play({"fastlstm": ("fastlstm", work)} | rivals(work) | limits(case, threads))
+    results = arena.play({"fastlstm": ("fastlstm", work)} | rivals(work, ALL_RIVALS) | limits(case, threads))
     flops = 2 * case.T * case.B * 4 * case.H * (case.I + case.H)
     most = peak(results, threads)
     cells: Row = {"H": str(case.H), "threads": str(threads), "peak GFLOP/s": most * 1e-9}

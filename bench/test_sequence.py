@@ -8,7 +8,7 @@ from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
 from bench.report import Row
-from bench.rows import bandwidth, limits, peak, race, rivals, seconds
+from bench.rows import ALL_RIVALS, bandwidth, limits, peak, race, rivals, seconds
 from bench.works import SEQUENCES, Case, Work
 
 pytestmark = pytest.mark.benchmark(timer=now)
@@ -24,7 +24,7 @@ def test_sequence(arena: Arena, record: Record, case: Case, threads: int) -> Non
     """Race: the limit is to read U once a step, after W x of all steps at the FMA peak; with two threads, half each."""
     size = SEQUENCES.index(case)
     work = Work("sequence", case, threads)
-    results = arena.play({"fastlstm": ("fastlstm", work)} | rivals(work) | limits(case, threads))
+    results = arena.play({"fastlstm": ("fastlstm", work)} | rivals(work, ALL_RIVALS) | limits(case, threads))
     projection = 2 * case.T * case.B * 4 * case.H * case.I
     limit = case.T * seconds(results["read"]) + projection / peak(results, threads)
     cells: Row = {"H": str(case.H), "threads": str(threads), "read GB/s": bandwidth(results, case) * 1e-9}

@@ -8,7 +8,7 @@ from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
 from bench.report import Row
-from bench.rows import limits, micro, race, rivals, seconds
+from bench.rows import ALL_RIVALS, limits, micro, race, rivals, seconds
 from bench.works import STEPS, TINY_STEPS, Case, Work
 
 pytestmark = pytest.mark.benchmark(timer=now)
@@ -24,7 +24,7 @@ def test_step(arena: Arena, record: Record, case: Case) -> None:
     """
     entries = {"step": ("fastlstm", Work("step", case))}
     others = {kind: ("fastlstm", Work(kind, case)) for kind in ("step_out", "step_cell")}
-    results = arena.play(entries | others | rivals(Work("step_cell", case)) | limits(case, 1))
+    results = arena.play(entries | others | rivals(Work("step_cell", case), ALL_RIVALS) | limits(case, 1))
     cells: Row = {
         "H": str(case.H),
         "step(out=) us": micro(results["step_out"]),

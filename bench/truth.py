@@ -35,7 +35,7 @@ def expected(work: Work) -> Array:
         last: Array = output[-1]
         return last
     lengths = data.lengths if work.kind == "lengths" or work.case.ragged else None
-    output, _ = reference.lstm_forward(x, None, weights, num_layers=work.case.num_layers, lengths=lengths)
+    output, _ = reference.lstm_forward(x, None, weights, lengths=lengths, **work.case.config)
     return output
 
 

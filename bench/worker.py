@@ -114,7 +114,8 @@ def main() -> None:
         try:
             return True, getattr(worker, command)(*arguments)
         except Exception as error:  # the table shows it in place of a time
-            return False, f"{type(error).__name__}: {error}"
+            first, *_ = str(error).splitlines() or [""]
+            return False, f"{type(error).__name__}: {first}"
 
     try:
         worker = Worker(name)

@@ -34,7 +34,7 @@ def prepare(work: Work, data: Data) -> Prepared:
 
 
 def _lstm(work: Work, data: Data) -> fastlstm.LSTM:
-    lstm = fastlstm.LSTM(work.case.I, work.case.H, work.case.num_layers, threads=work.threads)
+    lstm = fastlstm.LSTM(work.case.I, work.case.H, threads=work.threads, **work.case.config)
     lstm.load_state_dict(data.weights)
     return lstm
 

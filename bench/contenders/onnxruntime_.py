@@ -25,13 +25,18 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     options = ort.SessionOptions()
     options.intra_op_num_threads = work.threads
     options.inter_op_num_threads = 1
-    model = stack(data.weights) if work.kind == "window_again" else layer(data.weights, ragged=work.kind == "lengths")
+    again, plain = work.kind == "window_again", work.case.num_layers * work.case.directions == 1
+    model = (
+        layer(data.weights, ragged=work.kind == "lengths") if plain and not again else stack(data.weights, last=again)
+    )
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    if work.kind == "window_again":
+    if again:
         return onnxruntime_live.window(session, work, data)
     if work.kind == "sessions":
         return onnxruntime_live.sessions(session, work, data)
-    return _step(session, data) if work.kind.startswith("step") else _sequence(session, work, data)
+    if work.kind.startswith("step"):
+        return _step(session, data)
+    return _sequence(session, work, data) if plain else _stack(session, work, data)
 
 
 def _sequence(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:
@@ -51,6 +56,22 @@ def _sequence(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Lo
     def answer() -> Array:
         run(binding)
         return y[:, 0]
+
+    return loop, answer
+
+
+def _stack(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:
+    case = work.case
+    y = np.empty((case.T, case.directions, case.B, case.H), np.float32)
+    binding, run = bind(session, {"x": data.x}, {"y": y}), session.run_with_iobinding
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            run(binding)
+
+    def answer() -> Array:
+        run(binding)
+        return np.ascontiguousarray(y.swapaxes(1, 2)).reshape(case.T, case.B, -1)
 
     return loop, answer
 

@@ -26,22 +26,34 @@ def layer(weights: Weights, *, ragged: bool) -> onnx.ModelProto:
     return _model([node], inputs, outputs, _initialisers(weights, 0))
 
 
-def stack(weights: Weights) -> onnx.ModelProto:
-    """Make a model of several layers, from zero states, that gives its last answer only: x to h_n."""
+def stack(weights: Weights, *, last: bool = False) -> onnx.ModelProto:
+    """Make a model of several layers in one or both directions, from zero states: x to y, or to the last h_n only."""
     size, hidden = _sizes(weights)
-    layers = sum(name.startswith("weight_hh") for name in weights)
-    nodes, x = [], "x"
-    initialisers = [numpy_helper.from_array(np.array([1]), "directions")] if layers > 1 else []
+    ways = 2 if "weight_hh_l0_reverse" in weights else 1
+    layers = sum(name.startswith("weight_hh") for name in weights) // ways
+    options = {"hidden_size": hidden, "direction": "forward" if ways == 1 else "bidirectional"}
+    nodes, initialisers, x = [], [], "x"
     for number in range(layers):
-        last = number == layers - 1
-        outputs = ["", "h_n"] if last else [f"y{number}"]
-        wired = [x, f"W{number}", f"R{number}", f"B{number}"]
-        nodes.append(helper.make_node("LSTM", wired, outputs, hidden_size=hidden))
+        top = number == layers - 1
+        outputs = [f"y{number}"] if not top else ["", "h_n"] if last else ["y"]
+        nodes.append(helper.make_node("LSTM", [x, *(f"{name}{number}" for name in "WRB")], outputs, **options))
         initialisers += _initialisers(weights, number)
-        if not last:
+        if not top:
             x = f"x{number + 1}"
-            nodes.append(helper.make_node("Squeeze", [f"y{number}", "directions"], [x]))
-    return _model(nodes, [_info("x", "steps", "batch", size)], [_info("h_n", 1, "batch", hidden)], initialisers)
+            nodes += _joined(f"y{number}", x, ways)
+    if layers > 1:
+        # 0: as it is, -1: all the rest
+        initialisers.append(numpy_helper.from_array(np.array([1] if ways == 1 else [0, 0, -1]), "joining"))
+    answer = _info("h_n", ways, "batch", hidden) if last else _info("y", "steps", ways, "batch", hidden)
+    return _model(nodes, [_info("x", "steps", "batch", size)], [answer], initialisers)
+
+
+def _joined(y: str, x: str, ways: int) -> list[onnx.NodeProto]:
+    """Turn a layer's output (steps, ways, batch, hidden) into the next one's input."""
+    if ways == 1:
+        return [helper.make_node("Squeeze", [y, "joining"], [x])]
+    side_by_side = helper.make_node("Transpose", [y], [f"{y} by rows"], perm=[0, 2, 1, 3])
+    return [side_by_side, helper.make_node("Reshape", [f"{y} by rows", "joining"], [x])]
 
 
 def bind(session: ort.InferenceSession, inputs: dict[str, Array], outputs: dict[str, Array]) -> ort.IOBinding:
@@ -63,12 +75,15 @@ def _info(name: str, *shape: str | int, dtype: int = TensorProto.FLOAT) -> onnx.
 
 
 def _initialisers(weights: Weights, number: int) -> list[onnx.TensorProto]:
-    def iofg(name: str) -> Array:
-        return np.concatenate([np.split(weights[f"{name}_l{number}"], 4)[gate] for gate in (0, 3, 1, 2)])
+    suffixes = [s for s in (f"_l{number}", f"_l{number}_reverse") if f"weight_hh{s}" in weights]
 
-    bias = np.concatenate([iofg("bias_ih"), iofg("bias_hh")])
+    def iofg(name: str) -> Array:
+        gates = (np.split(weights[f"{name}{suffix}"], 4) for suffix in suffixes)
+        return np.stack([np.concatenate([i, o, f, g]) for i, f, g, o in gates])
+
+    bias = np.concatenate([iofg("bias_ih"), iofg("bias_hh")], axis=1)
     packed = {"W": iofg("weight_ih"), "R": iofg("weight_hh"), "B": bias}
-    return [numpy_helper.from_array(array[None], f"{name}{number}") for name, array in packed.items()]
+    return [numpy_helper.from_array(array, f"{name}{number}") for name, array in packed.items()]
 
 
 def _model(

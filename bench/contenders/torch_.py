@@ -36,7 +36,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 
 def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
-    lstm = torch.nn.LSTM(work.case.I, work.case.H).eval()
+    lstm = torch.nn.LSTM(work.case.I, work.case.H, **work.case.config).eval()
     lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
     x: Any = torch.from_numpy(data.x)
     if work.kind == "lengths":
