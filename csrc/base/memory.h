@@ -1,4 +1,4 @@
-/* Memory on a cache line's boundary. aligned_alloc is not everywhere, so by hand.
+/* Memory on a cache line's boundary; large blocks on large pages where the system has them.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_MEMORY_H
@@ -14,17 +14,9 @@ static inline size_t fl_align(size_t bytes) {
 }
 
 /* zeroed; NULL when there is none */
-static inline void *fl_allocate(size_t bytes) {
-  if (bytes > (size_t)PTRDIFF_MAX - 2 * FL_LINE) return NULL;
-  char *const raw = calloc(1, bytes + 2 * FL_LINE);
-  if (!raw) return NULL;
-  char *const aligned = (char *)fl_align((uintptr_t)(raw + sizeof(void *)));
-  ((void **)aligned)[-1] = raw;
-  return aligned;
-}
+void *fl_allocate(size_t bytes);
 
-static inline void fl_free(void *aligned) {
-  if (aligned) free(((void **)aligned)[-1]);
-}
+/* NULL is fine */
+void fl_free(void *made);
 
 #endif
