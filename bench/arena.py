@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from multiprocessing import Pipe
@@ -19,7 +19,7 @@ from typing import Any
 
 from bench.truth import complaint, expected
 from bench.worker import Round
-from bench.works import Work
+from bench.works import Array, Work
 
 Entry = tuple[str, Work]
 """A contender's name, and what it shall run."""
@@ -80,12 +80,16 @@ class Arena:
         """What was measured: one line for each contender that took part."""
         return list(dict.fromkeys(worker.version for worker in self._workers.values() if worker.version))
 
-    def prepare(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
-        """Let every entry prepare itself and check its answer; those that cannot take part get their error."""
+    def prepare(self, entries: Mapping[str, Entry], alike: Collection[str] = ()) -> dict[str, Result]:
+        """Let every entry prepare itself and check its answer; those that cannot take part get their error.
+
+        The answers of those that are `alike` must have the same bits, too.
+        """
         for worker in self._workers.values():
             worker.forget()
-        results = {}
-        right = {}
+        results: dict[str, Result] = {}
+        right: dict[Work, Array] = {}
+        bits: dict[str, bytes] = {}
         for label, (name, work) in entries.items():
             results[label] = Result()
             try:
@@ -96,13 +100,18 @@ class Arena:
                         right[question] = expected(question)
                     if (wrong := complaint(question, answer, right[question])) is not None:
                         raise ContenderError(wrong)
+                if label in alike:
+                    bits[label] = answer.tobytes()
+                    first = next(iter(bits))
+                    if bits[label] != bits[first]:
+                        raise ContenderError(f"{work}: wrong answer: other bits than those of {first!r}")
             except ContenderError as error:
                 results[label].error = f"{name}: {error}"
         return results
 
-    def play(self, entries: Mapping[str, Entry]) -> dict[str, Result]:
-        """Check every entry's answer, then time those that were right, in turn."""
-        results = self.prepare(entries)
+    def play(self, entries: Mapping[str, Entry], alike: Collection[str] = ()) -> dict[str, Result]:
+        """Check every entry's answer, then time those that were right, in turn; `alike`: see `prepare`."""
+        results = self.prepare(entries, alike)
         ready = [(label, *entries[label]) for label, result in results.items() if result.error is None]
         calls = {label: self._worker(name, work).ask("calls", work, self._seconds) for label, name, work in ready}
         start = time.perf_counter()
@@ -117,9 +126,11 @@ class Arena:
                 self.disturbed += result.disturbed
         return results
 
-    def play_single(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
+    def play_single(
+        self, entries: Mapping[str, Entry], seconds: float, alike: Collection[str] = ()
+    ) -> dict[str, Result]:
         """Check every entry's answer, then time its calls one by one for `seconds`, to see the worst of them, too."""
-        return self._watch(entries, "single", seconds / ENOUGH)
+        return self._watch(entries, "single", seconds / ENOUGH, alike)
 
     def idle(self, entries: Mapping[str, Entry], seconds: float) -> dict[str, Result]:
         """Check every entry's answer, then see what it costs when it has nothing more to do: seconds of CPU.
@@ -128,8 +139,10 @@ class Arena:
         """
         return self._watch(entries, "idle", seconds)
 
-    def _watch(self, entries: Mapping[str, Entry], command: str, seconds: float) -> dict[str, Result]:
-        results = self.prepare(entries)
+    def _watch(
+        self, entries: Mapping[str, Entry], command: str, seconds: float, alike: Collection[str] = ()
+    ) -> dict[str, Result]:
+        results = self.prepare(entries, alike)
         ready = [label for label, result in results.items() if result.error is None]
         for _, label in product(range(min(self._rounds, ENOUGH)), ready):
             name, work = entries[label]

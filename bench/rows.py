@@ -1,9 +1,12 @@
 """From results to rows: the physical limit, the ratio to the better rival, and whether the goal was met."""
 
+import os
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
+import fastlstm
 from bench.arena import LIMITS, Entry, Result
 from bench.contenders.limits_ import FLOPS, footprint
 from bench.report import Cell, Row
@@ -15,6 +18,7 @@ TRAINING_RIVALS = ("torch", "onednn", "jax")  # the packages of ONNX Runtime and
 _ALL = (*ALL_RIVALS, "jax")
 
 Results = Mapping[str, Result]
+T = TypeVar("T")
 
 
 def rivals(work: Work, names: Sequence[str] = RIVALS) -> dict[str, Entry]:
@@ -24,6 +28,16 @@ def rivals(work: Work, names: Sequence[str] = RIVALS) -> dict[str, Entry]:
         alone = Work(work.kind, work.case)
         entries |= {f"{name}, 1 thread": (name, alone) for name in names}
     return entries
+
+
+def before(work: Work) -> dict[str, Entry]:
+    """Enter another build of ours, where FASTLSTM_BEFORE names one."""
+    return {"before": ("before", work)} if os.environ.get("FASTLSTM_BEFORE") else {}
+
+
+def by_isa(avx2: T, avx512: T) -> T:
+    """Choose between goals for CPUs without AVX-512 and for those with it."""
+    return avx512 if fastlstm.isa() == "avx512" else avx2
 
 
 def limits(case: Case, threads: int) -> dict[str, Entry]:
@@ -76,6 +90,8 @@ def race(row: Row, results: Results, ours: str, limit: float, *, goal: float, sh
     met = ratio is not None and ratio >= goal and (share is None or reached >= share)
     columns: Row = {f"{ours} us": time * 1e6}
     columns |= {f"{name} us": micro(result) for name, result in results.items() if name.startswith(_ALL)}
+    if "before" in results:
+        columns |= {"before us": micro(results["before"]), "of before": f"{time / seconds(results['before']):.0%}"}
     columns |= {
         "of limit": f"{reached:.0%}",
         "ratio": ratio,

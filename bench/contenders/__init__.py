@@ -9,7 +9,8 @@ Every file offers the same three names, and nothing else is asked of it:
   nothing. The loop is the contender's own, so that no wrapper is timed along with a call that takes 300 ns.
   A third function may follow, `between()`: what is done, off the clock, before a call that is timed alone.
 
-`torch_modules` is no contender: it holds the modules that `torch_` and `accelerated_` both run.
+`torch_modules` is no contender: it holds the modules that `torch_` and `accelerated_` both run. Nor are other files
+whose names have no underscore at the end: they hold parts of those that do.
 """
 
 from collections.abc import Callable

@@ -5,8 +5,8 @@ from itertools import repeat
 import numpy as np
 
 import fastlstm
-from bench.contenders import Answer, Loop, Prepared, fastlstm_live
-from bench.works import GRADIENTS, Array, Data, Work
+from bench.contenders import Answer, Loop, Prepared, fastlstm_live, fastlstm_tokens
+from bench.works import COMPANY, GRADIENTS, Array, Data, Work
 
 label = "fastlstm"
 
@@ -20,6 +20,8 @@ def prepare(work: Work, data: Data) -> Prepared:
     """Prepare a work."""
     if work.kind in {"sigmoid", "tanh"}:
         return _activation(work, data)
+    if work.kind.startswith("tokens"):
+        return fastlstm_tokens.prepare(work, data, _lstm(work, data))
     if work.kind.startswith(("sessions", "window")):
         return fastlstm_live.prepare(work, data, _lstm(work, data))
     if work.kind == "step_call":
@@ -30,6 +32,8 @@ def prepare(work: Work, data: Data) -> Prepared:
         return _step(work, data)
     if work.kind in {"training", "repack"}:
         return _training(work, data)
+    if work.kind == "sequence_dense":
+        return _among_others(work, data)
     return _sequence(work, data)
 
 
@@ -50,6 +54,22 @@ def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
     def answer() -> Array:
         output, _ = lstm(x, lengths=lengths)
         return output
+
+    return loop, answer
+
+
+def _among_others(work: Work, data: Data) -> tuple[Loop, Answer]:
+    """Compute rows among others of which no number is 0, so that zeros are no shortcut."""
+    lstm, others = _lstm(work, data), np.ones((work.case.T, COMPANY, work.case.I), np.float32)
+    x, rows = np.concatenate([data.x, others], axis=1), work.case.B
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            lstm(x)
+
+    def answer() -> Array:
+        output, _ = lstm(x)
+        return output[:, :rows].copy()
 
     return loop, answer
 
@@ -77,7 +97,7 @@ def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
     return loop if work.kind == "training" else loop_repack, answer
 
 
-def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
+def _step(work: Work, data: Data) -> Prepared:
     stream = _lstm(work, data).stream()
     inputs = data.x[:, 0]
     step, steps_in_c, x, out = stream.step, stream._repeat, inputs[0], np.empty(work.case.H, np.float32)
@@ -109,7 +129,32 @@ def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
             outputs.append(out.copy())
         return np.stack(outputs)[:, None]
 
-    return {"step": (loop, answer), "step_out": (loop_out, answer_out), "step_c": (loop_c, answer_c)}[work.kind]
+    in_c = loop_c, answer_c
+    known: dict[str, Prepared] = {"step": (loop, answer), "step_out": (loop_out, answer_out)}
+    known |= dict.fromkeys(("step_c", "step_zeros", "step_unlooked"), in_c)
+    if work.kind not in known:
+        return _advanced(work, data, stream, loop_out)
+    return known[work.kind]
+
+
+def _advanced(work: Work, data: Data, stream: fastlstm.Stream, loop_out: Loop) -> Prepared:
+    step, advance = stream.step, stream.advance
+    x, out = data.x[0, 0], np.empty(work.case.H, np.float32)
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            step(x, out=out)
+            advance()
+
+    def answer() -> Array:
+        stream.reset()
+        outputs = []
+        for x in data.x[:, 0]:
+            outputs.append(step(x, out=out).copy())
+            advance()
+        return np.stack(outputs)[:, None]
+
+    return (loop_out, answer, advance) if work.kind == "step_advanced" else (loop, answer)
 
 
 def _call(work: Work, data: Data) -> tuple[Loop, Answer]:
