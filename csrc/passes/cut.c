@@ -9,6 +9,10 @@ enum {
   CHUNK_BYTES = 512 * 1024,      /* of pre-activations: half of an L2 */
   ROWS_A_THREAD = 4,             /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
   AHEAD_BYTES = 32 * 1024,       /* recurrent weights that fit in L1 leave no time to fill */
+  FRONT_STEPS = 8,               /* of a block */
+  FRONT_LEAST = 2,               /* blocks of a layer */
+  FRONT_ENOUGH = 4,              /* layers: more threads gain less by units than those that have a layer each */
+  FRONT_WORK = 1000000,          /* multiply-adds, 30 to 60 us: less is done before another thread is awake */
   UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
 };
 
@@ -36,6 +40,23 @@ fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, si
     cut.ahead = 1;
   }
   return cut;
+}
+
+/* multiply-adds of a step of one row, in all layers */
+static size_t step_work(const fl_plan *plan) {
+  size_t work = 0;
+  for (size_t l = 0; l < plan->L * plan->D; l++) work += plan->layers[l].input_size + plan->R;
+  return work * plan->panels * FL_PANEL;
+}
+
+void fl_decide_wavefront(fl_cut *cut, const fl_plan *plan, size_t T, size_t threads) {
+  const size_t steps = FRONT_STEPS;
+  if (threads < 2 || plan->L < 2 || plan->D > 1 || cut->groups > 1 || T < FRONT_LEAST * steps) return;
+  if (cut->by_units && threads > plan->L && plan->L < FRONT_ENOUGH) return;
+  if (cut->rows == 0 || step_work(plan) < FRONT_WORK / T / cut->rows) return;
+  cut->by_units = cut->ahead = 0;
+  if (cut->chunk > steps) cut->chunk = steps;
+  cut->front = cut->chunk ? steps / cut->chunk * cut->chunk : steps; /* whole chunks */
 }
 
 /* ---- rows in order of length ------------------------------------------------------------------------------------ */

@@ -5,6 +5,7 @@
 #define FASTLSTM_FORWARD_SCRATCH_H
 
 #include "base/arena.h"
+#include "base/wavefront.h"
 #include "cut.h"
 #include "group.h"
 #include "tape.h"
@@ -32,6 +33,8 @@ typedef struct {
   real *projected; /* [project panels][rows][FL_PANEL] */
 } forward_arrays;
 
+typedef struct forward_layer forward_layer;
+
 typedef struct {
   const fl_plan *plan;
   const fl_sequence *sequence;
@@ -41,8 +44,10 @@ typedef struct {
   size_t *order;              /* [B] rows, longest first; equal lengths in their order */
   real *zeros;                /* [H] */
   real *between[2];           /* [T, B, D*R] outputs of inner layers, in turn; inference only */
-  forward_pointers *pointers; /* [members] */
-  forward_arrays *arrays;     /* [members], by units: z for fused steps is per member, the rest is [0]'s */
+  forward_pointers *pointers; /* [forward_hands] */
+  forward_arrays *arrays;     /* [forward_hands], by units: z for fused steps is per member, the rest is [0]'s */
+  forward_layer *layers;      /* [L] of a wavefront */
+  fl_wavefront front;
 } forward_call;
 
 /* one layer in one direction; _t and _b are strides in bytes, as the caller's are */
@@ -76,6 +81,17 @@ typedef struct {
   size_t inputs;    /* steps whose input's part is in z, or z_next */
   size_t work;      /* multiply-adds of a panel of a step of all rows */
 } forward_rows;
+
+/* a layer of a wavefront */
+struct forward_layer {
+  forward_pass pass;
+  forward_rows rows;
+};
+
+/* who needs scratch at the same time: members, or the layers of a wavefront */
+static inline size_t forward_hands(const forward_call *call) {
+  return call->cut.front ? call->plan->L : call->members;
+}
 
 /* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */
 static inline size_t z_rows(const forward_call *call) {
@@ -130,9 +146,14 @@ static void carve_forward(forward_call *call, fl_arena *arena) {
     return;
   }
   for (size_t k = 0; k < 2; k++) call->between[k] = k + 1 < plan->L && !call->tape ? fl_carve(arena, steps, row) : NULL;
-  call->pointers = fl_carve(arena, call->members, sizeof *call->pointers);
-  call->arrays = fl_carve(arena, call->members, sizeof *call->arrays);
-  for (size_t k = 0; k < call->members; k++) {
+  const size_t hands = forward_hands(call);
+  if (call->cut.front) {
+    call->layers = fl_carve(arena, plan->L, sizeof *call->layers);
+    call->front.lane = fl_carve(arena, plan->L, sizeof *call->front.lane);
+  }
+  call->pointers = fl_carve(arena, hands, sizeof *call->pointers);
+  call->arrays = fl_carve(arena, hands, sizeof *call->arrays);
+  for (size_t k = 0; k < hands; k++) {
     const int shared = call->cut.by_units && k > 0;
     const forward_pointers pointers = carve_pointers(call, arena);
     forward_arrays arrays = carve_arrays(call, arena, shared);

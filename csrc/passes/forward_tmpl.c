@@ -7,7 +7,8 @@
  * nothing.
  *
  * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there
- * are enough of them, else by units (one phase per step). What a chain computes is the same in all cases.
+ * are enough of them, else by units (one phase per step). Or each takes blocks of steps of whatever layer is next, in a
+ * wavefront (base/wavefront.h). What a chain computes is the same in all cases.
  *
  * For training the same loop writes gates and cells into the tape's rows.
  *
@@ -396,11 +397,48 @@ static void run_by_rows(const forward_call *call, size_t l, fl_member *member) {
   }
 }
 
-static void run_member(void *argument, fl_member *member) {
-  const forward_call *const call = argument;
+/* ---- a wavefront of layers -------------------------------------------------------------------------------------- */
+
+static void begin_layer(const forward_call *call, size_t l) {
+  forward_layer *const layer = &call->layers[l];
+  layer->pass = make_pass(call, l, 0);
+  layer->rows = (forward_rows){.group = fl_group_of(call->order, call->sequence->B, 0, 1, call->members, NULL),
+                               .pass = &layer->pass,
+                               .at = &call->pointers[l],
+                               .own = &call->arrays[l]};
+}
+
+/* the steps of a block; 0 where the member has to leave */
+static int run_block(const forward_call *call, const fl_wavefront_block *block, fl_member *alone) {
+  const size_t l = block->lane;
+  forward_rows *const rows = &call->layers[l].rows;
+  if (block->number == 0) begin_layer(call, l);
+  rows->group.member = alone;
+  if (block->number == 0) begin_rows(rows);
+  const int last = block->number + 1 == call->front.blocks;
+  const size_t s0 = rows->s, s1 = last ? rows->steps : (block->number + 1) * call->cut.front;
+  while (rows->s < s1)
+    if (!run_chunk(rows, 0)) return 0;
+  if (last) end_rows(rows);
+  if (call->tape && call->tape->dropped && l + 1 < call->plan->L)
+    for (size_t s = s0; s < s1; s++) drop_step(call->tape, l, s);
+  return 1;
+}
+
+static void run_wavefront(const forward_call *call, fl_member *member) {
+  for (fl_wavefront_block block = {0}; fl_wavefront_next(&call->front, member, &block);
+       fl_wavefront_done(&call->front, &block)) {
+    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
+    if (!run_block(call, &block, &alone)) return;
+    member->work = alone.work;
+  }
+}
+
+/* ---- a call ----------------------------------------------------------------------------------------------------- */
+
+static void run_layers(const forward_call *call, fl_member *member) {
   const fl_plan *const plan = call->plan;
   const fl_tape *const tape = call->tape;
-  const fl_fpenv caller = fl_fpenv_enter();
   for (size_t l = 0; l < plan->L; l++) {
     if (l && tape && tape->dropped && tape->T) {
       for (size_t t; fl_next(member, tape->T, &t);)
@@ -412,14 +450,31 @@ static void run_member(void *argument, fl_member *member) {
       break;
     if (fl_halted(member, 0)) break;
   }
+}
+
+static void run_member(void *argument, fl_member *member) {
+  const forward_call *const call = argument;
+  const fl_fpenv caller = fl_fpenv_enter();
+  if (call->cut.front)
+    run_wavefront(call, member);
+  else
+    run_layers(call, member);
   fl_fpenv_leave(caller);
 }
 
 static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, size_t threads) {
   forward_call call = {.plan = plan, .sequence = sequence, .tape = tape, .members = threads};
   call.cut = fl_decide(plan, sizeof(real), sizeof(weight), sequence->T, sequence->B, threads);
+  fl_decide_wavefront(&call.cut, plan, sequence->T, threads);
   if (tape && !call.cut.chunk) call.cut.chunk = 1; /* every step's gates are kept */
   return call;
+}
+
+static void open_wavefront(forward_call *call) {
+  const size_t front = call->cut.front, steps = fl_length(call->sequence, call->order[0]);
+  call->front.lanes = call->plan->L;
+  call->front.blocks = steps ? (steps + front - 1) / front : 1;
+  fl_wavefront_open(&call->front);
 }
 
 /* Can a step's pre-activations be? Cutting a call multiplies without a look. */
@@ -453,6 +508,7 @@ fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, f
   assert(arena.used <= TYPED(measure_forward)(plan, sequence->T, sequence->B, fl_pool_threads(pool)));
   memset(call.zeros, 0, plan->H * sizeof(real));
   fl_sort_rows(sequence, call.order);
+  if (call.cut.front) open_wavefront(&call);
   return fl_pool_run(fl_cut_shared(&call.cut, plan) ? pool : NULL, run_member, &call, cancel);
 }
 

@@ -38,14 +38,19 @@ ROWS = (
     Case("rows-resets", T=5, B=34, I=7, H=17, num_layers=2, resets=True),
 )
 
-# The ways in which threads share the work: by rows, by units, by directions; in one time chunk and in several.
+# The ways in which threads share the work: by rows, by units, by directions, by layers; in one chunk and in several.
 SHARED = (
     Case("threads-rows", T=50, B=13, I=9, H=33),
     Case("threads-rows-projection", T=20, B=17, I=9, H=65, P=40, num_layers=2),
     Case("threads-units-one-row", T=50, B=1, I=33, H=257),
     Case("threads-units", T=50, B=3, I=33, H=161),
-    Case("threads-units-projection", T=20, B=2, I=33, H=300, P=161, num_layers=2),
-    Case("threads-units-resets", T=40, B=3, I=9, H=161, resets=True, ragged=True, num_layers=2),
+    Case("threads-units-projection", T=20, B=2, I=33, H=300, P=161),
+    Case("threads-units-resets", T=40, B=3, I=9, H=161, resets=True, ragged=True),
+    Case("threads-layers", T=50, B=1, I=9, H=65, num_layers=2),
+    Case("threads-layers-ragged", T=49, B=3, I=9, H=65, resets=True, ragged=True, num_layers=4),
+    Case("threads-layers-projection", T=20, B=2, I=33, H=300, P=161, num_layers=3),
+    Case("threads-layers-batch-first", T=33, B=3, I=9, H=100, batch_first=True, num_layers=3),
+    Case("threads-layers-peepholes", T=17, B=2, I=9, H=100, num_layers=3, form=fastlstm.Form(peepholes=True)),
     Case("threads-directions", T=50, B=1, I=9, H=33, bidirectional=True, num_layers=2),
     Case("threads-directions-rows", T=20, B=19, I=9, H=65, bidirectional=True, ragged=True, num_layers=2),
     Case("threads-directions-units", T=20, B=3, I=9, H=161, bidirectional=True, ragged=True),
@@ -165,13 +170,28 @@ def test_threads_do_not_change_a_bit(case: Case, threads: int, dtype: str) -> No
         assert_same_bits(results(lstm, data), expected)
 
 
+@pytest.mark.parametrize("threads", range(2, 17))
+def test_more_threads_than_layers_or_cores(threads: int) -> None:
+    for case in (
+        Case("threads-many", T=40, B=2, I=9, H=100, num_layers=6, ragged=True),
+        Case("threads-many-few-layers", T=40, B=1, I=9, H=161, num_layers=2),
+        Case("threads-many-rows", T=17, B=4 * threads - 1, I=9, H=161, num_layers=4),
+    ):
+        for dtype in DTYPES:
+            data = make_data(case, dtype)
+            expected = results(lstm_of(case, data), data)
+            lstm = lstm_of(case, data, threads=threads)
+            for _ in range(2):
+                assert_same_bits(results(lstm, data), expected)
+
+
 def test_threads_on_calls_of_changing_sizes() -> None:
-    case = Case("threads-sizes", T=12, B=24, I=9, H=161, num_layers=2)
+    case = Case("threads-sizes", T=40, B=24, I=9, H=161, num_layers=2)
     data = make_data(case, "float32")
     alone, shared = lstm_of(case, data), lstm_of(case, data, threads=2)
     rng = np.random.default_rng(0)
     for _ in range(60):
-        T, B = rng.integers(0, 13), rng.integers(0, 25)
+        T, B = rng.integers(0, 41), rng.integers(0, 25)
         part = rows_of(data, slice(B))
         cut = Data(part.input[:T], part.h_0, part.c_0, data.state_dict, None, None)
         assert_same_bits(results(shared, cut), results(alone, cut), f"T={T} B={B}")

@@ -56,7 +56,7 @@ def unwritten(array):
 """
 
 #: Those whose work threads share.
-SHARED = ("a call", "a batch", "forward, kept", "backward", "a pool's step")
+SHARED = ("a call", "a stack", "a batch", "forward, kept", "backward", "a pool's step")
 
 DOORS = {
     "a call": """
@@ -66,6 +66,15 @@ assert interrupted(lambda: lstm(x, out=out))
 assert unwritten(out[-1]) and not unwritten(out[0])
 expected = lstm(x[:50])[0]
 assert (lstm(x[:50])[0] == expected).all()
+""",
+    "a stack": """
+stack = fastlstm.LSTM(8, H, 3, seed=0, threads=THREADS)
+T = enough(lambda n: stack(drawn(n, 1, 8)), 500, 10**6)
+x, out = drawn(T, 1, 8), np.full((T, 1, H), np.nan, F4)
+assert interrupted(lambda: stack(x, out=out))
+assert unwritten(out[-1])
+expected = fastlstm.LSTM(8, H, 3, seed=0)(x[:50])[0]
+assert (stack(x[:50])[0] == expected).all()
 """,
     "a batch": """
 B = enough(lambda n: lstm(drawn(1, n, 8)), 200, 10**5)

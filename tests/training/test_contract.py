@@ -29,13 +29,16 @@ from tests.training.support import OF_ROWS, Named, assert_same_gradients, forwar
 ISAS = fastlstm.isas()
 SEED = 12345
 
-# The ways in which threads share the work: by rows, by units, by directions; and blocks of 192 rows, one and several.
+# The ways in which threads share the work: by rows, units, directions, layers; and blocks of 192 rows, one and several.
 SHARED = (
     Case("share-rows", T=20, B=13, I=9, H=33),
     Case("share-rows-projection", T=8, B=17, I=9, H=65, P=40, num_layers=2),
     Case("share-rows-ragged-resets", T=12, B=19, I=9, H=33, num_layers=2, ragged=True, resets=True, dropout=0.3),
     Case("share-units-one-row", T=30, B=1, I=33, H=257),
-    Case("share-units", T=20, B=3, I=33, H=161, num_layers=2, dropout=0.5),
+    Case("share-units", T=20, B=3, I=33, H=161),
+    Case("share-layers", T=20, B=3, I=33, H=161, num_layers=2, dropout=0.5),
+    Case("share-layers-ragged-resets", T=35, B=2, I=9, H=65, num_layers=4, ragged=True, resets=True, dropout=0.3),
+    Case("share-layers-projection", T=33, B=1, I=9, H=161, P=65, num_layers=3),
     Case("share-units-projection", T=8, B=2, I=33, H=300, P=161),
     Case("share-units-resets", T=20, B=3, I=9, H=161, resets=True, ragged=True),
     Case("share-directions", T=30, B=1, I=9, H=33, bidirectional=True, num_layers=2, dropout=0.2),
