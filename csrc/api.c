@@ -14,7 +14,7 @@ const char *fl_version(void) {
 }
 
 int fl_contract(void) {
-  return 1;
+  return 2;
 }
 
 const char *fl_status_text(fl_status status) {

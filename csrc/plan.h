@@ -14,7 +14,7 @@
 typedef struct {
   size_t input_size;
   const real *bias;      /* [panels][FL_PANEL]: b_ih + b_hh, one rounding */
-  const weight *weights; /* [panels][input_size + R][FL_PANEL]: W, then U: the order of the chain */
+  const weight *weights; /* [panels][input_size + R][FL_PANEL]: W, then U */
   const weight *project; /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
   const real *peephole;  /* [3][H]: weight_ph; NULL without peepholes */
 } fl_layer;
@@ -28,7 +28,6 @@ struct fl_plan {
   size_t project_panels; /* of P outputs */
   size_t bytes;          /* of the block */
   void *block;           /* the packed weights */
-  const real *zeros;     /* [FL_PANEL * project_panels] zeros, where a projection's chains start */
   fl_layer *layers;      /* [L*D] */
   fl_form own_form;
   const fl_form *form; /* own_form, or NULL: the standard cell */

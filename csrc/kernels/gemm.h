@@ -1,12 +1,13 @@
 /* The packed product, from one row (GEMV) to many (GEMM).
  *
- * Every output is one chain of fused multiply-adds, k ascending; lanes run over outputs, never over k. Tiles, row
- * splits, K blocks (partial sums stored and reloaded, which is exact) and threads therefore cannot change a bit.
+ * Every output is a sum of pieces. A piece is one chain of fused multiply-adds from zero over FL_PIECE k (the last one
+ * over what is left), k ascending; pieces are added in order. Lanes run over outputs, never over k, so that tiles, row
+ * splits and threads cannot change a bit. Two operands meet in one addition: either may come first.
  *
  *   a few rows     whole panels, several side by side, so that there are enough chains to cover the latency and enough
  *                  streams for the hardware's prefetchers. Software prefetch cost up to 40 % here.
- *   many rows      TILE_ROWS x TILE_VECTORS tiles over part of a panel, K_BLOCK deep: 16 KiB of weights stay in L1
- *                  while the rows pass; the first row tile prefetches the next 16 KiB to L2 (57 -> 85 % of peak at
+ *   many rows      TILE_ROWS x TILE_VECTORS tiles over part of a panel, a piece deep: 8 to 16 KiB of weights stay in L1
+ *                  while the rows pass; the first row tile prefetches the next ones to L2 (57 -> 85 % of peak at
  *                  H=1024).
  *
  * Time steps may take the panels up and down in turn: what the end of one step left in a cache, the next begins with.
@@ -19,14 +20,11 @@
 enum {
   PANEL_VECTORS = FL_PANEL / VL,
   ACCUMULATORS = TILE_ROWS * TILE_VECTORS,
-  K_BLOCK = 16384 / (TILE_VECTORS * VL * (int)sizeof(weight)), /* half of it loses 3-10 %, twice overflows L1 */
 };
 
-_Static_assert(K_BLOCK >= FL_PIECE, "a piece is a block");
-static const real NOTHING_YET[FL_PANEL] = {0}; /* where a piece starts */
+static const real NOTHING_YET[FL_PANEL] = {0};
 
-/* What a tile works on: m rows of one operand, k steps from k0 on, against panels of weights. A chain begins at
- * `start`, or where that is NULL, goes on from z. */
+/* What a tile works on: m rows of one operand, k of its reals from k0 on, against panels of weights. */
 typedef struct {
   const void *const *row; /* [m] */
   size_t k0, k;
@@ -35,24 +33,44 @@ typedef struct {
   const real *start;
   void *const *z;       /* [m] */
   size_t z_at, z_panel; /* where in z's rows the first panel is; from a panel to the next */
+  fl_into into;
+  /* for tile(), which does one piece */
+  int first, last; /* is it? */
+  real *sum;       /* [m][FL_PANEL]: what meets z with the last piece */
 } slice;
 
-/* where row r of panel p begins; a piece: from zero, to be added to z */
-INLINE const real *chain_start(const slice *s, const int piece, size_t r, size_t p) {
-  return piece ? NOTHING_YET : s->start ? s->start + p * FL_PANEL : (const real *)s->z[r] + s->z_at + p * s->z_panel;
+INLINE const real *start_of(const slice *s, size_t p) {
+  return s->start ? s->start + p * FL_PANEL : NOTHING_YET;
 }
 
-/* rows x vectors of the first panel. `next`, if given, is prefetched: as many bytes per k as are used. rows, vectors
- * and piece are constants. */
-INLINE void tile(const size_t rows, const size_t vectors, const int piece, const slice *s, const weight *next) {
+INLINE void end_piece(const size_t rows, const size_t vectors, const slice *s, V acc[TILE_ROWS][PANEL_VECTORS]) {
+  const int meets = s->into == FL_MEET;
+  UNROLL
+  for (size_t r = 0; r < rows; r++) {
+    real *const z = (real *)s->z[r] + s->z_at, *const so_far = meets ? s->sum + r * FL_PANEL : z;
+    const real *const from = s->first && s->into != FL_ADD ? start_of(s, 0) : so_far;
+    real *const to = s->last ? z : so_far;
+    UNROLL
+    for (size_t v = 0; v < vectors; v++) acc[r][v] = v_add(v_load(from + v * VL), acc[r][v]);
+    if (meets && s->last) {
+      UNROLL
+      for (size_t v = 0; v < vectors; v++) acc[r][v] = v_add(v_load(z + v * VL), acc[r][v]);
+    }
+    UNROLL
+    for (size_t v = 0; v < vectors; v++) v_store(to + v * VL, acc[r][v]);
+  }
+}
+
+/* One piece of rows x vectors of the first panel. `next`, if given, is prefetched: as many bytes per k as are used.
+ * rows and vectors are constants. */
+INLINE void tile(const size_t rows, const size_t vectors, const slice *s, const weight *next) {
   V acc[TILE_ROWS][PANEL_VECTORS];
   const real *x[TILE_ROWS];
   UNROLL
   for (size_t r = 0; r < rows; r++) {
-    const real *const from = chain_start(s, piece, r, 0);
     x[r] = (const real *)s->row[r] + s->k0;
     UNROLL
-    for (size_t v = 0; v < vectors; v++) acc[r][v] = v_load(from + v * VL);
+    for (size_t v = 0; v < vectors; v++) acc[r][v] = v_set1(0);
   }
   for (size_t k = 0; k < s->k; k++) {
     V w[PANEL_VECTORS];
@@ -70,31 +88,19 @@ INLINE void tile(const size_t rows, const size_t vectors, const int piece, const
       for (size_t v = 0; v < vectors; v++) acc[r][v] = v_fma(all, w[v], acc[r][v]);
     }
   }
-  UNROLL
-  for (size_t r = 0; r < rows; r++) {
-    UNROLL
-    for (size_t v = 0; v < vectors; v++) {
-      real *const to = (real *)s->z[r] + s->z_at + v * VL;
-      v_store(to, piece ? v_add(v_load(to), acc[r][v]) : acc[r][v]);
-    }
-  }
+  end_piece(rows, vectors, s, acc);
 }
 
-/* rows x panels whole panels side by side; rows and panels are constants */
-INLINE void tile_panels(const size_t rows, const size_t panels, const int piece, const slice *s) {
-  V acc[ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS]; /* constant sizes, so registers */
+/* constant sizes, so registers */
+enum { FEW_VECTORS = ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS };
+
+/* the chains of one piece of rows x panels whole panels side by side; rows and panels are constants */
+INLINE void panel_chains(const size_t rows, const size_t panels, const slice *s, V acc[FEW_VECTORS]) {
   const real *x[TILE_ROWS];
-#define ACC(r, p, v) acc[((r) * panels + (p)) * PANEL_VECTORS + (v)]
   UNROLL
-  for (size_t r = 0; r < rows; r++) {
-    x[r] = (const real *)s->row[r] + s->k0;
-    UNROLL
-    for (size_t p = 0; p < panels; p++) {
-      const real *const from = chain_start(s, piece, r, p);
-      UNROLL
-      for (size_t v = 0; v < PANEL_VECTORS; v++) ACC(r, p, v) = v_load(from + v * VL);
-    }
-  }
+  for (size_t r = 0; r < rows; r++) x[r] = (const real *)s->row[r] + s->k0;
+  UNROLL
+  for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++) acc[j] = v_set1(0);
   for (size_t k = 0; k < s->k; k++) {
     UNROLL
     for (size_t p = 0; p < panels; p++) {
@@ -102,22 +108,37 @@ INLINE void tile_panels(const size_t rows, const size_t panels, const int piece,
       for (size_t v = 0; v < PANEL_VECTORS; v++) {
         const V w = v_weights(s->w + p * s->w_panel + k * FL_PANEL + v * VL);
         UNROLL
-        for (size_t r = 0; r < rows; r++) ACC(r, p, v) = v_fma(v_set1(x[r][k]), w, ACC(r, p, v));
+        for (size_t r = 0; r < rows; r++) {
+          V *const sum = &acc[(r * panels + p) * PANEL_VECTORS + v];
+          *sum = v_fma(v_set1(x[r][k]), w, *sum);
+        }
       }
     }
+  }
+}
+
+/* rows x panels whole panels side by side, all k of them; rows and panels are constants */
+INLINE void tile_panels(const size_t rows, const size_t panels, const slice *all) {
+  V acc[FEW_VECTORS], sum[FEW_VECTORS];
+  slice s = *all;
+#define Z(j) ((real *)s.z[(j) / PANEL_VECTORS / panels] + s.z_at + (j) / PANEL_VECTORS % panels * s.z_panel)
+#define AT(j) ((j) % PANEL_VECTORS * VL)
+  UNROLL
+  for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++)
+    sum[j] = v_load((s.into == FL_ADD ? Z(j) : start_of(&s, j / PANEL_VECTORS % panels)) + AT(j));
+  for (size_t left = s.k; left; left -= s.k, s.k0 += s.k, s.w += s.k * FL_PANEL) {
+    s.k = left < FL_PIECE ? left : FL_PIECE;
+    panel_chains(rows, panels, &s, acc);
+    UNROLL
+    for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++) sum[j] = v_add(sum[j], acc[j]);
   }
   UNROLL
-  for (size_t r = 0; r < rows; r++) {
-    UNROLL
-    for (size_t p = 0; p < panels; p++) {
-      UNROLL
-      for (size_t v = 0; v < PANEL_VECTORS; v++) {
-        real *const to = (real *)s->z[r] + s->z_at + p * s->z_panel + v * VL;
-        v_store(to, piece ? v_add(v_load(to), ACC(r, p, v)) : ACC(r, p, v));
-      }
-    }
+  for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++) {
+    real *const to = Z(j) + AT(j);
+    v_store(to, s.into == FL_MEET ? v_add(v_load(to), sum[j]) : sum[j]);
   }
-#undef ACC
+#undef Z
+#undef AT
 }
 
 #endif

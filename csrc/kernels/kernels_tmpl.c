@@ -113,10 +113,7 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
 
 static void kernel_product(const fl_product *call) {
   EXPECT(product, call);
-  if (call->pieces)
-    panels_product(1, call, call->first, call->last, call->first * call->z_panel, NULL);
-  else
-    panels_product(0, call, call->first, call->last, call->first * call->z_panel, NULL);
+  panels_product(call, call->first, call->last, call->first * call->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
@@ -142,13 +139,13 @@ static void kernel_step(const fl_step *step) {
     const weight *const w = product->weights;
     const weight *const after =
         done + n == panels ? NULL : w + (product->down ? p - 1 : p + n) * product->weights_panel;
-    const size_t z_at = product->start ? 0 : p * product->z_panel;
+    const size_t z_at = product->into == FL_NEW ? 0 : p * product->z_panel;
     if (step->ahead)
       row_product_ahead(step, p, n, z_at);
     else if (product->unpacked[0])
       unpacked_product(product, step->units, p, p + n, z_at);
     else
-      panels_product(0, product, p, p + n, z_at, after);
+      panels_product(product, p, p + n, z_at, after);
     gates_of_panels(step, p, n, z_at);
   }
 }

@@ -52,7 +52,7 @@ static void expect_product(const fl_product *product) {
   assert(is_aligned(product->weights, 64));
   assert(product->weights_panel >= (product->operand[0].k + product->operand[1].k) * FL_PANEL);
   assert(product->z_panel >= FL_PANEL);
-  assert(!product->pieces || !product->start);
+  assert(product->into != FL_ADD || !product->start);
   for (size_t j = 0; j < 2 && product->operand[j].k; j++)
     for (size_t r = 0; r < product->m; r++) {
       assert(product->operand[j].rows[r] && is_aligned(product->operand[j].rows[r], sizeof(real)));
@@ -64,7 +64,7 @@ static void expect_ahead(const fl_ahead *work) {
   assert(AHEAD_ROWS > 0);
   assert(work->first <= work->last && work->at < work->k);
   assert(work->done <= (work->last - work->first) * (FL_PANEL / VL));
-  assert(work->a && work->start && work->z && is_aligned(work->weights, 64));
+  assert(work->a && work->start && work->rest && work->z && is_aligned(work->weights, 64));
   assert(work->weights_panel >= work->k * FL_PANEL && work->z_panel >= FL_PANEL);
 }
 
@@ -84,11 +84,12 @@ static void expect_step(const fl_step *step) {
   expect_product(product);
   expect_units(step->units, product->last);
   expect_form(step->form, step->peephole);
-  assert(!product->pieces);
-  assert(!product->unpacked[0] || (product->start && !step->ahead && (!product->operand[1].k || product->unpacked[1])));
+  assert(product->into != FL_ADD);
+  assert(!product->unpacked[0] || (product->start && product->into == FL_NEW && !step->ahead &&
+                                   (!product->operand[1].k || product->unpacked[1])));
   if (step->ahead) {
     expect_ahead(step->ahead);
-    assert(product->m == 1 && !product->start && !product->operand[1].k);
+    assert(product->m == 1 && product->into == FL_MEET && !product->start && !product->operand[1].k);
   }
   for (size_t r = 0; r < product->m; r++) {
     assert(same_or_apart(step->c_prev[r], step->c[r], step->units));

@@ -20,31 +20,22 @@ INLINE slice panel_of(slice s, size_t p) {
   return s;
 }
 
-/* a few rows against `panels` panels, from the first up or from the last down */
-INLINE void few_rows_product(const size_t rows, int piece, slice s, size_t panels, int down) {
-  /* four streams while they fit in half of L1 or there are rows to share them; else two */
-  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * s.k * FL_PANEL * sizeof(weight) <= 16384);
+/* A few rows against `panels` panels, from the first up or from the last down. rows is a constant. */
+INLINE void few_rows_product(const size_t rows, slice s, size_t panels, int down) {
+  /* four streams while a piece of them fits in half of L1 or there are rows to share them; else two */
+  const size_t deep = s.k < FL_PIECE ? s.k : FL_PIECE;
+  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * deep * FL_PANEL * sizeof(weight) <= 16384);
   for (size_t done = 0; done < panels;) {
     size_t n = panels - done;
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
     const slice at = panel_of(s, down ? panels - done - n : done);
     if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
-      tile_panels(rows, 4, piece, &at);
+      tile_panels(rows, 4, &at);
     else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
-      tile_panels(rows, 2, piece, &at);
+      tile_panels(rows, 2, &at);
     else
-      tile_panels(rows, 1, piece, &at);
+      tile_panels(rows, 1, &at);
     done += n;
-  }
-}
-
-/* the same, with a piece of k at a time */
-INLINE void few_rows_pieces(const size_t rows, const int pieces, slice s, size_t panels, int down) {
-  const size_t k = s.k, piece = pieces ? FL_PIECE : k;
-  for (const weight *const w = s.w; s.k0 < k; s.k0 += piece) {
-    s.k = k - s.k0 < piece ? k - s.k0 : piece;
-    s.w = w + s.k0 * FL_PANEL;
-    few_rows_product(rows, pieces, s, panels, down);
   }
 }
 
@@ -54,21 +45,23 @@ _Static_assert(TILE_ROWS >= 1 && TILE_ROWS <= 12, "SIZES ends at 12");
 _Static_assert(PANEL_VECTORS % TILE_VECTORS == 0, "tiles have to cover a panel");
 _Static_assert(FL_UNITS % VL == 0 || VL == 2 * FL_UNITS, "a vector holds units of one cell, or of two");
 
-/* m rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel, k <= K_BLOCK */
-INLINE void rows_product(const int piece, size_t m, slice s, const weight *next) {
+/* One piece of m rows in balanced tiles (32 rows as 6,6,5,5,5,5, not 6,6,6,6,6,2) against one slice of a panel. Not
+ * inlined: it is called once for tens of rows. */
+static NOINLINE void rows_piece(size_t m, const slice *piece, const weight *next) {
+  slice s = *piece;
   const size_t tiles = (m + TILE_ROWS - 1) / TILE_ROWS;
   const size_t rows = m / tiles;
   size_t longer = m % tiles;
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                               \
-  case count:                                     \
-    if (count > TILE_ROWS) break;                 \
-    if (next)                                     \
-      tile(count, TILE_VECTORS, piece, &s, next); \
-    else                                          \
-      tile(count, TILE_VECTORS, piece, &s, NULL); \
+#define TILE(count)                        \
+  case count:                              \
+    if (count > TILE_ROWS) break;          \
+    if (next)                              \
+      tile(count, TILE_VECTORS, &s, next); \
+    else                                   \
+      tile(count, TILE_VECTORS, &s, NULL); \
     break;
     switch (n) { SIZES(TILE) }
 #undef TILE
@@ -76,57 +69,60 @@ INLINE void rows_product(const int piece, size_t m, slice s, const weight *next)
     r += n;
     s.row += n;
     s.z += n;
+    s.sum += n * FL_PANEL;
   }
 }
 
-/* Two functions, one for each value of the constant: with a test of it at run time, a batch took 4-8 % longer. */
-static NOINLINE void rows_chains(size_t m, const slice *s, const weight *next) {
-  rows_product(0, m, *s, next);
-}
-
-static NOINLINE void rows_pieces(size_t m, const slice *s, const weight *next) {
-  rows_product(1, m, *s, next);
-}
-
-/* many rows against one block of a panel; `next` is where the weights go on */
-INLINE void rows_block(const int pieces, size_t m, slice s, const weight *next) {
+/* one piece of m rows against one panel; `next` is where the weights go on */
+INLINE void panel_piece(size_t m, const slice *s, const weight *next) {
   for (size_t v = 0; v < FL_PANEL; v += TILE_VECTORS * VL) {
-    slice part = s;
+    slice part = *s;
     part.w += v;
-    if (s.start) part.start += v;
+    if (part.start) part.start += v;
     part.z_at += v;
-    (pieces ? rows_pieces : rows_chains)(m, &part, next ? next + v : NULL);
+    part.sum += v;
+    rows_piece(m, &part, next ? next + v : NULL);
   }
 }
+
+/* rows whose sums wait apart for their last piece: half of an L1 */
+enum { APART_ROWS = 128 * 4 / sizeof(real) };
 
 /* many rows against one panel; `next_panel` is where the weights go on */
-INLINE void many_rows_product(const int pieces, size_t m, slice s, const weight *next_panel) {
-  const size_t k = s.k, block = pieces ? FL_PIECE : K_BLOCK;
+INLINE void many_rows_product(size_t m, slice s, const weight *next_panel) {
+  _Alignas(64) real sum[APART_ROWS * FL_PANEL];
+  const size_t k = s.k, most = s.into == FL_MEET && k > FL_PIECE ? APART_ROWS : m;
   const weight *const w = s.w;
-  for (; s.k0 < k; s.k0 += block, s.start = NULL) {
-    s.k = k - s.k0 < block ? k - s.k0 : block;
-    s.w = w + s.k0 * FL_PANEL;
-    rows_block(pieces, m, s, s.k0 + block < k ? s.w + block * FL_PANEL : next_panel);
+  s.sum = sum;
+  for (size_t n; m; m -= n, s.row += n, s.z += n) {
+    n = m < most ? m : most;
+    for (s.k0 = 0; s.k0 < k; s.k0 += s.k) {
+      s.k = k - s.k0 < FL_PIECE ? k - s.k0 : FL_PIECE;
+      s.w = w + s.k0 * FL_PANEL;
+      s.first = s.k0 == 0;
+      s.last = s.k0 + s.k == k;
+      panel_piece(n, &s, !s.last ? s.w + s.k * FL_PANEL : n == m ? next_panel : NULL);
+    }
   }
 }
 
 /* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on
  * when this is done. */
-INLINE void panels_product(const int pieces, const fl_product *product, size_t first, size_t last, size_t z_at,
-                           const weight *after) {
+INLINE void panels_product(const fl_product *product, size_t first, size_t last, size_t z_at, const weight *after) {
   const size_t panels = last - first, m = product->m, w_panel = product->weights_panel;
   slice s = {.w = (const weight *)product->weights + first * w_panel,
              .w_panel = w_panel,
              .start = product->start ? (const real *)product->start + first * FL_PANEL : NULL,
              .z = product->z,
              .z_at = z_at,
-             .z_panel = product->z_panel};
+             .z_panel = product->z_panel,
+             .into = product->into};
   for (size_t j = 0; j < 2 && product->operand[j].k; j++) {
     s.row = product->operand[j].rows;
     s.k = product->operand[j].k;
-#define ROWS(count)                                                           \
-  case count:                                                                 \
-    if (FEW(count)) few_rows_pieces(count, pieces, s, panels, product->down); \
+#define ROWS(count)                                                       \
+  case count:                                                             \
+    if (FEW(count)) few_rows_product(count, s, panels, product->down); \
     break;
     switch (m <= MOST_FEW && FEW(m) ? m : 0) {
       ROWS(1)
@@ -137,12 +133,13 @@ INLINE void panels_product(const int pieces, const fl_product *product, size_t f
         for (size_t done = 0; done < panels; done++) {
           const slice at = panel_of(s, product->down ? panels - 1 - done : done);
           const weight *const next = product->down ? at.w - w_panel : at.w + w_panel;
-          many_rows_product(pieces, m, at, done + 1 < panels ? next : after);
+          many_rows_product(m, at, done + 1 < panels ? next : after);
         }
     }
 #undef ROWS
-    s.start = NULL;
     s.w += s.k * FL_PANEL;
+    s.start = NULL;
+    s.into = FL_MEET;
   }
 }
 
@@ -150,17 +147,22 @@ INLINE void panels_product(const int pieces, const fl_product *product, size_t f
 INLINE void row_product_ahead(const fl_step *step, size_t first, size_t panels, size_t z_at) {
 #if AHEAD_ROWS
   const fl_product *const product = &step->product;
-  const weight *const w = (const weight *)product->weights + first * product->weights_panel;
-  const size_t k = product->operand[0].k, w_panel = product->weights_panel;
+  const size_t w_panel = product->weights_panel;
+  const slice s = {.row = product->operand[0].rows,
+                   .k = product->operand[0].k,
+                   .w = (const weight *)product->weights + first * w_panel,
+                   .w_panel = w_panel,
+                   .z = product->z,
+                   .z_at = z_at,
+                   .z_panel = product->z_panel,
+                   .into = FL_MEET};
   for (size_t done = 0, n; done < panels; done += n) {
     n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;
-    const size_t p = product->down ? panels - done - n : done, at = z_at + p * product->z_panel;
+    const slice at = panel_of(s, product->down ? panels - done - n : done);
     if (n == AHEAD_PANELS)
-      tile_panels_ahead(product->operand[0].rows[0], k, w + p * w_panel, w_panel, (real *)product->z[0] + at,
-                        product->z_panel, step->ahead);
+      tile_panels_ahead(&at, step->ahead);
     else
-      tile_panels(1, 1, 0,
-                  &(slice){.row = product->operand[0].rows, .k = k, .w = w + p * w_panel, .z = product->z, .z_at = at});
+      tile_panels(1, 1, &at);
   }
 #else
   (void)step, (void)first, (void)panels, (void)z_at;
@@ -197,30 +199,38 @@ INLINE void rows_of_panel(const real *matrix, size_t k, size_t units, size_t p, 
   }
 }
 
-/* Panels first..last of matrices that are not packed: packed here into L1, a block at a time, and used at once. The
- * same chains, hence the same bits. */
-static NOINLINE void unpacked_product(const fl_product *product, size_t units, size_t first, size_t last, size_t z_at) {
-  enum { BLOCK = 16384 / (FL_PANEL * sizeof(real)) };
-  _Alignas(64) real block[BLOCK * FL_PANEL];
+/* Panels first..last of matrices that are not packed, of as many rows as sums wait apart: a piece at a time is packed
+ * here, into L1, and used at once. */
+INLINE void unpacked_rows(const fl_product *product, size_t units, size_t first, size_t last, size_t r0, size_t m,
+                          size_t z_at) {
+  _Alignas(64) real block[FL_PIECE * FL_PANEL], sum[APART_ROWS * FL_PANEL];
   const real *rows[2][FL_PANEL];
   const int operands = product->operand[1].k ? 2 : 1;
   size_t turn = 0;
   rows_of_panel(product->unpacked[0], product->operand[0].k, units, first, 0, rows[0]);
-  for (size_t p = first; p < last; p++, z_at += product->z_panel) {
-    const real *from = (const real *)product->start + p * FL_PANEL;
+  for (size_t p = first; p < last; p++, z_at += product->z_panel)
     for (int j = 0; j < operands; j++) {
       const size_t k = product->operand[j].k;
-      for (size_t k0 = 0; k0 < k; k0 += BLOCK, turn++) {
-        const size_t n = k - k0 < BLOCK ? k - k0 : BLOCK;
-        const int go_on = k0 + BLOCK < k, i = go_on ? j : (j + 1) % operands;
-        rows_of_panel(product->unpacked[i], product->operand[i].k, units, go_on || i > j ? p : p + 1,
-                      go_on ? k0 + BLOCK : 0, rows[(turn + 1) % 2]);
-        turn_rows(rows[turn % 2], n, rows[(turn + 1) % 2], block);
-        rows_block(0, product->m, (slice){product->operand[j].rows, k0, n, block, 0, from, product->z, z_at, 0}, NULL);
-        from = NULL;
+      slice s = {.row = product->operand[j].rows + r0, .w = block, .z = product->z + r0, .z_at = z_at, .sum = sum};
+      s.start = j ? NULL : (const real *)product->start + p * FL_PANEL;
+      s.into = j ? FL_MEET : FL_NEW;
+      for (; s.k0 < k; s.k0 += s.k, turn++) {
+        s.k = k - s.k0 < FL_PIECE ? k - s.k0 : FL_PIECE;
+        s.first = s.k0 == 0;
+        s.last = s.k0 + s.k == k;
+        const size_t next = s.k0 + s.k < k ? s.k0 + s.k : 0;
+        const int i = next ? j : (j + 1) % operands;
+        rows_of_panel(product->unpacked[i], product->operand[i].k, units, next || i > j ? p : p + 1, next,
+                      rows[(turn + 1) % 2]);
+        turn_rows(rows[turn % 2], s.k, rows[(turn + 1) % 2], block);
+        panel_piece(m, &s, NULL);
       }
     }
-  }
+}
+
+static NOINLINE void unpacked_product(const fl_product *product, size_t units, size_t first, size_t last, size_t z_at) {
+  for (size_t r = 0; r < product->m; r += APART_ROWS)
+    unpacked_rows(product, units, first, last, r, product->m - r < APART_ROWS ? product->m - r : APART_ROWS, z_at);
 }
 
 #else

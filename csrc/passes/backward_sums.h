@@ -122,7 +122,7 @@ static void input_gradient(const backward_pass *pass, size_t n0, const backward_
                               .weights_panel = plan->panels * FL_PANEL * FL_PANEL,
                               .z = scratch->dx,
                               .z_panel = FL_PANEL,
-                              .pieces = 1};
+                              .into = FL_ADD};
   memset(scratch->dx_block, 0, n * rounded(I) * sizeof(real));
   plan->kernels->product(&product);
   for (size_t r = 0; r < n; r++) {

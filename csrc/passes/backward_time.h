@@ -59,7 +59,7 @@ static void dh_of_step(const backward_rows *rows, ptrdiff_t s, size_t steps) {
                         .weights_panel = plan->panels * FL_PANEL * FL_PANEL,
                         .z = rows->at->dh,
                         .z_panel = FL_PANEL,
-                        .pieces = 1,
+                        .into = FL_ADD,
                         .down = next & 1};
   fl_share share = fl_share_of(&rows->group, fl_panels_of(plan->R), later * plan->panels * FL_PANEL * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
@@ -87,7 +87,7 @@ static void unproject(const backward_rows *rows, size_t active) {
                         .weights_panel = plan->P * FL_PANEL,
                         .z = rows->at->dm,
                         .z_panel = FL_PANEL,
-                        .pieces = 1};
+                        .into = FL_ADD};
   fl_share share = fl_share_of(&rows->group, fl_panels_of(plan->H), active * plan->P * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
     for (size_t r = 0; r < active; r++) {

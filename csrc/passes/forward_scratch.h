@@ -27,6 +27,7 @@ typedef struct {
 typedef struct {
   real *z;         /* [panels][chunk rows][FL_PANEL], or scratch of a step per member */
   real *z_next;    /* as z: that of the next chunk, with work ahead */
+  real *rest;      /* [members][ahead rows][FL_REST]: chains of work ahead that are not done */
   real *x_ahead;   /* [I][ahead rows]: the inputs of the next chunk, side by side */
   fl_ahead *ahead; /* [members that share the panels]: each its part, whoever may end it */
   real *hidden;    /* [rows][H] with a projection */
@@ -125,7 +126,9 @@ static forward_arrays carve_arrays(const forward_call *call, fl_arena *arena, in
     const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
     if (!call->tape) made.z_next = fl_carve(arena, plan->panels * z_rows(call), line);
     made.x_ahead = fl_carve(arena, widest, plan->kernels->ahead_rows * sizeof(real));
-    made.ahead = fl_carve(arena, call->cut.by_units ? call->members : 1, sizeof *made.ahead);
+    const size_t members = call->cut.by_units ? call->members : 1;
+    made.ahead = fl_carve(arena, members, sizeof *made.ahead);
+    made.rest = fl_carve(arena, members, plan->kernels->ahead_rows * FL_REST * sizeof(real));
   }
   if (plan->P && !shared) {
     made.hidden = fl_carve(arena, rows, plan->H * sizeof(real));

@@ -1,14 +1,14 @@
 /* Whole sequences: layers, directions, lengths, resets, the time loop.
  *
  * A layer in one direction is a pass. Its rows, longest first, walk through time in chunks: the input's part of the
- * pre-activations for all steps of a chunk in one product, then step by step the recurrent product and the gates, each
- * output continuing the chain that the first product began. Rows are pointers everywhere, so strides, directions,
+ * pre-activations for all steps of a chunk in one product, then step by step the recurrent product and the gates, whose
+ * part meets the input's in one addition. Rows are pointers everywhere, so strides, directions,
  * lengths and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost
  * nothing.
  *
  * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there
  * are enough of them, else by units (one phase per step). Or each takes blocks of steps of whatever layer is next, in a
- * wavefront (base/wavefront.h). What a chain computes is the same in all cases.
+ * wavefront (base/wavefront.h). What is added to what is the same in all cases.
  *
  * For training the same loop writes gates and cells into the tape's rows.
  *
@@ -156,6 +156,7 @@ static void begin_ahead(const forward_rows *rows, size_t s0, size_t steps) {
                                        .weights = pass->layer->weights,
                                        .weights_panel = (I + plan->R) * FL_PANEL,
                                        .start = pass->layer->bias,
+                                       .rest = rows->own->rest + k * plan->kernels->ahead_rows * FL_REST,
                                        .z = rows->at->z_next[0],
                                        .z_row = pass->gates ? pass->call->tape->gate_row : FL_PANEL,
                                        .z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL};
@@ -214,6 +215,7 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   step->product.operand[1].k = 0;
   step->product.weights = pass->layer->weights + I * FL_PANEL;
   step->product.start = NULL;
+  step->product.into = FL_MEET;
   step->product.z_panel = input->z_panel;
 }
 

@@ -46,7 +46,6 @@ static inline fl_product fl_layer_project(const fl_plan *plan, const fl_layer *l
                       .operand = {{(const void *const *)h, plan->H}},
                       .weights = layer->project,
                       .weights_panel = plan->H * FL_PANEL,
-                      .start = plan->zeros,
                       .z = out,
                       .z_panel = m * FL_PANEL};
 }

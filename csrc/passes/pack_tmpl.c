@@ -40,7 +40,8 @@ static void pack_panel(weight *to, const real *const *row, size_t k) {
 NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, real *bias) {
   const real *const ih = weights->bias_ih, *const hh = weights->bias_hh;
   for (size_t at = 0, row; at < plan->panels * FL_PANEL; at++)
-    if (natural_row(plan, at, &row) && !is_coupled(plan, at)) bias[at] = (ih ? ih[row] : 0) + (hh ? hh[row] : 0);
+    if (natural_row(plan, at, &row) && !is_coupled(plan, at))
+      bias[at] = (ih ? ih[row] : 0) + (hh ? hh[row] : 0) + 0; /* never -0 */
 }
 
 static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, weight *packed) {
@@ -103,7 +104,6 @@ static size_t input_size_of(const fl_plan *plan, size_t index) {
 size_t TYPED(measure_plan)(const fl_plan *plan) {
   fl_arena arena = {0};
   if (plan->D * plan->R < plan->R) return SIZE_MAX;
-  fl_carve(&arena, plan->project_panels * FL_PANEL, sizeof(real));
   for (size_t j = 0; j < plan->L * plan->D && !arena.overflow; j++) carve_parts(plan, input_size_of(plan, j), &arena);
   return arena.overflow ? SIZE_MAX : arena.used;
 }
@@ -111,7 +111,6 @@ size_t TYPED(measure_plan)(const fl_plan *plan) {
 /* everything into the block, which is zeroed: so are the lanes past the last unit */
 void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
   fl_arena arena = {.at = plan->block};
-  plan->zeros = fl_carve(&arena, plan->project_panels * FL_PANEL, sizeof(real));
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t j = 0; j < plan->L * plan->D; j++) {
     fl_layer *const layer = &plan->layers[j];

@@ -210,9 +210,9 @@ def test_a_later_format_is_refused(kind: str) -> None:
 @each_kind
 def test_another_contract_is_told(kind: str) -> None:
     source = begun(kind, layer())
-    data = repacked(written(source), lambda arrays: arrays.update(contract=np.int64(7)))
+    data = repacked(written(source), lambda arrays: arrays.update(contract=np.int64(1)))
     live = empty(kind, layer())
-    with pytest.warns(UserWarning, match="version 7 of the numerical contract, and this is 1") as caught:
+    with pytest.warns(UserWarning, match="version 1 of the numerical contract, and this is 2") as caught:
         live.restore(data)
     assert caught[0].filename == __file__
     assert_same_bits(states(live), states(source))
@@ -220,7 +220,7 @@ def test_another_contract_is_told(kind: str) -> None:
 
 @each_kind
 def test_a_warning_that_is_an_error_changes_nothing(kind: str) -> None:
-    data = repacked(written(begun(kind, layer())), lambda arrays: arrays.update(contract=np.int64(7)))
+    data = repacked(written(begun(kind, layer())), lambda arrays: arrays.update(contract=np.int64(1)))
     live = empty(kind, layer())
     before = written(live)
     with warnings.catch_warnings(action="error"), pytest.raises(UserWarning, match="contract"):

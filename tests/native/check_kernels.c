@@ -258,9 +258,9 @@ static void build_product(call *c) {
   const size_t m = row_count(c);
   fl_product *const a = &c->product;
   *a = product_of(c, m);
-  if (maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
-  a->pieces = !a->start && maybe(c);
-  const int role = a->start ? OUT : INOUT;
+  a->into = (fl_into)below(c, FL_ADD + 1);
+  if (a->into != FL_ADD && maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
+  const int role = a->into == FL_NEW ? OUT : INOUT;
   if (maybe(c)) {
     a->z_panel = FL_PANEL; /* rows of panels */
     a->z = rows(c, role, m, a->last * FL_PANEL);
@@ -303,6 +303,7 @@ static void build_ahead(call *c, size_t panels) {
                         .weights = a->weights,
                         .weights_panel = a->weights_panel,
                         .start = a->start,
+                        .rest = reals(c, SCRATCH, m * FL_REST),
                         .z = a->z[0],
                         .z_row = panels * FL_PANEL,
                         .z_panel = a->z_panel};
@@ -329,15 +330,16 @@ static void build_step(call *c) {
   *s = (fl_step){.product = product_of(c, m), .form = any_form(c, 0), .train = maybe(c)};
   fl_product *const a = &s->product;
   s->units = a->last * FL_UNITS - (maybe(c) ? below(c, FL_UNITS) : 0);
+  if (maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
   if (maybe(c)) {
-    a->start = reals(c, IN, a->last * FL_PANEL);
     a->z_panel = m * FL_PANEL;
     a->z = rows_in(c, SCRATCH, m, FL_PANEL, FL_STEP_SCRATCH(m));
   } else {
+    a->into = FL_MEET;
     a->z_panel = FL_PANEL;
     a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
   }
-  if (a->start && maybe(c)) {
+  if (a->start && a->into == FL_NEW && maybe(c)) {
     for (size_t j = 0; j < 2; j++) a->unpacked[j] = reals(c, IN, 4 * s->units * a->operand[j].k);
     pack_unpacked(c, s);
   }
@@ -347,7 +349,7 @@ static void build_step(call *c) {
   s->c = in_place ? old : rows(c, OUT, m, s->units);
   s->h = rows(c, OUT, m, s->units);
   if (s->form && s->form->peepholes) s->peephole = reals(c, IN, 3 * s->units);
-  if (c->ahead_rows && m == 1 && !a->start && !a->operand[1].k && maybe(c)) {
+  if (c->ahead_rows && m == 1 && a->into == FL_MEET && !a->start && !a->operand[1].k && maybe(c)) {
     build_ahead(c, 1 + below(c, 4));
     s->ahead = &c->ahead;
   }

@@ -1,14 +1,13 @@
 /* What can be read from a tape: the gates and cells of every step, to the bit those of a computation step by step that
- * begins at the weights. It walks layers, directions, lengths and resets by their definition, makes each pre-activation
- * by one chain of fused multiply-adds, and takes the gates from fl_gates_train, or in other forms each activation from
- * fl_activate.
+ * begins at the weights. It walks layers, directions, lengths and resets by their definition, adds pieces of
+ * fused multiply-adds, and takes the gates from fl_gates_train, or in other forms each activation from fl_activate.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
 #include "kernels/exact_fma.h"
 #include "support.h"
 
-enum { ARRAYS = 7, MOST_UNITS = 100, MOST_LAYERS = 4, THREADS = 3 };
+enum { ARRAYS = 7, MOST_UNITS = 160, MOST_LAYERS = 4, THREADS = 3 };
 
 typedef struct {
   fl_config config;
@@ -121,25 +120,32 @@ static void form_gates(const job *j, const double *z, const double *c, const dou
   for (size_t u = 0; u < H; u++) to->hidden[u] = rounded(j, to->at[3][u] * to->at[5][u]);
 }
 
+/* start, and the pieces of a w in order: chains of 128 from zero */
+static double product(const job *j, double start, const double *a, const double *w, size_t n) {
+  double sum = start;
+  for (size_t k = 0; k < n;) {
+    double piece = 0;
+    for (const size_t end = n - k < 128 ? n : k + 128; k < end; k++) piece = fused(j, a[k], w[k], piece);
+    sum = rounded(j, sum + piece);
+  }
+  return sum;
+}
+
 static void compute(const job *j, const layer *l, size_t width, const double *x, const double *h, const double *c,
                     cells *to) {
   const fl_config *const f = &j->shape->config;
   const size_t H = f->hidden_size, P = f->proj_size;
   double z[4 * MOST_UNITS];
   for (size_t row = 0; row < 4 * H; row++) {
-    z[row] = rounded(j, l->b_ih[row] + l->b_hh[row]);
-    for (size_t k = 0; k < width; k++) z[row] = fused(j, x[k], l->ih[row * width + k], z[row]);
-    for (size_t k = 0; k < j->R; k++) z[row] = fused(j, h[k], l->hh[row * j->R + k], z[row]);
+    const double X = product(j, rounded(j, l->b_ih[row] + l->b_hh[row]), x, l->ih + row * width, width);
+    z[row] = rounded(j, X + product(j, 0, h, l->hh + row * j->R, j->R));
   }
   if (f->form)
     form_gates(j, z, c, l->ph, to);
   else
     standard_gates(j, z, c, to);
   memcpy(to->at[6], to->hidden, H * sizeof(double));
-  for (size_t row = 0; row < P; row++) {
-    to->at[6][row] = 0;
-    for (size_t k = 0; k < H; k++) to->at[6][row] = fused(j, to->hidden[k], l->hr[row * H + k], to->at[6][row]);
-  }
+  for (size_t row = 0; row < P; row++) to->at[6][row] = product(j, 0, to->hidden, l->hr + row * H, H);
 }
 
 /* ---- a tape ----------------------------------------------------------------------------------------------------- */
@@ -372,7 +378,10 @@ int main(void) {
       {{FL_FLOAT32, 4, 17, 0, 2, 1, NULL}, 9, 4, NULL, 1, 1},
       {{FL_FLOAT64, 4, 9, 3, 2, 1, &seeing}, 7, 5, lengths, 1, 0},
       {{FL_FLOAT32, 4, 12, 0, 1, 2, &coupled}, 7, 5, lengths, 0, 1},
-      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL}, 60, 1, NULL, 0, 0}, /* long enough for work ahead */
+      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL}, 60, 1, NULL, 0, 0},    /* long enough for work ahead */
+      {{FL_FLOAT32, 300, 150, 0, 1, 1, NULL}, 30, 1, NULL, 0, 0}, /* several pieces, of x and of h */
+      {{FL_FLOAT32, 130, 140, 0, 1, 1, NULL}, 3, 140, NULL, 0, 1},
+      {{FL_FLOAT64, 129, 157, 131, 2, 1, NULL}, 3, 7, NULL, 1, 1},
   };
   size_t sets = 0;
   fl_pool *pool;
