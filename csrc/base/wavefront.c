@@ -9,7 +9,7 @@
 
 enum {
   SPINS = 1000, /* looks before the CPU is offered to others: a block takes as long */
-  STAY = 1,     /* diagonals that a member may be ahead of others to stay in a lane, whose weights its cache holds */
+  STAY = 2,     /* diagonals that a member may be ahead of others to stay in a lane, whose weights its cache holds */
 };
 
 static size_t state_of(const fl_wavefront *front, size_t lane) {

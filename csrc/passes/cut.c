@@ -9,8 +9,9 @@ enum {
   CHUNK_BYTES = 512 * 1024,      /* of pre-activations: half of an L2 */
   ROWS_A_THREAD = 4,             /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
   AHEAD_BYTES = 32 * 1024,       /* recurrent weights that fit in L1 leave no time to fill */
-  FRONT_STEPS = 8,               /* of a block */
-  FRONT_LEAST = 2,               /* blocks of a layer */
+  FRONT_LEAST = 6,               /* steps of a block: a tile of their inputs, whose weights are read once a block */
+  FRONT_MOST = 12,               /* more gain nothing */
+  FRONT_BLOCKS = 20,             /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
   FRONT_ENOUGH = 4,              /* layers: more threads gain less by units than those that have a layer each */
   FRONT_WORK = 1000000,          /* multiply-adds, 30 to 60 us: less is done before another thread is awake */
   UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
@@ -50,10 +51,11 @@ static size_t step_work(const fl_plan *plan) {
 }
 
 void fl_decide_wavefront(fl_cut *cut, const fl_plan *plan, size_t T, size_t threads) {
-  const size_t steps = FRONT_STEPS;
-  if (threads < 2 || plan->L < 2 || plan->D > 1 || cut->groups > 1 || T < FRONT_LEAST * steps) return;
+  if (threads < 2 || plan->L < 2 || plan->D > 1 || cut->groups > 1 || T < 2 * FRONT_LEAST) return;
   if (cut->by_units && threads > plan->L && plan->L < FRONT_ENOUGH) return;
   if (cut->rows == 0 || step_work(plan) < FRONT_WORK / T / cut->rows) return;
+  const size_t few = (threads < plan->L ? threads : plan->L) - 1, wanted = T * plan->L / (FRONT_BLOCKS * few);
+  const size_t steps = wanted < FRONT_LEAST ? FRONT_LEAST : wanted < FRONT_MOST ? wanted : FRONT_MOST;
   cut->by_units = cut->ahead = 0;
   if (cut->chunk > steps) cut->chunk = steps;
   cut->front = cut->chunk ? steps / cut->chunk * cut->chunk : steps; /* whole chunks */
