@@ -27,7 +27,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread \
-  prove-activations bits-elsewhere soak mutate keras-files sdist clean
+  prove-activations prove-errors bits-elsewhere soak mutate keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -81,6 +81,9 @@ sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: 
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
 	.venv/test/bin/python -m tests.proofs.activations $(ARGS)
+
+prove-errors: .venv/test/with-torch ## rounding errors of a layer beside torch's, H = 32 to 1024 (ARGS="256 512")
+	.venv/test/bin/python -m tests.proofs.rms_error $(ARGS)
 
 bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
 	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)

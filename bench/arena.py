@@ -66,12 +66,14 @@ class Arena:
 
     Attributes
     ----------
+    patience : float
+        The same, for the rows to come.
     played, disturbed : int
         How many rounds there were, and in how many of them another process took a CPU away.
     """
 
     def __init__(self, rounds: int = 15, seconds: float = 0.02, patience: float = 12.0) -> None:
-        self._rounds, self._seconds, self._patience = rounds, seconds, patience
+        self._rounds, self._seconds, self.patience = rounds, seconds, patience
         self._workers: dict[tuple[str, int], _Process] = {}
         self.played = self.disturbed = 0
 
@@ -116,7 +118,7 @@ class Arena:
         calls = {label: self._worker(name, work).ask("calls", work, self._seconds) for label, name, work in ready}
         start = time.perf_counter()
         for turn in range(self._rounds):
-            if turn >= ENOUGH and time.perf_counter() - start > self._patience:
+            if turn >= ENOUGH and time.perf_counter() - start > self.patience:
                 break
             first = turn % len(ready) if ready else 0
             for label, name, work in ready[first:] + ready[:first]:
