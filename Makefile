@@ -20,13 +20,14 @@ EXTRAS = formats torch reinforcement service-test
 EXTRAS_TESTS = $(addprefix tests/, docs examples/test_readme.py files keras onnx reference service torch)
 # A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from us and from torch.
 AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
+SPEED = $(patsubst %,bench/test_%.py,sequence batch training step layers ahead zeros tokens compilers)
 LESSER_TESTS = $(SCALAR_TESTS) $(addprefix tests/, docs live torch) \
   $(addprefix tests/, keras/test_torch.py onnx/test_forms.py onnx/test_operator.py)
 SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objects.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench check c sanitize sanitize-thread \
+.PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check c sanitize sanitize-thread \
   prove-activations prove-errors bits-elsewhere soak mutate keras-files sdist clean
 
 help: ## list the targets
@@ -54,6 +55,15 @@ test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## what depends on t
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and others that can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
+
+bench-speed: .venv/bench/ready .venv/bench/rivals ## some tables: what is to be fast, mostly on one thread (ARGS=--quick)
+	.venv/bench/bin/python -m pytest $(SPEED) -k "not two or test_layers" $(ARGS)
+
+bench-speed-lesser: .venv/bench/ready .venv/bench/rivals ## the same, as a CPU without AVX-512 would run them
+	$(AVX2_ONLY) .venv/bench/bin/python -m pytest $(SPEED) -k "not two or test_layers" $(ARGS)
+
+scaling: .venv/bench/ready .venv/bench/rivals ## up to 16 threads, as far as there are CPUs, in four minutes (ARGS=--quick)
+	.venv/bench/bin/python -m bench.scaling $(ARGS)
 
 check: .venv/check/ready ## lint, formatting, types, stubs
 	.venv/check/bin/ruff check .
@@ -119,7 +129,7 @@ PACKAGE_sdist =
 # pyproject.toml.
 SANITIZE_sanitize = address,undefined
 SANITIZE_sanitize-thread = thread
-SANITIZE_TESTS = tests $(addprefix --ignore=tests/, examples files keras reference service)
+SANITIZE_TESTS = tests $(addprefix --ignore=tests/, bench examples files keras reference service)
 CONFIG_sanitize = $(call sanitized,sanitize)
 CONFIG_sanitize-thread = $(call sanitized,sanitize-thread)
 sanitized = -C build-dir=build/$(1) -C install.strip=false -C cmake.define.FASTLSTM_SANITIZE=$(SANITIZE_$(1))

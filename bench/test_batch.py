@@ -18,7 +18,7 @@ GOALS = {1: by_isa((1.08, 1.06, 1.05, 1.03, 1.05), (1.05,) * 5), 2: (1.5, 1.25, 
 SHARES = {1: by_isa((0.82, 0.88, 0.91, 0.91, 0.88), (0.78, 0.86, 0.90, 0.90, 0.88))}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("case", BATCHES, ids=attrgetter("name"))
 def test_batch(arena: Arena, record: Record, case: Case, threads: int) -> None:
     """Race: the limit is all products at the FMA peak that as many threads reach."""

@@ -18,7 +18,7 @@ GOALS = {1: 1.06, 2: 1.25}
 TOGETHER = {2: 1.75, 3: 1.88, 6: 1.95}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("case", [BOTH_WAYS], ids=attrgetter("name"))
 def test_both_ways(arena: Arena, record: Record, case: Case, threads: int) -> None:
     """Race: the limit is all products at the FMA peak that as many threads reach."""

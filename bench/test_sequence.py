@@ -21,7 +21,7 @@ GOALS = {
 SHARES = {1: (0.60, 0.80, 0.80, 0.80, 0.80, 0.80)}
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("case", SEQUENCES, ids=attrgetter("name"))
 def test_sequence(arena: Arena, record: Record, case: Case, threads: int) -> None:
     """Race: the limit is to read U once a step, after W x of all steps at the FMA peak; with two threads, half each."""

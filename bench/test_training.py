@@ -27,7 +27,7 @@ SHARES = by_isa({(32, 64): 0.76, (32, 128): 0.82, (32, 256): 0.86, (32, 512): 0.
 REPACKED = next(case for case in TRAININGS if case.H == 256 and case.B == 32)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("threads", [1, 2], ids=["one", "two"])
 @pytest.mark.parametrize("case", TRAININGS, ids=attrgetter("name"))
 def test_training(arena: Arena, record: Record, case: Case, threads: int) -> None:
     """Race: the goals of a sequence alone are about the rivals only, as it is limited by reading and not by FMAs."""

@@ -13,10 +13,14 @@ Every file offers the same three names, and nothing else is asked of it:
 whose names have no underscore at the end: they hold parts of those that do.
 """
 
+import os
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
+
+NO_AVX512 = "avx512" in os.environ.get("FASTLSTM_HIDE", "").split(",")
+"""Whether everybody shall do without AVX-512, as we do then; those that cannot be told to do not take part."""
 
 Loop = Callable[[int], None]
 Answer = Callable[[], NDArray[np.float32]]

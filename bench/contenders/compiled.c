@@ -57,12 +57,12 @@ static void prepare_training(work *made, const sizes *n, const float *dy) {
   made->backward = memory(fl_backward_size(tape, 1));
 }
 
-/* A work, for as long as the process lives; NULL if something is wrong. */
-work *work_make(const sizes *n, const arrays *read) {
+/* A work, for as long as the process lives, on an instruction set, NULL for the best one; NULL if something is wrong. */
+work *work_make(const sizes *n, const arrays *read, const char *isa) {
   work *made = memory(sizeof *made);
   fl_config config = {.dtype = FL_FLOAT32, .input_size = n->I, .hidden_size = n->H, .num_layers = 1, .directions = 1};
   fl_weights weights = {.weight_ih = read->w, .weight_hh = read->u, .bias_ih = read->b_ih, .bias_hh = read->b_hh};
-  if (fl_plan_create(&made->plan, &config, &weights, NULL)) return NULL;
+  if (fl_plan_create(&made->plan, &config, &weights, isa)) return NULL;
   ptrdiff_t in = (ptrdiff_t)(n->I * sizeof(float)), out = (ptrdiff_t)(n->H * sizeof(float)), rows = (ptrdiff_t)n->B;
   float *y = memory(n->T * n->B * n->H * sizeof *y), *states = memory(2 * n->B * n->H * sizeof *states);
   made->sequence = (fl_sequence){.T = n->T,
@@ -124,7 +124,7 @@ int main(int count, char **arguments) {
   float range = 1 / sqrtf((float)n.H);
   arrays read = {drawn(n.T * n.B * n.I, 1), drawn(4 * n.H * n.I, range), drawn(4 * n.H * n.H, range),
                  drawn(4 * n.H, range),     drawn(4 * n.H, range),       v[0] ? drawn(n.T * n.B * n.H, 1) : NULL};
-  work *made = work_make(&n, &read);
+  work *made = work_make(&n, &read, NULL);
   if (!made || work_run(made, strtol(arguments[6], NULL, 10)) != FL_OK) return 1;
   uint64_t hash = 14695981039346656037u;
   for (size_t k = 0; k < made->answers * sizeof(float); k++)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+import fastlstm
 from bench.building import build, tool
 from bench.contenders import Answer, Loop
 from bench.works import Array, Data, Work
@@ -43,8 +44,9 @@ class Core:
         kept += [data.grad_output] if work.kind == "training" else []
         kept = [np.ascontiguousarray(array) for array in kept]
         pointers = [array.ctypes.data for array in kept]
+        isa = ctypes.c_char_p(fastlstm.isa().encode())
         sizes = _Sizes(work.case.T, work.case.B, work.case.I, work.case.H)
-        made = c_void_p(self._library.work_make(byref(sizes), byref(_Arrays(*pointers))))
+        made = c_void_p(self._library.work_make(byref(sizes), byref(_Arrays(*pointers)), isa))
         if not made:
             raise RuntimeError(f"{work}: cannot be made")
         run = self._library.work_run

@@ -6,11 +6,15 @@ W x of all steps is one product before the scan. Compiled when it is prepared; t
 import os
 from itertools import repeat
 
+from bench.contenders import NO_AVX512, Answer, Loop
+
+if NO_AVX512:
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2"
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.contenders import Answer, Loop
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "jax"

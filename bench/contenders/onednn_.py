@@ -6,6 +6,7 @@ primitive asks for, and arguments are bound once.
 """
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
 from importlib.metadata import PackageNotFoundError, distribution
@@ -15,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from bench.contenders import Answer, Loop
+from bench.contenders import NO_AVX512, Answer, Loop
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "onednn"
+
+if NO_AVX512 and os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2":
+    raise ImportError("oneDNN does without AVX-512 if ONEDNN_MAX_CPU_ISA=AVX2 is set")
 PACKAGE = "onednn-cpu-gomp"
 
 # The library's numbers for what is used here. Layouts are named by axes, in order, and by gaps.

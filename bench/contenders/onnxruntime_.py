@@ -8,11 +8,14 @@ from itertools import cycle, islice, repeat
 import numpy as np
 import onnxruntime as ort
 
-from bench.contenders import Answer, Loop, onnxruntime_live
+from bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live
 from bench.contenders.onnxruntime_graph import bind, layer, stack
 from bench.works import Array, Data, Work
 
 label = "onnxruntime"
+
+if NO_AVX512:
+    raise ImportError("onnxruntime cannot be told to do without AVX-512")
 
 
 def version() -> str:

@@ -4,6 +4,7 @@ Gates go from torch's order i, f, g, o to OpenVINO's f, i, g, o (which it calls 
 bfloat16 it would compute in that unless told not to.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from itertools import cycle, islice, repeat
 
@@ -11,10 +12,13 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from bench.contenders import Answer, Loop
+from bench.contenders import NO_AVX512, Answer, Loop
 from bench.works import Array, Data, Work
 
 label = "openvino"
+
+if NO_AVX512 and os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2":
+    raise ImportError("oneDNN does without AVX-512 if ONEDNN_MAX_CPU_ISA=AVX2 is set")
 
 SETTINGS = {
     "INFERENCE_PRECISION_HINT": "f32",

@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.contenders import Answer, Loop, torch_modules, torch_sessions
+from bench.contenders import NO_AVX512, Answer, Loop, torch_modules, torch_sessions
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "torch"
+
+if NO_AVX512 and torch.backends.cpu.get_cpu_capability() == "AVX512":
+    raise ImportError("torch does without AVX-512 if ATEN_CPU_CAPABILITY=avx2 and ONEDNN_MAX_CPU_ISA=AVX2 are set")
 
 
 def version() -> str:
