@@ -7,6 +7,8 @@
 #include "base/fpenv.h"
 #include "base/threads.h"
 #include "inside.h"
+#include "passes/cut.h"
+#include "passes/table.h"
 #include "passes/tape.h"
 
 const char *fl_version(void) {
@@ -261,7 +263,60 @@ fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_
                            const fl_cancel *cancel) {
   if (!is_sequence(plan, sequence) || !is_written(sequence) || !is_block(workspace) || !is_cancel(cancel))
     return FL_ERROR_ARGUMENT;
-  return plan->passes->run_forward(plan, sequence, NULL, pool, workspace, cancel);
+  return plan->passes->run_forward(plan, sequence, NULL, NULL, pool, workspace, cancel);
+}
+
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+size_t fl_table_size(const fl_plan *plan, size_t V) {
+  return plan && V ? plan->passes->measure_table(plan, V) : SIZE_MAX;
+}
+
+fl_table *fl_table_init(const fl_plan *plan, size_t V, void *memory) {
+  return fl_table_size(plan, V) != SIZE_MAX && is_block(memory) ? plan->passes->make_table(plan, V, memory) : NULL;
+}
+
+fl_status fl_table_fill(fl_table *table, const void *x, ptrdiff_t x_row, fl_pool *pool, const fl_cancel *cancel) {
+  if (!table || table->filled || !x || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  return table->plan->passes->fill_table(table, x, x_row, pool, cancel);
+}
+
+/* can tokens of it stand for the inputs of this plan? */
+static int is_table(const fl_table *table, const fl_plan *plan) {
+  return table && table->filled && table->plan == plan;
+}
+
+/* n of them, `row` bytes apart */
+static int are_tokens(const fl_table *table, size_t n, const void *tokens, ptrdiff_t row) {
+  const char *at = tokens;
+  for (; n; n--, at += row)
+    if (!fl_is_token(table, *(const int64_t *)at)) return 0;
+  return 1;
+}
+
+/* those of a sequence; what is past a row's length is not looked at */
+static int is_of_tokens(const fl_table *table, const fl_sequence *sequence) {
+  const char *const input = sequence->input;
+  const ptrdiff_t row = sequence->input_b;
+  if (!sequence->T || !sequence->B) return 1; /* there may be no input */
+  if (!sequence->starts) {
+    for (size_t b = 0; b < sequence->B; b++)
+      if (!are_tokens(table, fl_length(sequence, b), input + (ptrdiff_t)b * row, sequence->input_t)) return 0;
+    return 1;
+  }
+  for (size_t t = 0, running = sequence->B; t < sequence->T; t++) {
+    while (running && fl_length(sequence, running - 1) <= t) running--;
+    if (!are_tokens(table, running, input + (ptrdiff_t)sequence->starts[t] * row, row)) return 0;
+  }
+  return 1;
+}
+
+fl_status fl_forward_tokens(const fl_table *table, const fl_sequence *sequence, fl_pool *pool, void *workspace,
+                            const fl_cancel *cancel) {
+  if (!table || !is_table(table, table->plan) || !is_sequence(table->plan, sequence)) return FL_ERROR_ARGUMENT;
+  if (!is_written(sequence) || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!is_of_tokens(table, sequence)) return FL_ERROR_ARGUMENT;
+  return table->plan->passes->run_forward(table->plan, sequence, table, NULL, pool, workspace, cancel);
 }
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
@@ -375,6 +430,12 @@ fl_status fl_stream_step(fl_stream *stream, const void *x, void *y) {
   return stream->plan->passes->run_stream(stream, x, y);
 }
 
+fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y) {
+  if (!stream || !is_table(table, stream->plan) || ((!tokens || !y) && stream->B)) return FL_ERROR_ARGUMENT;
+  if (!are_tokens(table, stream->B, tokens, sizeof *tokens)) return FL_ERROR_ARGUMENT;
+  return stream->plan->passes->run_stream_tokens(stream, table, tokens, y);
+}
+
 fl_status fl_stream_get(const fl_stream *stream, void *h, void *c) {
   if (!stream || ((!h || !c) && stream->B)) return FL_ERROR_ARGUMENT;
   stream->plan->passes->read_stream(stream, h, c);
@@ -445,13 +506,25 @@ fl_status fl_sessions_step(fl_sessions *sessions, size_t n, const size_t *slots,
   return fl_sessions_step_until(sessions, &batch, pool, workspace, NULL);
 }
 
+static int is_batch(fl_sessions *sessions, const fl_batch *batch, const void *workspace) {
+  return batch->slots && batch->x && batch->y && is_block(workspace) && are_slots(sessions, batch->n, batch->slots);
+}
+
 fl_status fl_sessions_step_until(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
                                  const fl_cancel *cancel) {
   if (!sessions || !batch || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
   if (!batch->n) return FL_OK;
-  if (!batch->slots || !batch->x || !batch->y || !is_block(workspace)) return FL_ERROR_ARGUMENT;
-  if (!are_slots(sessions, batch->n, batch->slots)) return FL_ERROR_ARGUMENT;
-  return sessions->plan->passes->run_sessions(sessions, batch, pool, workspace, cancel);
+  if (!is_batch(sessions, batch, workspace)) return FL_ERROR_ARGUMENT;
+  return sessions->plan->passes->run_sessions(sessions, NULL, batch, pool, workspace, cancel);
+}
+
+fl_status fl_sessions_step_tokens(fl_sessions *sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool,
+                                  void *workspace, const fl_cancel *cancel) {
+  if (!sessions || !is_table(table, sessions->plan) || !batch || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!batch->n) return FL_OK;
+  if (!is_batch(sessions, batch, workspace)) return FL_ERROR_ARGUMENT;
+  if (!are_tokens(table, batch->n, batch->x, batch->x_row)) return FL_ERROR_ARGUMENT;
+  return sessions->plan->passes->run_sessions(sessions, table, batch, pool, workspace, cancel);
 }
 
 fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c) {
@@ -551,7 +624,14 @@ fl_status fl_window_push(fl_window *window, const void *x, void *y, fl_pool *poo
 
 fl_status fl_window_push_until(fl_window *window, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel) {
   if (!is_windows_pool(window, pool) || !x || !y || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
-  return window->plan->passes->push_window(window, x, y, pool, cancel);
+  return window->plan->passes->push_window(window, NULL, x, y, pool, cancel);
+}
+
+fl_status fl_window_push_token(fl_window *window, const fl_table *table, int64_t token, void *y, fl_pool *pool,
+                               const fl_cancel *cancel) {
+  if (!is_windows_pool(window, pool) || !y || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!is_table(table, window->plan) || !fl_is_token(table, token)) return FL_ERROR_ARGUMENT;
+  return window->plan->passes->push_window(window, table, &token, y, pool, cancel);
 }
 
 fl_status fl_window_advance(fl_window *window, fl_pool *pool) {

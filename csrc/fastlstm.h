@@ -20,6 +20,8 @@
  *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; where they come and go,
  *                    fl_session_ids_size, ...
  *   sliding windows  fl_window_size, fl_window_init, fl_window_push, fl_window_advance where there is time, ...
+ *   inputs that are tokens, each one of V  fl_table_size, fl_table_init, fl_table_fill, then the same calls with tokens
+ *                    in the place of x: fl_forward_tokens, fl_stream_step_tokens, fl_sessions_step_tokens, ...
  *
  * One complete call, in C11: 5 steps of one row, on the best instruction set, on this thread alone.
  *
@@ -303,6 +305,35 @@ typedef struct fl_cancel {
 FL_API fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace,
                                   const fl_cancel *cancel);
 
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+/* For a layer whose input at each step is one of V, known beforehand: the embedding of a token, or a one-hot vector. A
+ * table holds what the first layer makes of each, b + W x for all gates; a token is the number of an input, and stands
+ * for it where a table is given: the same bits, without the product. It belongs to its plan, which must outlive it. Once
+ * filled it does not change: any number of threads may use it at once. For inference only. */
+typedef struct fl_table fl_table;
+
+/* bytes that a table of V > 0 inputs takes, D * V * 4H reals with H rounded up to a multiple of 8; SIZE_MAX on
+ * overflow */
+FL_API size_t fl_table_size(const fl_plan *plan, size_t V);
+
+/* A table that holds nothing yet.
+ *   memory  fl_table_size bytes, 64-byte aligned, owned by the caller; the result points into it */
+FL_API fl_table *fl_table_init(const fl_plan *plan, size_t V, void *memory);
+
+/* Fill it, once; it takes D * V * 4H * I multiply-adds. When `cancel` says so, it holds nothing, and may be filled again.
+ * Allocates nothing.
+ *   x       [V] rows of [I] reals, each contiguous, x_row bytes apart; read
+ *   pool    NULL to stay on the caller's thread
+ *   cancel  may be NULL; owned by the caller, read during the call */
+FL_API fl_status fl_table_fill(fl_table *table, const void *x, ptrdiff_t x_row, fl_pool *pool, const fl_cancel *cancel);
+
+/* fl_forward_until of the table's plan, but that the input is int64_t [T, B]: tokens, each in 0..V-1 (what is past a
+ * row's length is not looked at); input_t and input_b are their strides. FL_ERROR_ARGUMENT for other tokens, and for a
+ * table that has not been filled. */
+FL_API fl_status fl_forward_tokens(const fl_table *table, const fl_sequence *sequence, fl_pool *pool, void *workspace,
+                                   const fl_cancel *cancel);
+
 /* ---- training --------------------------------------------------------------------------------------------------- */
 
 /* What a training forward keeps: copies of its input and state, the outputs of every layer, and i, f, g, o, c of every
@@ -418,6 +449,11 @@ FL_API fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
  *   y  [B, R] reals, contiguous; written; may be x */
 FL_API fl_status fl_stream_step(fl_stream *stream, const void *x, void *y);
 
+/* fl_stream_step with tokens.
+ *   table   of the stream's plan, filled; read
+ *   tokens  [B], each in 0..V-1; read */
+FL_API fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y);
+
 /* Copy the state out or in.
  *   h  [L, B, R] reals, contiguous
  *   c  [L, B, H] reals, contiguous; in fl_stream_set either may be NULL for zeros */
@@ -469,6 +505,12 @@ FL_API size_t fl_sessions_workspace_until(const fl_plan *plan, size_t n, size_t 
  *   cancel     may be NULL; owned by the caller, read during the call */
 FL_API fl_status fl_sessions_step_until(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
                                         const fl_cancel *cancel);
+
+/* fl_sessions_step_until with tokens.
+ *   table  of the sessions' plan, filled; read
+ *   batch  its x are [n] tokens, int64_t in 0..V-1, x_row bytes apart */
+FL_API fl_status fl_sessions_step_tokens(fl_sessions *sessions, const fl_table *table, const fl_batch *batch,
+                                         fl_pool *pool, void *workspace, const fl_cancel *cancel);
 
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous
@@ -554,6 +596,11 @@ FL_API fl_window *fl_window_init(const fl_plan *plan, size_t length, size_t thre
  *   cancel  may be NULL; when it says so, the window is as it was, and has not taken the input */
 FL_API fl_status fl_window_push(fl_window *window, const void *x, void *y, fl_pool *pool);
 FL_API fl_status fl_window_push_until(fl_window *window, const void *x, void *y, fl_pool *pool,
+                                      const fl_cancel *cancel);
+
+/* fl_window_push_until with a token, 0..V-1.
+ *   table  of the window's plan, filled; read, also by what advances the window next */
+FL_API fl_status fl_window_push_token(fl_window *window, const fl_table *table, int64_t token, void *y, fl_pool *pool,
                                       const fl_cancel *cancel);
 
 /* Do what the last fl_window_push has left, in the time between two inputs; nothing if nothing is left. Arguments as

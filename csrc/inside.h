@@ -51,8 +51,10 @@ struct fl_window {
   size_t count; /* inputs so far */
   int behind;   /* the windows that go on have not seen the last input */
   fl_sessions *sessions;
-  size_t *slots;   /* [length] */
-  real *last;      /* [I]: the last input */
+  size_t *slots; /* [length] */
+  real *last;    /* [I]: the last input; or */
+  int64_t token; /* of this table, unless that is NULL */
+  const fl_table *table;
   void *workspace; /* of a step of all */
 };
 

@@ -15,14 +15,19 @@
 #include "kernels/real.h"
 #include "unpacked.h"
 
-/* X(result, name, argument list); tape: to be filled, or NULL; pool and cancel may be NULL */
+/* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel may
+ * be NULL */
 #define FL_PASS_LIST(X)                                                                                               \
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
   X(void, pack_plan, (fl_plan * plan, const fl_weights *weights))                                                     \
   X(size_t, measure_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads))                               \
   X(fl_status, run_forward,                                                                                           \
-    (const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,                 \
-     const fl_cancel *cancel))                                                                                        \
+    (const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape, fl_pool *pool,           \
+     void *workspace, const fl_cancel *cancel))                                                                       \
+  X(size_t, measure_table, (const fl_plan *plan, size_t V))                                                           \
+  X(fl_table *, make_table, (const fl_plan *plan, size_t V, void *memory))                                            \
+  X(fl_status, fill_table,                                                                                            \
+    (fl_table * table, const void *rows, ptrdiff_t row, fl_pool *pool, const fl_cancel *cancel))                      \
   X(size_t, measure_tape, (const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets))           \
   X(fl_tape *, make_tape,                                                                                             \
     (const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time, void *memory))     \
@@ -37,6 +42,7 @@
   X(size_t, measure_stream, (const fl_plan *plan, size_t B))                                                          \
   X(fl_stream *, make_stream, (const fl_plan *plan, size_t B, void *memory))                                          \
   X(fl_status, run_stream, (fl_stream * stream, const void *x, void *y))                                              \
+  X(fl_status, run_stream_tokens, (fl_stream * stream, const fl_table *table, const int64_t *tokens, void *y))        \
   X(void, read_stream, (const fl_stream *stream, void *h, void *c))                                                   \
   X(void, write_stream, (fl_stream * stream, const void *h, const void *c))                                           \
   X(size_t, measure_cell, (const fl_plan *plan, size_t B))                                                            \
@@ -47,14 +53,16 @@
   X(fl_sessions *, make_sessions, (const fl_plan *plan, size_t capacity, void *memory))                               \
   X(size_t, measure_sessions_step, (const fl_plan *plan, size_t n, size_t threads, int cancellable))                  \
   X(fl_status, run_sessions,                                                                                          \
-    (fl_sessions * sessions, const fl_batch *batch, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
+    (fl_sessions * sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool, void *workspace,            \
+     const fl_cancel *cancel))                                                                                        \
   X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \
   X(void, write_session, (fl_sessions * sessions, size_t slot, const void *h, const void *c))                         \
   X(void, move_sessions, (fl_sessions * to, const fl_sessions *from))                                                 \
   X(size_t, measure_window, (const fl_plan *plan, size_t length, size_t threads))                                     \
   X(fl_window *, make_window, (const fl_plan *plan, size_t length, size_t threads, void *memory))                     \
   X(fl_status, settle_window, (fl_window * window, fl_pool *pool, const fl_cancel *cancel))                           \
-  X(fl_status, push_window, (fl_window * window, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))     \
+  X(fl_status, push_window,                                                                                           \
+    (fl_window * window, const fl_table *table, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))      \
   X(size_t, measure_unpacked, (const fl_plan *plan, size_t B, size_t threads))                                        \
   X(void, run_unpacked, (const fl_plan *plan, const fl_unpacked *step, fl_pool *pool, void *workspace))
 

@@ -72,7 +72,11 @@ typedef struct {
 /* A product followed by the gates of the same rows and panels:
  * c[r] = f * c_prev[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
-  fl_product product;        /* with FL_NEW, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals: the panels at hand */
+  fl_product product; /* with FL_NEW, z[] are rows of scratch, FL_STEP_SCRATCH(m) reals: the panels at hand */
+  /* [m] pointers to rows of panels, FL_PANEL apart: what one operand comes to, known beforehand. It comes first into z,
+   * which is scratch as with FL_NEW, and the only operand meets it there; or, with operand[0].k = 0, it meets what z
+   * holds, z_panel apart. Always FL_MEET. Read; NULL for none. */
+  const void *const *given;
   fl_ahead *ahead;           /* with m = 1, FL_MEET, no start: work for idle multipliers, or NULL; updated */
   size_t units;              /* H: units past it in the last panel are neither read nor written */
   const void *const *c_prev; /* [m] pointers to [H] reals: read; may be c */

@@ -127,6 +127,20 @@ static void kernel_finish_ahead(fl_ahead *work) {
 #endif
 }
 
+/* What is given for panels first..first + n of each row comes into z, or meets what is there. */
+static void take_given(const fl_step *step, size_t first, size_t n, size_t z_at) {
+  const fl_product *const product = &step->product;
+  const int meets = !product->operand[0].k;
+  for (size_t r = 0; r < product->m; r++)
+    for (size_t p = 0; p < n; p++) {
+      const real *const from = (const real *)step->given[r] + (first + p) * FL_PANEL;
+      real *const to = (real *)product->z[r] + z_at + p * product->z_panel;
+      UNROLL
+      for (size_t v = 0; v < FL_PANEL; v += VL)
+        v_store(to + v, meets ? v_add(v_load(from + v), v_load(to + v)) : v_load(from + v));
+    }
+}
+
 static void kernel_step(const fl_step *step) {
   EXPECT(step, step);
   const fl_product *const product = &step->product;
@@ -139,7 +153,9 @@ static void kernel_step(const fl_step *step) {
     const weight *const w = product->weights;
     const weight *const after =
         done + n == panels ? NULL : w + (product->down ? p - 1 : p + n) * product->weights_panel;
-    const size_t z_at = product->into == FL_NEW ? 0 : p * product->z_panel;
+    const int scratch = product->into == FL_NEW || (step->given && product->operand[0].k);
+    const size_t z_at = scratch ? 0 : p * product->z_panel;
+    if (step->given) take_given(step, p, n, z_at);
     if (step->ahead)
       row_product_ahead(step, p, n, z_at);
     else if (product->unpacked[0])

@@ -81,7 +81,13 @@ static void expect_form(const fl_form *form, const void *peephole) {
 
 static void expect_step(const fl_step *step) {
   const fl_product *const product = &step->product;
-  expect_product(product);
+  if (product->operand[0].k)
+    expect_product(product);
+  else
+    assert(step->given && product->m > 0 && product->first < product->last && product->z &&
+           product->z_panel >= FL_PANEL);
+  assert(!step->given || product->into == FL_MEET);
+  assert(!step->given || !(product->start || product->operand[1].k || product->unpacked[0] || step->ahead));
   expect_units(step->units, product->last);
   expect_form(step->form, step->peephole);
   assert(product->into != FL_ADD);

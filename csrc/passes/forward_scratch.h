@@ -25,7 +25,8 @@ typedef struct {
 
 /* what a group of rows needs once */
 typedef struct {
-  real *z;         /* [panels][chunk rows][FL_PANEL], or scratch of a step per member */
+  real *z;         /* [panels][chunk rows][FL_PANEL], or without chunks as `fused` */
+  real *fused;     /* FL_STEP_SCRATCH(rows) reals per member: for steps whose z is not kept */
   real *z_next;    /* as z: that of the next chunk, with work ahead */
   real *rest;      /* [members][ahead rows][FL_REST]: chains of work ahead that are not done */
   real *x_ahead;   /* [I][ahead rows]: the inputs of the next chunk, side by side */
@@ -39,14 +40,15 @@ typedef struct forward_layer forward_layer;
 typedef struct {
   const fl_plan *plan;
   const fl_sequence *sequence;
-  fl_tape *tape; /* NULL: inference */
+  const fl_table *table; /* the input are tokens, whose part of z it holds; NULL: they are numbers */
+  fl_tape *tape;         /* NULL: inference */
   fl_cut cut;
   size_t members;
   size_t *order;              /* [B] rows, longest first; equal lengths in their order */
   real *zeros;                /* [H] */
   real *between[2];           /* [T, B, D*R] outputs of inner layers, in turn; inference only */
   forward_pointers *pointers; /* [forward_hands] */
-  forward_arrays *arrays;     /* [forward_hands], by units: z for fused steps is per member, the rest is [0]'s */
+  forward_arrays *arrays;     /* [forward_hands], by units: fused is per member, the rest is [0]'s */
   forward_layer *layers;      /* [L] of a wavefront */
   fl_wavefront front;
 } forward_call;
@@ -60,6 +62,7 @@ typedef struct {
   const void *x;
   ptrdiff_t x_t, x_b;
   const int64_t *x_starts; /* of packed rows, or NULL */
+  const real *table;       /* x are tokens, and this what they come to: [V] rows of all panels; NULL: x are numbers */
   void *y;
   ptrdiff_t y_t, y_b;
   const int64_t *y_starts;
@@ -118,10 +121,8 @@ static forward_arrays carve_arrays(const forward_call *call, fl_arena *arena, in
   const fl_plan *const plan = call->plan;
   const size_t rows = call->cut.rows, line = FL_PANEL * sizeof(real);
   forward_arrays made = {0};
-  if (!call->cut.chunk)
-    made.z = fl_carve(arena, FL_STEP_SCRATCH(rows), sizeof(real));
-  else if (!shared && !call->tape)
-    made.z = fl_carve(arena, plan->panels * z_rows(call), line);
+  if (!call->tape) made.fused = made.z = fl_carve(arena, FL_STEP_SCRATCH(rows), sizeof(real));
+  if (call->cut.chunk && !shared && !call->tape) made.z = fl_carve(arena, plan->panels * z_rows(call), line);
   if (call->cut.ahead && !shared) {
     const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
     if (!call->tape) made.z_next = fl_carve(arena, plan->panels * z_rows(call), line);
@@ -162,8 +163,9 @@ static void carve_forward(forward_call *call, fl_arena *arena) {
     forward_arrays arrays = carve_arrays(call, arena, shared);
     if (!arena->at) continue;
     if (shared) {
-      real *const own = arrays.z;
+      real *const own = arrays.fused;
       arrays = call->arrays[0];
+      arrays.fused = own;
       if (!call->cut.chunk) arrays.z = own;
     }
     call->pointers[k] = pointers;

@@ -20,6 +20,7 @@
 #include "forward_scratch.h"
 #include "group.h"
 #include "layer_step.h"
+#include "table.h"
 
 static size_t length_at(const forward_rows *rows, size_t r) {
   return fl_length(rows->pass->call->sequence, fl_group_row(&rows->group, r));
@@ -45,7 +46,9 @@ static void *place(const void *start, ptrdiff_t bytes) {
 static void point_at_scratch(const forward_rows *rows) {
   const fl_cut *const cut = &rows->pass->call->cut;
   const size_t n = rows->group.n, H = rows->pass->call->plan->H, lines = cut->chunk ? cut->chunk * cut->rows : n;
-  if (!rows->pass->gates) {
+  if (rows->pass->table) {
+    for (size_t r = 0; r < n; r++) rows->at->z[r] = rows->own->fused + r * FL_PANEL;
+  } else if (!rows->pass->gates) {
     for (size_t r = 0; r < lines; r++) rows->at->z[r] = rows->own->z + r * FL_PANEL;
     for (size_t r = 0; rows->own->z_next && r < lines; r++) rows->at->z_next[r] = rows->own->z_next + r * FL_PANEL;
   }
@@ -55,11 +58,13 @@ static void point_at_scratch(const forward_rows *rows) {
   }
 }
 
+/* with a table the input's part of the pre-activations */
 static const real *input_at(const forward_rows *rows, size_t r, size_t s) {
   const forward_pass *const pass = rows->pass;
   const ptrdiff_t b = (ptrdiff_t)fl_group_row(&rows->group, r), t = time_of(rows, r, s);
-  return pass->x_starts ? place(pass->x, ((ptrdiff_t)pass->x_starts[t] + b) * pass->x_b)
-                        : place(pass->x, b * pass->x_b + t * pass->x_t);
+  const void *const x = pass->x_starts ? place(pass->x, ((ptrdiff_t)pass->x_starts[t] + b) * pass->x_b)
+                                       : place(pass->x, b * pass->x_b + t * pass->x_t);
+  return pass->table ? fl_table_row(pass->call->plan, pass->table, *(const int64_t *)x) : x;
 }
 
 static real *output_at(const forward_rows *rows, size_t r, size_t s) {
@@ -189,7 +194,7 @@ static void project(const forward_rows *rows, size_t active) {
 }
 
 /* The products of a group's steps. Without chunks: input and state in one product, scratch packed by rows; with them,
- * the input's product first, of a chunk, from which the steps go on. */
+ * the input's product first, of a chunk, from which the steps go on; with a table they go on from its rows. */
 static void begin_products(const forward_rows *rows, fl_step *step, fl_product *input) {
   const forward_pass *const pass = rows->pass;
   const forward_pointers *const at = rows->at;
@@ -210,7 +215,8 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   *input = step->product;
   input->operand[1].k = 0;
   input->z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL;
-  if (!pass->call->cut.chunk) return;
+  if (pass->table) *step = fl_given_step(*step, NULL); /* but for its rows */
+  if (!pass->call->cut.chunk || pass->table) return;
   step->product.operand[0] = step->product.operand[1];
   step->product.operand[1].k = 0;
   step->product.weights = pass->layer->weights + I * FL_PANEL;
@@ -223,7 +229,7 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
 static int run_input(const forward_rows *rows, fl_product *input, size_t s0, size_t s1, size_t active) {
   const fl_plan *const plan = rows->pass->call->plan;
   input->m = point_at_inputs(rows, s0, s1, active);
-  if (!rows->pass->call->cut.chunk) return 1;
+  if (!rows->pass->call->cut.chunk || rows->pass->table) return 1;
   const size_t work = input->m * input->operand[0].k * FL_PANEL;
   fl_share share = fl_share_of(&rows->group, plan->panels, work);
   if (share.grain == plan->panels && fl_halted(rows->group.member, plan->panels * work)) return 0;
@@ -241,7 +247,7 @@ static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t a
   point_at_states(rows, s, active);
   step->product.m = active;
   step->product.down = s & 1;
-  if (!rows->pass->call->cut.chunk) step->product.z_panel = active * FL_PANEL;
+  if (!rows->pass->call->cut.chunk || rows->pass->table) step->product.z_panel = active * FL_PANEL;
   fl_share share = fl_share_of(&rows->group, plan->panels, work);
   while (fl_share_next(&rows->group, &share)) {
     step->product.first = share.first;
@@ -272,7 +278,10 @@ static int run_chunk(forward_rows *rows, int ahead) {
   for (size_t row = 0; rows->s < s1; rows->s++) {
     if (fl_halted(rows->group.member, call->plan->panels * rows->work)) return 0;
     while (length_at(rows, rows->active - 1) <= rows->s) rows->active--;
-    if (call->cut.chunk) rows->step.product.z = rows->at->z + row;
+    if (rows->pass->table)
+      rows->step.given = rows->at->x + row;
+    else if (call->cut.chunk)
+      rows->step.product.z = rows->at->z + row;
     run_step(rows, &rows->step, rows->s, rows->active, rows->work);
     row += rows->active;
   }
@@ -289,11 +298,16 @@ static void begin_rows(forward_rows *rows) {
   rows->work = rows->active * (rows->step.product.operand[0].k + rows->step.product.operand[1].k) * FL_PANEL;
 }
 
+/* Are input products done ahead? With a table there are none. */
+static int goes_ahead(const forward_rows *rows) {
+  return rows->pass->call->cut.ahead && !rows->pass->table;
+}
+
 /* 0 where the member has to leave */
 static int run_steps(forward_rows *rows) {
   begin_rows(rows);
   while (rows->s < rows->steps)
-    if (!run_chunk(rows, rows->pass->call->cut.ahead && chunk_end(rows, rows->s) < rows->steps)) return 0;
+    if (!run_chunk(rows, goes_ahead(rows) && chunk_end(rows, rows->s) < rows->steps)) return 0;
   end_rows(rows);
   return 1;
 }
@@ -311,6 +325,7 @@ static void point_at_input(forward_pass *pass, size_t l) {
     pass->x_t = sequence->input_t;
     pass->x_b = sequence->input_b;
     pass->x_starts = sequence->starts;
+    if (call->table) pass->table = fl_table_of(call->table, pass->reverse);
     return;
   }
   pass->x =
@@ -464,8 +479,9 @@ static void run_member(void *argument, fl_member *member) {
   fl_fpenv_leave(caller);
 }
 
-static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, size_t threads) {
-  forward_call call = {.plan = plan, .sequence = sequence, .tape = tape, .members = threads};
+static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape,
+                              size_t threads) {
+  forward_call call = {.plan = plan, .sequence = sequence, .table = table, .tape = tape, .members = threads};
   call.cut = fl_decide(plan, sizeof(real), sizeof(weight), sequence->T, sequence->B, threads);
   fl_decide_wavefront(&call.cut, plan, sequence->T, threads);
   if (tape && !call.cut.chunk) call.cut.chunk = 1; /* every step's gates are kept */
@@ -490,20 +506,21 @@ size_t TYPED(measure_forward)(const fl_plan *plan, size_t T, size_t B, size_t th
   if (!is_addressable(plan, B)) return SIZE_MAX;
   const fl_sequence sequence = {.T = T, .B = B};
   fl_tape none = {0}; /* training takes the same, but for what is in the tape */
-  forward_call inference = make_call(plan, &sequence, NULL, threads);
-  forward_call training = make_call(plan, &sequence, &none, threads);
+  forward_call inference = make_call(plan, &sequence, NULL, NULL, threads);
+  forward_call training = make_call(plan, &sequence, NULL, &none, threads);
   fl_arena infers = {0}, trains = {0};
   carve_forward(&inference, &infers);
   carve_forward(&training, &trains);
   return infers.overflow || trains.overflow ? SIZE_MAX : infers.used > trains.used ? infers.used : trains.used;
 }
 
-fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, fl_tape *tape, fl_pool *pool,
-                             void *workspace, const fl_cancel *cancel) {
+fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape,
+                             fl_pool *pool, void *workspace, const fl_cancel *cancel) {
   assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));
+  assert(!table || (table->plan == plan && table->filled && !tape));
   if (sequence->B == 0) return FL_OK;
   if (!is_addressable(plan, sequence->B)) return FL_ERROR_OVERFLOW;
-  forward_call call = make_call(plan, sequence, tape, fl_pool_threads(pool));
+  forward_call call = make_call(plan, sequence, table, tape, fl_pool_threads(pool));
   fl_arena arena = {.at = workspace};
   carve_forward(&call, &arena);
   if (arena.overflow) return FL_ERROR_OVERFLOW;
@@ -528,7 +545,7 @@ static void copy_outputs(const fl_tape *tape, const fl_sequence *sequence) {
 fl_status TYPED(run_train)(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
                            const fl_cancel *cancel) {
   assert(tape->stage == FL_TAPE_EMPTY && sequence->T == tape->T && sequence->B == tape->B);
-  const fl_status status = TYPED(run_forward)(tape->plan, sequence, tape, pool, workspace, cancel);
+  const fl_status status = TYPED(run_forward)(tape->plan, sequence, NULL, tape, pool, workspace, cancel);
   if (status != FL_OK) return status;
   copy_outputs(tape, sequence);
   tape->stage = FL_TAPE_FULL;

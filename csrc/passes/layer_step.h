@@ -38,6 +38,20 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
                    .peephole = layer->peephole};
 }
 
+#ifdef REAL_BITS
+/* The same step where x has been taken through W already: `given` are rows of a table. */
+static inline fl_step fl_given_step(fl_step step, const void *const *given) {
+  fl_product *const product = &step.product;
+  product->weights = (const weight *)product->weights + product->operand[0].k * FL_PANEL;
+  product->operand[0] = product->operand[1];
+  product->operand[1].k = 0;
+  product->start = NULL;
+  product->into = FL_MEET;
+  step.given = given;
+  return step;
+}
+#endif
+
 /* W_hr h: rows h [H] into p, [project panels][m][FL_PANEL], whose rows of the first panel are at `out` */
 static inline fl_product fl_layer_project(const fl_plan *plan, const fl_layer *layer, size_t m, void *const *h,
                                           void *const *out) {

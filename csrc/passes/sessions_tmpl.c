@@ -8,6 +8,7 @@
 #include "base/threads.h"
 #include "inside.h"
 #include "layer_step.h"
+#include "table.h"
 
 enum { ROWS_A_THREAD = 8 }; /* two parts of fewer rows read all weights twice for too little work */
 
@@ -66,6 +67,7 @@ typedef struct {
 
 typedef struct {
   fl_sessions *sessions;
+  const fl_table *table; /* of the tokens that batch->x are; NULL: they are numbers */
   const fl_batch *batch;
   size_t n, parts;
   int cancellable;
@@ -137,8 +139,9 @@ static int next_panels(fl_product *product, size_t panels, fl_member *member) {
 }
 
 /* one layer of m rows, whose slots are given; then x are its outputs */
-static void run_session_layer(const fl_sessions *sessions, const session_rows *at, const size_t *slots, size_t m,
+static void run_session_layer(const sessions_call *call, const session_rows *at, const size_t *slots, size_t m,
                               size_t l, fl_member *member) {
+  const fl_sessions *const sessions = call->sessions;
   const fl_plan *const plan = sessions->plan;
   for (size_t r = 0; r < m; r++) {
     at->h_prev[r] = h_of(sessions, slots[r], l, 0);
@@ -147,6 +150,7 @@ static void run_session_layer(const fl_sessions *sessions, const session_rows *a
   }
   const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, (void *const *)at->z};
   fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
+  if (call->table && l == 0) step = fl_given_step(step, at->x);
   if (!member->halt)
     plan->kernels->step(&step);
   else
@@ -178,12 +182,13 @@ static void run_session_rows(const sessions_call *call, session_rows *at, size_t
   real *const y = call->batch->y;
   for (size_t r = 0; r < m; r++) {
     at->x[r] = (const char *)call->batch->x + (ptrdiff_t)(first + r) * call->batch->x_row;
+    if (call->table) at->x[r] = fl_table_row(plan, call->table->rows, *(const int64_t *)at->x[r]);
     at->z[r] = at->scratch + r * FL_PANEL;
     if (plan->P) at->outputs[r] = at->projected + r * FL_PANEL;
     if (call->cancellable) keep_cells(sessions, at, slots[r]);
   }
   for (size_t l = 0; l < plan->L; l++) {
-    run_session_layer(sessions, at, slots, m, l, member);
+    run_session_layer(call, at, slots, m, l, member);
     if (fl_halted(member, 0)) return;
   }
   for (size_t r = 0; r < m; r++) {
@@ -230,11 +235,13 @@ static void take_back(const sessions_call *call) {
 }
 
 /* batch->y may be NULL: nobody wants the outputs */
-fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
-                              const fl_cancel *cancel) {
+fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool,
+                              void *workspace, const fl_cancel *cancel) {
   const size_t threads = fl_pool_threads(pool);
   assert(batch->n && batch->slots && batch->x && workspace);
-  sessions_call call = {.sessions = sessions, .batch = batch, .n = batch->n, .cancellable = cancel != NULL};
+  assert(!table || (table->plan == sessions->plan && table->filled));
+  sessions_call call = {
+      .sessions = sessions, .table = table, .batch = batch, .n = batch->n, .cancellable = cancel != NULL};
   call.parts = parts_of(call.n, threads);
   fl_arena arena = {.at = workspace};
   carve_step(sessions->plan, &call, &arena);

@@ -6,6 +6,7 @@
 #include "base/fpenv.h"
 #include "inside.h"
 #include "layer_step.h"
+#include "table.h"
 
 /* [n] pointers to rows of `row` reals each */
 static void *carve_rows(fl_arena *arena, real *rows, size_t n, size_t row) {
@@ -85,16 +86,14 @@ fl_stream *TYPED(make_stream)(const fl_plan *plan, size_t B, void *memory) {
   return stream;
 }
 
-fl_status TYPED(run_stream)(fl_stream *stream, const void *input, void *y) {
+/* A step of all layers, `first` of the first one. */
+static fl_status run_layers(fl_stream *stream, const fl_step *first, void *y) {
   const fl_plan *const plan = stream->plan;
-  const real *const x = input;
-  if (stream->B == 0) return FL_OK;
   const size_t B = stream->B, R = plan->R;
   const fl_fpenv caller = fl_fpenv_enter();
-  for (size_t b = 0; b < B; b++) stream->x[b] = x + b * plan->I;
   real *const fresh = stream->h[!stream->turn];
   for (size_t l = 0; l < plan->L; l++) {
-    plan->kernels->step(&stream->steps[stream->turn][l]);
+    plan->kernels->step(l ? &stream->steps[stream->turn][l] : first);
     if (plan->P) {
       plan->kernels->product(&stream->project[l]);
       for (size_t b = 0; b < B; b++) fl_unpack_projected(plan, &stream->project[l], b, fresh + (l * B + b) * R);
@@ -104,6 +103,21 @@ fl_status TYPED(run_stream)(fl_stream *stream, const void *input, void *y) {
   memcpy(y, fresh + (plan->L - 1) * B * R, B * R * sizeof(real));
   fl_fpenv_leave(caller);
   return FL_OK; /* so that api.c ends with a jump here */
+}
+
+fl_status TYPED(run_stream)(fl_stream *stream, const void *input, void *y) {
+  const real *const x = input;
+  if (stream->B == 0) return FL_OK;
+  for (size_t b = 0; b < stream->B; b++) stream->x[b] = x + b * stream->plan->I;
+  return run_layers(stream, stream->steps[stream->turn], y);
+}
+
+fl_status TYPED(run_stream_tokens)(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y) {
+  assert(table->plan == stream->plan && table->filled);
+  if (stream->B == 0) return FL_OK;
+  for (size_t b = 0; b < stream->B; b++) stream->x[b] = fl_table_row(table->plan, table->rows, tokens[b]);
+  const fl_step step = fl_given_step(*stream->steps[stream->turn], stream->x);
+  return run_layers(stream, &step, y);
 }
 
 void TYPED(read_stream)(const fl_stream *stream, void *h, void *c) {

@@ -39,25 +39,35 @@ static size_t start_of(const fl_window *window, size_t count) {
   return count > window->length ? count - window->length : 0;
 }
 
+/* the last input, as a row of a batch */
+static const void *last_of(const fl_window *window) {
+  return window->table ? (const void *)&window->token : window->last;
+}
+
 fl_status TYPED(settle_window)(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
-  fl_batch batch = {.slots = window->slots, .x = window->last};
+  fl_batch batch = {.slots = window->slots, .x = last_of(window)};
   if (!window->behind) return FL_OK;
   for (size_t start = start_of(window, window->count) + 1; start < window->count; start++)
     window->slots[batch.n++] = start % window->length;
   fl_status status = FL_OK;
-  if (batch.n) status = TYPED(run_sessions)(window->sessions, &batch, pool, window->workspace, cancel);
+  if (batch.n) status = TYPED(run_sessions)(window->sessions, window->table, &batch, pool, window->workspace, cancel);
   window->behind = status != FL_OK;
   return status;
 }
 
-fl_status TYPED(push_window)(fl_window *window, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel) {
+fl_status TYPED(push_window)(fl_window *window, const fl_table *table, const void *x, void *y, fl_pool *pool,
+                             const fl_cancel *cancel) {
   fl_status status = TYPED(settle_window)(window, pool, cancel);
   if (status != FL_OK) return status;
   const size_t slot = start_of(window, window->count + 1) % window->length;
-  const fl_batch batch = {1, &slot, window->last, 0, y};
-  memcpy(window->last, x, window->plan->I * sizeof(real)); /* y may be x */
+  window->table = table;
+  if (table)
+    window->token = *(const int64_t *)x;
+  else
+    memcpy(window->last, x, window->plan->I * sizeof(real)); /* y may be x */
+  const fl_batch batch = {1, &slot, last_of(window), 0, y};
   TYPED(write_session)(window->sessions, window->count % window->length, NULL, NULL);
-  status = TYPED(run_sessions)(window->sessions, &batch, NULL, window->workspace, cancel);
+  status = TYPED(run_sessions)(window->sessions, table, &batch, NULL, window->workspace, cancel);
   if (status != FL_OK) return status;
   window->count++;
   window->behind = 1;

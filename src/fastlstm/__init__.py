@@ -19,6 +19,7 @@ from ._isa import isa, isas, show_config
 from ._lstm import LSTM
 from ._stream import Stream
 from ._stream_pool import StreamPool
+from ._table import Table
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool
 from ._window import SlidingWindow
@@ -36,6 +37,7 @@ __all__ = [
     "SparseTape",
     "Stream",
     "StreamPool",
+    "Table",
     "Tape",
     "ThreadPool",
     "__version__",

@@ -57,19 +57,23 @@ def _inside(array: Array, batched: bool, batch_first: bool) -> Array:
 class Steps(NamedTuple):
     """Consecutive steps of a call, as C reads them."""
 
-    x: Array  # [T, B, I], the last axis contiguous
+    x: Array  # [T, B, I], the last axis contiguous; with a table tokens [T, B]
     h_0: Array | None  # [L*D, B, R], contiguous; None for zeros
     c_0: Array | None  # [L*D, B, H], as h_0
     lengths: NDArray[np.int64] | None  # [B]
     resets: NDArray[np.bool_] | None  # [T, B]
     time: int = 0  # of the first
+    table: _core.TableCore | None = None
 
     def run(
         self, plan: _core.Plan, sizes: Sizes, y: Array, workers: _core.Workers | None, tape: _core.Tape | None = None
     ) -> States:
         """Run into y [T, B, D*R]; return h_n and c_n."""
-        h_n, c_n = (np.empty(shape, self.x.dtype) for shape in sizes.states(self.x.shape[1]))
-        plan.run(self.x, y, self.h_0, self.c_0, h_n, c_n, self.lengths, self.resets, workers, tape)
+        h_n, c_n = (np.empty(shape, y.dtype) for shape in sizes.states(self.x.shape[1]))
+        if self.table is None:
+            plan.run(self.x, y, self.h_0, self.c_0, h_n, c_n, self.lengths, self.resets, workers, tape)
+        else:
+            self.table.run(self.x, y, self.h_0, self.c_0, h_n, c_n, self.lengths, self.resets, workers)
         return h_n, c_n
 
     def pieces(self, k: int) -> Iterator[Steps]:
@@ -100,19 +104,22 @@ class Call:
         lengths: object = None,
         resets: object = None,
         out: object = None,
+        table: _core.TableCore | None = None,
     ) -> None:
-        given = _input(input, sizes.I, dtype)
-        batched = given.ndim == 3
+        given = _input(input, sizes.I, dtype) if table is None else _tokens(input)
+        batched = given.ndim == (3 if table is None else 2)
         x = _inside(given, batched, batch_first)
         self.frame = frame = Frame(sizes, dtype, x.shape[0], x.shape[1], batched, batch_first)
         h_0, c_0 = (None, None) if hx is None else _states(hx, frame)
         inputs = {"input": given} if h_0 is None or c_0 is None else {"input": given, "hx[0]": h_0, "hx[1]": c_0}
+        ends = None if lengths is None else _checks.lengths(lengths, frame.T, frame.B if batched else None)
         self.steps = Steps(
-            _checks.readable(x),
+            _checks.readable(x) if table is None else _in_table(given, table, ends, frame),
             None if h_0 is None else _checks.contiguous(h_0),
             None if c_0 is None else _checks.contiguous(c_0),
-            None if lengths is None else _checks.lengths(lengths, frame.T, frame.B if batched else None),
+            ends,
             None if resets is None else _resets(resets, frame),
+            table=table,
         )
         # a view of `out`: the caller's own object is returned, but not looked at again
         view = None if out is None else _checks.output(out, frame.output(), dtype, "that of output", inputs)
@@ -142,6 +149,19 @@ def _input(value: object, I: int, dtype: np.dtype[Any]) -> Array:
     if array.shape[-1] != I:
         raise ValueError(f"input.size(-1) must be equal to input_size. Expected {I}, got {array.shape[-1]}")
     return array
+
+
+def _tokens(value: object) -> Array:
+    array = _checks.tokens(value, "input")
+    if array.ndim not in (1, 2):
+        raise ValueError(f"LSTM: Expected input to be 1D or 2D, tokens of a table, got {array.ndim}D instead")
+    return array
+
+
+def _in_table(given: Array, table: _core.TableCore, ends: NDArray[np.int64] | None, frame: Frame) -> NDArray[np.int64]:
+    """Check tokens as they were given, those that are not past their row's end; return them as [T, B]."""
+    running = None if ends is None else frame.outside(np.arange(frame.T)[:, None] < ends)
+    return frame.inside(_checks.in_table(given, "input", table.size, running))
 
 
 def _states(hx: object, frame: Frame) -> States:

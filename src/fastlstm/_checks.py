@@ -222,6 +222,30 @@ def lengths(value: object, T: int, B: int | None, name: str = "lengths") -> NDAr
     return array.astype(np.int64, copy=False)
 
 
+def tokens(value: object, name: str) -> Array:
+    """Read integers of any width, to be checked by `in_table`; copied, as `lengths` are."""
+    array = np.array(read(value, name, "integers"))
+    too_large = array.dtype == object and all(type(number) is int for number in array.flat)  # for any integer type
+    if array.dtype.kind not in "iu" and not too_large:
+        if array.size:
+            advice = convert(array, name, "int64")
+            raise TypeError(f"{name} should be integers, tokens of the table, got dtype: {array.dtype}{advice}")
+        array = array.astype(np.int64)
+    return array
+
+
+def in_table(array: Array, name: str, V: int, looked_at: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+    """Check that tokens are in 0..V-1, all or where they are `looked_at`."""
+    wrong = np.asarray((array < 0) | (array >= V), np.bool_)
+    if looked_at is not None:
+        wrong &= looked_at
+    if wrong.any():
+        at = tuple(int(k) for k in np.argwhere(wrong)[0])
+        where = f" at {name}[{', '.join(map(str, at))}]" if at else ""
+        raise ValueError(f"{name} should be in 0..{V - 1}, tokens of a table of {V}, got {array[at]}{where}")
+    return array.astype(np.int64, copy=False)
+
+
 def resets(value: object, expected: Shape, letters: str) -> NDArray[np.bool_]:
     """Check resets: bool, one for each step of each row."""
     array = read(value, "resets", "bool")

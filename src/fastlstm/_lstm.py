@@ -17,6 +17,7 @@ from ._layer import Layer
 from ._settings import Settings
 from ._stream import Stream
 from ._stream_pool import StreamPool, capacity_of
+from ._table import Table, embedding_of, serving
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool, workers
 from ._types import F, Float32, Float64
@@ -223,13 +224,15 @@ class LSTM(Layer[F]):
         lengths: ArrayLike | None = None,
         resets: ArrayLike | None = None,
         out: NDArray[F] | None = None,
+        table: Table[F] | None = None,
     ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]]]:
         """Run whole sequences, keeping nothing for a backward pass.
 
         Parameters
         ----------
         input : array [T, B, I], [B, T, I] with batch_first, or [T, I] unbatched
-            Of the layer's dtype; any strides; T and B may be 0. Lists of numbers are converted.
+            Of the layer's dtype; any strides; T and B may be 0. Lists of numbers are converted. With a `table`:
+            integers [T, B], [B, T] or [T], each in 0..V-1 where it is not past its row's length.
         hx : pair of arrays (h_0 [L*D, B, R], c_0 [L*D, B, H]), optional
             The initial state, zeros if not given; [L*D, R] and [L*D, H] for unbatched input.
         lengths : array of int [B], optional
@@ -241,6 +244,8 @@ class LSTM(Layer[F]):
             Unidirectional only.
         out : array, optional
             Where to write the output: its shape, the layer's dtype, any strides, overlapping no input.
+        table : Table, optional
+            What `table` has made of an embedding: the bits of ``lstm(embedding[input])``.
 
         Returns
         -------
@@ -252,7 +257,8 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a wrong rank or size, invalid lengths, or an `out` that is read-only or overlaps an input.
+            For a wrong rank or size, invalid lengths, an `out` that is read-only or overlaps an input, a token that
+            the table does not have, or a table of other weights.
         TypeError
             For a dtype that is not the layer's: nothing is cast silently.
         KeyboardInterrupt
@@ -271,6 +277,10 @@ class LSTM(Layer[F]):
         >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
         (True, 0.0)
         """
+        if table is not None:
+            plan = self._plan
+            found = serving(table, plan)
+            return self._call(input, hx, lengths, resets, out, found).run(plan, self._workers)
         if lengths is None and resets is None:
             done = self._plan.call(input, hx, out, self._settings.batch_first, self._workers)
             if done is not None:
@@ -335,6 +345,7 @@ class LSTM(Layer[F]):
         train: bool = True,
         seed: int | None = None,
         keep_every: int | None = None,
+        table: object = None,
     ) -> tuple[NDArray[F], tuple[NDArray[F], NDArray[F]], Tape | SparseTape | None]:
         """Run whole sequences and keep what a backward pass needs.
 
@@ -379,6 +390,8 @@ class LSTM(Layer[F]):
         >>> gradients.input.shape, sorted(gradients.parameters)
         ((5, 2, 4), ['bias_hh_l0', 'bias_ih_l0', 'weight_hh_l0', 'weight_ih_l0'])
         """
+        if table is not None:
+            raise ValueError("forward takes no table, which is for inference: look up what the tokens stand for")
         if not _checks.flag(train, "train"):
             return (*LSTM.__call__(self, input, hx, lengths=lengths, resets=resets), None)
         _forms.check_trainable(self._settings.form)
@@ -493,13 +506,79 @@ class LSTM(Layer[F]):
         outputs = list(grad_outputs)
         return _tapes.backward_chunks(self._plan, list(tapes), outputs, grad_h_n, grad_c_n, self._workers)
 
-    def stream(self, batch_size: int = 1) -> Stream[F]:
+    def table_nbytes(self, tokens: int) -> int:
+        """Tell how many bytes `table` would take for so many tokens: V, 4 H numbers each in a direction.
+
+        Parameters
+        ----------
+        tokens : int
+            V.
+
+        Returns
+        -------
+        int
+            D * V * 4 H numbers of the layer's dtype, H rounded up to a multiple of 8, and a hundred bytes.
+
+        Raises
+        ------
+        OverflowError
+            For more than memory's address range.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> fastlstm.LSTM(100, 128).table_nbytes(50_000) // 2**20  # MiB
+        97
+        """
+        made: int = self._plan.table_nbytes(_checks.count(tokens, "tokens"))
+        return made
+
+    def table(self, embedding: ArrayLike) -> Table[F]:
+        """Compute what the first layer makes of every token, with the present weights: b + W x.
+
+        For models that read tokens through an embedding, or one-hot vectors: ``lstm.table(np.eye(I, dtype=...))``. A
+        step then takes a row of 4 H numbers in the place of a product of 4 H * I.
+
+        Parameters
+        ----------
+        embedding : array [V, I]
+            The inputs that there are, of the layer's dtype; row k is what token k stands for.
+
+        Returns
+        -------
+        Table
+            For `lstm(tokens, table=...)`, and for `stream`, `pool` and `window`. It takes `table_nbytes` (V) bytes.
+
+        Raises
+        ------
+        ValueError, TypeError
+            For a wrong shape or dtype.
+        MemoryError
+            When it cannot be had; the message says how many bytes it takes.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> one_hot = lstm.table(np.eye(4, dtype=np.float32))
+        >>> one_hot
+        Table(4 tokens, 576 bytes)
+        >>> output, states = lstm([3, 0, 2], table=one_hot)
+        >>> lstm.stream(table=one_hot).step(3).shape
+        (3,)
+        """
+        origin = self._origin
+        return Table(origin.plan, embedding_of(embedding, self.input_size, self.dtype), self._workers, origin)
+
+    def stream(self, batch_size: int = 1, *, table: Table[F] | None = None) -> Stream[F]:
         """Open sequences that arrive step by step, with zero state and the present weights.
 
         Parameters
         ----------
         batch_size : int
             B: how many sequences advance together.
+        table : Table, optional
+            Of these weights, from `table`: steps then take its tokens, and nothing else.
 
         Returns
         -------
@@ -509,7 +588,8 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer, which needs the end before the beginning; for an invalid batch size.
+            For a bidirectional layer, which needs the end before the beginning; for an invalid batch size; for a table
+            of other weights.
 
         Examples
         --------
@@ -520,15 +600,18 @@ class LSTM(Layer[F]):
         """
         self._need_one_direction("a bidirectional layer cannot stream")
         origin = self._origin
-        return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin)
+        found = None if table is None else serving(table, origin.plan)
+        return Stream(origin.plan, _checks.count(batch_size, "batch_size"), origin, found)
 
-    def pool(self, capacity: int) -> StreamPool[F]:
+    def pool(self, capacity: int, *, table: Table[F] | None = None) -> StreamPool[F]:
         """Make room for many independent sequences that arrive step by step, with the present weights.
 
         Parameters
         ----------
         capacity : int
             How many sessions may be open at once; more only when `StreamPool.grow` is told so.
+        table : Table, optional
+            Of these weights, from `table`: steps then take its tokens, and nothing else.
 
         Returns
         -------
@@ -538,7 +621,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer; for an invalid capacity.
+            For a bidirectional layer; for an invalid capacity; for a table of other weights.
 
         Examples
         --------
@@ -550,15 +633,18 @@ class LSTM(Layer[F]):
         """
         self._need_one_direction("a bidirectional layer has no sessions")
         origin = self._origin
-        return StreamPool(origin.plan, capacity_of(capacity), self._workers, origin)
+        found = None if table is None else serving(table, origin.plan)
+        return StreamPool(origin.plan, capacity_of(capacity), self._workers, origin, found)
 
-    def window(self, length: int) -> SlidingWindow[F]:
+    def window(self, length: int, *, table: Table[F] | None = None) -> SlidingWindow[F]:
         """Answer for the last inputs after every input, with the present weights.
 
         Parameters
         ----------
         length : int
             Inputs in a window.
+        table : Table, optional
+            Of these weights, from `table`: the inputs then are its tokens, and nothing else.
 
         Returns
         -------
@@ -568,7 +654,7 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError
-            For a bidirectional layer; for an invalid length.
+            For a bidirectional layer; for an invalid length; for a table of other weights.
 
         Examples
         --------
@@ -579,7 +665,8 @@ class LSTM(Layer[F]):
         """
         self._need_one_direction("a bidirectional layer has no sliding windows")
         origin = self._origin
-        return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin)
+        found = None if table is None else serving(table, origin.plan)
+        return SlidingWindow(origin.plan, _checks.count(length, "length"), self._workers, origin, found)
 
 
 def _warn_of_dropout(s: Settings) -> None:

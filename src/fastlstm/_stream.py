@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
 from ._layer import Origin
+from ._table import Table
 from ._types import Array, F
 
 
@@ -41,12 +42,14 @@ class Stream(_core.StreamCore, Generic[F]):
 
         def step(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
-    def __new__(cls, plan: _core.Plan, batch_size: int, origin: Origin) -> Self:
-        return super().__new__(cls, plan, batch_size, Stream._checked)
+    def __new__(cls, plan: _core.Plan, batch_size: int, origin: Origin, table: Table[Any] | None) -> Self:
+        explain = Stream._checked if table is None else Stream._checked_tokens
+        return super().__new__(cls, plan, batch_size, explain, table)
 
-    def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin) -> None:
+    def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin, table: Table[Any] | None) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
+        self._V = 0 if table is None else table.size  # tokens; 0: x are numbers
         self._sizes = origin.sizes.I, origin.sizes.R
         self._state_shapes = origin.sizes.states(batch_size)
 
@@ -66,13 +69,35 @@ class Stream(_core.StreamCore, Generic[F]):
         self._run_step(_checks.contiguous(array), y)
         return _checks.delivered(y, to, out)
 
+    def _checked_tokens(self, x: ArrayLike, out: Array | None) -> Array:
+        """As `_checked`, from tokens."""
+        array, B = _checks.tokens(x, "x"), self.batch_size
+        if array.shape != (B,) and (array.shape != () or B != 1):
+            also = "one integer, or " if B == 1 else ""
+            raise ValueError(f"Expected x to be {also}of size {(B,)} = (B,), tokens of the table, got {array.shape}")
+        y = np.empty((*array.shape, self._sizes[1]), self._dtype)
+        tokens = _checks.in_table(array, "x", self._V)
+        to = None if out is None else _checks.output(out, y.shape, self._dtype, "(R,)" if y.ndim == 1 else "(B, R)", {})
+        self._run_step(_checks.contiguous(tokens), y)
+        return _checks.delivered(y, to, out)
+
+    def _fed_tokens(self, x: ArrayLike) -> Array:
+        array, B = _checks.tokens(x, "x"), self.batch_size
+        if array.ndim not in (1, 2) or array.shape[1:] != (B,)[: array.ndim - 1] or (array.ndim == 1 and B != 1):
+            also = "(T,), or " if B == 1 else ""
+            raise ValueError(f"Expected x size {also}(T, {B}) = (T, B), tokens of the table, got {array.shape}")
+        tokens = _checks.in_table(array, "x", self._V)
+        y = np.empty((len(array), B, self._sizes[1]), self._dtype)
+        self._run_feed(tokens.reshape(-1, B), y)
+        return y.reshape(*array.shape, self._sizes[1])
+
     def feed(self, x: ArrayLike) -> NDArray[F]:
         """Many steps in one call: the same bits as `step` by `step`, faster.
 
         Parameters
         ----------
         x : array [T, B, I], or [T, I] where the batch size is 1
-            The next T inputs of every row.
+            The next T inputs of every row. Of a stream with a table: integers [T, B], or [T].
 
         Returns
         -------
@@ -84,6 +109,8 @@ class Stream(_core.StreamCore, Generic[F]):
         ValueError, TypeError, RuntimeError
             As for `step`.
         """
+        if self._V:
+            return self._fed_tokens(x)
         I, R = self._sizes
         B = self.batch_size
         array = _checks.floats(x, "x", self._dtype)

@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core, _snapshots
 from ._layer import Origin
+from ._table import Table
 from ._types import Array, F
 
 Ids = NDArray[np.int64]
@@ -51,12 +52,17 @@ class StreamPool(_core.PoolCore, Generic[F]):
 
         def step(self, ids: Sequence[int] | Ids, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
-    def __new__(cls, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> Self:
-        return super().__new__(cls, plan, capacity, workers, StreamPool._checked)
+    def __new__(
+        cls, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin, table: Table[Any] | None
+    ) -> Self:
+        return super().__new__(cls, plan, capacity, workers, StreamPool._checked, table)
 
-    def __init__(self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin) -> None:
+    def __init__(
+        self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin, table: Table[Any] | None
+    ) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
+        self._V = 0 if table is None else table.size  # tokens; 0: x are numbers
         self._I, self._R = origin.sizes.I, origin.sizes.R
         self._state = origin.sizes.states()  # of one session
 
@@ -250,8 +256,10 @@ class StreamPool(_core.PoolCore, Generic[F]):
     def _checked(self, ids: Any, x: ArrayLike, out: Array | None) -> Array:
         """Do a step whose arguments are not exactly what the fast path takes: explain, convert, step."""
         wanted = _ids(ids).reshape(-1)
-        array = _checks.floats(x, "x", self._dtype)
-        _checks.shape(array, "x", (len(wanted), self._I), "(n, I)")
+        if self._V:
+            array = _checks.in_table(_checks.shape(_checks.tokens(x, "x"), "x", wanted.shape, "(n,)"), "x", self._V)
+        else:
+            array = _checks.shape(_checks.floats(x, "x", self._dtype), "x", (len(wanted), self._I), "(n, I)")
         y = np.empty((len(wanted), self._R), self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(n, R)", {"x": array})
         self._run_step(wanted, _checks.contiguous(array), y)

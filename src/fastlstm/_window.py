@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import _checks, _core
 from ._layer import Origin
+from ._table import Table
 from ._types import Array, F
 
 
@@ -47,18 +48,25 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
 
         def push(self, x: ArrayLike, out: NDArray[F] | None = None) -> NDArray[F]: ...
 
-    def __new__(cls, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin) -> Self:
-        return super().__new__(cls, plan, length, workers, SlidingWindow._checked)
+    def __new__(
+        cls, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin, table: Table[Any] | None
+    ) -> Self:
+        return super().__new__(cls, plan, length, workers, SlidingWindow._checked, table)
 
-    def __init__(self, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin) -> None:
+    def __init__(
+        self, plan: _core.Plan, length: int, workers: _core.Workers | None, origin: Origin, table: Table[Any] | None
+    ) -> None:
         _checks.made_once(self)
         self._origin, self._dtype = origin, origin.dtype
+        self._V = 0 if table is None else table.size  # tokens; 0: x are numbers
         self._I, self._R = origin.sizes.I, origin.sizes.R
 
     def _checked(self, x: ArrayLike, out: Array | None) -> Array:
         """Take an input that is not exactly what the fast path takes: explain, convert, push."""
-        array = _checks.floats(x, "x", self._dtype)
-        _checks.shape(array, "x", (self._I,), "(I,)")
+        if self._V:
+            array = _checks.in_table(_checks.shape(_checks.tokens(x, "x"), "x", (), "one integer"), "x", self._V)
+        else:
+            array = _checks.shape(_checks.floats(x, "x", self._dtype), "x", (self._I,), "(I,)")
         y = np.empty(self._R, self._dtype)
         to = None if out is None else _checks.output(out, y.shape, self._dtype, "(R,)", {"x": array})
         self._run_push(_checks.contiguous(array), y)

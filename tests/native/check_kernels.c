@@ -330,12 +330,15 @@ static void build_step(call *c) {
   *s = (fl_step){.product = product_of(c, m), .form = any_form(c, 0), .train = maybe(c)};
   fl_product *const a = &s->product;
   s->units = a->last * FL_UNITS - (maybe(c) ? below(c, FL_UNITS) : 0);
-  if (maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
-  if (maybe(c)) {
+  if (!a->operand[1].k && maybe(c)) s->given = rows(c, IN, m, a->last * FL_PANEL);
+  if (s->given && maybe(c)) a->operand[0].k = 0;
+  if (!s->given && maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
+  const int fresh = !s->given && maybe(c);
+  a->into = fresh ? FL_NEW : FL_MEET;
+  if (fresh || (s->given && a->operand[0].k)) {
     a->z_panel = m * FL_PANEL;
     a->z = rows_in(c, SCRATCH, m, FL_PANEL, FL_STEP_SCRATCH(m));
   } else {
-    a->into = FL_MEET;
     a->z_panel = FL_PANEL;
     a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
   }
@@ -349,7 +352,7 @@ static void build_step(call *c) {
   s->c = in_place ? old : rows(c, OUT, m, s->units);
   s->h = rows(c, OUT, m, s->units);
   if (s->form && s->form->peepholes) s->peephole = reals(c, IN, 3 * s->units);
-  if (c->ahead_rows && m == 1 && a->into == FL_MEET && !a->start && !a->operand[1].k && maybe(c)) {
+  if (c->ahead_rows && m == 1 && a->into == FL_MEET && !a->start && !s->given && !a->operand[1].k && maybe(c)) {
     build_ahead(c, 1 + below(c, 4));
     s->ahead = &c->ahead;
   }

@@ -28,15 +28,15 @@ static inline void *numbers(size_t n, fl_dtype dtype) {
 
 static inline fl_plan *random_plan(const fl_config *config, const char *isa) {
   enum { MOST_LAYERS = 4, PARTS = 6 };
-  const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H;
-  fl_weights weights[MOST_LAYERS] = {0};
-  void *parts[MOST_LAYERS * PARTS];
+  const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, D = config->directions;
+  fl_weights weights[2 * MOST_LAYERS] = {0};
+  void *parts[2 * MOST_LAYERS * PARTS];
   size_t used = 0;
   fl_plan *plan;
-  CHECK(config->num_layers <= MOST_LAYERS && config->directions == 1);
+  CHECK(config->num_layers <= MOST_LAYERS);
 #define PART(n) (parts[used++] = numbers(n, config->dtype))
-  for (size_t l = 0; l < config->num_layers; l++) {
-    weights[l].weight_ih = PART(4 * H * (l ? R : config->input_size));
+  for (size_t l = 0; l < D * config->num_layers; l++) {
+    weights[l].weight_ih = PART(4 * H * (l < D ? config->input_size : D * R));
     weights[l].weight_hh = PART(4 * H * R);
     weights[l].bias_ih = PART(4 * H);
     weights[l].bias_hh = PART(4 * H);

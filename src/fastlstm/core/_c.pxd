@@ -73,6 +73,11 @@ cdef extern from "fastlstm.h" nogil:
         int (*ask)(void *) noexcept nogil
         void *data
     fl_status fl_forward_until(const fl_plan *, const fl_sequence *, fl_pool *, void *, const fl_cancel *)
+    ctypedef struct fl_table
+    size_t fl_table_size(const fl_plan *, size_t)
+    fl_table *fl_table_init(const fl_plan *, size_t, void *)
+    fl_status fl_table_fill(fl_table *, const void *, ptrdiff_t, fl_pool *, const fl_cancel *)
+    fl_status fl_forward_tokens(const fl_table *, const fl_sequence *, fl_pool *, void *, const fl_cancel *)
     ctypedef struct fl_tape
     ctypedef struct fl_weight_gradients:
         void *weight_ih
@@ -100,6 +105,7 @@ cdef extern from "fastlstm.h" nogil:
     size_t fl_stream_size(const fl_plan *, size_t)
     fl_stream *fl_stream_init(const fl_plan *, size_t, void *)
     fl_status fl_stream_step(fl_stream *, const void *, void *)
+    fl_status fl_stream_step_tokens(fl_stream *, const fl_table *, const int64_t *, void *)
     fl_status fl_stream_get(const fl_stream *, void *, void *)
     fl_status fl_stream_set(fl_stream *, const void *, const void *)
     ctypedef struct fl_sessions
@@ -114,6 +120,8 @@ cdef extern from "fastlstm.h" nogil:
         void *y
     size_t fl_sessions_workspace_until(const fl_plan *, size_t, size_t)
     fl_status fl_sessions_step_until(fl_sessions *, const fl_batch *, fl_pool *, void *, const fl_cancel *)
+    fl_status fl_sessions_step_tokens(fl_sessions *, const fl_table *, const fl_batch *, fl_pool *, void *,
+                                      const fl_cancel *)
     fl_status fl_sessions_get(const fl_sessions *, size_t, void *, void *)
     fl_status fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
     fl_status fl_sessions_move(fl_sessions *, const fl_sessions *)
@@ -132,6 +140,7 @@ cdef extern from "fastlstm.h" nogil:
     size_t fl_window_size(const fl_plan *, size_t, size_t)
     fl_window *fl_window_init(const fl_plan *, size_t, size_t, void *)
     fl_status fl_window_push_until(fl_window *, const void *, void *, fl_pool *, const fl_cancel *)
+    fl_status fl_window_push_token(fl_window *, const fl_table *, int64_t, void *, fl_pool *, const fl_cancel *)
     fl_status fl_window_advance_until(fl_window *, fl_pool *, const fl_cancel *)
     size_t fl_window_count(const fl_window *)
     fl_status fl_window_reset(fl_window *)

@@ -65,6 +65,7 @@ cdef class StreamCore:
     cdef fl_stream *stream
     cdef workspace *memory
     cdef object explain # (self, x, out)
+    cdef TableCore table # whose tokens x are, or None
     cdef single_user user
     cdef Py_ssize_t _batch_size
     cdef size_t in_bytes, out_bytes # of a step
@@ -76,14 +77,16 @@ cdef class StreamCore:
         """B: how many sequences advance together."""
         return self._batch_size
 
-    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, explain):
+    def __cinit__(self, Plan plan not None, Py_ssize_t batch_size, explain, TableCore table=None):
         cdef size_t bytes = <size_t>(-1)
         if plan.directions != 1 or batch_size < 1:
             raise ValueError("a stream needs a unidirectional layer and a batch_size of at least 1")
+        must(table is None or table.plan is plan)
         if batch_size <= PY_SSIZE_T_MAX // 8 // max(plan.input_size, plan.hidden_size):
             bytes = fl_stream_size(plan.plan, batch_size)
         self.memory = block(bytes, f"a stream of batch_size {batch_size}")
         self.plan = plan
+        self.table = table
         self.explain = explain
         self._batch_size = batch_size
         self.in_bytes = batch_size * plan.input_size * plan.item
@@ -101,7 +104,7 @@ cdef class StreamCore:
         Parameters
         ----------
         x : array [I], or [B, I]
-            The next input of every row, of the layer's dtype.
+            The next input of every row, of the layer's dtype. Of a stream with a table: an integer, or integers [B].
         out : array [R], or [B, R], optional
             Where to write the result; a contiguous array that does not overlap `x`.
 
@@ -122,6 +125,8 @@ cdef class StreamCore:
         cdef Plan plan = self.plan
         cdef Py_ssize_t B = self._batch_size
         cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
+        if self.table is not None:
+            return self.step_tokens(x, out)
         if (ndim != 2 and (ndim != 1 or B != 1)) or not exact(x, plan.typenum, ndim, B, plan.input_size):
             return self.explain(self, x, out)
         if out is None:
@@ -135,6 +140,40 @@ cdef class StreamCore:
             self.advance(address(x), address(out))
         return out
 
+    cdef step_tokens(self, x, out):
+        """``step``, from tokens."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t B = self._batch_size
+        cdef int64_t token
+        cdef const int64_t *tokens = &token
+        cdef cnp.ndarray own
+        cdef int ndim = 1
+        if not read_token(x, &token):
+            own = own_tokens(x, B)
+            if own is None:
+                return self.explain(self, x, out)
+            ndim, tokens = 2, <const int64_t *>address(own)
+        elif B != 1:
+            return self.explain(self, x, out)
+        if self.long or not self.table.has(tokens, B):
+            return self.explain(self, x, out)
+        if out is None:
+            out = fresh(ndim, B, plan.width, plan.typenum)
+        elif not exact(out, plan.typenum, ndim, B, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
+            return self.explain(self, x, out)
+        self.advance_tokens(tokens, address(out))
+        return out
+
+    cdef inline int advance_tokens(self, const int64_t *tokens, void *to) except -1:
+        enter(&self.user, self.brief, "stream")
+        if self.brief:
+            fl_stream_step_tokens(self.stream, self.table.table, tokens, to)
+        else:
+            with nogil:
+                fl_stream_step_tokens(self.stream, self.table.table, tokens, to)
+        single_user_leave(&self.user, self.brief)
+        return 0
+
     cdef inline int advance(self, const void *from_, void *to) except -1:
         enter(&self.user, self.brief, "stream")
         if self.brief:
@@ -146,8 +185,16 @@ cdef class StreamCore:
         return 0
 
     def _run_step(self, cnp.ndarray x, cnp.ndarray y):
-        """x [B, I] into y [B, R], contiguous."""
+        """x [B, I], or with a table tokens [B] of nobody else's, into y [B, R], contiguous."""
         cdef Py_ssize_t B = self._batch_size
+        if self.table is not None:
+            must(integers(x, B) and self.table.has(<const int64_t *>address(x), B)
+                 and room(y, self.plan.typenum, B * self.plan.width))
+            if self.long:
+                self.feed(x.reshape(1, B), y.reshape(1, B, -1))
+            else:
+                self.advance_tokens(<const int64_t *>address(x), address(y))
+            return
         must(dense(x, self.plan.typenum, B * self.plan.input_size) and room(y, self.plan.typenum, B * self.plan.width))
         if self.long:
             self.feed(x.reshape(1, B, -1), y.reshape(1, B, -1))
@@ -155,7 +202,7 @@ cdef class StreamCore:
             self.advance(address(x), address(y))
 
     def _run_feed(self, cnp.ndarray x, cnp.ndarray y):
-        """The whole of x [T, B, I] into y [T, B, R]."""
+        """The whole of x [T, B, I], or with a table of tokens [T, B] of nobody else's, into y [T, B, R]."""
         self.feed(x, y)
 
     cdef int feed(self, cnp.ndarray x, cnp.ndarray y) except -1:
@@ -165,11 +212,14 @@ cdef class StreamCore:
         cdef cnp.ndarray c_0 = fresh(2, rows, plan.hidden_size, plan.typenum)
         cdef cnp.ndarray h_n = fresh(2, rows, plan.width, plan.typenum)
         cdef cnp.ndarray c_n = fresh(2, rows, plan.hidden_size, plan.typenum)
-        must(cnp.PyArray_NDIM(x) == 3 and cnp.PyArray_DIM(x, 1) == self._batch_size)
+        must(cnp.PyArray_NDIM(x) == (3 if self.table is None else 2) and cnp.PyArray_DIM(x, 1) == self._batch_size)
         enter(&self.user, False, "stream")
         try:
             fl_stream_get(self.stream, address(h_0), address(c_0))
-            plan.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
+            if self.table is None:
+                plan.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
+            else:
+                self.table.run(x, y, h_0, c_0, h_n, c_n, None, None, None)
             fl_stream_set(self.stream, address(h_n), address(c_n))
         finally:
             single_user_leave(&self.user, False)
@@ -180,7 +230,7 @@ cdef class StreamCore:
         cdef Py_ssize_t j
         cdef void *from_ = cnp.PyArray_DATA(x)
         cdef void *to = cnp.PyArray_DATA(y)
-        must(dense(x, plan.typenum, self._batch_size * plan.input_size)
+        must(self.table is None and dense(x, plan.typenum, self._batch_size * plan.input_size)
              and room(y, plan.typenum, self._batch_size * plan.width))
         enter(&self.user, False, "stream")
         with nogil:
@@ -211,6 +261,7 @@ cdef class WindowCore:
     cdef workspace *memory
     cdef Workers workers
     cdef object explain # (self, x, out)
+    cdef TableCore table # whose tokens x are, or None
     cdef single_user user
     cdef size_t _length
     cdef bint long # it may take so long that it has to hear signals
@@ -225,14 +276,16 @@ cdef class WindowCore:
         """Inputs so far."""
         return fl_window_count(self.window)
 
-    def __cinit__(self, Plan plan not None, size_t length, Workers workers, explain):
+    def __cinit__(self, Plan plan not None, size_t length, Workers workers, explain, TableCore table=None):
         if length < 1:
             raise ValueError("a window needs a length of at least 1")
+        must(table is None or table.plan is plan)
         self.memory = block(fl_window_size(plan.plan, length, threads_of(workers)), f"a window of length {length}")
         self.window = fl_window_init(plan.plan, length, threads_of(workers), self.memory.data)
         self.plan = plan
         self.workers = workers
         self.explain = explain
+        self.table = table
         self._length = length
         self.long = length > PIECE_BYTES // max(plan.bytes, 1)
 
@@ -245,7 +298,7 @@ cdef class WindowCore:
         Parameters
         ----------
         x : array [I]
-            Of the layer's dtype.
+            Of the layer's dtype. Of a window with a table: an integer.
         out : array [R], optional
             Where to write the answer: contiguous, not overlapping `x`.
 
@@ -264,18 +317,26 @@ cdef class WindowCore:
             When another thread is inside this window.
         """
         cdef Plan plan = self.plan
-        if not exact(x, plan.typenum, 1, 1, plan.input_size):
+        cdef int64_t token
+        if self.table is not None:
+            if not read_token(x, &token) or not self.table.has(&token, 1):
+                return self.explain(self, x, out)
+        elif not exact(x, plan.typenum, 1, 1, plan.input_size):
             return self.explain(self, x, out)
         if out is None:
             out = fresh(1, 1, plan.width, plan.typenum)
-        elif not exact_out(out, plan.typenum, 1, 1, plan.width, x):
+        elif not exact(out, plan.typenum, 1, 1, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
             return self.explain(self, x, out)
-        self.run(address(x), address(out))
+        elif self.table is None and overlap(x, out):
+            return self.explain(self, x, out)
+        self.run(address(x) if self.table is None else &token, address(out))
         return out
 
     def _run_push(self, cnp.ndarray x, cnp.ndarray y):
-        """x [I] into y [R], contiguous."""
-        must(dense(x, self.plan.typenum, self.plan.input_size) and room(y, self.plan.typenum, self.plan.width))
+        """x [I], or with a table one token of nobody else's, into y [R], contiguous."""
+        must(integers(x, 1) and self.table.has(<const int64_t *>address(x), 1)
+             and room(y, self.plan.typenum, self.plan.width) if self.table is not None else
+             dense(x, self.plan.typenum, self.plan.input_size) and room(y, self.plan.typenum, self.plan.width))
         self.run(address(x), address(y))
 
     def advance(self):
@@ -292,16 +353,19 @@ cdef class WindowCore:
         self.run(NULL, NULL)
 
     cdef int run(self, const void *x, void *y) except -1:
-        """Push x, or without one advance."""
+        """Push x, of the table a token if there is one; or without x advance."""
         cdef fl_pool *pool = workers_of(self.workers)
         cdef fl_status status
         cdef listener l
         cdef fl_cancel heard = heard_by(&l)
         cdef fl_cancel *cancel = &heard if self.long else NULL
+        cdef fl_table *table = NULL if self.table is None else self.table.table
         enter(&self.user, False, "window")
         with nogil:
             if x is NULL:
                 status = fl_window_advance_until(self.window, pool, cancel)
+            elif table is not NULL:
+                status = fl_window_push_token(self.window, table, (<const int64_t *>x)[0], y, pool, cancel)
             else:
                 status = fl_window_push_until(self.window, x, y, pool, cancel)
         single_user_leave(&self.user, False)

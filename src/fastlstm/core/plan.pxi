@@ -102,6 +102,13 @@ cdef class Plan:
         """Bytes of packed weights."""
         return self.bytes
 
+    def table_nbytes(self, size_t V):
+        """Bytes that a table of V tokens takes."""
+        bytes = fl_table_size(self.plan, V)
+        if bytes > WORKSPACE_MOST:
+            raise OverflowError(f"a table of {V} tokens is too large")
+        return bytes
+
     # ---- sequences
 
     def call(self, x, hx, out, bint batch_first, Workers workers):
@@ -167,10 +174,11 @@ cdef class Plan:
 
     def run_at(self, size_t T, size_t B, uintptr_t x, ptrdiff_t x_t, ptrdiff_t x_b, uintptr_t y, ptrdiff_t y_t,
                ptrdiff_t y_b, uintptr_t h_0, uintptr_t c_0, uintptr_t h_n, uintptr_t c_n, lengths, resets,
-               Workers workers, Tape tape=None, starts=None):
+               Workers workers, Tape tape=None, starts=None, TableCore table=None):
         """As ``run``, for other libraries' memory: addresses, 0 for None, and strides in bytes.
 
-        With ``starts`` int64 [T] both x and y are packed: step t's rows begin at row starts[t], the longest first.
+        With ``starts`` int64 [T] both x and y are packed: step t's rows begin at row starts[t], the longest first. With
+        a table x are int64 tokens.
 
         Wrapping six tensors as arrays would cost 3 us; this costs none.
         """
@@ -179,8 +187,9 @@ cdef class Plan:
         s.input, s.input_t, s.input_b = <void *>x, x_t, x_b
         s.output, s.output_t, s.output_b = <void *>y, y_t, y_b
         s.h_0, s.c_0, s.h_n, s.c_n = <void *>h_0, <void *>c_0, <void *>h_n, <void *>c_n
+        must(table is None or (table.plan is self and tape is None))
         self.read_rest(&s, lengths, resets, starts)
-        self.go(&s, workers, tape)
+        self.go(&s, workers, tape, table)
 
     cdef inline bint states(self, h, c, Py_ssize_t B) noexcept:
         """[L*D, B, R] and [L*D, B, H] to be read; either may be None."""
@@ -207,8 +216,9 @@ cdef class Plan:
             s.resets_t, s.resets_b = cnp.PyArray_STRIDE(resets, 0), cnp.PyArray_STRIDE(resets, 1)
         return 0
 
-    cdef int go(self, fl_sequence *s, Workers workers, Tape tape) except -1:
+    cdef int go(self, fl_sequence *s, Workers workers, Tape tape, TableCore table=None) except -1:
         cdef fl_status status = FL_ERROR_MEMORY
+        cdef fl_table *known = NULL if table is None else table.table
         cdef fl_pool *pool = workers_of(workers)
         cdef size_t threads = threads_of(workers)
         cdef workspace *w
@@ -221,6 +231,8 @@ cdef class Plan:
             w = workspace_take(&self.memory.scratch, fl_workspace_size(self.plan, s.T, s.B, threads))
             if w is not NULL and kept is not NULL:
                 status = fl_forward_train_until(s, kept, pool, w.data, &cancel)
+            elif w is not NULL and known is not NULL:
+                status = fl_forward_tokens(known, s, pool, w.data, &cancel)
             elif w is not NULL:
                 status = fl_forward_until(self.plan, s, pool, w.data, &cancel)
             workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)

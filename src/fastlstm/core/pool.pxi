@@ -37,6 +37,14 @@ cdef int refuse_session(fl_status status, int64_t id) except -1:
     raise ValueError(f"session {id} has never been opened in this pool")
 
 
+cdef inline fl_status step_batch(fl_sessions *states, const fl_table *table, const fl_batch *batch, fl_pool *pool,
+                                 void *scratch, const fl_cancel *cancel) noexcept nogil:
+    """x are tokens of the table, if there is one."""
+    if table is NULL:
+        return fl_sessions_step_until(states, batch, pool, scratch, cancel)
+    return fl_sessions_step_tokens(states, table, batch, pool, scratch, cancel)
+
+
 cdef class PoolCore:
     """The lock that ids need, and the fast path of ``StreamPool``."""
 
@@ -44,6 +52,7 @@ cdef class PoolCore:
     cdef Sessions sessions
     cdef Workers workers
     cdef object explain # (self, ids, x, out): see live.pxi
+    cdef TableCore table # whose tokens x are, or None
     cdef size_t held    # by how many: new steps wait
     cdef double until   # but no longer than this, of time.monotonic
 
@@ -59,9 +68,11 @@ cdef class PoolCore:
         with cython.critical_section(self):
             return fl_session_ids_used(self.sessions.ids)
 
-    def __cinit__(self, Plan plan not None, size_t capacity, Workers workers, explain):
+    def __cinit__(self, Plan plan not None, size_t capacity, Workers workers, explain, TableCore table=None):
         if capacity < 1:
             raise ValueError("a pool needs a capacity of at least 1")
+        must(table is None or table.plan is plan)
+        self.table = table
         self.plan = plan
         self.workers = workers
         self.explain = explain
@@ -145,9 +156,14 @@ cdef class PoolCore:
             refuse_session(status, given[refused])
 
     def _run_step(self, cnp.ndarray ids, cnp.ndarray x, cnp.ndarray y):
-        """One step of sessions ``ids`` int64 [n] over x [n, I] into y [n, R], all contiguous."""
+        """One step of sessions ``ids`` int64 [n] over x [n, I] into y [n, R], all contiguous.
+
+        With a table x are tokens [n], of nobody else's.
+        """
         cdef size_t n = cnp.PyArray_SIZE(ids)
-        must(integers(ids, n) and dense(x, self.plan.typenum, n * self.plan.input_size)
+        must(integers(ids, n)
+             and (dense(x, self.plan.typenum, n * self.plan.input_size) if self.table is None
+                  else integers(x, n) and self.table.has(<const int64_t *>address(x), n))
              and room(y, self.plan.typenum, n * self.plan.width))
         self.advance(n, <int64_t *>address(ids), address(x), address(y))
 
@@ -167,7 +183,7 @@ cdef class PoolCore:
         if w is NULL:
             raise MemoryError(f"a step of {n} sessions takes {head + bytes} bytes")
         batch.n, batch.slots, batch.x, batch.y = n, <size_t *>w.data, x, y
-        batch.x_row = plan.input_size * plan.item
+        batch.x_row = plan.input_size * plan.item if self.table is None else sizeof(int64_t)
         try:
             self.run_taken(&batch, ids, w.data + head, long)
         finally:
@@ -192,11 +208,12 @@ cdef class PoolCore:
         cdef fl_pool *pool = workers_of(self.workers)
         cdef listener l
         cdef fl_cancel cancel
+        cdef fl_table *table = NULL if self.table is None else self.table.table
         if self.plan.bytes * batch.n < NOGIL_BYTES:
-            return fl_sessions_step_until(states, batch, pool, scratch, NULL)
+            return step_batch(states, table, batch, pool, scratch, NULL)
         cancel = heard_by(&l)
         with nogil:
-            return fl_sessions_step_until(states, batch, pool, scratch, &cancel if long else NULL)
+            return step_batch(states, table, batch, pool, scratch, &cancel if long else NULL)
 
     def step(self, ids, x, out=None):
         """One step of some sessions, in any order and company.
@@ -206,7 +223,7 @@ cdef class PoolCore:
         ids : array of int64 [n], or a sequence of int
             Open sessions, each at most once.
         x : array [n, I]
-            The next input of each, of the layer's dtype.
+            The next input of each, of the layer's dtype. Of a pool with a table: integers [n].
         out : array [n, R], optional
             Where to write the result; a contiguous array that does not overlap `x`.
 
@@ -229,7 +246,13 @@ cdef class PoolCore:
         if not (cnp.PyArray_CheckExact(ids) and cnp.PyArray_NDIM(<cnp.ndarray>ids) == 1):
             return self.explain(self, ids, x, out)
         n = cnp.PyArray_DIM(<cnp.ndarray>ids, 0)
-        if not exact(ids, cnp.NPY_INT64, 1, 1, n) or not exact(x, plan.typenum, 2, n, plan.input_size):
+        if not exact(ids, cnp.NPY_INT64, 1, 1, n):
+            return self.explain(self, ids, x, out)
+        if self.table is not None:
+            given, x = x, own_tokens(x, n)
+            if x is None or not self.table.has(<const int64_t *>address(x), n):
+                return self.explain(self, ids, given, out)
+        elif not exact(x, plan.typenum, 2, n, plan.input_size):
             return self.explain(self, ids, x, out)
         if out is None:
             out = fresh(2, n, plan.width, plan.typenum)
