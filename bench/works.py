@@ -175,7 +175,8 @@ def _special(kind: str, case: Case, data: Data) -> Data:
         return replace(data, x=np.where(zeros, np.float32(0), data.x))
     if kind.endswith("_unlooked"):
         weights = {name: array.copy() for name, array in data.weights.items()}
-        weights["weight_ih_l0"][0, 0] = np.inf
+        # The first input gate is open, not shut: shut, its cell would fade into subnormal numbers, which are slow.
+        weights["weight_ih_l0"][0, 0] = np.copysign(np.inf, data.x[0, 0, 0])
         return replace(data, weights=weights)
     if kind.startswith("tokens"):
         embedding = rng.standard_normal((VOCABULARY, case.I)).astype(np.float32)

@@ -19,12 +19,15 @@ STEP = Case("arena-step", T=1, B=1, I=5, H=9)
 TWO_LAYERS = Case("arena-layers", T=7, B=3, I=5, H=9, num_layers=2, bidirectional=True)
 TOKENS = Case("arena-tokens", T=6, B=1, I=5, H=9)
 WORKS = [Work("sequence", TWO_LAYERS), Work("sequence", TWO_LAYERS, threads=2)]
-WORKS += [Work(kind, STEP) for kind in ("step", "step_out", "step_c", "step_cell", "step_zeros", "step_unlooked")]
+WORKS += [Work(kind, STEP) for kind in ("step", "step_out", "step_c", "step_cell", "step_unlooked")]
 WORKS += [Work(kind, replace(STEP, T=6)) for kind in ("training", "sequence_zeros", "sequence_dense")]
+ALIKE = [[Work("step_zeros", STEP), Work("sequence_dense", replace(STEP, T=CHECKED_STEPS))]]
 if hasattr(fastlstm.Stream, "advance"):
-    WORKS += [Work(kind, STEP) for kind in ("step_advanced", "step_both")]
+    ALIKE += [[Work(kind, STEP) for kind in ("step_out", "step_advanced", "step_both")]]
 if hasattr(fastlstm.LSTM, "table"):
-    WORKS += [Work(kind, TOKENS) for kind in ("tokens", "tokens_table", "tokens_step", "tokens_step_table")]
+    ALIKE += [[Work(kind, TOKENS) for kind in ("tokens", "tokens_table")]]
+    ALIKE += [[Work(kind, TOKENS) for kind in ("tokens_step", "tokens_step_table")]]
+WORKS += [work for group in ALIKE for work in group]
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,12 @@ def arena() -> Iterator[Arena]:
 @pytest.mark.parametrize("work", WORKS, ids=str)
 def test_our_answer_is_the_reference_s(arena: Arena, work: Work) -> None:
     assert arena.prepare({"ours": ("fastlstm", work)})["ours"].error is None
+
+
+@pytest.mark.parametrize("works", ALIKE, ids=lambda works: works[0].kind)
+def test_what_a_row_compares_has_the_same_bits(arena: Arena, works: list[Work]) -> None:
+    entries = {work.kind: ("fastlstm", work) for work in works}
+    assert [result.error for result in arena.prepare(entries, alike=entries).values()] == [None] * len(works)
 
 
 def test_a_wrong_answer_gets_no_time(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
