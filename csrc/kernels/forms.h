@@ -39,7 +39,7 @@ INLINE V v_clip(V x, real limit) {
 /* 1 where x > a, 0 elsewhere, NaN where either is */
 INLINE V v_above(V x, V a) {
   const V half = v_set1((real)0.5), below = v_clip(v_sub(a, x), 1); /* clipped: 0 times infinity would be NaN */
-  return v_fma(v_set1(0), below, v_sub(half, v_copysign(half, below)));
+  return v_fma(v_set1(0), below, v_sub(half, v_signed(half, below)));
 }
 
 /* e^x = s (1 + q) for x <= 0 that is not below `low` */
@@ -48,12 +48,14 @@ INLINE ratio exponential(V x, real low) {
   const V t = v_fma(x, v_set1(LOG2E), v_set1(ROUNDER));
   const V n = v_sub(t, v_set1(ROUNDER));
   const V r = v_fnma(n, v_set1(LN2_LOW), v_fnma(n, v_set1(LN2_HIGH), x));
-  return (ratio){v_exponent(t), expm1_reduced(r)};
+  V q;
+  expm1_reduced(1, &r, &q);
+  return (ratio){v_exponent(t), q};
 }
 
 /* e^x - 1 for x <= 0 */
 INLINE V v_expm1(V x) {
-  const ratio e = exponential(x, TANH_LOW);
+  const ratio e = exponential(x, -TANH_HIGH);
   return v_fma(e.num, e.den, v_sub(e.num, v_set1(1)));
 }
 

@@ -107,33 +107,78 @@ INLINE void gradient_sweep_tail(const fl_form *form, size_t p_gate, const gradie
   if (a->hidden) copy_lanes(a->hidden + u, lanes + 8 * VL, n);
 }
 
-INLINE gradient_cell gradient_cell_at(const fl_gradient_step *step, size_t r, size_t p) {
-  real *const z = (real *)step->z[r] + p * FL_PANEL;
-  const size_t u = p * FL_UNITS;
-  return (gradient_cell){z,
-                         (const real *)step->c_prev[r] + u,
-                         (const real *)step->c[r] + u,
-                         (const real *)step->dh[r] + u,
-                         z,
-                         (real *)step->dc[r] + u,
-                         step->hidden ? (real *)step->hidden[r] + u : NULL,
-                         step->peephole ? (const real *)step->peephole + u : NULL};
+/* n units of a row, side by side; in a form or with `hidden` at most FL_UNITS */
+INLINE void gradient_units(const fl_form *form, const gradient_cell *a, size_t gate, size_t p_gate, size_t n) {
+  const gradient_cell b = {a->z + HALF,  a->c_prev + HALF, a->c + HALF, a->dh + HALF,
+                           a->dz + HALF, a->dc + HALF,     NULL,        NULL};
+  size_t u = 0;
+  for (; u + VL <= n; u += VL) gradient_sweep(form, p_gate, a, &b, gate, u);
+  if (u < n) gradient_sweep_tail(form, p_gate, a, gate, u, n - u);
 }
 
-/* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. */
+/* not inlined: one of each kind is enough where not even a panel is whole */
+static NOINLINE void gradient_row(const fl_form *form, const gradient_cell *a, size_t gate, size_t p_gate, size_t n) {
+  if (form)
+    gradient_units(form, a, gate, p_gate, n);
+  else
+    gradient_units(NULL, a, gate, p_gate, n);
+}
+
+/* Where the rows of a step are, by value, as in gates.h. */
+typedef struct {
+  void *const *z;
+  const void *const *c_prev, *const *c, *const *dh;
+  void *const *dc, *const *hidden;
+  const real *peephole;
+} gradient_rows;
+
+/* the cell of row r, panel p */
+INLINE gradient_cell gradient_cell_at(gradient_rows rows, size_t r, size_t p) {
+  real *const z = (real *)rows.z[r] + p * FL_PANEL;
+  const size_t u = p * FL_UNITS;
+  return (gradient_cell){z,
+                         (const real *)rows.c_prev[r] + u,
+                         (const real *)rows.c[r] + u,
+                         (const real *)rows.dh[r] + u,
+                         z,
+                         (real *)rows.dc[r] + u,
+                         rows.hidden ? (real *)rows.hidden[r] + u : NULL,
+                         rows.peephole ? rows.peephole + u : NULL};
+}
+
+/* two whole cells where vectors are wide, else *a alone */
+INLINE void gradient_cells(const fl_form *form, size_t p_gate, const gradient_cell *a, const gradient_cell *b) {
+  for (size_t u = 0; u < FL_UNITS; u += VL) gradient_sweep(form, p_gate, a, b, FL_UNITS, u);
+}
+
+/* Panels first <= p < last of all rows; wide vectors take two rows, or of one row two panels, at once. An odd one out
+ * pairs with itself: the same twice. */
 INLINE void gradient_of_panels(const fl_form *form, const fl_gradient_step *step) {
-  for (size_t p = step->first; p < step->last; p++) {
-    const size_t left = step->units - p * FL_UNITS, n = left < FL_UNITS ? left : FL_UNITS;
-    const int pair_panels = VL_WIDE && step->m == 1 && p + 1 < step->last && left >= 2 * FL_UNITS;
-    for (size_t r = 0; r < step->m; r++) {
-      const size_t r2 = VL_WIDE && n == FL_UNITS && r + 1 < step->m ? r + 1 : r;
-      const gradient_cell a = gradient_cell_at(step, r, p), b = gradient_cell_at(step, r2, p + pair_panels);
-      size_t u = 0;
-      for (; u + (VL_WIDE ? FL_UNITS : VL) <= n; u += VL) gradient_sweep(form, step->units, &a, &b, FL_UNITS, u);
-      if (u < n) gradient_sweep_tail(form, step->units, &a, FL_UNITS, u, n - u);
-      r = r2;
+  const gradient_rows rows = {.z = step->z,
+                              .c_prev = step->c_prev,
+                              .c = step->c,
+                              .dh = step->dh,
+                              .dc = step->dc,
+                              .hidden = step->hidden,
+                              .peephole = step->peephole};
+  const size_t m = step->m, units = step->units, whole = units / FL_UNITS;
+  const size_t last = step->last < whole ? step->last : whole;
+  size_t p = step->first;
+  for (; m == 1 && p < last; p++) {
+    const gradient_cell a = gradient_cell_at(rows, 0, p);
+    if (VL_WIDE && p + 1 < last) p++;
+    const gradient_cell b = gradient_cell_at(rows, 0, p);
+    gradient_cells(form, units, &a, &b);
+  }
+  for (; p < last; p++)
+    for (size_t r = 0; r < m; r += 1 + VL_WIDE) {
+      const gradient_cell a = gradient_cell_at(rows, r, p);
+      const gradient_cell b = gradient_cell_at(rows, VL_WIDE && r + 1 < m ? r + 1 : r, p);
+      gradient_cells(form, units, &a, &b);
     }
-    p += pair_panels;
+  for (size_t r = 0; r < m && p < step->last; r++) { /* the last panel, where it is not a whole one */
+    const gradient_cell a = gradient_cell_at(rows, r, p);
+    gradient_row(form, &a, FL_UNITS, units, units - p * FL_UNITS);
   }
 }
 

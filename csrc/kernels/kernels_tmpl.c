@@ -63,13 +63,9 @@ static void kernel_gates_forward(const fl_gates *gates) {
     for (size_t u0 = 0; u0 < units; u0 += BLOCK) {
       const size_t n = units - u0 < BLOCK ? units - u0 : BLOCK, at = r * units + u0;
       const forward_cell a = {z, (const real *)gates->c + at, (real *)gates->c_next + at, (real *)gates->h + at, NULL};
-      const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
       for (size_t j = 0; j < 4; j++) copy_lanes(z + j * BLOCK, (const real *)gates->z + (4 * r + j) * units + u0, n);
-      size_t u = 0;
-      for (; u + VL <= n; u += VL) cell_sweep(&a, &b, BLOCK, u);
-      if (u < n) sweep_tail(CELL_SWEEP, NULL, &a, BLOCK, 0, u, n - u);
-      for (u = 0; u + VL <= n; u += VL) output_sweep(&a, &b, BLOCK, u);
-      if (u < n) sweep_tail(OUTPUT_SWEEP, NULL, &a, BLOCK, 0, u, n - u);
+      sweep_row(CELL_SWEEP, NULL, &a, BLOCK, 0, n);
+      sweep_row(OUTPUT_SWEEP, NULL, &a, BLOCK, 0, n);
     }
   }
 }
@@ -81,11 +77,9 @@ static void kernel_gates_train(const fl_gates *gates, void *out) {
     const size_t at = r * units;
     const forward_cell a = {(real *)out + 4 * at, (const real *)gates->c + at, (real *)gates->c_next + at,
                             (real *)gates->h + at, NULL};
-    const forward_cell b = {a.z + HALF, a.c + HALF, a.c_next + HALF, a.h + HALF, NULL};
     copy_lanes(a.z, (const real *)gates->z + 4 * at, 4 * units);
-    size_t u = 0;
-    for (; u + VL <= units; u += VL) train_sweep(&a, &b, units, u);
-    if (u < units) sweep_tail(TRAIN_SWEEP, NULL, &a, units, 0, u, units - u);
+    sweep_row(TRAIN_SWEEP, NULL, &a, units, 0, units);
+    sweep_row(TRAIN_OUTPUT_SWEEP, NULL, &a, units, 0, units);
   }
 }
 
@@ -101,11 +95,7 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
                              (real *)call->dc + r * units,
                              NULL,
                              NULL};
-    const gradient_cell b = {a.z + HALF,  a.c_prev + HALF, a.c + HALF, a.dh + HALF,
-                             a.dz + HALF, a.dc + HALF,     NULL,       NULL};
-    size_t u = 0;
-    for (; u + VL <= units; u += VL) gradient_sweep(NULL, 0, &a, &b, units, u);
-    if (u < units) gradient_sweep_tail(NULL, 0, &a, units, u, units - u);
+    gradient_row(NULL, &a, units, 0, units);
   }
 }
 

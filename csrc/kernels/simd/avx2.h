@@ -57,8 +57,8 @@ INLINE V v_min(V a, V b) {
 INLINE V v_abs(V a) {
   return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
-INLINE V v_copysign(V a, V b) {
-  return _mm256_or_ps(_mm256_andnot_ps(_mm256_set1_ps(-0.0f), a), _mm256_and_ps(_mm256_set1_ps(-0.0f), b));
+INLINE V v_signed(V a, V b) {
+  return _mm256_or_ps(a, _mm256_and_ps(_mm256_set1_ps(-0.0f), b));
 }
 INLINE V v_exponent(V a) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), MANTISSA_BITS));
@@ -125,8 +125,8 @@ INLINE V v_min(V a, V b) {
 INLINE V v_abs(V a) {
   return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);
 }
-INLINE V v_copysign(V a, V b) {
-  return _mm256_or_pd(_mm256_andnot_pd(_mm256_set1_pd(-0.0), a), _mm256_and_pd(_mm256_set1_pd(-0.0), b));
+INLINE V v_signed(V a, V b) {
+  return _mm256_or_pd(a, _mm256_and_pd(_mm256_set1_pd(-0.0), b));
 }
 INLINE V v_exponent(V a) {
   return _mm256_castsi256_pd(_mm256_slli_epi64(_mm256_castpd_si256(a), MANTISSA_BITS));

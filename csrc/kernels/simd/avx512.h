@@ -64,8 +64,8 @@ INLINE V v_min(V a, V b) {
 INLINE V v_abs(V a) {
   return _mm512_abs_ps(a);
 }
-INLINE V v_copysign(V a, V b) {
-  return _mm512_or_ps(_mm512_andnot_ps(_mm512_set1_ps(-0.0f), a), _mm512_and_ps(_mm512_set1_ps(-0.0f), b));
+INLINE V v_signed(V a, V b) {
+  return _mm512_or_ps(a, _mm512_and_ps(_mm512_set1_ps(-0.0f), b));
 }
 INLINE V v_exponent(V a) {
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), MANTISSA_BITS));
@@ -133,8 +133,8 @@ INLINE V v_min(V a, V b) {
 INLINE V v_abs(V a) {
   return _mm512_abs_pd(a);
 }
-INLINE V v_copysign(V a, V b) {
-  return _mm512_or_pd(_mm512_andnot_pd(_mm512_set1_pd(-0.0), a), _mm512_and_pd(_mm512_set1_pd(-0.0), b));
+INLINE V v_signed(V a, V b) {
+  return _mm512_or_pd(a, _mm512_and_pd(_mm512_set1_pd(-0.0), b));
 }
 INLINE V v_exponent(V a) {
   return _mm512_castsi512_pd(_mm512_slli_epi64(_mm512_castpd_si512(a), MANTISSA_BITS));

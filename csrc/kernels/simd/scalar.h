@@ -86,7 +86,8 @@ INLINE V v_fnma(V a, V b, V c) {
 INLINE V v_abs(V a) {
   return ABS(a);
 }
-INLINE V v_copysign(V a, V b) {
+/* a, which is not negative, with the sign of b */
+INLINE V v_signed(V a, V b) {
   return COPYSIGN(a, b);
 }
 
