@@ -53,22 +53,6 @@ typedef struct {
   fl_into into;
 } fl_product;
 
-enum { FL_REST = 16 }; /* the widest vector */
-
-/* The input product of the next steps, to be done a little at a time (ahead.h). Progress is kept here. */
-typedef struct {
-  size_t first, last;  /* panels first <= p < last */
-  size_t done, at;     /* how far it is: full tiles, and k of the one at hand; start with 0, 0 */
-  size_t k;            /* I */
-  const void *a;       /* [k][fl_kernels.ahead_rows] reals: the rows, side by side; zero where there are fewer; read */
-  const void *weights; /* as in fl_product */
-  size_t weights_panel;
-  const void *start;     /* [panel][FL_PANEL] reals; read */
-  void *rest;            /* FL_REST reals of scratch for each of ahead_rows rows: chains that are not done */
-  void *z;               /* the first of ahead_rows rows of panels; written; no alias with the step's */
-  size_t z_row, z_panel; /* reals from a row, a panel to the next */
-} fl_ahead;
-
 /* A product followed by the gates of the same rows and panels:
  * c[r] = f * c_prev[r] + i * g and h[r] = o * tanh(c[r]) for the units of the panels. */
 typedef struct {
@@ -77,7 +61,6 @@ typedef struct {
    * which is scratch as with FL_NEW, and the only operand meets it there; or, with operand[0].k = 0, it meets what z
    * holds, z_panel apart. Always FL_MEET. Read; NULL for none. */
   const void *const *given;
-  fl_ahead *ahead;           /* with m = 1, FL_MEET, no start: work for idle multipliers, or NULL; updated */
   size_t units;              /* H: units past it in the last panel are neither read nor written */
   const void *const *c_prev; /* [m] pointers to [H] reals: read; may be c */
   void *const *c;            /* [m] pointers to [H] reals: written */
@@ -162,7 +145,6 @@ typedef struct {
   X(gates_forward, (const fl_gates *gates))          /* activations and their Hadamard combination */                 \
   X(product, (const fl_product *product))            /* packed matrix product, from one row (GEMV) to many (GEMM) */  \
   X(step, (const fl_step *step))                     /* product and gates: one time step of one layer */              \
-  X(finish_ahead, (fl_ahead *work))                  /* what the steps have left undone of it */                      \
   X(gates_train, (const fl_gates *gates, void *out)) /* gates_forward, and out[rows][4*units] = i, f, g, o */         \
   X(gates_backward, (const fl_gates_gradient *call)) /* its gradient */                                               \
   X(gradient_step, (const fl_gradient_step *step))   /* the gates of one time step, backwards */                      \
@@ -175,7 +157,6 @@ typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;
   FL_KERNEL_LIST(FL_DECLARE)
 #undef FL_DECLARE
-  size_t ahead_rows;  /* steps in a piece of work ahead; 0: it does not pay on this instruction set */
   int takes_unpacked; /* fl_product.unpacked may be given */
 } fl_kernels;
 

@@ -17,7 +17,6 @@
 #define VL_WIDE (VL > FL_UNITS)
 #include "activations.h"
 #include "gemm.h"
-#include "ahead.h"
 #include "product.h"
 #include "forms.h"
 #include "gates.h"
@@ -108,15 +107,6 @@ static void kernel_product(const fl_product *call) {
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
 
-static void kernel_finish_ahead(fl_ahead *work) {
-#if AHEAD_ROWS
-  EXPECT(ahead, work);
-  finish_ahead(work);
-#else
-  (void)work;
-#endif
-}
-
 /* What is given for panels first..first + n of each row comes into z, or meets what is there. */
 static void take_given(const fl_step *step, size_t first, size_t n, size_t z_at) {
   const fl_product *const product = &step->product;
@@ -146,9 +136,7 @@ static void kernel_step(const fl_step *step) {
     const int scratch = product->into == FL_NEW || (step->given && product->operand[0].k);
     const size_t z_at = scratch ? 0 : p * product->z_panel;
     if (step->given) take_given(step, p, n, z_at);
-    if (step->ahead)
-      row_product_ahead(step, p, n, z_at);
-    else if (product->unpacked[0])
+    if (product->unpacked[0])
       unpacked_product(product, step->units, p, p + n, z_at);
     else
       panels_product(product, p, p + n, z_at, after);
@@ -297,6 +285,5 @@ const fl_kernels TABLE = {
 #define FL_ENTRY(name, arguments) .name = kernel_##name,
     FL_KERNEL_LIST(FL_ENTRY)
 #undef FL_ENTRY
-        .ahead_rows = AHEAD_ROWS,
-    .takes_unpacked = WEIGHTS_ARE_REALS,
+        .takes_unpacked = WEIGHTS_ARE_REALS,
 };

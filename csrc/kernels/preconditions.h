@@ -60,14 +60,6 @@ static void expect_product(const fl_product *product) {
     }
 }
 
-static void expect_ahead(const fl_ahead *work) {
-  assert(AHEAD_ROWS > 0);
-  assert(work->first <= work->last && work->at < work->k);
-  assert(work->done <= (work->last - work->first) * (FL_PANEL / VL));
-  assert(work->a && work->start && work->rest && work->z && is_aligned(work->weights, 64));
-  assert(work->weights_panel >= work->k * FL_PANEL && work->z_panel >= FL_PANEL);
-}
-
 /* the units of panels first..last, all but the last panel full */
 static void expect_units(size_t units, size_t last) {
   assert(units > 0 && last <= (units + FL_UNITS - 1) / FL_UNITS);
@@ -87,16 +79,12 @@ static void expect_step(const fl_step *step) {
     assert(step->given && product->m > 0 && product->first < product->last && product->z &&
            product->z_panel >= FL_PANEL);
   assert(!step->given || product->into == FL_MEET);
-  assert(!step->given || !(product->start || product->operand[1].k || product->unpacked[0] || step->ahead));
+  assert(!step->given || !(product->start || product->operand[1].k || product->unpacked[0]));
   expect_units(step->units, product->last);
   expect_form(step->form, step->peephole);
   assert(product->into != FL_ADD);
-  assert(!product->unpacked[0] || (product->start && product->into == FL_NEW && !step->ahead &&
-                                   (!product->operand[1].k || product->unpacked[1])));
-  if (step->ahead) {
-    expect_ahead(step->ahead);
-    assert(product->m == 1 && product->into == FL_MEET && !product->start && !product->operand[1].k);
-  }
+  assert(!product->unpacked[0] ||
+         (product->start && product->into == FL_NEW && (!product->operand[1].k || product->unpacked[1])));
   for (size_t r = 0; r < product->m; r++) {
     assert(same_or_apart(step->c_prev[r], step->c[r], step->units));
     assert(apart(step->h[r], step->units, step->c[r], step->units) &&

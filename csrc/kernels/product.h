@@ -143,32 +143,6 @@ INLINE void panels_product(const fl_product *product, size_t first, size_t last,
   }
 }
 
-/* panels first.. of the recurrent product of one row, with work ahead in its shadow */
-INLINE void row_product_ahead(const fl_step *step, size_t first, size_t panels, size_t z_at) {
-#if AHEAD_ROWS
-  const fl_product *const product = &step->product;
-  const size_t w_panel = product->weights_panel;
-  const slice s = {.row = product->operand[0].rows,
-                   .k = product->operand[0].k,
-                   .w = (const weight *)product->weights + first * w_panel,
-                   .w_panel = w_panel,
-                   .z = product->z,
-                   .z_at = z_at,
-                   .z_panel = product->z_panel,
-                   .into = FL_MEET};
-  for (size_t done = 0, n; done < panels; done += n) {
-    n = panels - done < AHEAD_PANELS ? 1 : AHEAD_PANELS;
-    const slice at = panel_of(s, product->down ? panels - done - n : done);
-    if (n == AHEAD_PANELS)
-      tile_panels_ahead(&at, step->ahead);
-    else
-      tile_panels(1, 1, &at);
-  }
-#else
-  (void)step, (void)first, (void)panels, (void)z_at;
-#endif
-}
-
 #if WEIGHTS_ARE_REALS
 /* n reals of each of a panel's rows, side by side; `next` are where those of the next block begin, for the caches */
 INLINE void turn_rows(const real *const *row, size_t n, const real *const *next, real *to) {

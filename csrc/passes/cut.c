@@ -6,14 +6,14 @@
 #include <assert.h>
 
 enum {
-  CHUNK_BYTES = 512 * 1024,      /* of pre-activations: half of an L2 */
-  ROWS_A_THREAD = 4,             /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
-  AHEAD_BYTES = 32 * 1024,       /* recurrent weights that fit in L1 leave no time to fill */
-  FRONT_LEAST = 6,               /* steps of a block: a tile of their inputs, whose weights are read once a block */
-  FRONT_MOST = 12,               /* more gain nothing */
-  FRONT_BLOCKS = 20,             /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
-  FRONT_ENOUGH = 4,              /* layers: more threads gain less by units than those that have a layer each */
-  FRONT_WORK = 1000000,          /* multiply-adds, 30 to 60 us: less is done before another thread is awake */
+  CHUNK_BYTES = 4 * 1024 *
+      1024,             /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
+  ROWS_A_THREAD = 4,    /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
+  FRONT_LEAST = 6,      /* steps of a block: a tile of their inputs, whose weights are read once a block */
+  FRONT_MOST = 12,      /* more gain nothing */
+  FRONT_BLOCKS = 20,    /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
+  FRONT_ENOUGH = 4,     /* layers: more threads gain less by units than those that have a layer each */
+  FRONT_WORK = 1000000, /* multiply-adds, 30 to 60 us: less is done before another thread is awake */
   UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
 };
 
@@ -35,11 +35,6 @@ fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, si
   cut.chunk = step > CHUNK_BYTES ? 1 : CHUNK_BYTES / step;
   if (cut.chunk > T) cut.chunk = T;
   if (cut.chunk <= 1) cut.chunk = 0;
-  const size_t ahead = plan->kernels->ahead_rows;
-  if (ahead && cut.rows == 1 && T > ahead && recurrent >= AHEAD_BYTES) {
-    cut.chunk = ahead;
-    cut.ahead = 1;
-  }
   return cut;
 }
 
@@ -56,7 +51,7 @@ void fl_decide_wavefront(fl_cut *cut, const fl_plan *plan, size_t T, size_t thre
   if (cut->rows == 0 || step_work(plan) < FRONT_WORK / T / cut->rows) return;
   const size_t few = (threads < plan->L ? threads : plan->L) - 1, wanted = T * plan->L / (FRONT_BLOCKS * few);
   const size_t steps = wanted < FRONT_LEAST ? FRONT_LEAST : wanted < FRONT_MOST ? wanted : FRONT_MOST;
-  cut->by_units = cut->ahead = 0;
+  cut->by_units = 0;
   if (cut->chunk > steps) cut->chunk = steps;
   cut->front = cut->chunk ? steps / cut->chunk * cut->chunk : steps; /* whole chunks */
 }

@@ -12,7 +12,6 @@ typedef struct {
   size_t rows;   /* most rows in a group */
   size_t chunk;  /* steps per input product; 0: each step takes input and state in one product */
   size_t front;  /* steps of a block of a wavefront of all layers; 0: one layer after the other */
-  int ahead;     /* input products of later chunks are done in the shadow of the steps (ahead.h) */
 } fl_cut;
 
 /* Does it take more than one thread? */

@@ -20,17 +20,12 @@ typedef struct {
   void **hidden;       /* [rows] o * tanh(c), before the projection */
   void **projected;    /* [rows] the projection's outputs */
   void **z;            /* [chunk steps * rows] pre-activations of a chunk, or scratch of a step */
-  void **z_next;       /* as z: those of the next chunk */
 } forward_pointers;
 
 /* what a group of rows needs once */
 typedef struct {
   real *z;         /* [panels][chunk rows][FL_PANEL], or without chunks as `fused` */
   real *fused;     /* FL_STEP_SCRATCH(rows) reals per member: for steps whose z is not kept */
-  real *z_next;    /* as z: that of the next chunk, with work ahead */
-  real *rest;      /* [members][ahead rows][FL_REST]: chains of work ahead that are not done */
-  real *x_ahead;   /* [I][ahead rows]: the inputs of the next chunk, side by side */
-  fl_ahead *ahead; /* [members that share the panels]: each its part, whoever may end it */
   real *hidden;    /* [rows][H] with a projection */
   real *projected; /* [project panels][rows][FL_PANEL] */
 } forward_arrays;
@@ -82,7 +77,6 @@ typedef struct {
   size_t steps;     /* of the longest row */
   size_t s;         /* the next step */
   size_t active;    /* rows that are not over by then */
-  size_t inputs;    /* steps whose input's part is in z, or z_next */
   size_t work;      /* multiply-adds of a panel of a step of all rows */
 } forward_rows;
 
@@ -112,8 +106,7 @@ static forward_pointers carve_pointers(const forward_call *call, fl_arena *arena
                             .c = fl_carve(arena, rows, sizeof(void *)),
                             .hidden = fl_carve(arena, projected, sizeof(void *)),
                             .projected = fl_carve(arena, projected, sizeof(void *)),
-                            .z = fl_carve(arena, chunk, sizeof(void *)),
-                            .z_next = fl_carve(arena, call->cut.ahead ? chunk : 0, sizeof(void *))};
+                            .z = fl_carve(arena, chunk, sizeof(void *))};
 }
 
 /* shared: all but the scratch of a step is another member's */
@@ -123,14 +116,6 @@ static forward_arrays carve_arrays(const forward_call *call, fl_arena *arena, in
   forward_arrays made = {0};
   if (!call->tape) made.fused = made.z = fl_carve(arena, FL_STEP_SCRATCH(rows), sizeof(real));
   if (call->cut.chunk && !shared && !call->tape) made.z = fl_carve(arena, plan->panels * z_rows(call), line);
-  if (call->cut.ahead && !shared) {
-    const size_t widest = plan->I > plan->D * plan->R ? plan->I : plan->D * plan->R;
-    if (!call->tape) made.z_next = fl_carve(arena, plan->panels * z_rows(call), line);
-    made.x_ahead = fl_carve(arena, widest, plan->kernels->ahead_rows * sizeof(real));
-    const size_t members = call->cut.by_units ? call->members : 1;
-    made.ahead = fl_carve(arena, members, sizeof *made.ahead);
-    made.rest = fl_carve(arena, members, plan->kernels->ahead_rows * FL_REST * sizeof(real));
-  }
   if (plan->P && !shared) {
     made.hidden = fl_carve(arena, rows, plan->H * sizeof(real));
     made.projected = fl_carve(arena, rows * plan->project_panels, line);

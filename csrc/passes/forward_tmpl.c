@@ -50,7 +50,6 @@ static void point_at_scratch(const forward_rows *rows) {
     for (size_t r = 0; r < n; r++) rows->at->z[r] = rows->own->fused + r * FL_PANEL;
   } else if (!rows->pass->gates) {
     for (size_t r = 0; r < lines; r++) rows->at->z[r] = rows->own->z + r * FL_PANEL;
-    for (size_t r = 0; rows->own->z_next && r < lines; r++) rows->at->z_next[r] = rows->own->z_next + r * FL_PANEL;
   }
   for (size_t r = 0; rows->own->hidden && r < n; r++) {
     rows->at->hidden[r] = rows->own->hidden + r * H;
@@ -128,54 +127,6 @@ static void end_rows(const forward_rows *rows) {
         memset(place(pass->tail, (ptrdiff_t)t * pass->y_t + (ptrdiff_t)b * pass->y_b), 0, R * sizeof(real));
     }
   }
-}
-
-/* ---- work ahead ------------------------------------------------------------------------------------------------- */
-
-/* the inputs of the group's only row from step s0 on, side by side, zero past the last step */
-static void gather_inputs(const forward_rows *rows, size_t s0, size_t steps) {
-  const size_t ahead = rows->pass->call->plan->kernels->ahead_rows, I = rows->pass->layer->input_size;
-  const size_t n = steps - s0 < ahead ? steps - s0 : ahead;
-  real *const to = rows->own->x_ahead;
-  if (n < ahead) memset(to, 0, I * ahead * sizeof(real));
-  for (size_t r = 0; r < n; r++) {
-    const real *const x = input_at(rows, 0, s0 + r);
-    for (size_t k = 0; k < I; k++) to[k * ahead + r] = x[k];
-  }
-}
-
-/* Work ahead for the chunk of steps s0..: its inputs, and each member's part of the panels. */
-static void begin_ahead(const forward_rows *rows, size_t s0, size_t steps) {
-  const forward_pass *const pass = rows->pass;
-  const fl_plan *const plan = pass->call->plan;
-  const size_t I = pass->layer->input_size, members = rows->group.member->team ? rows->group.members : 1;
-  for (size_t r = 0; pass->gates && r < plan->kernels->ahead_rows; r++)
-    rows->at->z_next[r] = pass->gates + (tape_row(rows, s0, 0) + r) * pass->call->tape->gate_row;
-  for (size_t one; fl_next(rows->group.member, 1, &one);) {
-    gather_inputs(rows, s0, steps);
-    for (size_t k = 0; k < members; k++)
-      rows->own->ahead[k] = (fl_ahead){.first = plan->panels * k / members,
-                                       .last = plan->panels * (k + 1) / members,
-                                       .k = I,
-                                       .a = rows->own->x_ahead,
-                                       .weights = pass->layer->weights,
-                                       .weights_panel = (I + plan->R) * FL_PANEL,
-                                       .start = pass->layer->bias,
-                                       .rest = rows->own->rest + k * plan->kernels->ahead_rows * FL_REST,
-                                       .z = rows->at->z_next[0],
-                                       .z_row = pass->gates ? pass->call->tape->gate_row : FL_PANEL,
-                                       .z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL};
-  }
-}
-
-/* What the steps have left undone. They are over, so that nobody is at work on any part. */
-static void end_ahead(const forward_rows *rows) {
-  const size_t members = rows->group.member->team ? rows->group.members : 1;
-  for (size_t k; fl_next(rows->group.member, members, &k);)
-    rows->pass->call->plan->kernels->finish_ahead(&rows->own->ahead[k]);
-  void **const done = rows->at->z;
-  rows->at->z = rows->at->z_next;
-  rows->at->z_next = done;
 }
 
 /* ---- the time loop ---------------------------------------------------------------------------------------------- */
@@ -263,18 +214,11 @@ static size_t chunk_end(const forward_rows *rows, size_t s) {
   return rows->steps - s < chunk ? rows->steps : s + chunk;
 }
 
-/* The next chunk; with `ahead`, and with the input's part of the one after it. 0 where the call has been given up, and
- * its member has to leave. */
-static int run_chunk(forward_rows *rows, int ahead) {
+/* The next chunk. 0 where the call has been given up, and its member has to leave. */
+static int run_chunk(forward_rows *rows) {
   const forward_call *const call = rows->pass->call;
   const size_t s1 = chunk_end(rows, rows->s);
-  if (rows->inputs == rows->s && !run_input(rows, &rows->input, rows->s, s1, rows->active)) return 0;
-  rows->inputs = s1;
-  if (ahead) {
-    begin_ahead(rows, s1, rows->steps);
-    rows->inputs = chunk_end(rows, s1);
-  }
-  rows->step.ahead = ahead ? &rows->own->ahead[rows->group.member->slot] : NULL;
+  if (!run_input(rows, &rows->input, rows->s, s1, rows->active)) return 0;
   for (size_t row = 0; rows->s < s1; rows->s++) {
     if (fl_halted(rows->group.member, call->plan->panels * rows->work)) return 0;
     while (length_at(rows, rows->active - 1) <= rows->s) rows->active--;
@@ -285,7 +229,6 @@ static int run_chunk(forward_rows *rows, int ahead) {
     run_step(rows, &rows->step, rows->s, rows->active, rows->work);
     row += rows->active;
   }
-  if (ahead) end_ahead(rows);
   return 1;
 }
 
@@ -298,16 +241,11 @@ static void begin_rows(forward_rows *rows) {
   rows->work = rows->active * (rows->step.product.operand[0].k + rows->step.product.operand[1].k) * FL_PANEL;
 }
 
-/* Are input products done ahead? With a table there are none. */
-static int goes_ahead(const forward_rows *rows) {
-  return rows->pass->call->cut.ahead && !rows->pass->table;
-}
-
 /* 0 where the member has to leave */
 static int run_steps(forward_rows *rows) {
   begin_rows(rows);
   while (rows->s < rows->steps)
-    if (!run_chunk(rows, goes_ahead(rows) && chunk_end(rows, rows->s) < rows->steps)) return 0;
+    if (!run_chunk(rows)) return 0;
   end_rows(rows);
   return 1;
 }
@@ -435,7 +373,7 @@ static int run_block(const forward_call *call, const fl_wavefront_block *block, 
   const int last = block->number + 1 == call->front.blocks;
   const size_t s0 = rows->s, s1 = last ? rows->steps : (block->number + 1) * call->cut.front;
   while (rows->s < s1)
-    if (!run_chunk(rows, 0)) return 0;
+    if (!run_chunk(rows)) return 0;
   if (last) end_rows(rows);
   if (call->tape && call->tape->dropped && l + 1 < call->plan->L)
     for (size_t s = s0; s < s1; s++) drop_step(call->tape, l, s);

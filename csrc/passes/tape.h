@@ -25,7 +25,7 @@ struct fl_tape {
   real *h_0, *c_0; /* [L*D, B, R], [L*D, B, H] */
   real *y;         /* [L][T, B, D*R]: outputs of every layer */
   real *dropped;   /* [L-1][T, B, D*R]: what the next layer read, with dropout; else NULL */
-  real *gates;     /* [L*D][N + spare][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
+  real *gates;     /* [L*D][N][gate_row]: i, f, g, o; the backward pass makes their gradients of them */
   real *c;         /* [L*D][N][cell_row] */
   uint8_t *resets; /* [T, B] or NULL */
   size_t gate_row; /* reals of a row of gates: all panels and a line, since powers of two share cache sets */
@@ -37,7 +37,7 @@ struct fl_tape {
 
 /* reals from a layer and direction to the next */
 static inline size_t fl_tape_gates(const fl_tape *tape) {
-  return (tape->N + tape->plan->kernels->ahead_rows) * tape->gate_row;
+  return tape->N * tape->gate_row;
 }
 static inline size_t fl_tape_cells(const fl_tape *tape) {
   return tape->N * tape->cell_row;

@@ -14,12 +14,12 @@
 /* Where it will be; the tape itself is copied there when the arena has memory. */
 static fl_tape *carve_tape(fl_tape *tape, fl_arena *arena, int resets) {
   const fl_plan *const plan = tape->plan;
-  const size_t L = plan->L, LD = L * plan->D, spare = plan->kernels->ahead_rows;
+  const size_t L = plan->L, LD = L * plan->D;
   size_t TB, LTB, LDN, LDB;
   tape->gate_row = plan->panels * FL_PANEL + FL_LINE / sizeof(real);
   tape->cell_row = plan->panels * FL_UNITS;
   if (!fl_multiply(tape->T, tape->B, &TB) || !fl_multiply(L, TB, &LTB) || !fl_multiply(LD, tape->B, &LDB) ||
-      tape->T >= (size_t)PTRDIFF_MAX || tape->N > UINT32_MAX || !fl_multiply(LD, tape->N + spare, &LDN)) {
+      tape->T >= (size_t)PTRDIFF_MAX || tape->N > UINT32_MAX || !fl_multiply(LD, tape->N, &LDN)) {
     arena->overflow = 1;
     return NULL;
   }

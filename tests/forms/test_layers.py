@@ -94,7 +94,7 @@ def test_instruction_sets_and_threads_do_not_change_a_bit(form: str, dtype: str)
         Case("form-threads-rows", T=9, B=13, I=9, H=33),
         Case("form-threads-units", T=5, B=2, I=3, H=161, num_layers=2),
         Case("form-threads-directions", T=5, B=9, I=3, H=41, P=7, bidirectional=True, ragged=True),
-        Case("form-threads-ahead", T=60, B=1, I=9, H=129),
+        Case("form-threads-one-row", T=60, B=1, I=9, H=129),
     ):
         case = formed(case, form)
         data = make_data(case, dtype)

@@ -32,7 +32,7 @@ typedef struct {
 
 typedef struct {
   fl_dtype dtype;
-  size_t real, ahead_rows;
+  size_t real;
   size_t bench;   /* rows of a call of typical size; 0: a random call */
   uint64_t state; /* of the random numbers */
   int special;    /* some of the numbers are infinite, NaN, subnormal or huge */
@@ -49,8 +49,6 @@ typedef struct {
   void *gates_out;
   fl_product product;
   fl_step step;
-  fl_ahead ahead;
-  fl_product instead; /* of the work ahead, where an instruction set has none */
   fl_gradient_step gradient_step;
   fl_gates_gradient gates_gradient;
   fl_outer outer;
@@ -281,34 +279,6 @@ static const fl_form *any_form(call *c, int backward) {
   return maybe(c) ? &c->form : NULL;
 }
 
-/* the input product of the next steps, for both kernels: as a tile, and as rows */
-static void build_ahead(call *c, size_t panels) {
-  const size_t m = c->ahead_rows, k = size(c, 1, 60, 256);
-  fl_product *const a = &c->instead;
-  *a = (fl_product){
-      .m = m, .first = maybe(c) && panels > 1 ? 1 : 0, .last = panels, .operand = {{rows(c, IN, m, k), k}}};
-  a->weights_panel = k * FL_PANEL;
-  a->weights = reals_at(c, IN, panels * a->weights_panel, 0);
-  a->start = reals(c, IN, panels * FL_PANEL);
-  a->z_panel = FL_PANEL;
-  a->z = rows_in(c, OUT, m, panels * FL_PANEL, m * panels * FL_PANEL);
-  char *const tile = reals_at(c, USED, k * m, 0);
-  for (size_t r = 0; r < m; r++)
-    for (size_t j = 0; j < k; j++)
-      memcpy(tile + (j * m + r) * c->real, (const char *)a->operand[0].rows[r] + j * c->real, c->real);
-  c->ahead = (fl_ahead){.first = a->first,
-                        .last = a->last,
-                        .k = k,
-                        .a = tile,
-                        .weights = a->weights,
-                        .weights_panel = a->weights_panel,
-                        .start = a->start,
-                        .rest = reals(c, SCRATCH, m * FL_REST),
-                        .z = a->z[0],
-                        .z_row = panels * FL_PANEL,
-                        .z_panel = a->z_panel};
-}
-
 /* Packs the weights that are not packed, for the call that is compared with: it uses those. */
 static void pack_unpacked(call *c, const fl_step *s) {
   const fl_product *const a = &s->product;
@@ -352,30 +322,11 @@ static void build_step(call *c) {
   s->c = in_place ? old : rows(c, OUT, m, s->units);
   s->h = rows(c, OUT, m, s->units);
   if (s->form && s->form->peepholes) s->peephole = reals(c, IN, 3 * s->units);
-  if (c->ahead_rows && m == 1 && a->into == FL_MEET && !a->start && !s->given && !a->operand[1].k && maybe(c)) {
-    build_ahead(c, 1 + below(c, 4));
-    s->ahead = &c->ahead;
-  }
-}
-
-static void run_finish_ahead(const fl_kernels *k, call *c) {
-  if (!c->ahead_rows) return;
-  if (k->ahead_rows)
-    k->finish_ahead(&c->ahead);
-  else
-    k->product(&c->instead);
 }
 
 static void run_step(const fl_kernels *k, call *c) {
-  const int ahead = c->step.ahead != NULL;
-  if (!k->ahead_rows) c->step.ahead = NULL;
   if (c == &one) c->step.product.unpacked[0] = NULL;
   k->step(&c->step);
-  if (ahead) run_finish_ahead(k, c);
-}
-
-static void build_finish_ahead(call *c) {
-  if (c->ahead_rows) build_ahead(c, size(c, 1, 5, 16));
 }
 
 /* ---- backward --------------------------------------------------------------------------------------------------- */
@@ -488,10 +439,9 @@ static const fl_kernels *kernels_of(const char *isa, fl_dtype dtype) {
   return kernels;
 }
 
-static void build(const checker *k, call *c, fl_dtype dtype, size_t ahead_rows, uint64_t seed, size_t bench) {
+static void build(const checker *k, call *c, fl_dtype dtype, uint64_t seed, size_t bench) {
   c->dtype = dtype;
   c->real = (size_t)dtype / 8;
-  c->ahead_rows = ahead_rows;
   c->bench = bench;
   c->state = mix(seed);
   c->array_count = c->list_count = 0;
@@ -502,8 +452,8 @@ static void build(const checker *k, call *c, fl_dtype dtype, size_t ahead_rows, 
 static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t seed) {
   const fl_kernels *const scalar = kernels_of("scalar", dtype), *const kernels = kernels_of(isa, dtype);
   size_t which;
-  build(k, &one, dtype, kernels->ahead_rows, seed, 0);
-  build(k, &other, dtype, kernels->ahead_rows, seed, 0);
+  build(k, &one, dtype, seed, 0);
+  build(k, &other, dtype, seed, 0);
   k->run(scalar, &one);
   k->run(kernels, &other);
   const char *const wrong = difference(&one, &other, &which);
@@ -520,8 +470,8 @@ static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t se
 static void check_the_check(const checker *k, fl_dtype dtype) {
   const fl_kernels *const kernels = kernels_of("scalar", dtype);
   size_t which, noticed = 0;
-  build(k, &one, dtype, 8, 7, 0);
-  build(k, &other, dtype, 8, 7, 0);
+  build(k, &one, dtype, 7, 0);
+  build(k, &other, dtype, 7, 0);
   k->run(kernels, &one);
   k->run(kernels, &other);
   CHECK(!difference(&one, &other, &which));
@@ -554,7 +504,6 @@ static double time_of(const checker *k, const fl_kernels *kernels) {
     const double begin = seconds();
     double taken;
     do {
-      if (one.ahead_rows) one.ahead.done = one.ahead.at = 0;
       k->run(kernels, &one);
       calls++;
     } while ((taken = seconds() - begin) < 0.02);
@@ -571,7 +520,7 @@ static void bench(void) {
         const fl_kernels *const kernels = kernels_of(fl_isa_name(i), (fl_dtype)dtype);
         printf("%-16s %-8s float%-3d", checkers[j].name, fl_isa_name(i), dtype);
         for (size_t m = 1; m <= 32; m += 31) {
-          build(&checkers[j], &one, (fl_dtype)dtype, kernels->ahead_rows, 1, m);
+          build(&checkers[j], &one, (fl_dtype)dtype, 1, m);
           printf(" %12.0f", time_of(&checkers[j], kernels));
           release(&one);
         }

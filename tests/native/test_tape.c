@@ -378,7 +378,7 @@ int main(void) {
       {{FL_FLOAT32, 4, 17, 0, 2, 1, NULL}, 9, 4, NULL, 1, 1},
       {{FL_FLOAT64, 4, 9, 3, 2, 1, &seeing}, 7, 5, lengths, 1, 0},
       {{FL_FLOAT32, 4, 12, 0, 1, 2, &coupled}, 7, 5, lengths, 0, 1},
-      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL}, 60, 1, NULL, 0, 0},    /* long enough for work ahead */
+      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL}, 60, 1, NULL, 0, 0},
       {{FL_FLOAT32, 300, 150, 0, 1, 1, NULL}, 30, 1, NULL, 0, 0}, /* several pieces, of x and of h */
       {{FL_FLOAT32, 130, 140, 0, 1, 1, NULL}, 3, 140, NULL, 0, 1},
       {{FL_FLOAT64, 129, 157, 131, 2, 1, NULL}, 3, 7, NULL, 1, 1},

@@ -156,7 +156,7 @@ def test_training_outputs_are_those_of_inference(case: Case, threads: int, dtype
 def test_training_outputs_of_one_row_are_those_of_inference(dtype: str) -> None:
     # inference does the input product of one row in the shadow of the steps
     for isa in ISAS:
-        case = Case("one-row-ahead", T=70, B=1, I=40, H=96)
+        case = Case("one-row-long", T=70, B=1, I=40, H=96)
         data = make_data(case, dtype)
         lstm = layer_of(case, data, isa=isa)
         assert_same_bits(forward(lstm, data)[0], results(lstm, data), isa)

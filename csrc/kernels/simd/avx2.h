@@ -1,8 +1,7 @@
 /* The vocabulary for x86-64-v3: 256-bit vectors with fused multiply-add.
  *
  * TILE_ROWS x TILE_VECTORS = 12 accumulators, 2 weights and 1 broadcast fill the 16 registers; 6x2 measured 0-8 % above
- * 3x4. No work ahead (ahead.h): 8 rows beside one panel made T=100, B=1 slower, 1.1 times at H=64 and 128, 1.17 at 256
- * and 512, 1.05 at 1024; on Zen 4 up to 1.7 times.
+ * 3x4.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_SIMD_H
@@ -15,8 +14,6 @@
 #define VL 8
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#define AHEAD_ROWS 0
-#define AHEAD_PANELS 1
 typedef __m256 V;
 INLINE V v_load(const real *p) {
   return _mm256_loadu_ps(p);
@@ -83,8 +80,6 @@ INLINE void v_turn(V *a) {
 #define VL 4
 #define TILE_ROWS 6
 #define TILE_VECTORS 2
-#define AHEAD_ROWS 0
-#define AHEAD_PANELS 1
 typedef __m256d V;
 INLINE V v_load(const real *p) {
   return _mm256_loadu_pd(p);

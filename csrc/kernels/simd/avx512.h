@@ -14,8 +14,6 @@
 #define VL 16
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
-#define AHEAD_ROWS 24
-#define AHEAD_PANELS 2
 typedef __m512 V;
 INLINE V v_load(const real *p) {
   return _mm512_loadu_ps(p);
@@ -91,8 +89,6 @@ INLINE void v_turn(V *a) {
 #define VL 8
 #define TILE_ROWS 12
 #define TILE_VECTORS 2
-#define AHEAD_ROWS 24
-#define AHEAD_PANELS 1
 typedef __m512d V;
 INLINE V v_load(const real *p) {
   return _mm512_loadu_pd(p);

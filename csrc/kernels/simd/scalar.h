@@ -16,8 +16,6 @@
 #define TILE_ROWS 2
 #define TILE_VECTORS 4
 #endif
-#define AHEAD_ROWS 0
-#define AHEAD_PANELS 1
 
 typedef real V;
 
