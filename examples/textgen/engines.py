@@ -1,4 +1,4 @@
-"""Who computes the two LSTM layers: each engine is a function from the embedded window to both layers' outputs.
+"""Who computes the two LSTM layers: each engine is a function from the window to both layers' outputs.
 
 The rivals get the same weights and the same arrays, one thread, and their work is prepared before the clock runs.
 """
@@ -14,35 +14,54 @@ import numpy as np
 import fastlstm
 from fastlstm import reference
 
-from .model import Engine
+from .model import Engine, Inputs
 from .weights import Floats, StateDict, Weights
 
 
 def fastlstm_engine(weights: Weights) -> Engine:
-    """Use two fastlstm layers, each called once for a window."""
+    """Use two fastlstm layers, each called once for a window; the first one from a table of all characters."""
     first, second = (_fastlstm_layer(state_dict) for state_dict in (weights.lstm_1, weights.lstm_2))
+    table = first.table(weights.embedding)
 
-    def run(x: Floats) -> tuple[Floats, Floats]:
-        h1, _ = first(x)
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
+        h1, _ = first(inputs[0], table=table)
         h2, _ = second(h1)
         return h1, h2
 
     return run
 
 
+def fastlstm_without_table_engine(weights: Weights) -> Engine:
+    """Use the same layers on what the characters stand for."""
+    first, second = (_fastlstm_layer(state_dict) for state_dict in (weights.lstm_1, weights.lstm_2))
+
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
+        h1, _ = first(inputs[1])
+        h2, _ = second(h1)
+        return h1, h2
+
+    return run
+
+
+def table_bytes(weights: Weights) -> int:
+    """Tell how many bytes the table of the first layer takes."""
+    return _fastlstm_layer(weights.lstm_1).table_nbytes(len(weights.embedding))
+
+
 def fastlstm_stream_engine(weights: Weights) -> Engine:
     """Feed the same layers one character at a time, as a service would that sees its input come in."""
     layers = [_fastlstm_layer(state_dict) for state_dict in (weights.lstm_1, weights.lstm_2)]
-    first, second = (layer.stream() for layer in layers)
+    first, second = layers[0].stream(table=layers[0].table(weights.embedding)), layers[1].stream()
     sizes = [state_dict["weight_hh_l0"].shape[1] for state_dict in (weights.lstm_1, weights.lstm_2)]
 
-    def run(x: Floats) -> tuple[Floats, Floats]:
-        h1, h2 = (np.empty((*x.shape[:2], size), np.float32) for size in sizes)
-        for row in range(x.shape[1]):  # one sequence after another: a stream of batch size 1
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
+        rows = inputs[0].T.tolist()
+        h1, h2 = (np.empty((*inputs[0].shape, size), np.float32) for size in sizes)
+        for row, characters in enumerate(rows):  # one sequence after another: a stream of batch size 1
             first.reset()
             second.reset()
-            for t in range(x.shape[0]):
-                first.step(x[t, row], out=h1[t, row])
+            for t, character in enumerate(characters):
+                first.step(character, out=h1[t, row])
                 second.step(h1[t, row], out=h2[t, row])
         return h1, h2
 
@@ -62,8 +81,8 @@ def numpy_engine(weights: Weights, dtype: type[np.floating[Any]] = np.float32) -
         for state_dict in (weights.lstm_1, weights.lstm_2)
     )
 
-    def run(x: Floats) -> tuple[Floats, Floats]:
-        h1, _ = reference.lstm_forward(x.astype(dtype), None, first, num_layers=1)
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
+        h1, _ = reference.lstm_forward(inputs[1].astype(dtype), None, first, num_layers=1)
         h2, _ = reference.lstm_forward(h1, None, second, num_layers=1)
         return h1.astype(dtype), h2.astype(dtype)
 
@@ -80,9 +99,9 @@ def torch_engine(weights: Weights) -> Engine:
         layer.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in state_dict.items()})
         layers.append(layer.eval())
 
-    def run(x: Floats) -> tuple[Floats, Floats]:
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
         with torch.inference_mode():
-            h1, _ = layers[0](torch.from_numpy(x))
+            h1, _ = layers[0](torch.from_numpy(inputs[1]))
             h2, _ = layers[1](h1)
         return h1.numpy(), h2.numpy()
 
@@ -128,8 +147,8 @@ def onnxruntime_engine(weights: Weights) -> Engine:
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
 
-    def run(x: Floats) -> tuple[Floats, Floats]:
-        h1, h2 = session.run(["h1", "h2"], {"h0": x})
+    def run(inputs: Inputs) -> tuple[Floats, Floats]:
+        h1, h2 = session.run(["h1", "h2"], {"h0": inputs[1]})
         return h1, h2
 
     return run
@@ -143,6 +162,7 @@ def _onnx_gates(array: Floats) -> Floats:
 
 ENGINES: dict[str, Callable[[Weights], Engine]] = {
     "fastlstm": fastlstm_engine,
+    "fastlstm, no table": fastlstm_without_table_engine,
     "fastlstm.Stream": fastlstm_stream_engine,
     "NumPy reference": numpy_engine,
     "torch": torch_engine,

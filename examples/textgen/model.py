@@ -20,8 +20,10 @@ import numpy as np
 from .texts import Numbers
 from .weights import Floats, Weights
 
-# x [T, B, E] -> the outputs [T, B, H] of the first and of the second layer.
-Engine = Callable[[Floats], tuple[Floats, Floats]]
+# What the layers read: characters [T, B], and what they stand for, x [T, B, E]; an engine takes either.
+Inputs = tuple[Numbers, Floats]
+# -> the outputs [T, B, H] of the first and of the second layer.
+Engine = Callable[[Inputs], tuple[Floats, Floats]]
 
 KERAS_EPSILON = 1e-7  # the package's attention layer adds it to the sum that it divides by
 
@@ -52,15 +54,17 @@ class TextModel:
         self.dense = weights.dense.astype(dtype)
         self.dense_bias = weights.dense_bias.astype(dtype)
 
-    def embed(self, windows: Numbers) -> Floats:
-        """Look up windows [B, T] -> the LSTM's input [T, B, E]."""
+    def embed(self, windows: Numbers) -> Inputs:
+        """Look up windows [B, T] -> the LSTM's input."""
         # The index contiguous, so that the result is, too.
-        return self.embedding[np.ascontiguousarray(windows.T)]
+        characters = np.ascontiguousarray(windows.T)
+        return characters, self.embedding[characters]
 
     def __call__(self, windows: Numbers) -> Activations:
         """Tell what comes after windows [B, T], with everything that led there."""
-        x = self.embed(windows)
-        h1, h2 = self.engine(x)
+        inputs = self.embed(windows)
+        h1, h2 = self.engine(inputs)
+        x = inputs[1]
         average = self._attend(np.concatenate([x, h1, h2], axis=2))
         logits = average @ self.dense + self.dense_bias
         return Activations(h1, h2, average, logits, log_softmax(logits))

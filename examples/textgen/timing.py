@@ -49,11 +49,11 @@ def measure(weights: Weights, windows: Numbers, rounds: int) -> dict[str, Timing
     for turn in range(rounds):  # in turns, so that a slow moment of the machine meets everybody
         question = windows[turn % len(windows)][None]
         for name, (model, _) in ready.items():
-            x = model.embed(question)
+            inputs = model.embed(question)
             # Once before the clock runs: the turn begins with the engine's own weights in the cache.
             model(question)
             whole[name].append(_clock(model, question))
-            layers[name].append(_clock(model.engine, x))
+            layers[name].append(_clock(model.engine, inputs))
     for name, (_, error_of_h) in ready.items():
         rows[name] = Timing(
             1 / statistics.median(whole[name]), statistics.median(layers[name]) / (LAYERS * WINDOW), error_of_h
@@ -76,13 +76,14 @@ def _clock(work: Callable[[Argument], object], argument: Argument) -> float:
 
 
 def same_bits(weights: Weights, windows: Numbers) -> bool:
-    """Tell whether fastlstm gives the same bits for a window alone, in a batch, and fed character by character."""
-    x = weights.embedding[windows.T]
-    together = ENGINES["fastlstm"](weights)(x)
-    by_step = ENGINES["fastlstm.Stream"](weights)(x)
-    alone = [ENGINES["fastlstm"](weights)(np.ascontiguousarray(x[:, row : row + 1])) for row in range(x.shape[1])]
+    """Tell whether fastlstm gives the same bits for a window alone, in a batch, without a table, and step by step."""
+    engines = {name: build(weights) for name, build in ENGINES.items() if name.startswith("fastlstm")}
+    embed = TextModel(weights, engines["fastlstm"]).embed
+    together, untabled, by_step = (engine(embed(windows)) for engine in engines.values())
+    alone = [engines["fastlstm"](embed(window[None])) for window in windows]
     return all(
         np.array_equal(together[layer], by_step[layer])
+        and np.array_equal(together[layer], untabled[layer])
         and np.array_equal(together[layer], np.concatenate([one[layer] for one in alone], axis=1))
         for layer in range(LAYERS)
     )

@@ -104,6 +104,7 @@ class Call:
         lengths: object = None,
         resets: object = None,
         out: object = None,
+        *,
         table: _core.TableCore | None = None,
     ) -> None:
         given = _input(input, sizes.I, dtype) if table is None else _tokens(input)

@@ -280,7 +280,7 @@ class LSTM(Layer[F]):
         if table is not None:
             plan = self._plan
             found = serving(table, plan)
-            return self._call(input, hx, lengths, resets, out, found).run(plan, self._workers)
+            return self._call(input, hx, lengths, resets, out, table=found).run(plan, self._workers)
         if lengths is None and resets is None:
             done = self._plan.call(input, hx, out, self._settings.batch_first, self._workers)
             if done is not None:
@@ -401,9 +401,9 @@ class LSTM(Layer[F]):
         tape = Tape(*made) if every is None else SparseTape(*made, every)
         return (*tape._forward(call, self._workers), tape)
 
-    def _call(self, *arguments: object) -> Call:
+    def _call(self, *arguments: object, table: Table[F] | None = None) -> Call:
         """Check the arguments of a call."""
-        return Call(self._sizes, self._settings.dtype, self._settings.batch_first, *arguments)
+        return Call(self._sizes, self._settings.dtype, self._settings.batch_first, *arguments, table=table)
 
     def _checked_every(self, keep_every: object) -> int | None:
         if keep_every is None:

@@ -288,7 +288,14 @@ def test_published_loss_of_wrong_conversions(published: weights.Weights, wrong: 
 def test_whole_demo(tmp_path: Path) -> None:
     done = run_demo("--length", "30")
     assert done.returncode == demo.OK, done.stderr
-    for part in ("Scored the Zen of Python: 856 characters", "Wrote 30 characters", "Same bits", "us per step"):
+    parts = (
+        "Scored the Zen of Python: 856 characters",
+        "Wrote 30 characters",
+        "Same bits",
+        "us per step",
+        "is in a table",
+    )
+    for part in parts:
         assert part in done.stdout
     text = tmp_path / "text"
     text.write_text("\n\n".join(PLAIN), encoding="utf-8")

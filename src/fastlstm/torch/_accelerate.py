@@ -16,6 +16,7 @@ import torch.nn.utils.parametrize
 
 from .. import _checks
 from ._cell import LSTMCell
+from ._embedding import Embedding
 from ._lstm import LSTM
 from ._switch import MARK, give_back, take
 
@@ -62,6 +63,7 @@ def accelerate(
     threads: int | None = None,
     subclasses: bool = False,
     frozen: bool | None = None,
+    tables: int | None = None,
 ) -> Accelerated:
     """Make every LSTM and LSTMCell in a model run and train on fastlstm, with the same parameters.
 
@@ -83,6 +85,12 @@ def accelerate(
         ``parameter.data``, NumPy, memory that they share, and optimizers with ``fused=True``: calls then do not look at
         their values. Sets the attribute of `LSTM` and `LSTMCell`, of those switched before too. None is False, but may
         lead to an advice.
+    tables : int, optional
+        Where an LSTM reads just what a ``torch.nn.Embedding`` has looked up, take its part of the first layer's sums
+        from a table of all tokens (`fastlstm.LSTM.table`): the same results, without that product. The number is the
+        most bytes that each LSTM's table may take, ``fastlstm.LSTM.table_nbytes`` tells how many; it is made at the
+        first call without gradients, and again when parameters have changed. Embeddings are swapped too. Needs
+        ``frozen=True``. Sets the attribute of `LSTM`; `LSTM.no_table` says why a call did without.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def accelerate(
     ------
     TypeError
         For something that is not a module.
+    ValueError
+        For `tables` without ``frozen=True``.
 
     Warns
     -----
@@ -119,6 +129,7 @@ def accelerate(
     """
     modules = _modules(model)
     number = None if threads is None else _checks.thread_count(threads)
+    most = None if tables is None else _checked_tables(tables, frozen)
     done, before = Accelerated([], {}), False
     quantized: list[str] = []
     for name, module in modules.items():
@@ -141,12 +152,52 @@ def accelerate(
             module.threads = number
         if frozen is not None and isinstance(module, LSTM | LSTMCell):
             module.frozen = bool(frozen)
+        if most is not None and isinstance(module, LSTM):
+            module.tables = most
+    if most:
+        _take_embeddings(modules, done)
     if frozen is None:
         _advise(modules, done.swapped)
     if not done.swapped and not before:
         what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
         warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
+
+
+def _checked_tables(tables: object, frozen: bool | None) -> int:
+    most = _checks.integer(tables, "tables")
+    if most < 0:
+        raise ValueError(f"tables should be a number of bytes, 0 or more, got: {most}")
+    if most and not frozen:
+        raise ValueError("tables needs frozen=True: what is in a table is not compared with the parameters")
+    return most
+
+
+def _take_embeddings(modules: dict[str, torch.nn.Module], done: Accelerated) -> None:
+    """Swap what LSTMs may read from."""
+    for name, module in modules.items():
+        if not isinstance(module, torch.nn.Embedding) or isinstance(module, Embedding):
+            continue
+        why = _unfit_embedding(module)
+        if why is None:
+            take(module, Embedding)
+            done.swapped.append(name)
+        else:
+            done.left[name] = why
+
+
+def _unfit_embedding(module: torch.nn.Embedding) -> str | None:
+    """Say why there can be no table of it."""
+    if type(module) is not torch.nn.Embedding:
+        return f"{type(module).__name__} may do more than to look up"
+    if "forward" in module.__dict__:
+        return "its forward has been replaced on the object"
+    if module.max_norm is not None:
+        return "max_norm: it changes its weight as it looks up"
+    weight = module.weight
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.float64):
+        return f"its weight has dtype {weight.dtype}, on {weight.device}"
+    return None
 
 
 def _advise(modules: dict[str, torch.nn.Module], swapped: list[str]) -> None:
@@ -209,14 +260,15 @@ def accelerated(
     threads: int | None = None,
     subclasses: bool = False,
     frozen: bool | None = None,
+    tables: int | None = None,
 ) -> Iterator[Accelerated]:
     """`accelerate` a model for the time of a ``with`` block, then restore what it swapped.
 
-    Modules that ran on fastlstm before get their `threads` and `frozen` back.
+    Modules that ran on fastlstm before get their `threads`, `frozen` and `tables` back.
 
     Parameters
     ----------
-    model, threads, subclasses, frozen
+    model, threads, subclasses, frozen, tables
         As for `accelerate`.
 
     Yields
@@ -235,7 +287,7 @@ def accelerated(
     """
     modules = _modules(model)
     before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell)]
-    done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen)
+    done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen, tables=tables)
     try:
         yield done
     finally:
@@ -254,7 +306,7 @@ def _modules(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
-    return {key: module.__dict__[key] for key in ("threads", "frozen") if key in module.__dict__}
+    return {key: module.__dict__[key] for key in ("threads", "frozen", "tables") if key in module.__dict__}
 
 
 def _outside() -> int:

@@ -78,6 +78,34 @@ def forward(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, tape: _core.Tape | No
     return output, h_n, c_n
 
 
+def from_table(call: Call, table: _core.TableCore, tokens: Tensor, like: Tensor, h_0: Maybe, c_0: Maybe) -> Results:
+    """Run int64 tokens [T, B], or [B, T] with batch_first; `like` is what they stand for."""
+    s, item = call.sizes, like.element_size()
+    h_0, c_0 = _contiguous(h_0), _contiguous(c_0)
+    T, B, _, _, output, y_t, y_b = _layout(call, like)
+    h_n, c_n = like.new_empty(s.LD, B, s.R), like.new_empty(s.LD, B, s.H)
+    t, b = reversed(tokens.stride()) if call.batch_first else tokens.stride()
+    call.plan.run_at(
+        T,
+        B,
+        tokens.data_ptr(),
+        t * tokens.element_size(),
+        b * tokens.element_size(),
+        output.data_ptr(),
+        y_t * item,
+        y_b * item,
+        0 if h_0 is None else h_0.data_ptr(),
+        0 if c_0 is None else c_0.data_ptr(),
+        h_n.data_ptr(),
+        c_n.data_ptr(),
+        call.lengths,
+        call.resets,
+        call.workers,
+        table=table,
+    )
+    return output, h_n, c_n
+
+
 def _layout(call: Call, x: Tensor) -> _Layout:
     width = call.sizes.D * call.sizes.R
     if call.starts is not None and call.lengths is not None:

@@ -17,6 +17,7 @@ from .._sizes import Sizes
 from . import _accept, _autograd, _call, _operator
 from ._accept import OtherDtype, States, UnderAutocast, Unfit, ZeroTensor
 from ._call import Call
+from ._embedding import Tabled, lookup_of, tabled
 from ._plans import Kept, Plans
 from ._switch import Switched, be_leaf
 from ._threads import workers
@@ -39,6 +40,10 @@ class LSTM(Switched, torch.nn.LSTM):
 
     Attributes
     ----------
+    tables : int
+        Most bytes that a table of an Embedding may take: see `accelerate`. 0: there are none.
+    no_table : str or None
+        Why the last call that looked for a table did without; None if it had one.
     frozen : bool
         If True, a call does not look at the parameters' values: it sees a parameter that is another tensor, lies
         elsewhere, or was changed by an operation of torch's, but not what is written through ``parameter.data``, NumPy,
@@ -73,6 +78,8 @@ class LSTM(Switched, torch.nn.LSTM):
 
     threads: int | None = None
     frozen: bool = False
+    tables: int = 0
+    no_table: str | None = None
     fallback: str | None = None
     _overrides: ClassVar[str | None] = None
     _theirs = torch.nn.LSTM
@@ -208,11 +215,45 @@ class LSTM(Switched, torch.nn.LSTM):
         if ours_alone and _accept.is_autocast_on():
             return self._under_autocast(input, hx, lengths, resets)
         _accept.no_autocast()
+        if self.tables:
+            found = self._by_table(input, hx, lengths, resets)
+            if found is not None:
+                return found
         if not ours_alone and not torch.is_grad_enabled():
             found = self._directly(input, hx)
             if found is not None:
                 return found
         return self._run(input, hx, lengths, resets)
+
+    def _by_table(self, input: Any, hx: States | None, lengths: Any, resets: Any) -> tuple[Tensor, States] | None:
+        """Run from a table of the Embedding that the input comes from, or say in `no_table` why not."""
+        try:
+            if torch.is_grad_enabled() or self._is_dropping():
+                raise Unfit("tables are for inference: torch.no_grad() or torch.inference_mode(), and no dropout")
+            if not self.frozen:
+                raise Unfit("tables need frozen=True")
+            lookup = lookup_of(input)
+            sizes, kept = self._kept()
+            if not kept.seen.versioned or lookup.weight.dtype != kept.dtype:
+                raise Unfit("a parameter was made in inference mode, or has another dtype than the Embedding")
+            made: Tabled | None = self.__dict__.get("_tabled")
+            if made is None or not made.serves(kept.plan, lookup):
+                self.__dict__["_tabled"] = None  # its memory, before more is taken
+                made = self.__dict__["_tabled"] = tabled(kept.plan, lookup, self.tables, workers(self.threads))
+        except Unfit as unfit:
+            self.__dict__["no_table"] = str(unfit)
+            return None
+        self.__dict__["no_table"] = None
+        given = _accept.padded(input, sizes, kept.dtype, self.batch_first)
+        h_0, c_0 = _accept.states(hx, sizes, given.B, given.batched, kept.dtype)
+        if lengths is not None or resets is not None:
+            lengths, resets = _accept.steps(lengths, resets, given, sizes)
+        call = Call(kept.plan, sizes, given.batch_first, workers(self.threads), lengths, resets)
+        tokens = lookup.tokens if given.batched else lookup.tokens.unsqueeze(1)
+        output, h_n, c_n = _call.from_table(call, made.table, tokens, given.x, h_0, c_0)
+        if given.batched:
+            return output, (h_n, c_n)
+        return output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1))
 
     def _directly(self, input: Tensor | PackedSequence, hx: States | None) -> tuple[Tensor, States] | None:
         """Take the short way, if there is one and the call is fit for it."""
@@ -331,7 +372,8 @@ class LSTM(Switched, torch.nn.LSTM):
 
     def __getstate__(self) -> dict[str, Any]:
         state: dict[str, Any] = super().__getstate__()
-        state.pop("_plans", None)  # made again when needed
+        for made_again in ("_plans", "_tabled"):
+            state.pop(made_again, None)
         return state
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import _core, _isa
@@ -91,6 +92,11 @@ class Kept(NamedTuple):
         return self.held[0].dtype
 
 
+def array_of(p: Tensor) -> NDArray[Any]:
+    """View as a contiguous array, to be read; not by .numpy(): after that FSDP could not resize the storage again."""
+    return np.from_dlpack(p.contiguous())
+
+
 class Plans(PlanCache[Kept]):
     """The packed weights of one module: made when first needed, and again when a parameter has changed.
 
@@ -124,8 +130,7 @@ class Plans(PlanCache[Kept]):
         seen = Seen(tensors, versions) if TABLE is None else _core.Seen(TABLE, tensors, versions)
         held = [p.detach() for p in parameters]
         look = None if frozen and seen.versioned else Look(held, threads)
-        # not by .numpy(), after which a storage can never be resized again, as FSDP does
-        plan = self.pack(self.sizes.named(np.from_dlpack(p.contiguous()) for p in held))
+        plan = self.pack(self.sizes.named(map(array_of, held)))
         direct = None
         if isinstance(seen, _core.Seen) and (look is None or not look.others):
             digest, names = None if look is None else look.digest, tuple(self.sizes.shapes)

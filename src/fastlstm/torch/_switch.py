@@ -9,7 +9,7 @@ import torch
 
 MARK = "_accelerated"  # in the __dict__ of a module that `accelerate` switched
 # what a module has only while it runs here
-_OURS = (MARK, "_plans", "fallback", "threads", "frozen", "__module__")
+_OURS = (MARK, "_plans", "fallback", "threads", "frozen", "tables", "no_table", "_tabled", "__module__")
 
 
 class Switched:
