@@ -112,13 +112,15 @@ static void point_at_states(const forward_rows *rows, size_t s, size_t active) {
   }
 }
 
-/* The states after the last step, and the caller's rows past their lengths. */
-static void end_rows(const forward_rows *rows) {
+/* Of the rows that have ended since step `from`, 0: and of those without steps, the states after the last step, and the
+ * caller's rows past their lengths. */
+static void end_rows(const forward_rows *rows, size_t from) {
   const forward_pass *const pass = rows->pass;
   const size_t H = pass->call->plan->H, R = pass->call->plan->R, T = pass->call->sequence->T;
   for (size_t one; fl_next(rows->group.member, 1, &one);) {
     for (size_t r = 0; r < rows->group.n; r++) {
       const size_t b = fl_group_row(&rows->group, r), length = length_at(rows, r);
+      if (length > rows->s || (from && length <= from)) continue;
       const real *const h = length ? rows->at->y[r] : pass->h_0 ? pass->h_0 + b * R : pass->call->zeros;
       const real *const c = length ? rows->at->c[r] : pass->c_0 ? pass->c_0 + b * H : pass->call->zeros;
       memcpy(pass->h_n + b * R, h, R * sizeof(real));
@@ -246,7 +248,7 @@ static int run_steps(forward_rows *rows) {
   begin_rows(rows);
   while (rows->s < rows->steps)
     if (!run_chunk(rows)) return 0;
-  end_rows(rows);
+  end_rows(rows, 0);
   return 1;
 }
 
@@ -374,7 +376,7 @@ static int run_block(const forward_call *call, const fl_wavefront_block *block, 
   const size_t s0 = rows->s, s1 = last ? rows->steps : (block->number + 1) * call->cut.front;
   while (rows->s < s1)
     if (!run_chunk(rows)) return 0;
-  if (last) end_rows(rows);
+  end_rows(rows, s0); /* before the layer after the next writes over their last outputs */
   if (call->tape && call->tape->dropped && l + 1 < call->plan->L)
     for (size_t s = s0; s < s1; s++) drop_step(call->tape, l, s);
   return 1;

@@ -47,7 +47,7 @@ SHARED = (
     Case("threads-units-projection", T=20, B=2, I=33, H=300, P=161),
     Case("threads-units-resets", T=40, B=3, I=9, H=161, resets=True, ragged=True),
     Case("threads-layers", T=50, B=1, I=9, H=65, num_layers=2),
-    Case("threads-layers-ragged", T=49, B=3, I=9, H=65, resets=True, ragged=True, num_layers=4),
+    Case("threads-layers-ragged", T=61, B=7, I=9, H=65, resets=True, ragged=True, num_layers=5),
     Case("threads-layers-projection", T=20, B=2, I=33, H=300, P=161, num_layers=3),
     Case("threads-layers-batch-first", T=33, B=3, I=9, H=100, batch_first=True, num_layers=3),
     Case("threads-layers-peepholes", T=17, B=2, I=9, H=100, num_layers=3, form=fastlstm.Form(peepholes=True)),

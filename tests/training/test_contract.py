@@ -37,7 +37,7 @@ SHARED = (
     Case("share-units-one-row", T=30, B=1, I=33, H=257),
     Case("share-units", T=20, B=3, I=33, H=161),
     Case("share-layers", T=20, B=3, I=33, H=161, num_layers=2, dropout=0.5),
-    Case("share-layers-ragged-resets", T=35, B=2, I=9, H=65, num_layers=4, ragged=True, resets=True, dropout=0.3),
+    Case("share-layers-ragged-resets", T=35, B=7, I=9, H=65, num_layers=4, ragged=True, resets=True, dropout=0.3),
     Case("share-layers-projection", T=33, B=1, I=9, H=161, P=65, num_layers=3),
     Case("share-units-projection", T=8, B=2, I=33, H=300, P=161),
     Case("share-units-resets", T=20, B=3, I=9, H=161, resets=True, ragged=True),
