@@ -58,7 +58,13 @@ class Plan:
     def nbytes(self) -> int: ...
     def table_nbytes(self, V: int) -> int: ...
     def call(
-        self, x: object, hx: object, out: object, batch_first: bool, workers: Workers | None
+        self,
+        x: object,
+        hx: object,
+        out: object,
+        batch_first: bool,
+        workers: Workers | None,
+        table: TableCore | None = None,
     ) -> tuple[_Array, _States] | None: ...
     def run(
         self,

@@ -277,15 +277,13 @@ class LSTM(Layer[F]):
         >>> bool((h_n[0, 1] == output[2, 1]).all()), float(output[3:, 1].max())
         (True, 0.0)
         """
-        if table is not None:
-            plan = self._plan
-            found = serving(table, plan)
-            return self._call(input, hx, lengths, resets, out, table=found).run(plan, self._workers)
+        plan = self._plan
+        found = None if table is None else serving(table, plan)
         if lengths is None and resets is None:
-            done = self._plan.call(input, hx, out, self._settings.batch_first, self._workers)
+            done = plan.call(input, hx, out, self._settings.batch_first, self._workers, found)
             if done is not None:
                 return done
-        return self._call(input, hx, lengths, resets, out).run(self._plan, self._workers)
+        return self._call(input, hx, lengths, resets, out, table=found).run(plan, self._workers)
 
     @overload
     def forward(

@@ -111,13 +111,16 @@ cdef class Plan:
 
     # ---- sequences
 
-    def call(self, x, hx, out, bint batch_first, Workers workers):
+    def call(self, x, hx, out, bint batch_first, Workers workers, TableCore table=None):
         """``LSTM`` of arrays that are exactly right: (output, (h_n, c_n)), or None where one of them is not."""
         cdef fl_sequence s
-        cdef int ndim = cnp.PyArray_NDIM(<cnp.ndarray>x) if cnp.PyArray_CheckExact(x) else 0
+        cdef int ndim
+        if table is not None:
+            x = table.taken(x)
+        ndim = (cnp.PyArray_NDIM(<cnp.ndarray>x) + (table is not None)) if cnp.PyArray_CheckExact(x) else 0
         cdef int time = ndim == 3 and batch_first # its axis
         cdef cnp.npy_intp rows = self.num_layers * self.directions, first, second
-        if not self.is_input(x, ndim):
+        if not (self.is_input(x, ndim) if table is None else ndim == 2 or ndim == 3):
             return None
         first, second = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1) if ndim == 3 else 1
         s.T, s.B = (second, first) if time else (first, second)
@@ -130,9 +133,9 @@ cdef class Plan:
         h_0, c_0 = (None, None) if hx is None else <tuple>hx
         h_n = fresh_steps(ndim, rows, s.B, self.width, self.typenum)
         c_n = fresh_steps(ndim, rows, s.B, self.hidden_size, self.typenum)
-        read_arrays(&s, x, out, time, h_0, c_0, h_n, c_n)
+        read_arrays(&s, x if ndim == 3 or table is None else x.reshape(-1, 1), out, time, h_0, c_0, h_n, c_n)
         self.read_rest(&s, None, None, None)
-        self.go(&s, workers, None)
+        self.go(&s, workers, None, table)
         return out, (h_n, c_n)
 
     cdef inline bint is_input(self, x, int ndim) noexcept:

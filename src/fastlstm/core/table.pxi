@@ -55,6 +55,15 @@ cdef class TableCore:
                 return False
         return True
 
+    cdef cnp.ndarray taken(self, x):
+        """A copy of int64 tokens of any shape, which nobody writes to; None where they are not, or not of this."""
+        cdef cnp.ndarray own
+        if (not cnp.PyArray_CheckExact(x) or cnp.PyArray_TYPE(<cnp.ndarray>x) != cnp.NPY_INT64
+                or not cnp.PyArray_ISBEHAVED_RO(<cnp.ndarray>x)):
+            return None
+        own = cnp.PyArray_NewCopy(<cnp.ndarray>x, cnp.NPY_CORDER)
+        return own if self.has(<const int64_t *>address(own), cnp.PyArray_SIZE(own)) else None
+
     def run(self, cnp.ndarray tokens, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets,
             Workers workers):
         """As ``Plan.run`` over int64 [T, B] of any strides, which nobody else may write to."""
