@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <float.h>
+#include <string.h>
 #include "base/arena.h"
 #include "base/fpenv.h"
 #include "base/threads.h"
@@ -430,10 +431,25 @@ fl_status fl_stream_step(fl_stream *stream, const void *x, void *y) {
   return stream->plan->passes->run_stream(stream, x, y);
 }
 
-fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y) {
+fl_status fl_stream_step_until(fl_stream *stream, const void *x, void *y, const fl_cancel *cancel) {
+  if (!stream || ((!x || !y) && stream->B) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  return stream->plan->passes->run_stream_until(stream, NULL, x, y, cancel);
+}
+
+fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y,
+                                const fl_cancel *cancel) {
   if (!stream || !is_table(table, stream->plan) || ((!tokens || !y) && stream->B)) return FL_ERROR_ARGUMENT;
-  if (!are_tokens(table, stream->B, tokens, sizeof *tokens)) return FL_ERROR_ARGUMENT;
-  return stream->plan->passes->run_stream_tokens(stream, table, tokens, y);
+  if (!is_cancel(cancel) || !are_tokens(table, stream->B, tokens, sizeof *tokens)) return FL_ERROR_ARGUMENT;
+  return stream->plan->passes->run_stream_until(stream, table, tokens, y, cancel);
+}
+
+fl_status fl_stream_advance(fl_stream *stream) {
+  return fl_stream_advance_until(stream, NULL);
+}
+
+fl_status fl_stream_advance_until(fl_stream *stream, const fl_cancel *cancel) {
+  if (!stream || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  return stream->plan->passes->advance_stream(stream, cancel);
 }
 
 fl_status fl_stream_get(const fl_stream *stream, void *h, void *c) {
@@ -527,6 +543,29 @@ fl_status fl_sessions_step_tokens(fl_sessions *sessions, const fl_table *table, 
   return sessions->plan->passes->run_sessions(sessions, table, batch, pool, workspace, cancel);
 }
 
+size_t fl_sessions_advance_size(const fl_plan *plan, size_t capacity) {
+  return plan && plan->D == 1 ? plan->passes->measure_advances(plan, capacity, 0) : SIZE_MAX;
+}
+
+fl_status fl_sessions_advance_init(fl_sessions *sessions, void *memory) {
+  if (!sessions || !is_block(memory)) return FL_ERROR_ARGUMENT;
+  sessions->plan->passes->make_advances(sessions, 0, memory);
+  return FL_OK;
+}
+
+fl_status fl_sessions_advance(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool, void *workspace) {
+  return fl_sessions_advance_until(sessions, n, slots, pool, workspace, NULL);
+}
+
+fl_status fl_sessions_advance_until(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool,
+                                    void *workspace, const fl_cancel *cancel) {
+  if (!sessions || !atomic_load(&sessions->advances) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
+  if (!n) return FL_OK;
+  if (!slots || !is_block(workspace) || !are_slots(sessions, n, slots)) return FL_ERROR_ARGUMENT;
+  const fl_batch batch = {.n = n, .slots = slots};
+  return sessions->plan->passes->advance_sessions(sessions, &batch, pool, workspace, cancel);
+}
+
 fl_status fl_sessions_get(const fl_sessions *sessions, size_t slot, void *h, void *c) {
   if (!sessions || slot >= sessions->capacity || !h || !c) return FL_ERROR_ARGUMENT;
   sessions->plan->passes->read_session(sessions, slot, h, c);
@@ -610,6 +649,7 @@ fl_status fl_window_reset(fl_window *window) {
   if (!window) return FL_ERROR_ARGUMENT;
   window->count = 0;
   window->behind = 0;
+  memset(window->advances->done, 0, window->length);
   return FL_OK;
 }
 
@@ -640,5 +680,5 @@ fl_status fl_window_advance(fl_window *window, fl_pool *pool) {
 
 fl_status fl_window_advance_until(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
   if (!is_windows_pool(window, pool) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
-  return window->plan->passes->settle_window(window, pool, cancel);
+  return window->plan->passes->advance_window(window, pool, cancel);
 }

@@ -16,7 +16,7 @@
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
  *                    before that fl_tape_read, as often as you like: the gates and cells of every step
- *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, ...
+ *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, fl_stream_advance where there is time, ...
  *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; where they come and go,
  *                    fl_session_ids_size, ...
  *   sliding windows  fl_window_size, fl_window_init, fl_window_push, fl_window_advance where there is time, ...
@@ -294,8 +294,7 @@ FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl
  * works: about every 4 million multiply-adds, which is 0.1 to 1 ms, so it should look at a clock before it does
  * anything costly. It must not fork: the child would wait for workers that it does not have. As soon as it returns
  * something other than 0, it is not asked again, and the call ends with FL_ERROR_CANCELLED; the outputs then hold
- * anything, what was only read is as before. A single step of a stream or cell is not cancelled: step fewer rows at a
- * time. */
+ * anything, what was only read is as before. A single step of a cell is not cancelled: step fewer rows at a time. */
 typedef struct fl_cancel {
   int (*ask)(void *data);
   void *data;
@@ -449,10 +448,21 @@ FL_API fl_stream *fl_stream_init(const fl_plan *plan, size_t B, void *memory);
  *   y  [B, R] reals, contiguous; written; may be x */
 FL_API fl_status fl_stream_step(fl_stream *stream, const void *x, void *y);
 
-/* fl_stream_step with tokens.
+/* fl_stream_step, but for `cancel`, which may be NULL: when it says so, the stream is as it was, to the bit. */
+FL_API fl_status fl_stream_step_until(fl_stream *stream, const void *x, void *y, const fl_cancel *cancel);
+
+/* fl_stream_step_until with tokens.
  *   table   of the stream's plan, filled; read
  *   tokens  [B], each in 0..V-1; read */
-FL_API fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y);
+FL_API fl_status fl_stream_step_tokens(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y,
+                                       const fl_cancel *cancel);
+
+/* Do what the next step does not need its input for, about half of it, in the time between two inputs: U h of all
+ * layers. The next step does the rest. Nothing is left to do for a second call; without any, a step does it all: the
+ * bits are the same. fl_stream_set drops what was done, and so does a step that is given up. Allocates nothing.
+ *   cancel  may be NULL */
+FL_API fl_status fl_stream_advance(fl_stream *stream);
+FL_API fl_status fl_stream_advance_until(fl_stream *stream, const fl_cancel *cancel);
 
 /* Copy the state out or in.
  *   h  [L, B, R] reals, contiguous
@@ -511,6 +521,22 @@ FL_API fl_status fl_sessions_step_until(fl_sessions *sessions, const fl_batch *b
  *   batch  its x are [n] tokens, int64_t in 0..V-1, x_row bytes apart */
 FL_API fl_status fl_sessions_step_tokens(fl_sessions *sessions, const fl_table *table, const fl_batch *batch,
                                          fl_pool *pool, void *workspace, const fl_cancel *cancel);
+
+/* bytes of the memory that sessions need to be advanced: 4H reals a layer and slot; SIZE_MAX on overflow */
+FL_API size_t fl_sessions_advance_size(const fl_plan *plan, size_t capacity);
+
+/* Give them that memory, once, at any time: other slots may be in a step meanwhile.
+ *   memory  fl_sessions_advance_size bytes for their capacity, 64-byte aligned, owned by the caller, who keeps it as long
+ *           as the sessions */
+FL_API fl_status fl_sessions_advance_init(fl_sessions *sessions, void *memory);
+
+/* fl_stream_advance for n sessions. A step may have any of them, advanced or not. fl_sessions_set drops what was done for
+ * its slot, fl_sessions_move takes it along where both have memory for it. FL_ERROR_ARGUMENT without that memory.
+ * Allocates nothing. The arguments are those of fl_sessions_step, its workspace too. */
+FL_API fl_status fl_sessions_advance(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool,
+                                     void *workspace);
+FL_API fl_status fl_sessions_advance_until(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool,
+                                           void *workspace, const fl_cancel *cancel);
 
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous
@@ -603,8 +629,8 @@ FL_API fl_status fl_window_push_until(fl_window *window, const void *x, void *y,
 FL_API fl_status fl_window_push_token(fl_window *window, const fl_table *table, int64_t token, void *y, fl_pool *pool,
                                       const fl_cancel *cancel);
 
-/* Do what the last fl_window_push has left, in the time between two inputs; nothing if nothing is left. Arguments as
- * above. */
+/* Do what the last fl_window_push has left, and then what the next one does not need its input for, in the time between
+ * two inputs; nothing if nothing is left. Arguments as above. */
 FL_API fl_status fl_window_advance(fl_window *window, fl_pool *pool);
 FL_API fl_status fl_window_advance_until(fl_window *window, fl_pool *pool, const fl_cancel *cancel);
 

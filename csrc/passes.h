@@ -5,7 +5,7 @@
  * They trust what they are given, since api.c has checked it; in debug and sanitizer builds they assert it.
  *   make  lay out in memory that the caller gives
  *   measure  bytes of it; SIZE_MAX on overflow
- *   run, settle, push  compute
+ *   run, advance, push  compute
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_PASSES_H
@@ -14,6 +14,8 @@
 #include "fastlstm.h"
 #include "kernels/real.h"
 #include "unpacked.h"
+
+typedef struct fl_advances fl_advances;
 
 /* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel may
  * be NULL */
@@ -42,7 +44,9 @@
   X(size_t, measure_stream, (const fl_plan *plan, size_t B))                                                          \
   X(fl_stream *, make_stream, (const fl_plan *plan, size_t B, void *memory))                                          \
   X(fl_status, run_stream, (fl_stream * stream, const void *x, void *y))                                              \
-  X(fl_status, run_stream_tokens, (fl_stream * stream, const fl_table *table, const int64_t *tokens, void *y))        \
+  X(fl_status, run_stream_until,                                                                                      \
+    (fl_stream * stream, const fl_table *table, const void *x, void *y, const fl_cancel *cancel))                     \
+  X(fl_status, advance_stream, (fl_stream * stream, const fl_cancel *cancel))                                         \
   X(void, read_stream, (const fl_stream *stream, void *h, void *c))                                                   \
   X(void, write_stream, (fl_stream * stream, const void *h, const void *c))                                           \
   X(size_t, measure_cell, (const fl_plan *plan, size_t B))                                                            \
@@ -55,12 +59,16 @@
   X(fl_status, run_sessions,                                                                                          \
     (fl_sessions * sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool, void *workspace,            \
      const fl_cancel *cancel))                                                                                        \
+  X(size_t, measure_advances, (const fl_plan *plan, size_t capacity, int shared))                                     \
+  X(fl_advances *, make_advances, (fl_sessions * sessions, int shared, void *memory))                                 \
+  X(fl_status, advance_sessions,                                                                                      \
+    (fl_sessions * sessions, const fl_batch *batch, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
   X(void, read_session, (const fl_sessions *sessions, size_t slot, void *h, void *c))                                 \
   X(void, write_session, (fl_sessions * sessions, size_t slot, const void *h, const void *c))                         \
   X(void, move_sessions, (fl_sessions * to, const fl_sessions *from))                                                 \
   X(size_t, measure_window, (const fl_plan *plan, size_t length, size_t threads))                                     \
   X(fl_window *, make_window, (const fl_plan *plan, size_t length, size_t threads, void *memory))                     \
-  X(fl_status, settle_window, (fl_window * window, fl_pool *pool, const fl_cancel *cancel))                           \
+  X(fl_status, advance_window, (fl_window * window, fl_pool *pool, const fl_cancel *cancel))                          \
   X(fl_status, push_window,                                                                                           \
     (fl_window * window, const fl_table *table, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))      \
   X(size_t, measure_unpacked, (const fl_plan *plan, size_t B, size_t threads))                                        \

@@ -3,6 +3,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
+#include <stdatomic.h>
 #include "base/arena.h"
 #include "base/fpenv.h"
 #include "base/threads.h"
@@ -53,13 +54,59 @@ fl_sessions *TYPED(make_sessions)(const fl_plan *plan, size_t capacity, void *me
   return sessions;
 }
 
+/* ---- what is done before the input is there --------------------------------------------------------------------- */
+
+static fl_advances *carve_advances(const fl_plan *plan, size_t capacity, int shared, fl_arena *arena) {
+  fl_advances made = {.layer = plan->panels * FL_PANEL};
+  size_t reals;
+  if (!fl_multiply(plan->L, made.layer * sizeof(real), &reals)) {
+    arena->overflow = 1;
+    return NULL;
+  }
+  reals /= sizeof(real);
+  made.slot = shared ? 0 : reals;
+  fl_advances *const there = fl_carve(arena, 1, sizeof made);
+  made.done = fl_carve(arena, capacity, 1);
+  made.z = fl_carve(arena, shared ? 1 : capacity, reals * sizeof(real));
+  if (there) *there = made;
+  return there;
+}
+
+size_t TYPED(measure_advances)(const fl_plan *plan, size_t capacity, int shared) {
+  fl_arena arena = {0};
+  carve_advances(plan, capacity, shared, &arena);
+  return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+fl_advances *TYPED(make_advances)(fl_sessions *sessions, int shared, void *memory) {
+  fl_arena arena = {.at = memory};
+  fl_advances *const made = carve_advances(sessions->plan, sessions->capacity, shared, &arena);
+  assert(memory && made && !arena.overflow);
+  memset(made->done, 0, sessions->capacity);
+  atomic_store_explicit(&sessions->advances, made, memory_order_release);
+  return made;
+}
+
+static fl_advances *advances_of(const fl_sessions *sessions) {
+  return atomic_load_explicit(&sessions->advances, memory_order_acquire);
+}
+
+static void *advance_of(const fl_advances *advances, size_t slot, size_t l) {
+  return advances->z + slot * advances->slot + l * advances->layer;
+}
+
+/* whether what was done for n slots is there from now on */
+static void mark_advances(const fl_advances *advances, const size_t *slots, size_t n, int done) {
+  for (size_t k = 0; k < n; k++) advances->done[slots[k]] = (uint8_t)done;
+}
+
 /* ---- a step ----------------------------------------------------------------------------------------------------- */
 
 /* of one part of the rows, m of them */
 typedef struct {
-  const void **x, **h_prev, **c_prev; /* [m] */
-  void **c_next, **h, **z;            /* [m] */
-  void **outputs;                     /* [m], with a projection */
+  const void **x, **h_prev, **c_prev;  /* [m] */
+  void **c_next, **h, **z, **advanced; /* [m] */
+  void **outputs;                      /* [m], with a projection */
   real *scratch, *hidden, *projected;
   real *before;      /* [m][L][H]: c before the step, where the call can be given up */
   size_t kept, done; /* rows whose c is there; rows that have taken the step */
@@ -68,7 +115,8 @@ typedef struct {
 typedef struct {
   fl_sessions *sessions;
   const fl_table *table; /* of the tokens that batch->x are; NULL: they are numbers */
-  const fl_batch *batch;
+  const fl_advances *advances;
+  const fl_batch *batch; /* x = NULL: there is no input yet */
   size_t n, parts;
   int cancellable;
   session_rows *each; /* [parts] */
@@ -98,6 +146,7 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                             .c_next = fl_carve(arena, n, sizeof(void *)),
                             .h = fl_carve(arena, n, sizeof(void *)),
                             .z = fl_carve(arena, n, sizeof(void *)),
+                            .advanced = fl_carve(arena, n, sizeof(void *)),
                             .outputs = carve_if(P > 0, arena, n, sizeof(void *)),
                             .scratch = fl_carve(arena, n + call->parts * FL_GROUP_ROWS, line),
                             .hidden = carve_if(P > 0, arena, n, plan->H * sizeof(real)),
@@ -111,6 +160,7 @@ static void carve_step(const fl_plan *plan, sessions_call *call, fl_arena *arena
                                       .c_next = all.c_next + first,
                                       .h = all.h + first,
                                       .z = all.z + first,
+                                      .advanced = all.advanced + first,
                                       .outputs = P ? all.outputs + first : NULL,
                                       .scratch = all.scratch + (first + part * FL_GROUP_ROWS) * FL_PANEL,
                                       .hidden = P ? all.hidden + first * plan->H : NULL,
@@ -127,42 +177,48 @@ size_t TYPED(measure_sessions_step)(const fl_plan *plan, size_t n, size_t thread
   return arena.overflow ? SIZE_MAX : arena.used;
 }
 
-/* Panels for the next call of a kernel where the call can be given up, from product->last = 0 on: as many as soon end.
- * 0 where none are left, or it has been given up. */
-static int next_panels(fl_product *product, size_t panels, fl_member *member) {
-  const size_t work = product->m * (product->operand[0].k + product->operand[1].k) * FL_PANEL, at = product->last;
-  if (at && fl_halted(member, (at - product->first) * work)) return 0;
-  const size_t most = fl_short_calls(member, panels, work);
-  product->first = at;
-  product->last = panels - at < most ? panels : at + most;
-  return at < panels;
+/* U h of those of m rows that are without, in every layer */
+static void advance_rows(const sessions_call *call, const session_rows *at, const size_t *slots, size_t m,
+                         fl_member *member) {
+  const fl_plan *const plan = call->sessions->plan;
+  for (size_t l = 0; l < plan->L && !fl_halted(member, 0); l++) {
+    size_t n = 0;
+    for (size_t r = 0; r < m; r++) {
+      if (call->advances->done[slots[r]]) continue;
+      at->h_prev[n] = h_of(call->sessions, slots[r], l, 0);
+      at->z[n++] = advance_of(call->advances, slots[r], l);
+    }
+    if (!n) return;
+    const fl_product product = fl_layer_advance(plan, l, n, l & 1, at->h_prev, at->z);
+    fl_run_product(plan, &product, member);
+  }
+}
+
+/* May m rows take a step from what is done, after doing the same for those that are without? Yes, if those are fewer. */
+static int are_advanced(const sessions_call *call, const size_t *slots, size_t m) {
+  size_t n = 0;
+  for (size_t r = 0; call->advances && r < m; r++) n += call->advances->done[slots[r]];
+  return 2 * n > m;
 }
 
 /* one layer of m rows, whose slots are given; then x are its outputs */
 static void run_session_layer(const sessions_call *call, const session_rows *at, const size_t *slots, size_t m,
-                              size_t l, fl_member *member) {
+                              size_t l, int advanced, fl_member *member) {
   const fl_sessions *const sessions = call->sessions;
   const fl_plan *const plan = sessions->plan;
   for (size_t r = 0; r < m; r++) {
     at->h_prev[r] = h_of(sessions, slots[r], l, 0);
+    if (advanced) at->advanced[r] = advance_of(call->advances, slots[r], l);
     at->c_prev[r] = at->c_next[r] = c_of(sessions, slots[r], l);
     at->h[r] = plan->P ? at->hidden + r * plan->H : h_of(sessions, slots[r], l, 1);
   }
-  const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, (void *const *)at->z};
+  const fl_layer_rows layer = {at->x, at->h_prev, at->c_prev, at->c_next, at->h, at->z, advanced ? at->advanced : NULL};
   fl_step step = fl_layer_step(plan, l, m, l & 1, layer);
   if (call->table && l == 0) step = fl_given_step(step, at->x);
-  if (!member->halt)
-    plan->kernels->step(&step);
-  else
-    for (step.product.last = 0; next_panels(&step.product, plan->panels, member);) plan->kernels->step(&step);
+  fl_run_step(plan, &step, member);
   if (plan->P) {
-    fl_product project = fl_layer_project(plan, &plan->layers[l], m, at->h, at->outputs);
-    if (!member->halt)
-      plan->kernels->product(&project);
-    else
-      for (project.last = 0; next_panels(&project, plan->project_panels, member);) plan->kernels->product(&project);
-    project.first = 0;
-    project.last = plan->project_panels;
+    const fl_product project = fl_layer_project(plan, &plan->layers[l], m, at->h, at->outputs);
+    fl_run_product(plan, &project, member);
     for (size_t r = 0; r < m; r++) fl_unpack_projected(plan, &project, r, h_of(sessions, slots[r], l, 1));
   }
   for (size_t r = 0; r < m; r++) at->x[r] = h_of(sessions, slots[r], l, 1);
@@ -180,6 +236,9 @@ static void run_session_rows(const sessions_call *call, session_rows *at, size_t
   const fl_plan *const plan = sessions->plan;
   const size_t *const slots = call->batch->slots + first;
   real *const y = call->batch->y;
+  const int advanced = are_advanced(call, slots, m);
+  if (advanced) advance_rows(call, at, slots, m, member);
+  if (fl_halted(member, 0)) return;
   for (size_t r = 0; r < m; r++) {
     at->x[r] = (const char *)call->batch->x + (ptrdiff_t)(first + r) * call->batch->x_row;
     if (call->table) at->x[r] = fl_table_row(plan, call->table->rows, *(const int64_t *)at->x[r]);
@@ -188,7 +247,7 @@ static void run_session_rows(const sessions_call *call, session_rows *at, size_t
     if (call->cancellable) keep_cells(sessions, at, slots[r]);
   }
   for (size_t l = 0; l < plan->L; l++) {
-    run_session_layer(call, at, slots, m, l, member);
+    run_session_layer(call, at, slots, m, l, advanced, member);
     if (fl_halted(member, 0)) return;
   }
   for (size_t r = 0; r < m; r++) {
@@ -198,24 +257,19 @@ static void run_session_rows(const sessions_call *call, session_rows *at, size_t
   at->done += m;
 }
 
-/* rows to take through all layers at a time where the call can be given up: as many as one panel's call of a kernel may
- * have, a group of rows at least */
-static size_t rows_at_once(const fl_plan *plan, size_t m, const fl_member *member) {
-  const size_t k = (plan->I > plan->R ? plan->I : plan->R) + plan->R;
-  const size_t most = fl_short_calls(member, m, k * FL_PANEL);
-  return most < FL_GROUP_ROWS ? FL_GROUP_ROWS : most;
-}
-
 static void run_parts(void *argument, fl_member *member) {
   const sessions_call *const call = argument;
   const fl_fpenv caller = fl_fpenv_enter();
   for (size_t part; fl_next(member, call->parts, &part);) {
     const size_t end = first_of(call, part + 1);
     size_t first = first_of(call, part);
-    const size_t most = member->halt ? rows_at_once(call->sessions->plan, end - first, member) : end - first;
+    const size_t most = member->halt ? fl_rows_at_once(call->sessions->plan, end - first, member) : end - first;
     for (size_t m; first < end && !fl_halted(member, 0); first += m) {
       m = end - first < most ? end - first : most;
-      run_session_rows(call, &call->each[part], first, m, member);
+      if (call->batch->x)
+        run_session_rows(call, &call->each[part], first, m, member);
+      else
+        advance_rows(call, &call->each[part], call->batch->slots + first, m, member);
     }
   }
   fl_fpenv_leave(caller);
@@ -234,21 +288,36 @@ static void take_back(const sessions_call *call) {
   }
 }
 
-/* batch->y may be NULL: nobody wants the outputs */
-fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool,
-                              void *workspace, const fl_cancel *cancel) {
+/* a step, or without an input what can be done before it */
+static fl_status run_call(fl_sessions *sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool,
+                          void *workspace, const fl_cancel *cancel) {
   const size_t threads = fl_pool_threads(pool);
-  assert(batch->n && batch->slots && batch->x && workspace);
+  assert(batch->n && batch->slots && workspace);
   assert(!table || (table->plan == sessions->plan && table->filled));
-  sessions_call call = {
-      .sessions = sessions, .table = table, .batch = batch, .n = batch->n, .cancellable = cancel != NULL};
+  sessions_call call = {.sessions = sessions, .table = table, .advances = advances_of(sessions), .batch = batch};
+  call.n = batch->n;
+  call.cancellable = cancel && batch->x;
   call.parts = parts_of(call.n, threads);
   fl_arena arena = {.at = workspace};
   carve_step(sessions->plan, &call, &arena);
   assert(arena.used <= TYPED(measure_sessions_step)(sessions->plan, call.n, threads, call.cancellable));
   const fl_status status = fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, cancel);
   if (status != FL_OK) take_back(&call);
+  if (call.advances && (batch->x || status == FL_OK)) mark_advances(call.advances, batch->slots, batch->n, !batch->x);
   return status;
+}
+
+/* batch->y may be NULL: nobody wants the outputs. A step uses up what was done before it, given up or not. */
+fl_status TYPED(run_sessions)(fl_sessions *sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool,
+                              void *workspace, const fl_cancel *cancel) {
+  assert(batch->x);
+  return run_call(sessions, table, batch, pool, workspace, cancel);
+}
+
+fl_status TYPED(advance_sessions)(fl_sessions *sessions, const fl_batch *batch, fl_pool *pool, void *workspace,
+                                  const fl_cancel *cancel) {
+  assert(!batch->x && advances_of(sessions));
+  return run_call(sessions, NULL, batch, pool, workspace, cancel);
 }
 
 /* ---- state ------------------------------------------------------------------------------------------------------ */
@@ -269,6 +338,8 @@ void TYPED(write_session)(fl_sessions *sessions, size_t slot, const void *h_in, 
     fl_copy_or_zero(h_of(sessions, slot, l, 0), h ? h + l * R : NULL, R);
     fl_copy_or_zero(c_of(sessions, slot, l), c ? c + l * H : NULL, H);
   }
+  fl_advances *const advances = advances_of(sessions);
+  if (advances) mark_advances(advances, &slot, 1, 0);
 }
 
 void TYPED(move_sessions)(fl_sessions *to, const fl_sessions *from) {
@@ -276,4 +347,11 @@ void TYPED(move_sessions)(fl_sessions *to, const fl_sessions *from) {
   if (to == from) return; /* memcpy's arrays may not be the same */
   memcpy(to->turn, from->turn, n);
   memcpy(to->slots, from->slots, n * from->slot * sizeof(real));
+  const fl_advances *const there = advances_of(to), *const here = advances_of(from);
+  if (there) memset(there->done, 0, n);
+  if (!there || !here) return;
+  assert(there->slot == here->slot && here->slot);
+  memcpy(there->done, here->done, n);
+  for (size_t slot = 0; slot < n; slot++)
+    if (here->done[slot]) memcpy(advance_of(there, slot, 0), advance_of(here, slot, 0), here->slot * sizeof(real));
 }

@@ -1,4 +1,5 @@
-/* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels.
+/* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels. So
+ * is what it takes to do a part of the step before its input is there: streams that never do it pay 4H numbers for it.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
@@ -18,25 +19,27 @@ static void *carve_rows(fl_arena *arena, real *rows, size_t n, size_t row) {
 
 /* rows of a stream's arrays */
 typedef struct {
-  void **h[2], **c;                /* [L, B] */
+  void **h[2], **c[2], **advanced; /* [L, B] */
   void **hidden, **projected, **z; /* [B], the first two with a projection */
 } stream_rows;
 
-/* the kernel calls of a step, from either copy of h */
+/* the kernel calls of a step, from either copy of the state */
 static void begin_steps(fl_stream *stream, stream_rows rows) {
   const fl_plan *const plan = stream->plan;
   const size_t B = stream->B;
   for (size_t l = 0; l < plan->L; l++) {
-    void **const cells = rows.c + l * B;
     for (int turn = 0; turn < 2; turn++) {
-      void **const fresh = rows.h[!turn] + l * B;
-      const fl_layer_rows layer = {.x = l ? (const void *const *)(fresh - B) : stream->x,
-                                   .h_prev = (const void *const *)rows.h[turn] + l * B,
-                                   .c_prev = (const void *const *)cells,
-                                   .c_next = cells,
-                                   .h = plan->P ? rows.hidden : fresh,
-                                   .z = rows.z};
+      void **const fresh = rows.h[!turn] + l * B, **const advanced = rows.advanced + l * B;
+      fl_layer_rows layer = {.x = l ? (const void *const *)(fresh - B) : stream->x,
+                             .h_prev = (const void *const *)rows.h[turn] + l * B,
+                             .c_prev = (const void *const *)rows.c[turn] + l * B,
+                             .c_next = rows.c[!turn] + l * B,
+                             .h = plan->P ? rows.hidden : fresh,
+                             .z = rows.z};
       stream->steps[turn][l] = fl_layer_step(plan, l, B, turn, layer);
+      stream->advance[turn][l] = fl_layer_advance(plan, l, B, turn, layer.h_prev, advanced);
+      layer.advanced = advanced;
+      stream->rest[turn][l] = fl_layer_step(plan, l, B, turn, layer);
     }
     stream->project[l] = fl_layer_project(plan, &plan->layers[l], B, rows.hidden, rows.projected);
   }
@@ -54,14 +57,18 @@ static fl_stream *carve_stream(const fl_plan *plan, size_t B, fl_arena *arena) {
   fl_stream *const there = fl_carve(arena, 1, sizeof made);
   made.x = fl_carve(arena, B, sizeof *made.x);
   for (int turn = 0; turn < 2; turn++) made.h[turn] = fl_carve(arena, LB, R * sizeof(real));
-  made.c = fl_carve(arena, LB, H * sizeof(real));
+  for (int turn = 0; turn < 2; turn++) made.c[turn] = fl_carve(arena, LB, H * sizeof(real));
   real *const hidden = fl_carve(arena, projected, H * sizeof(real));
   real *const outputs = fl_carve(arena, plan->project_panels * B, FL_PANEL * sizeof(real));
   real *const scratch = fl_carve(arena, FL_STEP_SCRATCH(B), sizeof(real));
+  real *const advanced = fl_carve(arena, LB, plan->panels * FL_PANEL * sizeof(real));
   for (int turn = 0; turn < 2; turn++) made.steps[turn] = fl_carve(arena, L, sizeof *made.steps[turn]);
+  for (int turn = 0; turn < 2; turn++) made.advance[turn] = fl_carve(arena, L, sizeof *made.advance[turn]);
+  for (int turn = 0; turn < 2; turn++) made.rest[turn] = fl_carve(arena, L, sizeof *made.rest[turn]);
   made.project = fl_carve(arena, L, sizeof *made.project);
   for (int turn = 0; turn < 2; turn++) rows.h[turn] = carve_rows(arena, made.h[turn], LB, R);
-  rows.c = carve_rows(arena, made.c, LB, H);
+  for (int turn = 0; turn < 2; turn++) rows.c[turn] = carve_rows(arena, made.c[turn], LB, H);
+  rows.advanced = carve_rows(arena, advanced, LB, plan->panels * FL_PANEL);
   rows.hidden = carve_rows(arena, hidden, projected, H);
   rows.projected = carve_rows(arena, outputs, projected, FL_PANEL);
   rows.z = carve_rows(arena, scratch, B, FL_PANEL);
@@ -86,50 +93,114 @@ fl_stream *TYPED(make_stream)(const fl_plan *plan, size_t B, void *memory) {
   return stream;
 }
 
-/* A step of all layers, `first` of the first one. */
-static fl_status run_layers(fl_stream *stream, const fl_step *first, void *y) {
+/* what the next step has to do */
+static inline const fl_step *steps_of(const fl_stream *stream) {
+  return (stream->advanced ? stream->rest : stream->steps)[stream->turn];
+}
+
+/* A step of all layers, `first` of the first one, which uses up what was done before. A member of NULL cannot give it
+ * up. */
+static inline void run_layers(fl_stream *stream, const fl_step *first, fl_member *member) {
   const fl_plan *const plan = stream->plan;
   const size_t B = stream->B, R = plan->R;
-  const fl_fpenv caller = fl_fpenv_enter();
+  const fl_step *const steps = steps_of(stream);
   real *const fresh = stream->h[!stream->turn];
+  stream->advanced = 0;
   for (size_t l = 0; l < plan->L; l++) {
-    plan->kernels->step(l ? &stream->steps[stream->turn][l] : first);
-    if (plan->P) {
-      plan->kernels->product(&stream->project[l]);
-      for (size_t b = 0; b < B; b++) fl_unpack_projected(plan, &stream->project[l], b, fresh + (l * B + b) * R);
-    }
+    fl_run_step(plan, l ? &steps[l] : first, member);
+    if (!plan->P) continue;
+    fl_run_product(plan, &stream->project[l], member);
+    for (size_t b = 0; b < B; b++) fl_unpack_projected(plan, &stream->project[l], b, fresh + (l * B + b) * R);
   }
+}
+
+/* the rows of the next input */
+static void take_input(fl_stream *stream, const real *x) {
+  for (size_t b = 0; b < stream->B; b++) stream->x[b] = x + b * stream->plan->I;
+}
+
+/* after a step: its state and its output */
+static void deliver(fl_stream *stream, real *y) {
+  const size_t n = stream->B * stream->plan->R;
   stream->turn = !stream->turn;
-  memcpy(y, fresh + (plan->L - 1) * B * R, B * R * sizeof(real));
+  memcpy(y, (const real *)stream->h[stream->turn] + (stream->plan->L - 1) * n, n * sizeof(real));
+}
+
+fl_status TYPED(run_stream)(fl_stream *stream, const void *x, void *y) {
+  if (stream->B == 0) return FL_OK;
+  const fl_fpenv caller = fl_fpenv_enter();
+  take_input(stream, x);
+  run_layers(stream, steps_of(stream), NULL);
+  deliver(stream, y);
   fl_fpenv_leave(caller);
   return FL_OK; /* so that api.c ends with a jump here */
 }
 
-fl_status TYPED(run_stream)(fl_stream *stream, const void *input, void *y) {
-  const real *const x = input;
-  if (stream->B == 0) return FL_OK;
-  for (size_t b = 0; b < stream->B; b++) stream->x[b] = x + b * stream->plan->I;
-  return run_layers(stream, stream->steps[stream->turn], y);
+typedef struct {
+  fl_stream *stream;
+  const fl_step *first;
+} stream_call;
+
+static void run_until(void *argument, fl_member *member) {
+  const stream_call *const call = argument;
+  const fl_fpenv caller = fl_fpenv_enter();
+  run_layers(call->stream, call->first, member);
+  fl_fpenv_leave(caller);
 }
 
-fl_status TYPED(run_stream_tokens)(fl_stream *stream, const fl_table *table, const int64_t *tokens, void *y) {
-  assert(table->plan == stream->plan && table->filled);
+fl_status TYPED(run_stream_until)(fl_stream *stream, const fl_table *table, const void *x, void *y,
+                                  const fl_cancel *cancel) {
+  const int64_t *const tokens = x;
+  assert(!table || (table->plan == stream->plan && table->filled));
   if (stream->B == 0) return FL_OK;
-  for (size_t b = 0; b < stream->B; b++) stream->x[b] = fl_table_row(table->plan, table->rows, tokens[b]);
-  const fl_step step = fl_given_step(*stream->steps[stream->turn], stream->x);
-  return run_layers(stream, &step, y);
+  fl_step first = *steps_of(stream);
+  if (table) {
+    for (size_t b = 0; b < stream->B; b++) stream->x[b] = fl_table_row(table->plan, table->rows, tokens[b]);
+    first = fl_given_step(first, stream->x);
+  } else {
+    take_input(stream, x);
+  }
+  stream_call call = {stream, &first};
+  const fl_status status = fl_pool_run(NULL, run_until, &call, cancel);
+  if (status == FL_OK) deliver(stream, y);
+  return status;
+}
+
+/* U h of all layers: what the next step does not need its input for */
+static inline void advance_layers(fl_stream *stream, fl_member *member) {
+  const fl_plan *const plan = stream->plan;
+  const fl_product *const advance = stream->advance[stream->turn];
+  const fl_fpenv caller = fl_fpenv_enter();
+  for (size_t l = 0; l < plan->L; l++) fl_run_product(plan, &advance[l], member);
+  fl_fpenv_leave(caller);
+}
+
+static void advance_until(void *argument, fl_member *member) {
+  advance_layers(argument, member);
+}
+
+fl_status TYPED(advance_stream)(fl_stream *stream, const fl_cancel *cancel) {
+  fl_status status = FL_OK;
+  if (stream->B == 0 || stream->advanced) return FL_OK;
+  if (cancel)
+    status = fl_pool_run(NULL, advance_until, stream, cancel);
+  else
+    advance_layers(stream, NULL);
+  stream->advanced = status == FL_OK;
+  return status;
 }
 
 void TYPED(read_stream)(const fl_stream *stream, void *h, void *c) {
   const fl_plan *const plan = stream->plan;
   memcpy(h, stream->h[stream->turn], plan->L * stream->B * plan->R * sizeof(real));
-  memcpy(c, stream->c, plan->L * stream->B * plan->H * sizeof(real));
+  memcpy(c, stream->c[stream->turn], plan->L * stream->B * plan->H * sizeof(real));
 }
 
 void TYPED(write_stream)(fl_stream *stream, const void *h, const void *c) {
   const fl_plan *const plan = stream->plan;
   fl_copy_or_zero(stream->h[stream->turn], h, plan->L * stream->B * plan->R);
-  fl_copy_or_zero(stream->c, c, plan->L * stream->B * plan->H);
+  fl_copy_or_zero(stream->c[stream->turn], c, plan->L * stream->B * plan->H);
+  stream->advanced = 0;
 }
 
 /* ---- a step without a stream ------------------------------------------------------------------------------------ */

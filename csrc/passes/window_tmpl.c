@@ -12,6 +12,7 @@ static fl_window *carve_window(const fl_plan *plan, size_t length, size_t thread
   fl_window made = {.plan = plan, .length = length, .threads = threads};
   fl_window *const there = fl_carve(arena, 1, sizeof made);
   made.sessions = fl_carve(arena, 1, TYPED(measure_sessions)(plan, length));
+  made.advances = fl_carve(arena, 1, TYPED(measure_advances)(plan, length, 1));
   made.slots = fl_carve(arena, length, sizeof *made.slots);
   made.last = fl_carve(arena, plan->I, sizeof(real));
   made.workspace = fl_carve(arena, 1, TYPED(measure_sessions_step)(plan, length, threads, 1));
@@ -31,6 +32,7 @@ fl_window *TYPED(make_window)(const fl_plan *plan, size_t length, size_t threads
   fl_window *const window = carve_window(plan, length, threads, &arena);
   assert(window && !arena.overflow);
   window->sessions = TYPED(make_sessions)(plan, length, window->sessions);
+  window->advances = TYPED(make_advances)(window->sessions, 1, window->advances);
   return window;
 }
 
@@ -44,7 +46,8 @@ static const void *last_of(const fl_window *window) {
   return window->table ? (const void *)&window->token : window->last;
 }
 
-fl_status TYPED(settle_window)(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
+/* Bring the windows that go on up to the last input. */
+static fl_status settle(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
   fl_batch batch = {.slots = window->slots, .x = last_of(window)};
   if (!window->behind) return FL_OK;
   for (size_t start = start_of(window, window->count) + 1; start < window->count; start++)
@@ -55,9 +58,18 @@ fl_status TYPED(settle_window)(fl_window *window, fl_pool *pool, const fl_cancel
   return status;
 }
 
+/* And the window that ends next as far as it gets without that input. */
+fl_status TYPED(advance_window)(fl_window *window, fl_pool *pool, const fl_cancel *cancel) {
+  const fl_status status = settle(window, pool, cancel);
+  const size_t slot = start_of(window, window->count + 1) % window->length;
+  if (status != FL_OK || slot == window->count % window->length) return status; /* it begins with that input */
+  return TYPED(advance_sessions)(window->sessions, &(fl_batch){.n = 1, .slots = &slot}, NULL, window->workspace,
+                                 cancel);
+}
+
 fl_status TYPED(push_window)(fl_window *window, const fl_table *table, const void *x, void *y, fl_pool *pool,
                              const fl_cancel *cancel) {
-  fl_status status = TYPED(settle_window)(window, pool, cancel);
+  fl_status status = settle(window, pool, cancel);
   if (status != FL_OK) return status;
   const size_t slot = start_of(window, window->count + 1) % window->length;
   window->table = table;

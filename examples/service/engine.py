@@ -234,9 +234,11 @@ class Engine:
                                 session.ready.set_exception(error)
                         continue
                     self._answer(batch, values)
-                self._seconds.observe(time.perf_counter() - start)
-                self._batches.observe(len(batch))
-                self._frames.inc(len(batch))
+                    self._seconds.observe(time.perf_counter() - start)
+                    self._batches.observe(len(batch))
+                    self._frames.inc(len(batch))
+                    if not self._waiting:  # while the answers are sent
+                        await loop.run_in_executor(self._arithmetic, self._advance, batch)
 
     def _step(self, batch: list[Session]) -> Floats:
         for session in batch:
@@ -246,6 +248,13 @@ class Engine:
         x = self.model.features(np.frombuffer(pcm, "<i2").reshape(len(batch), -1))
         ids = np.array([session.id for session in batch], np.int64)
         return self.model.probabilities(self.pool.step(ids, x))
+
+    def _advance(self, batch: list[Session]) -> None:
+        """Do what the next frames of these sessions need not wait for."""
+        try:
+            self.pool.advance([session.id for session in batch if session.id is not None])
+        except MemoryError as error:  # of its first call; a step then does it all
+            log.warning("Sessions are not advanced: %s", error)
 
     def _answer(self, batch: list[Session], values: Floats) -> None:
         data = values.tobytes()

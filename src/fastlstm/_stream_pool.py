@@ -106,6 +106,23 @@ class StreamPool(_core.PoolCore, Generic[F]):
         """
         self._run_set(_ids(ids), None, None)
 
+    def advance(self, ids: int | Sequence[int] | Ids) -> None:
+        """Do what the next `step` of sessions does not need their inputs for, in the time between: about half of it.
+
+        That is U h of every layer; `step` then does the rest, of these sessions and others in any company. Optional:
+        the bits are the same without, and a second call has nothing left to do. A new state, `reset` and `close` drop
+        what was done for a session; a `step` that fails keeps it, and so does `grow`. The first call takes memory, 4H
+        numbers a layer and session of the capacity.
+
+        Raises
+        ------
+        ValueError, RuntimeError
+            As for `close`.
+        MemoryError
+            Where that memory is not to be had.
+        """
+        self._run_advance(_ids(ids).reshape(-1))
+
     def grow(self, capacity: int) -> None:
         """Make room for more sessions. Open ones keep their ids and states.
 

@@ -56,7 +56,7 @@ def unwritten(array):
 """
 
 #: Those whose work threads share.
-SHARED = ("a call", "a stack", "a batch", "forward, kept", "backward", "a pool's step")
+SHARED = ("a call", "a stack", "a batch", "forward, kept", "backward", "a pool's step", "a pool's advance")
 
 DOORS = {
     "a call": """
@@ -129,6 +129,21 @@ before = stream.state
 assert interrupted(lambda: stream.step(x, out))
 assert all((a == b).all() for a, b in zip(stream.state, before))
 """,
+    "a stream's advance": """
+def advance(n):
+    stream = lstm.stream(n)
+    stream.advance()
+B = enough(advance, 2000, 3 * 10**5)
+stream, x = lstm.stream(B), drawn(B, 8)
+stream.step(x)
+before = stream.state
+assert interrupted(stream.advance)
+assert all((a == b).all() for a, b in zip(stream.state, before))
+some = np.full((B, H), np.nan, F4)
+stream.advance()
+stream.step(x, some)
+assert (some[-3:] == lstm(x[None, -3:], (before[0][:, -3:], before[1][:, -3:]))[0][0]).all()
+""",
     "a pool's step": """
 def stepped(n):
     pool = lstm.pool(n)
@@ -141,6 +156,22 @@ pool.step(some, x[:64])
 before, out = pool.state(ids), np.full((n, H), np.nan, F4)
 assert interrupted(lambda: pool.step(ids, x, out))
 assert unwritten(out[-1]) and not unwritten(out[0])
+assert all((a == b).all() for a, b in zip(pool.state(ids), before))
+first = np.stack([x[:64], x[:64]])
+assert (pool.step(some, x[:64]) == lstm(first)[0][1]).all()
+""",
+    "a pool's advance": """
+def advanced(n):
+    pool = lstm.pool(n)
+    pool.advance([pool.open() for _ in range(n)])
+n = enough(advanced, 500, 10**5)
+pool, x = lstm.pool(n), drawn(n, 8)
+ids = np.array([pool.open() for _ in range(n)])
+some = ids[:64]
+pool.step(some, x[:64])
+pool.advance(some[:9])
+before = pool.state(ids)
+assert interrupted(lambda: pool.advance(ids))
 assert all((a == b).all() for a, b in zip(pool.state(ids), before))
 first = np.stack([x[:64], x[:64]])
 assert (pool.step(some, x[:64]) == lstm(first)[0][1]).all()

@@ -329,6 +329,7 @@ def test_sizes_are_compared_once_more_where_python_meets_c() -> None:
         "stream: repeat": lambda: stream._repeat(z(4), z(2, 8), 1),
         "pool: step": lambda: pool._run_step(ids, z(1, 4), z(1, 7)),
         "pool: step, x": lambda: pool._run_step(ids, z(1, 3), z(1, 8)),
+        "pool: advance": lambda: pool._run_advance(ids.astype(np.int32)),  # type: ignore[arg-type]
         "pool: get": lambda: pool._run_get(ids, z(1, 1, 7), z(1, 1, 8)),
         "pool: set": lambda: pool._run_set(ids, z(1, 1, 8), z(1, 1, 9)),
         "pool: close": lambda: pool._run_close(ids.astype(np.int32)),  # type: ignore[arg-type]

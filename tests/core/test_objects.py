@@ -629,7 +629,7 @@ else:
 def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     fastlstm.show_config()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"fastlstm {fastlstm.__version__}, contract 1, numpy {np.__version__}"
+    assert lines[0] == f"fastlstm {fastlstm.__version__}, contract 2, numpy {np.__version__}"
     assert [line.split()[0 if line[2] == " " else 1] for line in lines[1:]] == fastlstm.isas()
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [fastlstm.isa()]
 

@@ -398,7 +398,14 @@ def steps() -> list[tuple[str, Callable[..., Any], tuple[Any, ...]]]:
         for B in (1, 3):
             x, y = np.ones((B, 5), np.float32), np.empty((B, P or H), np.float32)
             made.append((f"Stream.step, H={H}, B={B}", lstm.stream(B).step, (x, y)))
+            made.append((f"Stream.advance, H={H}, B={B}", advanced_step, (lstm.stream(B), x, y)))
     return made
+
+
+def advanced_step(stream: fastlstm.Stream[Any], x: Array, y: Array) -> None:
+    """Take a step in two parts."""
+    stream.advance()
+    stream.step(x, y)
 
 
 def test_a_step_allocates_no_objects_and_no_arrays() -> None:
@@ -473,6 +480,8 @@ for H, L, P in ((9, 1, 0), (33, 2, 7), (257, 1, 0)):
     for B in (1, 3):
         x = np.ones((B, 5), np.float32)
         check(f"step {H} {B}", lstm.stream(B).step, x, np.empty((B, P or H), np.float32))
+        both = lambda stream, x, y: (stream.advance(), stream.step(x, y))
+        check(f"advance {H} {B}", both, lstm.stream(B), x, np.empty((B, P or H), np.float32))
         cell = fastlstm.LSTMCell(5, H, seed=0)
         h, c, spare = (np.zeros((B, H), np.float32) for _ in range(3))
         step = lambda cell, x, state, out: cell(x, state, out=out)

@@ -90,6 +90,12 @@ class Schedule:
             session.outputs.append(answer.copy())
         self.steps += len(some)
 
+    def advance(self) -> None:
+        """Do what the next step of some does not need their inputs for, more of one pool than of another."""
+        for k, pool in enumerate(self.pools):
+            here = [session.id for session in self.live if session.pool is pool]
+            pool.advance(self.rng.sample(here, len(here) * (k % 4) // 3))
+
     def close(self) -> None:
         """Close some."""
         for session in self.rng.sample(self.live, min(self.rng.randint(1, 8), len(self.live))):
@@ -129,7 +135,7 @@ def test_any_schedule_gives_every_session_the_bits_of_its_sequence_alone(dtype: 
     capacity = 1020 // len(choices)  # room for the 900 sessions below, however many instruction sets there are
     pools = [layer(dtype, isa=isa, threads=threads, **kind).pool(capacity) for isa, threads in choices]
     schedule = Schedule(pools, layer(dtype, **kind), seed=1)
-    actions = {schedule.step: 20, schedule.close: 1, schedule.reset: 1, schedule.move: 2}
+    actions = {schedule.step: 20, schedule.close: 1, schedule.reset: 1, schedule.move: 2, schedule.advance: 3}
     while schedule.opened < 1000:
         for _ in range(8):
             schedule.open()
@@ -696,6 +702,8 @@ def calls(n):
             pool.step(ids[:m], x[:m], y[:m])
         else:
             pool.step(ids[:m].tolist(), x[:m])
+        if k % 7 == 0:
+            pool.advance(ids[m // 2 :])
         if k % 50 == 0:
             pool.close(pool.open())
             try:

@@ -285,7 +285,7 @@ static void refuses_tapes(const layer *l, arrays a) {
 }
 
 static void refuses_steps(const layer *l, const layer *both_ways, const layer *projected, arrays a) {
-  void *raw, *raw_cell, *raw_sessions, *raw_step, *raw_other;
+  void *raw, *raw_cell, *raw_sessions, *raw_step, *raw_other, *raw_advances;
   CHECK(fl_stream_size(both_ways->plan, 1) == SIZE_MAX && fl_sessions_size(both_ways->plan, 1) == SIZE_MAX);
   CHECK(fl_cell_size(both_ways->plan, 1) == SIZE_MAX && fl_cell_size(projected->plan, 1) == SIZE_MAX);
   char *const memory = aligned(fl_stream_size(l->plan, B), &raw);
@@ -295,6 +295,13 @@ static void refuses_steps(const layer *l, const layer *both_ways, const layer *p
   fl_stream *const stream = fl_stream_init(l->plan, B, memory);
   CHECK(fl_stream_step(NULL, a.x, a.y) == ARGUMENT && fl_stream_step(stream, NULL, a.y) == ARGUMENT);
   CHECK(fl_stream_step(stream, a.x, NULL) == ARGUMENT && fl_stream_step(stream, a.x, a.y) == FL_OK);
+  const fl_cancel nobody = {NULL, NULL};
+  CHECK(fl_stream_step_until(NULL, a.x, a.y, NULL) == ARGUMENT &&
+        fl_stream_step_until(stream, NULL, a.y, NULL) == ARGUMENT);
+  CHECK(fl_stream_step_until(stream, a.x, NULL, NULL) == ARGUMENT &&
+        fl_stream_step_until(stream, a.x, a.y, &nobody) == ARGUMENT);
+  CHECK(fl_stream_advance(NULL) == ARGUMENT && fl_stream_advance_until(NULL, NULL) == ARGUMENT);
+  CHECK(fl_stream_advance_until(stream, &nobody) == ARGUMENT && fl_stream_advance(stream) == FL_OK);
   CHECK(fl_stream_get(NULL, a.h_n, a.c_n) == ARGUMENT && fl_stream_get(stream, NULL, a.c_n) == ARGUMENT);
   CHECK(fl_stream_get(stream, a.h_n, NULL) == ARGUMENT && fl_stream_set(NULL, NULL, NULL) == ARGUMENT);
 
@@ -323,12 +330,23 @@ static void refuses_steps(const layer *l, const layer *both_ways, const layer *p
   CHECK(fl_sessions_step(s, 4, beyond, a.x, row, a.y, NULL, step) == ARGUMENT);
   CHECK(fl_sessions_step(s, 0, NULL, NULL, 0, NULL, NULL, NULL) == FL_OK);
   const fl_batch batch = {4, good, a.x, row, a.y};
-  const fl_cancel nobody = {NULL, NULL};
   CHECK(fl_sessions_step_until(NULL, &batch, NULL, step, NULL) == ARGUMENT);
   CHECK(fl_sessions_step_until(s, NULL, NULL, step, NULL) == ARGUMENT);
   CHECK(fl_sessions_step_until(s, &batch, NULL, step, &nobody) == ARGUMENT);
   CHECK(fl_sessions_get(s, 0, a.h_n, a.c_n) == FL_OK && a.h_n[0] == 0 && a.c_n[0] == 0); /* nothing has moved */
   CHECK(fl_sessions_step(s, 4, good, a.x, row, a.y, NULL, step) == FL_OK);
+  CHECK(fl_sessions_advance(s, 4, good, NULL, step) == ARGUMENT); /* there is no memory for it yet */
+  char *const advances = aligned(fl_sessions_advance_size(l->plan, 4), &raw_advances);
+  CHECK(fl_sessions_advance_size(NULL, 4) == SIZE_MAX && fl_sessions_advance_size(both_ways->plan, 4) == SIZE_MAX);
+  CHECK(fl_sessions_advance_init(NULL, advances) == ARGUMENT && fl_sessions_advance_init(s, NULL) == ARGUMENT);
+  CHECK(fl_sessions_advance_init(s, advances + 8) == ARGUMENT && fl_sessions_advance_init(s, advances) == FL_OK);
+  CHECK(fl_sessions_advance(NULL, 4, good, NULL, step) == ARGUMENT);
+  CHECK(fl_sessions_advance(s, 4, NULL, NULL, step) == ARGUMENT);
+  CHECK(fl_sessions_advance(s, 4, good, NULL, NULL) == ARGUMENT);
+  CHECK(fl_sessions_advance(s, 4, twice, NULL, step) == ARGUMENT);
+  CHECK(fl_sessions_advance(s, 4, beyond, NULL, step) == ARGUMENT);
+  CHECK(fl_sessions_advance_until(s, 4, good, NULL, step, &nobody) == ARGUMENT);
+  CHECK(fl_sessions_advance(s, 0, NULL, NULL, NULL) == FL_OK && fl_sessions_advance(s, 4, good, NULL, step) == FL_OK);
   CHECK(fl_sessions_get(NULL, 0, a.h_n, a.c_n) == ARGUMENT && fl_sessions_get(s, 4, a.h_n, a.c_n) == ARGUMENT);
   CHECK(fl_sessions_get(s, 0, NULL, a.c_n) == ARGUMENT && fl_sessions_get(s, 0, a.h_n, NULL) == ARGUMENT);
   CHECK(fl_sessions_set(NULL, 0, NULL, NULL) == ARGUMENT && fl_sessions_set(s, 4, NULL, NULL) == ARGUMENT);
@@ -341,6 +359,7 @@ static void refuses_steps(const layer *l, const layer *both_ways, const layer *p
   free(raw_sessions);
   free(raw_step);
   free(raw_other);
+  free(raw_advances);
 }
 
 /* ---- giving up -------------------------------------------------------------------------------------------------- */

@@ -1,7 +1,7 @@
 /* Sessions by themselves, as a service that embeds them sees them: fastlstm.h and nothing else.
  *
- * Random companies of sessions, on every instruction set and number of threads, against a stream for each: the same
- * bits. Workspaces are exactly as long as was said, for the most rows that will come, so that a sanitizer sees the
+ * Random companies of sessions, on every instruction set and number of threads, any of them advanced before, against a
+ * stream for each: the same bits. Workspaces are exactly as long as was said, for the most rows that will come, so that a sanitizer sees the
  * first byte past their end.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
@@ -56,9 +56,27 @@ static void expect_states(const world *w, const fl_sessions *s, size_t n) {
   free(a);
 }
 
+/* what sessions need to be advanced; the caller frees it when they are gone */
+static void *allow_advances(const world *w, fl_sessions *s, size_t capacity) {
+  void *raw;
+  const size_t bytes = fl_sessions_advance_size(w->plan, capacity);
+  void *const memory = memset(aligned(bytes, &raw), 0x77, bytes);
+  CHECK(fl_sessions_advance_init(s, memory) == FL_OK);
+  return raw;
+}
+
+/* the first n of them in another order, any of all */
+static void shuffle(size_t *slots, size_t n, size_t count) {
+  for (size_t k = 0; k < n; k++) {
+    const size_t other = k + draw((unsigned)(count - k)), kept = slots[k];
+    slots[k] = slots[other];
+    slots[other] = kept;
+  }
+}
+
 /* the first `count` sessions, in companies of up to all of them, each company drawn anew */
 static void run(world *w, size_t count, size_t threads) {
-  void *raw, *raw_more, *raw_workspace;
+  void *raw, *raw_more, *raw_workspace, *raw_advances[2] = {0};
   fl_pool *pool;
   CHECK(fl_pool_create(&pool, threads) == FL_OK);
   fl_sessions *s = fl_sessions_init(w->plan, count, aligned(fl_sessions_size(w->plan, count), &raw));
@@ -70,11 +88,13 @@ static void run(world *w, size_t count, size_t threads) {
   for (size_t k = 0; k < count; k++) slots[k] = k;
   for (size_t t = 0; t < STEPS; t++) {
     const size_t n = draw((unsigned)count + 1);
-    for (size_t k = 0; k < n; k++) { /* n of them, in any order */
-      const size_t other = k + draw((unsigned)(count - k)), kept = slots[k];
-      slots[k] = slots[other];
-      slots[other] = kept;
+    if (t == 4) raw_advances[0] = allow_advances(w, s, count);
+    if (t > 4 && t % 5) {
+      shuffle(slots, count, count);
+      const size_t some = t % 5 == 1 ? count : draw((unsigned)count + 1);
+      CHECK(fl_sessions_advance(s, some, slots, t % 3 ? pool : NULL, workspace) == FL_OK);
     }
+    shuffle(slots, n, count);
     char *const x = numbers(count * w->config.input_size, w->config.dtype);
     const ptrdiff_t row = t % 3 ? (ptrdiff_t)w->in : 0; /* at times the same input for all */
     fl_sessions_step(s, n, slots, x, row, y, t % 4 ? pool : NULL, workspace);
@@ -97,9 +117,21 @@ static void run(world *w, size_t count, size_t threads) {
   fl_sessions *const more =
       fl_sessions_init(w->plan, count + 3, aligned(fl_sessions_size(w->plan, count + 3), &raw_more));
   CHECK(more);
+  raw_advances[1] = allow_advances(w, more, count + 3);
+  CHECK(fl_sessions_advance(s, count / 2 + 1, slots, NULL, workspace) == FL_OK);
   fl_sessions_move(more, s);
   memset(raw, 0x77, fl_sessions_size(w->plan, count));
+  free(raw_advances[0]);
   expect_states(w, more, count);
+  char *const x = numbers(count * w->config.input_size, w->config.dtype);
+  fl_sessions_step(more, count, slots, x, (ptrdiff_t)w->in, y, pool, workspace);
+  for (size_t k = 0; k < count; k++) {
+    fl_stream_step(w->streams[slots[k]], x + k * w->in, alone);
+    CHECK(!memcmp(alone, y + k * w->out, w->out));
+  }
+  expect_states(w, more, count);
+  free(x);
+  free(raw_advances[1]);
   free(raw);
   free(raw_more);
   free(raw_workspace);
@@ -113,7 +145,7 @@ static void run(world *w, size_t count, size_t threads) {
 /* A step is given up at every time of asking, until it comes to its end: the states are as if nothing had been, to the
  * bit. How often it was given up. */
 static int give_up(world *w, size_t count, size_t threads) {
-  void *raw, *raw_workspace;
+  void *raw, *raw_workspace, *raw_advances;
   fl_pool *pool;
   CHECK(fl_pool_create(&pool, threads) == FL_OK);
   fl_sessions *s = fl_sessions_init(w->plan, count, aligned(fl_sessions_size(w->plan, count), &raw));
@@ -126,27 +158,42 @@ static int give_up(world *w, size_t count, size_t threads) {
   const fl_batch batch = {count, slots, x, (ptrdiff_t)w->in, y};
   patience p = {1, 0};
   const fl_cancel cancel = {ask, &p};
-  for (int step = 0; step < 3; step++) { /* from either copy of h */
+  int advanced = 0, times = 0;
+  raw_advances = allow_advances(w, s, count);
+  for (int step = 0; step < 5; step++) { /* from either copy of h */
+    for (p.after = 1; step % 3 == 1; p.after++) {
+      p.asked = 0;
+      const fl_status status = fl_sessions_advance_until(s, count, slots, pool, workspace, &cancel);
+      if (status == FL_OK) break;
+      CHECK(status == FL_ERROR_CANCELLED && p.asked == p.after);
+      expect_states(w, s, count);
+    }
+    advanced += step % 3 == 1 ? p.after - 1 : 0;
     for (p.after = 1;; p.after++) {
       p.asked = 0;
+      if (step % 3 == 2) CHECK(fl_sessions_advance(s, count - count / 3, slots, NULL, workspace) == FL_OK);
       const fl_status status = fl_sessions_step_until(s, &batch, pool, workspace, &cancel);
       if (status == FL_OK) break;
       CHECK(status == FL_ERROR_CANCELLED && p.asked == p.after);
       expect_states(w, s, count);
     }
+    if (p.after - 1 > times) times = p.after - 1;
     for (size_t k = 0; k < count; k++) {
       fl_stream_step(w->streams[slots[k]], x + k * w->in, alone);
       CHECK(!memcmp(alone, y + k * w->out, w->out));
     }
     expect_states(w, s, count);
   }
+  const size_t work = count * w->config.num_layers * w->R * 4 * w->config.hidden_size;
+  CHECK(advanced > 0 || threads > 1 || work < (size_t)1 << 24); /* or it is little */
   free(raw);
   free(raw_workspace);
+  free(raw_advances);
   free(x);
   free(y);
   free(alone);
   fl_pool_destroy(pool);
-  return p.after - 1;
+  return times;
 }
 
 static void gives_up(const char *isa) {
@@ -178,6 +225,7 @@ typedef struct {
   os_lock lock; /* of ids, and of what follows */
   int64_t id[SESSIONS];
   size_t steps[SESSIONS]; /* that a session has taken, each with the same input */
+  void *raw_advances;     /* NULL until the first who advances */
 } service;
 
 typedef struct {
@@ -186,9 +234,11 @@ typedef struct {
   size_t slots[COMPANY];
   void *raw, *workspace;
   char *x, *y;
+  int turns, advances;
 } caller;
 
-/* under the lock: the next company, or one session in the place of another; how many have to take a step */
+/* under the lock: the next company, or one session in the place of another; how many have to take a step, or to be
+ * advanced */
 static size_t choose(caller *c) {
   service *const s = c->service;
   size_t chosen[COMPANY], n = 1 + mix(c->seed += GOLDEN) % COMPANY, slot;
@@ -206,7 +256,9 @@ static size_t choose(caller *c) {
   }
   const fl_status status = fl_session_ids_take(s->ids, n, id, c->slots, NULL);
   CHECK(status == FL_OK || status == FL_ERROR_TAKEN);
-  for (size_t j = 0; status == FL_OK && j < n; j++) s->steps[chosen[j]]++;
+  c->advances = c->turns++ > CALLS / 8 && mix(c->seed += GOLDEN) % 3 == 0;
+  if (c->advances && !s->raw_advances) s->raw_advances = allow_advances(s->w, s->sessions, SESSIONS);
+  for (size_t j = 0; status == FL_OK && !c->advances && j < n; j++) s->steps[chosen[j]]++;
   return status == FL_OK ? n : 0;
 }
 
@@ -218,7 +270,10 @@ static OS_THREAD(serve, argument) {
     const size_t n = choose(c);
     os_release(&s->lock);
     if (!n) continue;
-    CHECK(fl_sessions_step(s->sessions, n, c->slots, c->x, 0, c->y, NULL, c->workspace) == FL_OK);
+    if (c->advances)
+      CHECK(fl_sessions_advance(s->sessions, n, c->slots, NULL, c->workspace) == FL_OK);
+    else
+      CHECK(fl_sessions_step(s->sessions, n, c->slots, c->x, 0, c->y, NULL, c->workspace) == FL_OK);
     os_acquire(&s->lock);
     CHECK(fl_session_ids_give(s->ids, n, c->slots) == FL_OK);
     os_release(&s->lock);
@@ -256,6 +311,8 @@ static void serves(world *w) {
     CHECK(!memcmp(h, h + w->h + w->c, w->h + w->c));
   }
   os_lock_destroy(&s.lock);
+  CHECK(s.raw_advances);
+  free(s.raw_advances);
   free(raw);
   free(raw_ids);
   free(x);
@@ -273,6 +330,9 @@ static void measures(const world *w) {
   CHECK(fl_sessions_workspace_until(w->plan, SIZE_MAX / 2, 1) == SIZE_MAX);
   CHECK(fl_sessions_workspace(w->plan, SIZE_MAX / 2, 1) == SIZE_MAX);
   CHECK(fl_sessions_size(w->plan, SIZE_MAX / 2) == SIZE_MAX);
+  const size_t row = (w->config.hidden_size + 7) / 8 * 32 * w->real, all = 1000 * w->config.num_layers * row;
+  CHECK(fl_sessions_advance_size(w->plan, 1000) >= all && fl_sessions_advance_size(w->plan, 1000) < all + 2048);
+  for (int bit = 1; bit < 8; bit++) CHECK(fl_sessions_advance_size(w->plan, SIZE_MAX >> bit) == SIZE_MAX);
 }
 
 static void refusals(void) {
@@ -282,7 +342,7 @@ static void refusals(void) {
   fl_plan *plan;
   void *raw;
   CHECK(fl_plan_create(&plan, &config, weights, NULL) == FL_OK);
-  CHECK(fl_sessions_size(plan, 3) == SIZE_MAX);
+  CHECK(fl_sessions_size(plan, 3) == SIZE_MAX && fl_sessions_advance_size(plan, 3) == SIZE_MAX);
   CHECK(!fl_sessions_init(plan, 3, aligned(4096, &raw)));
   free(raw);
   fl_plan_destroy(plan);

@@ -198,7 +198,7 @@ static void run_streams(const world *w) {
       CHECK(fl_stream_step(s[0], x, y) == FL_OK);
       const int numbers_too = t % 4 == 2; /* in between */
       CHECK((numbers_too ? fl_stream_step(s[1], x, y + B * w->out)
-                         : fl_stream_step_tokens(s[1], w->table, tokens, y + B * w->out)) == FL_OK);
+                         : fl_stream_step_tokens(s[1], w->table, tokens, y + B * w->out, NULL)) == FL_OK);
       CHECK(!memcmp(y, y + B * w->out, B * w->out));
     }
     for (int k = 0; k < 2; k++) free(raw[k]);
@@ -325,12 +325,14 @@ static void refuses(void) {
   CHECK(fl_forward_tokens(w.table, &sequence, NULL, workspace, &nobody) == no);
 
   fl_stream *const stream = fl_stream_init(w.plan, 1, aligned(fl_stream_size(w.plan, 1), &raw[2]));
-  CHECK(fl_stream_step_tokens(stream, w.table, tokens, y) == FL_OK);
-  CHECK(fl_stream_step_tokens(NULL, w.table, tokens, y) == no && fl_stream_step_tokens(stream, NULL, tokens, y) == no);
-  CHECK(fl_stream_step_tokens(stream, w.table, NULL, y) == no &&
-        fl_stream_step_tokens(stream, w.table, tokens, NULL) == no);
-  CHECK(fl_stream_step_tokens(stream, other.table, tokens, y) == no); /* of the same weights, but another plan's */
-  CHECK(fl_stream_step_tokens(stream, empty, tokens, y) == no);
+  CHECK(fl_stream_step_tokens(stream, w.table, tokens, y, NULL) == FL_OK);
+  CHECK(fl_stream_step_tokens(NULL, w.table, tokens, y, NULL) == no &&
+        fl_stream_step_tokens(stream, NULL, tokens, y, NULL) == no);
+  CHECK(fl_stream_step_tokens(stream, w.table, NULL, y, NULL) == no &&
+        fl_stream_step_tokens(stream, w.table, tokens, NULL, NULL) == no);
+  CHECK(fl_stream_step_tokens(stream, other.table, tokens, y, NULL) ==
+        no); /* of the same weights, but another plan's */
+  CHECK(fl_stream_step_tokens(stream, empty, tokens, y, NULL) == no);
 
   fl_window *const window = fl_window_init(w.plan, 2, 1, aligned(fl_window_size(w.plan, 2, 1), &raw[3]));
   CHECK(fl_window_push_token(NULL, w.table, 0, y, NULL, NULL) == no);
@@ -341,7 +343,7 @@ static void refuses(void) {
   for (size_t k = 0; k < 4; k++) {
     tokens[1] = wrong[k];
     CHECK(fl_forward_tokens(w.table, &sequence, NULL, workspace, NULL) == no);
-    CHECK(fl_stream_step_tokens(stream, w.table, tokens + 1, y) == no);
+    CHECK(fl_stream_step_tokens(stream, w.table, tokens + 1, y, NULL) == no);
     CHECK(fl_window_push_token(window, w.table, wrong[k], y, NULL, NULL) == no && fl_window_count(window) == 0);
   }
   sequence.lengths = &(int64_t){1}; /* past its end */

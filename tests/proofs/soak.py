@@ -100,8 +100,13 @@ def stream(world: World) -> None:
     x = world.array(lstm, T, B, lstm.input_size)
     cut = world.rng.randint(0, T)
     live = lstm.stream(B)
-    parts = [live.step(row)[None] for row in x[:cut]]
+    parts = []
+    for row in x[:cut]:
+        if world.rng.random() < 0.5:
+            live.advance()
+        parts.append(live.step(row)[None])
     if world.rng.random() < 0.3:
+        live.advance()
         data, live = live.save(), twin.stream(B)
         live.restore(data)
     parts.append(live.feed(x[cut:]))
@@ -119,6 +124,8 @@ def sessions(world: World) -> None:
     got = np.zeros((T, n, lstm.proj_size or lstm.hidden_size), lstm.dtype)
     for t in range(T):
         order = world.rng.sample(range(n), n)
+        if world.rng.random() < 0.4:
+            pool.advance([ids[k] for k in world.rng.sample(range(n), world.rng.randint(0, n))])
         got[t, order] = pool.step([ids[k] for k in order], x[t, order])
         if world.rng.random() < 0.1:
             other = twin.pool(n)

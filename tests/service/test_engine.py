@@ -112,3 +112,33 @@ def test_a_batch_that_fails_when_its_client_is_gone_breaks_nothing():
             assert not made.broken
 
     run(work)
+
+
+@pytest.mark.parametrize("memory", [True, False])
+def test_sessions_are_answered_and_then_advanced(monkeypatch, memory):
+    seen, real = [], model.fastlstm.StreamPool.advance
+
+    def advanced(pool, ids):
+        seen.append(len(ids))
+        if not memory:
+            raise MemoryError("there is none")
+        real(pool, ids)
+
+    monkeypatch.setattr(model.fastlstm.StreamPool, "advance", advanced)
+
+    async def work():
+        made = engine_of()
+        async with made.running():
+            sessions = [await made.attach("") for _ in range(3)]
+            answers = [[] for _ in sessions]
+            for frame in range(6):
+                got = await asyncio.gather(*(advance(made, session, frame, frame + 1) for session in sessions))
+                for answer, data in zip(answers, got, strict=True):
+                    answer.append(np.frombuffer(data, np.float32))
+            assert seen
+            assert max(seen) <= 3
+            expected = MODEL.clips([PCM[: 6 * model.FRAME]])[0]
+            for answer in answers:
+                assert_close(np.concatenate(answer), expected, "service")
+
+    run(work)

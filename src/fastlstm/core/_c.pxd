@@ -105,7 +105,10 @@ cdef extern from "fastlstm.h" nogil:
     size_t fl_stream_size(const fl_plan *, size_t)
     fl_stream *fl_stream_init(const fl_plan *, size_t, void *)
     fl_status fl_stream_step(fl_stream *, const void *, void *)
-    fl_status fl_stream_step_tokens(fl_stream *, const fl_table *, const int64_t *, void *)
+    fl_status fl_stream_step_until(fl_stream *, const void *, void *, const fl_cancel *)
+    fl_status fl_stream_step_tokens(fl_stream *, const fl_table *, const int64_t *, void *, const fl_cancel *)
+    fl_status fl_stream_advance(fl_stream *)
+    fl_status fl_stream_advance_until(fl_stream *, const fl_cancel *)
     fl_status fl_stream_get(const fl_stream *, void *, void *)
     fl_status fl_stream_set(fl_stream *, const void *, const void *)
     ctypedef struct fl_sessions
@@ -122,6 +125,9 @@ cdef extern from "fastlstm.h" nogil:
     fl_status fl_sessions_step_until(fl_sessions *, const fl_batch *, fl_pool *, void *, const fl_cancel *)
     fl_status fl_sessions_step_tokens(fl_sessions *, const fl_table *, const fl_batch *, fl_pool *, void *,
                                       const fl_cancel *)
+    size_t fl_sessions_advance_size(const fl_plan *, size_t)
+    fl_status fl_sessions_advance_init(fl_sessions *, void *)
+    fl_status fl_sessions_advance_until(fl_sessions *, size_t, const size_t *, fl_pool *, void *, const fl_cancel *)
     fl_status fl_sessions_get(const fl_sessions *, size_t, void *, void *)
     fl_status fl_sessions_set(fl_sessions *, size_t, const void *, const void *)
     fl_status fl_sessions_move(fl_sessions *, const fl_sessions *)

@@ -134,10 +134,7 @@ cdef class StreamCore:
         elif (not exact(out, plan.typenum, ndim, B, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out)
               or meet(address(x), self.in_bytes, address(out), self.out_bytes)):
             return self.explain(self, x, out)
-        if self.long: # as a sequence of one step, which hears signals: to the same bits
-            self.feed(x.reshape(1, B, -1), out.reshape(1, B, -1))
-        else:
-            self.advance(address(x), address(out))
+        self.run(address(x), address(out))
         return out
 
     cdef step_tokens(self, x, out):
@@ -155,34 +152,58 @@ cdef class StreamCore:
             ndim, tokens = 2, <const int64_t *>address(own)
         elif B != 1:
             return self.explain(self, x, out)
-        if self.long or not self.table.has(tokens, B):
+        if not self.table.has(tokens, B):
             return self.explain(self, x, out)
         if out is None:
             out = fresh(ndim, B, plan.width, plan.typenum)
         elif not exact(out, plan.typenum, ndim, B, plan.width) or not cnp.PyArray_ISWRITEABLE(<cnp.ndarray>out):
             return self.explain(self, x, out)
-        self.advance_tokens(tokens, address(out))
+        self.run(tokens, address(out))
         return out
 
-    cdef inline int advance_tokens(self, const int64_t *tokens, void *to) except -1:
+    def advance(self):
+        """Do what the next `step` does not need its input for, about half of it, in the time between two inputs.
+
+        That is U h of every layer; `step` then does the rest. Optional: the bits are the same without, and a second
+        call has nothing left to do. A new state, `reset`, `restore` and `feed` drop what was done; a `step` that fails
+        keeps it.
+
+        Raises
+        ------
+        RuntimeError
+            When another thread is inside this stream.
+        """
+        self.run(NULL, NULL)
+
+    cdef inline int run(self, const void *x, void *y) except -1:
+        """A step from x, or without one what can be done before it."""
         enter(&self.user, self.brief, "stream")
-        if self.brief:
-            fl_stream_step_tokens(self.stream, self.table.table, tokens, to)
+        if not self.brief:
+            return self.run_without_gil(x, y)
+        if x is NULL:
+            fl_stream_advance(self.stream)
+        elif self.table is None:
+            fl_stream_step(self.stream, x, y)
         else:
-            with nogil:
-                fl_stream_step_tokens(self.stream, self.table.table, tokens, to)
+            fl_stream_step_tokens(self.stream, self.table.table, <const int64_t *>x, y, NULL)
         single_user_leave(&self.user, self.brief)
         return 0
 
-    cdef inline int advance(self, const void *from_, void *to) except -1:
-        enter(&self.user, self.brief, "stream")
-        if self.brief:
-            fl_stream_step(self.stream, from_, to)
-        else:
-            with nogil:
-                fl_stream_step(self.stream, from_, to)
-        single_user_leave(&self.user, self.brief)
-        return 0
+    cdef int run_without_gil(self, const void *x, void *y) except -1:
+        cdef fl_status status
+        cdef listener l
+        cdef fl_cancel heard = heard_by(&l)
+        cdef fl_cancel *cancel = &heard if self.long else NULL
+        cdef fl_table *table = NULL if self.table is None else self.table.table
+        with nogil:
+            if x is NULL:
+                status = fl_stream_advance_until(self.stream, cancel)
+            elif table is NULL:
+                status = fl_stream_step_until(self.stream, x, y, cancel)
+            else:
+                status = fl_stream_step_tokens(self.stream, table, <const int64_t *>x, y, cancel)
+        single_user_leave(&self.user, False)
+        return raise_for(status)
 
     def _run_step(self, cnp.ndarray x, cnp.ndarray y):
         """x [B, I], or with a table tokens [B] of nobody else's, into y [B, R], contiguous."""
@@ -190,16 +211,10 @@ cdef class StreamCore:
         if self.table is not None:
             must(integers(x, B) and self.table.has(<const int64_t *>address(x), B)
                  and room(y, self.plan.typenum, B * self.plan.width))
-            if self.long:
-                self.feed(x.reshape(1, B), y.reshape(1, B, -1))
-            else:
-                self.advance_tokens(<const int64_t *>address(x), address(y))
-            return
-        must(dense(x, self.plan.typenum, B * self.plan.input_size) and room(y, self.plan.typenum, B * self.plan.width))
-        if self.long:
-            self.feed(x.reshape(1, B, -1), y.reshape(1, B, -1))
         else:
-            self.advance(address(x), address(y))
+            must(dense(x, self.plan.typenum, B * self.plan.input_size)
+                 and room(y, self.plan.typenum, B * self.plan.width))
+        self.run(address(x), address(y))
 
     def _run_feed(self, cnp.ndarray x, cnp.ndarray y):
         """The whole of x [T, B, I], or with a table of tokens [T, B] of nobody else's, into y [T, B, R]."""
@@ -340,10 +355,11 @@ cdef class WindowCore:
         self.run(address(x), address(y))
 
     def advance(self):
-        """Do what `push` has left: bring the windows that go on up to the last input.
+        """Do what `push` has left, and what the next one does not need its input for, in the time between two inputs.
 
         `push` answers as soon as the window that ends is done, one step; the others wait until the next `push` or until
-        this is called, in the time between two inputs.
+        this is called. Then the window that ends next is advanced, as `Stream.advance` does. Optional: the bits are the
+        same without.
 
         Raises
         ------

@@ -9,6 +9,7 @@ cdef class Sessions:
     cdef fl_sessions *states
     cdef workspace *ids_memory
     cdef workspace *memory
+    cdef workspace *advances # NULL until somebody advances
     cdef readonly size_t capacity
 
     def __cinit__(self, Plan plan not None, size_t capacity):
@@ -24,6 +25,16 @@ cdef class Sessions:
     def __dealloc__(self):
         free(self.ids_memory)
         free(self.memory)
+        free(self.advances)
+
+    cdef fl_status allow_advances(self) noexcept:
+        """Memory for them, if there is none; under the lock of the pool."""
+        if self.advances is NULL:
+            self.advances = workspace_new(fl_sessions_advance_size(self.plan.plan, self.capacity))
+            if self.advances is NULL:
+                return FL_ERROR_MEMORY
+            fl_sessions_advance_init(self.states, self.advances.data)
+        return FL_OK
 
 
 cdef int refuse_session(fl_status status, int64_t id) except -1:
@@ -39,7 +50,9 @@ cdef int refuse_session(fl_status status, int64_t id) except -1:
 
 cdef inline fl_status step_batch(fl_sessions *states, const fl_table *table, const fl_batch *batch, fl_pool *pool,
                                  void *scratch, const fl_cancel *cancel) noexcept nogil:
-    """x are tokens of the table, if there is one."""
+    """x are tokens of the table, if there is one; NULL: what can be done before a step."""
+    if batch.x is NULL:
+        return fl_sessions_advance_until(states, batch.n, batch.slots, pool, scratch, cancel)
     if table is NULL:
         return fl_sessions_step_until(states, batch, pool, scratch, cancel)
     return fl_sessions_step_tokens(states, table, batch, pool, scratch, cancel)
@@ -89,11 +102,15 @@ cdef class PoolCore:
             fewer = self.sessions # to be freed outside
             if capacity > fewer.capacity:
                 status = fl_session_ids_move(more.ids, fewer.ids)
+                if status == FL_OK and fewer.advances is not NULL:
+                    status = more.allow_advances()
                 if status == FL_OK:
                     fl_sessions_move(more.states, fewer.states)
                     self.sessions = more
         if status == FL_ERROR_TAKEN:
             raise RuntimeError("the pool cannot grow while another thread is in a step")
+        if status != FL_OK:
+            raise MemoryError(f"what a capacity of {capacity} sessions needs to be advanced does not fit in memory")
 
     def _run_open(self):
         """A new id, or -1 when all slots are taken."""
@@ -165,9 +182,16 @@ cdef class PoolCore:
              and (dense(x, self.plan.typenum, n * self.plan.input_size) if self.table is None
                   else integers(x, n) and self.table.has(<const int64_t *>address(x), n))
              and room(y, self.plan.typenum, n * self.plan.width))
-        self.advance(n, <int64_t *>address(ids), address(x), address(y))
+        self.run(n, <int64_t *>address(ids), address(x), address(y))
 
-    cdef int advance(self, size_t n, const int64_t *ids, const void *x, void *y) except -1:
+    def _run_advance(self, cnp.ndarray ids):
+        """What the next step of sessions ``ids`` int64 [n], contiguous, does not need their inputs for."""
+        cdef size_t n = cnp.PyArray_SIZE(ids)
+        must(integers(ids, n))
+        self.run(n, <int64_t *>address(ids), NULL, NULL)
+
+    cdef int run(self, size_t n, const int64_t *ids, const void *x, void *y) except -1:
+        """A step, or without x what can be done before it."""
         cdef Plan plan = self.plan
         cdef size_t threads = threads_of(self.workers), head = (n * sizeof(size_t) + 63) & ~<size_t>63
         cdef bint long = plan.bytes * n > PIECE_BYTES * threads # it has to hear signals
@@ -196,7 +220,11 @@ cdef class PoolCore:
         cdef Sessions sessions
         with cython.critical_section(self):
             sessions = self.sessions
-            status = fl_session_ids_take(sessions.ids, batch.n, ids, <size_t *>batch.slots, &refused)
+            status = sessions.allow_advances() if batch.x is NULL else FL_OK
+            if status == FL_OK:
+                status = fl_session_ids_take(sessions.ids, batch.n, ids, <size_t *>batch.slots, &refused)
+        if status == FL_ERROR_MEMORY:
+            raise MemoryError(f"what {sessions.capacity} sessions need to be advanced does not fit in memory")
         if status != FL_OK:
             return refuse_session(status, ids[refused])
         status = self.compute(sessions.states, batch, scratch, long)
@@ -258,7 +286,7 @@ cdef class PoolCore:
             out = fresh(2, n, plan.width, plan.typenum)
         elif not exact_out(out, plan.typenum, 2, n, plan.width, x):
             return self.explain(self, ids, x, out)
-        self.advance(n, <int64_t *>address(ids), address(x), address(out))
+        self.run(n, <int64_t *>address(ids), address(x), address(out))
         return out
 
     def _run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):

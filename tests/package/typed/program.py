@@ -88,12 +88,15 @@ def step(lstm: fastlstm.LSTM[np.float64], cell: fastlstm.LSTMCell[np.float32], x
     stream.state = (y, y)
     stream.step(x, out=x)  # type: ignore[arg-type]
     stream.stepp(x)  # type: ignore[attr-defined]
+    stream.advance()
+    stream.advance(1)  # type: ignore[call-arg]
     stream.restore(stream.save(), any_weights=True)
     assert_type(stream.current, bool)
     pool = lstm.pool(10)
     a, b = pool.open(), pool.open()
     assert_type(pool.step([a, b], x, out=y), Array64)
     assert_type(pool.restore(pool.snapshot([a])), dict[int, int])
+    pool.advance([a, b])
     pool.close(a)
     pool.close("a")  # type: ignore[arg-type]
     window = lstm.window(3)
