@@ -338,3 +338,33 @@ def test_a_window_that_forgets_its_inputs_forgets_what_it_has_done(kind: dict[st
                 window.advance()
             if t == begin + 5:
                 break
+
+
+# ---- tables: X is known, and U h too
+
+
+@each_dtype
+@each_kind
+@pytest.mark.parametrize("B", [1, 3, 17])
+def test_tokens_after_it_have_the_bits_of_the_whole(dtype: str, kind: dict[str, Any], B: int) -> None:
+    lstm = layer(dtype, **kind)
+    embedding = numbers(0, 9, I, dtype=dtype)
+    ids = np.random.default_rng(1).integers(0, 9, (14, B))
+    table, (whole, states) = lstm.table(embedding), lstm(embedding[ids])
+    stream, pool, window = lstm.stream(B, table=table), lstm.pool(B, table=table), lstm.window(4, table=table)
+    sessions = [pool.open() for _ in range(B)]
+    for t in range(len(ids)):
+        if t % 4 != 2:
+            stream.advance()
+        pool.advance(sessions[: (0, B, B // 2, B - 1)[t % 4]])
+        assert_same_bits(stream.step(ids[t] if B > 1 else int(ids[t, 0])).reshape(B, -1), whole[t], f"step {t}")
+        assert_same_bits(pool.step(sessions, ids[t]), whole[t], f"step {t}")
+        assert_same_bits(window.push(int(ids[t, 0])), lstm(embedding[ids[max(0, t - 3) : t + 1, 0]])[0][-1])
+        if t % 3:
+            window.advance()
+        if t == 6:
+            stream.advance()
+            with pytest.raises(ValueError, match="9"):
+                stream.step(np.full(B, 9))
+    assert_same_bits(stream.state, states)
+    assert_same_bits(pool.state(sessions), tuple(array.swapaxes(0, 1) for array in states))
