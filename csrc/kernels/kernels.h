@@ -108,18 +108,23 @@ typedef struct {
   void *dc;           /* [rows][units] reals: the gradient of c from later steps in, of c_prev out */
 } fl_gates_gradient;
 
-/* out[j - first] [i] += sum_n a[n][j] * b[n][i], first <= j < last, in blocks of FL_SUM_BLOCK rows */
+/* what the columns of a meet */
+typedef struct {
+  const void *const *b; /* [n] pointers to [columns] reals; read */
+  size_t columns;
+  void *out;      /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
+  size_t out_row; /* at least columns, rounded up to FL_PANEL */
+} fl_outer_part;
+
+/* Of each part: out[j - first] [i] += sum_n a[n][j] * b[n][i], first <= j < last, in blocks of FL_SUM_BLOCK rows. */
 enum { FL_SUM_BLOCK = 96 }; /* 192 is 1-2 % faster, and its rounding error above torch's */
 typedef struct {
   size_t n;      /* rows */
   const void *a; /* [n][a_row] reals; read */
   size_t a_row;
-  size_t first, last;   /* columns of a: rows of out */
-  const void *const *b; /* [n] pointers to [columns] reals; read */
-  size_t columns;
-  void *out;      /* [last - first][out_row] reals; read and written; columns past `columns` get zeros added */
-  size_t out_row; /* at least columns, rounded up to FL_PANEL */
-  void *scratch;  /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
+  size_t first, last;    /* columns of a: rows of out */
+  fl_outer_part part[2]; /* part[1].columns = 0 where there is only one */
+  void *scratch;         /* [FL_SUM_BLOCK][FL_PANEL + last - first] reals */
 } fl_outer;
 
 /* What the peepholes of i, f, o get: out[0][u] = sum_n dz_i[n][u] * c_prev[n][u], out[1] with dz_f, out[2] with dz_o

@@ -162,53 +162,66 @@ INLINE void pack_columns(const size_t rows, size_t n, const real *a, size_t a_ro
   }
 }
 
+/* the columns of n rows of a, in balanced tiles */
+static NOINLINE void pack_a(const fl_outer *outer, size_t n0, size_t n, real *packed) {
+  const size_t rows = outer->last - outer->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  const real *const a = (const real *)outer->a + n0 * outer->a_row + outer->first;
+  for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
+    count = rows / tiles + (t < rows % tiles);
+#define PACK(rows) \
+  case rows: if (rows <= TILE_ROWS) pack_columns(rows, n, a + r, outer->a_row, packed + r * n); break;
+    switch (count) { SIZES(PACK) }
+#undef PACK
+  }
+}
+
+/* `width` columns of n rows of b, from column i on; zeros up to a panel */
+static void pack_b(const void *const *rows, size_t n, size_t i, size_t width, real *packed) {
+  for (size_t k = 0; k < n; k++, packed += FL_PANEL) {
+    const real *const b = (const real *)rows[k] + i;
+    if (width >= FL_PANEL) {
+      for (size_t v = 0; v < FL_PANEL; v += VL) v_store(packed + v, v_load(b + v));
+    } else {
+      for (size_t l = 0; l < FL_PANEL; l++) packed[l] = l < width ? b[l] : 0;
+    }
+  }
+}
+
+/* all columns of a, packed, against a panel of b, packed */
+static NOINLINE void outer_panel(size_t rows, size_t n, const real *a, const real *b, real *out, size_t out_row) {
+  const size_t tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
+  for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
+    count = rows / tiles + (t < rows % tiles);
+    for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
+#define TILE(rows) \
+  case rows: \
+    if (rows <= TILE_ROWS) tile_outer(rows, TILE_VECTORS, n, a + r * n, b + v * VL, out + r * out_row + v * VL, out_row); \
+    break;
+      switch (count) { SIZES(TILE) }
+#undef TILE
+    }
+  }
+}
+
 /* Both operands are packed: rows of a are some kilobytes apart, and a tile of it would take a line, and a page, for
- * every 12 numbers, more than L1 has beside b. */
+ * every 12 numbers, more than L1 has beside b. a once for both parts: packing it is 14 % of one at H=64. */
 static void kernel_outer(const fl_outer *outer) {
   EXPECT(outer, outer);
-  const size_t rows = outer->last - outer->first, tiles = (rows + TILE_ROWS - 1) / TILE_ROWS;
-  const size_t least = rows / tiles, longer = rows % tiles; /* balanced tiles */
-  real *const b_packed = outer->scratch, *const a_packed = b_packed + FL_SUM_BLOCK * FL_PANEL;
+  real *const b = outer->scratch, *const a = b + FL_SUM_BLOCK * FL_PANEL;
   for (size_t n0 = 0; n0 < outer->n; n0 += FL_SUM_BLOCK) {
     const size_t n = outer->n - n0 < FL_SUM_BLOCK ? outer->n - n0 : FL_SUM_BLOCK;
-    const real *const a = (const real *)outer->a + n0 * outer->a_row + outer->first;
-    for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
-      count = least + (t < longer);
-#define PACK(rows) \
-  case rows: if (rows <= TILE_ROWS) pack_columns(rows, n, a + r, outer->a_row, a_packed + r * n); break;
-      switch (count) { SIZES(PACK) }
-#undef PACK
-    }
-    for (size_t i = 0; i < outer->columns; i += FL_PANEL) {
-      const size_t width = outer->columns - i < FL_PANEL ? outer->columns - i : FL_PANEL;
-      for (size_t k = 0; k < n; k++) {
-        const real *const b = (const real *)outer->b[n0 + k] + i;
-        if (width == FL_PANEL) {
-          for (size_t v = 0; v < FL_PANEL; v += VL) v_store(b_packed + k * FL_PANEL + v, v_load(b + v));
-        } else {
-          for (size_t l = 0; l < FL_PANEL; l++) b_packed[k * FL_PANEL + l] = l < width ? b[l] : 0;
-        }
+    pack_a(outer, n0, n, a);
+    for (const fl_outer_part *part = outer->part; part < outer->part + 2; part++)
+      for (size_t i = 0; i < part->columns; i += FL_PANEL) {
+        pack_b(part->b + n0, n, i, part->columns - i, b);
+        outer_panel(outer->last - outer->first, n, a, b, (real *)part->out + i, part->out_row);
       }
-      for (size_t t = 0, r = 0, count; t < tiles; t++, r += count) {
-        real *const out = (real *)outer->out + r * outer->out_row + i;
-        count = least + (t < longer);
-        for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
-#define TILE(rows) \
-  case rows:                                                                                                     \
-    if (rows <= TILE_ROWS)                                                                                       \
-      tile_outer(rows, TILE_VECTORS, n, a_packed + r * n, b_packed + v * VL, out + v * VL, outer->out_row);          \
-    break;
-          switch (count) { SIZES(TILE) }
-#undef TILE
-        }
-      }
-    }
   }
 }
 
 static void kernel_sum_rows(const fl_outer *outer) {
   EXPECT(sum_rows, outer);
-  real *const out = outer->out;
+  real *const out = outer->part[0].out;
   for (size_t n0 = 0; n0 < outer->n; n0 += FL_SUM_BLOCK) {
     const size_t n = outer->n - n0 < FL_SUM_BLOCK ? outer->n - n0 : FL_SUM_BLOCK;
     for (size_t j = outer->first; j < outer->last; j += FL_PANEL) { /* a has whole panels of columns */

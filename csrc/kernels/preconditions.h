@@ -108,15 +108,17 @@ static void expect_gradient_step(const fl_gradient_step *step) {
 static void expect_sum_rows(const fl_outer *outer) {
   assert(outer->first < outer->last && outer->last <= outer->a_row);
   assert((outer->last - outer->first) % FL_PANEL == 0);
-  assert(!outer->n || (outer->a && outer->out));
+  assert(!outer->n || (outer->a && outer->part[0].out));
 }
 
 static void expect_outer(const fl_outer *outer) {
-  assert(outer->first < outer->last && outer->last <= outer->a_row);
-  assert(outer->columns > 0 && outer->out_row >= (outer->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
-  assert(!outer->n || (outer->a && outer->b && outer->out && outer->scratch));
+  assert(outer->first < outer->last && outer->last <= outer->a_row && outer->part[0].columns > 0);
   const size_t rows = outer->last - outer->first, scratch = FL_SUM_BLOCK * (FL_PANEL + rows);
-  assert(apart(outer->scratch, scratch, outer->out, rows * outer->out_row));
+  for (const fl_outer_part *part = outer->part; part < outer->part + 2 && part->columns; part++) {
+    assert(part->out_row >= (part->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL);
+    assert(!outer->n || (outer->a && part->b && part->out && outer->scratch));
+    assert(apart(outer->scratch, scratch, part->out, rows * part->out_row));
+  }
 }
 
 static void expect_peephole_sums(const fl_peephole_sums *sums) {

@@ -10,54 +10,50 @@
 /* Sums over all rows of all steps, so many of them in a call as are done soon; each call adds whole blocks of
  * FL_SUM_BLOCK rows. */
 static void sum_over_rows(fl_outer outer, void (*kernel)(const fl_outer *), fl_member *member) {
-  const size_t row = (outer.last - outer.first) * (outer.b ? outer.columns : 1), N = outer.n;
+  const size_t columns = outer.part[0].columns + outer.part[1].columns, N = outer.n;
+  const size_t row = (outer.last - outer.first) * (columns ? columns : 1);
   const size_t blocks = (N + FL_SUM_BLOCK - 1) / FL_SUM_BLOCK;
   const size_t most = fl_short_calls(member, blocks, row * FL_SUM_BLOCK) * FL_SUM_BLOCK;
-  const real *const from = outer.a;
-  const void *const *const b = outer.b;
   for (size_t n = 0; n < N; n += most) {
     if (fl_halted(member, row * most)) return;
     outer.n = N - n < most ? N - n : most;
-    outer.a = from + n * outer.a_row;
-    if (b) outer.b = b + n;
     kernel(&outer);
+    outer.a = (const real *)outer.a + most * outer.a_row;
+    for (fl_outer_part *part = outer.part; part < outer.part + 2 && part->columns; part++) part->b += most;
   }
 }
 
-/* sums of a matrix's rows outer.first.., `columns` long, into the packed gradient and from there to where it is
- * wanted */
-static void gradient_of(const backward_pass *pass, fl_outer outer, real *packed, real *wanted, fl_member *member) {
-  const fl_plan *const plan = pass->call->tape->plan;
-  real *const out = packed + outer.first * outer.out_row;
-  if (!wanted) return;
-  memset(out, 0, (outer.last - outer.first) * outer.out_row * sizeof(real));
-  outer.out = out;
-  sum_over_rows(outer, outer.b ? plan->kernels->outer : plan->kernels->sum_rows, member);
-  TYPED(unpack)(plan, packed, outer.out_row, outer.first, outer.last, outer.columns, wanted);
+/* rows first..last of a packed gradient, zeroed; columns 0: one number a row */
+static fl_outer_part begin_gradient(real *packed, size_t first, size_t last, const void **b, size_t columns) {
+  const size_t row = columns ? rounded(columns) : 1;
+  memset(packed + first * row, 0, (last - first) * row * sizeof(real));
+  return (fl_outer_part){(const void *const *)b, columns, packed + first * row, row};
 }
 
 /* dW, dU, db of columns first..last of dz */
 static void weight_gradients(const backward_pass *pass, size_t first, size_t last, fl_member *member) {
   const fl_tape *const tape = pass->call->tape;
-  const size_t I = pass->layer->input_size, R = tape->plan->R;
+  const fl_plan *const plan = tape->plan;
+  const backward_direction *const own = pass->own;
+  const size_t I = pass->layer->input_size, R = plan->R;
   const fl_weight_gradients wanted = wanted_of(pass->call, pass->index);
   fl_outer outer = {.n = tape->N,
                     .a = pass->gates,
                     .a_row = tape->gate_row,
                     .first = first,
                     .last = last,
-                    .b = pass->own->x,
-                    .columns = I,
-                    .out_row = rounded(I),
                     .scratch = pass->call->scratch[member->slot].packed};
-  gradient_of(pass, outer, pass->own->dw, wanted.weight_ih, member);
-  outer.b = pass->own->h;
-  outer.columns = R;
-  outer.out_row = rounded(R);
-  gradient_of(pass, outer, pass->own->du, wanted.weight_hh, member);
-  outer.b = NULL;
-  outer.columns = outer.out_row = 1;
-  gradient_of(pass, outer, pass->own->db, wanted.bias, member);
+  fl_outer_part *part = outer.part;
+  if (wanted.weight_ih) *part++ = begin_gradient(own->dw, first, last, own->x, I);
+  if (wanted.weight_hh) *part++ = begin_gradient(own->du, first, last, own->h, R);
+  if (part > outer.part) sum_over_rows(outer, plan->kernels->outer, member);
+  if (wanted.weight_ih) TYPED(unpack)(plan, own->dw, rounded(I), first, last, I, wanted.weight_ih);
+  if (wanted.weight_hh) TYPED(unpack)(plan, own->du, rounded(R), first, last, R, wanted.weight_hh);
+  if (!wanted.bias) return;
+  outer.part[0] = begin_gradient(own->db, first, last, NULL, 0);
+  outer.part[1].columns = 0;
+  sum_over_rows(outer, plan->kernels->sum_rows, member);
+  TYPED(unpack)(plan, own->db, 1, first, last, 1, wanted.bias);
 }
 
 /* of the units of one panel */
@@ -85,16 +81,12 @@ static void projection_gradient(const backward_pass *pass, size_t first, size_t 
   const size_t H = plan->H, h_row = rounded(H);
   real *const wanted = wanted_of(pass->call, pass->index).weight_hr, *const out = pass->own->dhr + first * h_row;
   if (!wanted) return;
-  memset(out, 0, (last - first) * h_row * sizeof(real));
   const fl_outer outer = {.n = tape->N,
                           .a = pass->own->dh_all,
                           .a_row = rounded(plan->R),
                           .first = first,
                           .last = last,
-                          .b = pass->own->x,
-                          .columns = H,
-                          .out = out,
-                          .out_row = h_row,
+                          .part = {begin_gradient(pass->own->dhr, first, last, pass->own->x, H)},
                           .scratch = pass->call->scratch[member->slot].packed};
   sum_over_rows(outer, plan->kernels->outer, member);
   for (size_t j = first; j < last; j++) memcpy(wanted + j * H, out + (j - first) * h_row, H * sizeof(real));

@@ -350,22 +350,28 @@ static void run_gradient_step(const fl_kernels *k, call *c) {
   k->gradient_step(&c->gradient_step);
 }
 
+static fl_outer_part outer_part_of(call *c, size_t rows_of_out) {
+  const size_t n = c->outer.n, columns = size(c, 1, 130, 128);
+  fl_outer_part p = {NULL, columns, NULL, (columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL};
+  if (maybe(c)) { /* one row, n times */
+    const void **const at = list(c, n);
+    for (size_t k = 0; k < n; k++) at[k] = k ? at[0] : reals(c, IN, columns);
+    p.b = at;
+  } else {
+    p.b = (const void *const *)rows_in(c, IN, n, columns, n * columns);
+  }
+  p.out = reals(c, INOUT, rows_of_out * p.out_row);
+  return p;
+}
+
 static void build_outer(call *c) {
   fl_outer *const o = &c->outer;
   *o = (fl_outer){.n = size(c, 0, 250, 32 * c->bench), .first = maybe(c) ? below(c, 70) : 0};
   o->last = o->first + size(c, 1, 60, 128);
   o->a_row = o->last + (maybe(c) ? below(c, 9) : 0);
-  o->columns = size(c, 1, 130, 128);
-  o->out_row = (o->columns + FL_PANEL - 1) / FL_PANEL * FL_PANEL;
   o->a = reals(c, IN, o->n * o->a_row);
-  if (maybe(c)) { /* one row, n times */
-    const void **const at = list(c, o->n);
-    for (size_t k = 0; k < o->n; k++) at[k] = k ? at[0] : reals(c, IN, o->columns);
-    o->b = at;
-  } else {
-    o->b = (const void *const *)rows_in(c, IN, o->n, o->columns, o->n * o->columns);
-  }
-  o->out = reals(c, INOUT, (o->last - o->first) * o->out_row);
+  o->part[0] = outer_part_of(c, o->last - o->first);
+  if (maybe(c)) o->part[1] = outer_part_of(c, o->last - o->first);
   o->scratch = reals_at(c, SCRATCH, FL_SUM_BLOCK * (FL_PANEL + o->last - o->first), 0);
 }
 
@@ -379,7 +385,7 @@ static void build_sum_rows(call *c) {
   o->last = o->first + FL_PANEL * size(c, 1, 4, 16);
   o->a_row = o->last + (maybe(c) ? below(c, 9) : 0);
   o->a = reals(c, IN, o->n * o->a_row);
-  o->out = reals(c, INOUT, o->last - o->first);
+  o->part[0].out = reals(c, INOUT, o->last - o->first);
 }
 
 static void run_sum_rows(const fl_kernels *k, call *c) {
