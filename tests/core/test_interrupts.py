@@ -56,7 +56,17 @@ def unwritten(array):
 """
 
 #: Those whose work threads share.
-SHARED = ("a call", "a stack", "a batch", "forward, kept", "backward", "a pool's step", "a pool's advance")
+SHARED = (
+    "a call",
+    "a stack",
+    "a batch",
+    "a table",
+    "a call with a table",
+    "forward, kept",
+    "backward",
+    "a pool's step",
+    "a pool's advance",
+)
 
 DOORS = {
     "a call": """
@@ -82,6 +92,21 @@ x = drawn(2, B, 8)
 out = np.full((2, B, H), np.nan, F4)
 assert interrupted(lambda: lstm(x, out=out))
 assert np.isnan(out[-1]).any()
+""",
+    "a table": """
+wide = fastlstm.LSTM(64, H, seed=0, threads=THREADS)
+V = enough(lambda n: wide.table(drawn(n, 64)), 2000, 3 * 10**5)
+rows = drawn(V, 64)
+assert interrupted(lambda: wide.table(rows))
+assert (wide([1, 2], table=wide.table(rows[:3]))[0] == wide(rows[1:3])[0]).all()
+""",
+    "a call with a table": """
+table = lstm.table(drawn(50, 8))
+T = enough(lambda n: lstm(np.zeros((n, 1), int), table=table), 500, 10**6)
+tokens, out = np.arange(T)[:, None] % 50, np.full((T, 1, H), np.nan, F4)
+assert interrupted(lambda: lstm(tokens, table=table, out=out))
+assert unwritten(out[-1]) and not unwritten(out[0])
+assert (lstm(tokens[:50], table=table)[0] == lstm(drawn(50, 8)[:, None])[0]).all()
 """,
     "forward, kept": """
 T = enough(lambda n: lstm.forward(drawn(n, 1, 8)), 500, 10**5)

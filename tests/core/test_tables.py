@@ -234,6 +234,33 @@ def test_windows(threads: int) -> None:
     assert_same_bits(out, other.push(rows[1]))
 
 
+@live_kinds
+@pytest.mark.parametrize("B", [1, 3])
+def test_advancing_changes_no_bit(kind: dict[str, Any], B: int) -> None:
+    lstm, rows, rng = layer(**kind), embedding(), np.random.default_rng(0)
+    table = lstm.table(rows)
+    stream, other = lstm.stream(B, table=table), lstm.stream(B)
+    pool, others = lstm.pool(B, table=table), lstm.pool(B)
+    ids = [(pool.open(), others.open()) for _ in range(B)]
+    mine, theirs = (np.array(some) for some in zip(*ids, strict=True))
+    window, windows = lstm.window(4, table=table), lstm.window(4)
+    for t, step in enumerate(tokens(25, B)):
+        if rng.random() < 0.6:
+            stream.advance()
+            window.advance()
+            pool.advance(mine[: rng.integers(1, B + 1)])
+        if t == 12:
+            stream.feed(step[None])
+            other.feed(rows[step][None])
+        assert_same_bits(stream.step(step), other.step(rows[step]), f"stream, step {t}")
+        assert_same_bits(pool.step(mine, step), others.step(theirs, rows[step]), f"pool, step {t}")
+        assert_same_bits(window.push(int(step[0])), windows.push(rows[step[0]]), f"window, input {t}")
+    stream.advance()
+    with pytest.raises(ValueError, match="tokens of a table"):
+        stream.step(np.full(B, V))
+    assert_same_bits(stream.step(step), other.step(rows[step]), "after an error")
+
+
 # ---- what a table belongs to -----------------------------------------------------------------------------------------
 
 

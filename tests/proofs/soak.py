@@ -1,9 +1,9 @@
 """Live with the package for a long time: `python -m tests.proofs.soak --calls 1000000`, or `make soak`.
 
-Random calls of random shapes, lengths, threads and kinds (whole sequences, training, streams, sessions, windows, cells,
-new weights, bad input), each result compared to the bit with the same work done another way. At the end the process
-must not have grown, and must hold as many threads and files as at the start. Exits with 1 and says what was wrong
-otherwise.
+Random calls of random shapes, lengths, threads and kinds (whole sequences, training, streams, sessions, windows,
+tables, cells, new weights, bad input), each result compared to the bit with the same work done another way. At the end
+the process must not have grown, and must hold as many threads and files as at the start. Exits with 1 and says what was
+wrong otherwise.
 """
 
 import argparse
@@ -136,6 +136,27 @@ def sessions(world: World) -> None:
     pool.close(ids)
 
 
+def tokens(world: World) -> None:
+    """Run tokens from a table, in one call, or step by step with advances, against what they stand for."""
+    lstm, twin = world.pick()
+    V, T, B = world.rng.randint(1, 30), world.rng.randint(0, 8), world.rng.randint(1, 6)
+    embedding = world.array(lstm, V, lstm.input_size)
+    ids = world.numbers.integers(0, V, (T, B))
+    table = lstm.table(embedding)
+    if lstm.bidirectional or world.rng.random() < 0.5:
+        lengths = world.numbers.integers(0, T + 1, B) if world.rng.random() < 0.5 else None
+        given = ids.T if lstm.batch_first else ids
+        assert_same_bits(
+            lstm(given, lengths=lengths, table=table)[0], twin(embedding[given], lengths=lengths)[0], "tokens"
+        )
+        return
+    live, other = lstm.stream(B, table=table), twin.stream(B)
+    for row in ids:
+        if world.rng.random() < 0.5:
+            live.advance()
+        assert_same_bits(live.step(row), other.step(embedding[row]), "a stream of tokens")
+
+
 def window(world: World) -> None:
     """Push into a window, against the last window alone."""
     lstm, twin = world.pick(streams=True)
@@ -192,7 +213,7 @@ def errors(world: World) -> None:
     raise AssertionError("bad input was taken")
 
 
-ACTIONS = {whole: 40, train: 15, stream: 15, sessions: 8, window: 6, cell: 6, weights: 3, errors: 7}
+ACTIONS = {whole: 40, train: 15, stream: 15, sessions: 8, window: 6, tokens: 6, cell: 6, weights: 3, errors: 7}
 
 
 def held() -> tuple[int, int]:
