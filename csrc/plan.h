@@ -17,6 +17,7 @@ typedef struct {
   const weight *weights; /* [panels][input_size + R][FL_PANEL]: W, then U */
   const weight *project; /* [project_panels][H][FL_PANEL]: weight_hr, 32 outputs a panel; NULL without projection */
   const real *peephole;  /* [3][H]: weight_ph; NULL without peepholes */
+  int skip_zeros;        /* W is of a first layer and finite: zeros of x need not be looked at */
 } fl_layer;
 
 struct fl_plan {

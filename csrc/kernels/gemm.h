@@ -117,8 +117,28 @@ INLINE void panel_chains(const size_t rows, const size_t panels, const slice *s,
   }
 }
 
-/* rows x panels whole panels side by side, all k of them; rows and panels are constants */
-INLINE void tile_panels(const size_t rows, const size_t panels, const slice *all) {
+/* a row without its zeros (sparse.h): the numbers, and where their weights are; the last one's neighbour is past all */
+typedef struct {
+  const real *x;
+  const uint32_t *at;
+} row_list;
+
+/* the same of a listed row, of what is before `end`; the list goes on from there */
+INLINE void listed_chains(const size_t panels, const slice *all, row_list *list, size_t end, V acc[FEW_VECTORS]) {
+  UNROLL
+  for (size_t j = 0; j < panels * PANEL_VECTORS; j++) acc[j] = v_set1(0);
+  for (; *list->at < end; list->at++, list->x++) {
+    const weight *const w = all->w + *list->at;
+    const V x = v_set1(*list->x);
+    UNROLL
+    for (size_t j = 0; j < panels * PANEL_VECTORS; j++)
+      acc[j] = v_fma(x, v_weights(w + j / PANEL_VECTORS * all->w_panel + j % PANEL_VECTORS * VL), acc[j]);
+  }
+}
+
+/* rows x panels whole panels side by side, all k of them, or with a list (of one row) those in it; rows and panels are
+ * constants */
+INLINE void tile_panels(const size_t rows, const size_t panels, const slice *all, row_list *list) {
   V acc[FEW_VECTORS], sum[FEW_VECTORS];
   slice s = *all;
 #define Z(j) ((real *)s.z[(j) / PANEL_VECTORS / panels] + s.z_at + (j) / PANEL_VECTORS % panels * s.z_panel)
@@ -128,7 +148,10 @@ INLINE void tile_panels(const size_t rows, const size_t panels, const slice *all
     sum[j] = v_load((s.into == FL_ADD ? Z(j) : start_of(&s, j / PANEL_VECTORS % panels)) + AT(j));
   for (size_t left = s.k; left; left -= s.k, s.k0 += s.k, s.w += s.k * FL_PANEL) {
     s.k = left < FL_PIECE ? left : FL_PIECE;
-    panel_chains(rows, panels, &s, acc);
+    if (list)
+      listed_chains(panels, all, list, (s.k0 + s.k) * FL_PANEL, acc);
+    else
+      panel_chains(rows, panels, &s, acc);
     UNROLL
     for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++) sum[j] = v_add(sum[j], acc[j]);
   }

@@ -51,6 +51,9 @@ typedef struct {
    * [4][units][operand.k] reals, in the place of `weights`; NULL: packed. In a step, with `start` and FL_NEW. */
   const void *unpacked[2];
   fl_into into;
+  /* The weights that operand[0] meets are finite, and no start is -0: where its rows have many zeros, either of them, the
+   * weights of these are not read. Not with FL_ADD, and not unpacked. */
+  int skip_zeros;
 } fl_product;
 
 /* A product followed by the gates of the same rows and panels:

@@ -18,6 +18,7 @@
 #include "activations.h"
 #include "gemm.h"
 #include "product.h"
+#include "sparse.h"
 #include "forms.h"
 #include "gates.h"
 #include "gates_gradient.h"
@@ -100,9 +101,23 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
+/* with the lists of its rows, so many at once */
+static NOINLINE void product_of_lists(const fl_product *call, size_t most) {
+  row_lists lists;
+  for (size_t r = 0; r < call->m; r += lists.m) {
+    const fl_product rest = rows_from(*call, r);
+    list_rows(&lists, &rest, most);
+    sparse_product(&rest, &lists, call->first, call->last, call->first * call->z_panel, NULL);
+  }
+}
+
 static void kernel_product(const fl_product *call) {
   EXPECT(product, call);
-  panels_product(call, call->first, call->last, call->first * call->z_panel, NULL);
+  const size_t most = call->skip_zeros ? sparse_limit(call) : 0;
+  if (RARELY(most))
+    product_of_lists(call, most);
+  else
+    panels_product(call, call->first, call->last, call->first * call->z_panel, NULL);
 }
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
@@ -121,11 +136,9 @@ static void take_given(const fl_step *step, size_t first, size_t n, size_t z_at)
     }
 }
 
-static void kernel_step(const fl_step *step) {
-  EXPECT(step, step);
+/* a step, `group` panels at once; with lists, of their rows alone */
+static NOINLINE void step_in_groups(const fl_step *step, size_t group, const row_lists *lists) {
   const fl_product *const product = &step->product;
-  /* as many panels at once as make the two sweeps over the gates worth while */
-  const size_t group = product->m < FL_GROUP_ROWS ? FL_GROUP_ROWS / product->m : 1;
   const size_t panels = product->last - product->first;
   for (size_t done = 0; done < panels; done += group) {
     const size_t n = panels - done < group ? panels - done : group;
@@ -136,12 +149,39 @@ static void kernel_step(const fl_step *step) {
     const int scratch = product->into == FL_NEW || (step->given && product->operand[0].k);
     const size_t z_at = scratch ? 0 : p * product->z_panel;
     if (step->given) take_given(step, p, n, z_at);
-    if (product->unpacked[0])
+    if (lists)
+      sparse_product(product, lists, p, p + n, z_at, after);
+    else if (product->unpacked[0])
       unpacked_product(product, step->units, p, p + n, z_at);
     else
       panels_product(product, p, p + n, z_at, after);
     gates_of_panels(step, p, n, z_at);
   }
+}
+
+static NOINLINE void step_of_lists(const fl_step *call, size_t group, size_t most) {
+  row_lists lists;
+  for (size_t r = 0; r < call->product.m; r += lists.m) {
+    fl_step step = *call;
+    step.product = rows_from(call->product, r);
+    step.c_prev += r;
+    step.c += r;
+    step.h += r;
+    list_rows(&lists, &step.product, most);
+    step.product.m = lists.m;
+    step_in_groups(&step, group, &lists);
+  }
+}
+
+static void kernel_step(const fl_step *step) {
+  EXPECT(step, step);
+  /* as many panels at once as make the two sweeps over the gates worth while */
+  const size_t m = step->product.m, group = m < FL_GROUP_ROWS ? FL_GROUP_ROWS / m : 1;
+  const size_t most = step->product.skip_zeros ? sparse_limit(&step->product) : 0;
+  if (RARELY(most))
+    step_of_lists(step, group, most);
+  else
+    step_in_groups(step, group, NULL);
 }
 
 /* ---- backward --------------------------------------------------------------------------------------------------- */

@@ -53,6 +53,7 @@ static void expect_product(const fl_product *product) {
   assert(product->weights_panel >= (product->operand[0].k + product->operand[1].k) * FL_PANEL);
   assert(product->z_panel >= FL_PANEL);
   assert(product->into != FL_ADD || !product->start);
+  assert(!product->skip_zeros || (product->into != FL_ADD && !product->unpacked[0]));
   for (size_t j = 0; j < 2 && product->operand[j].k; j++)
     for (size_t r = 0; r < product->m; r++) {
       assert(product->operand[j].rows[r] && is_aligned(product->operand[j].rows[r], sizeof(real)));
@@ -82,7 +83,7 @@ static void expect_step(const fl_step *step) {
   assert(!step->given || !(product->start || product->operand[1].k || product->unpacked[0]));
   expect_units(step->units, product->last);
   expect_form(step->form, step->peephole);
-  assert(product->into != FL_ADD);
+  assert(product->into != FL_ADD && !(step->given && product->skip_zeros));
   assert(!product->unpacked[0] ||
          (product->start && product->into == FL_NEW && (!product->operand[1].k || product->unpacked[1])));
   for (size_t r = 0; r < product->m; r++) {

@@ -30,11 +30,11 @@ INLINE void few_rows_product(const size_t rows, slice s, size_t panels, int down
     n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
     const slice at = panel_of(s, down ? panels - done - n : done);
     if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
-      tile_panels(rows, 4, &at);
+      tile_panels(rows, 4, &at, NULL);
     else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
-      tile_panels(rows, 2, &at);
+      tile_panels(rows, 2, &at, NULL);
     else
-      tile_panels(rows, 1, &at);
+      tile_panels(rows, 1, &at, NULL);
     done += n;
   }
 }
@@ -106,17 +106,24 @@ INLINE void many_rows_product(size_t m, slice s, const weight *next_panel) {
   }
 }
 
+/* operand[0] against panel `first`, which is z_at reals into z's rows */
+INLINE slice slice_of(const fl_product *product, size_t first, size_t z_at) {
+  return (slice){.row = product->operand[0].rows,
+                 .k = product->operand[0].k,
+                 .w = (const weight *)product->weights + first * product->weights_panel,
+                 .w_panel = product->weights_panel,
+                 .start = product->start ? (const real *)product->start + first * FL_PANEL : NULL,
+                 .z = product->z,
+                 .z_at = z_at,
+                 .z_panel = product->z_panel,
+                 .into = product->into};
+}
+
 /* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on
  * when this is done. */
 INLINE void panels_product(const fl_product *product, size_t first, size_t last, size_t z_at, const weight *after) {
   const size_t panels = last - first, m = product->m, w_panel = product->weights_panel;
-  slice s = {.w = (const weight *)product->weights + first * w_panel,
-             .w_panel = w_panel,
-             .start = product->start ? (const real *)product->start + first * FL_PANEL : NULL,
-             .z = product->z,
-             .z_at = z_at,
-             .z_panel = product->z_panel,
-             .into = product->into};
+  slice s = slice_of(product, first, z_at);
   for (size_t j = 0; j < 2 && product->operand[j].k; j++) {
     s.row = product->operand[j].rows;
     s.k = product->operand[j].k;
@@ -141,6 +148,12 @@ INLINE void panels_product(const fl_product *product, size_t first, size_t last,
     s.start = NULL;
     s.into = FL_MEET;
   }
+}
+
+/* A function of its own, for whoever is not at its hottest. */
+static NOINLINE void product_of_panels(const fl_product *product, size_t first, size_t last, size_t z_at,
+                                       const weight *after) {
+  panels_product(product, first, last, z_at, after);
 }
 
 #if WEIGHTS_ARE_REALS

@@ -157,7 +157,8 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
                                 .weights = pass->layer->weights,
                                 .weights_panel = (I + plan->R) * FL_PANEL,
                                 .start = pass->layer->bias,
-                                .z = at->z},
+                                .z = at->z,
+                                .skip_zeros = pass->layer->skip_zeros},
                     .units = plan->H,
                     .c_prev = at->c_prev,
                     .c = at->c,
@@ -175,6 +176,7 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   step->product.weights = pass->layer->weights + I * FL_PANEL;
   step->product.start = NULL;
   step->product.into = FL_MEET;
+  step->product.skip_zeros = 0;
   step->product.z_panel = input->z_panel;
 }
 

@@ -34,7 +34,8 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
                                .start = layer->bias,
                                .z = advanced ? rows.advanced : rows.z,
                                .z_panel = advanced ? FL_PANEL : m * FL_PANEL,
-                               .into = advanced ? FL_MEET : FL_NEW},
+                               .into = advanced ? FL_MEET : FL_NEW,
+                               .skip_zeros = layer->skip_zeros},
                    .units = plan->H,
                    .c_prev = rows.c_prev,
                    .c = rows.c_next,
@@ -52,6 +53,7 @@ static inline fl_step fl_given_step(fl_step step, const void *const *given) {
   product->operand[1].k = 0;
   product->start = NULL;
   product->into = FL_MEET;
+  product->skip_zeros = 0;
   step.given = given;
   return step;
 }

@@ -59,6 +59,15 @@ static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights,
   }
 }
 
+/* Is all of W finite, as it is packed? A difference of what is not is NaN. */
+static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
+  const weight *w = layer->weights;
+  int finite = 1;
+  for (size_t p = 0; p < plan->panels; p++, w += (layer->input_size + plan->R) * FL_PANEL)
+    for (size_t k = 0; k < layer->input_size * FL_PANEL; k++) finite &= w[k] - w[k] == 0;
+  return finite;
+}
+
 static void pack_projection(const fl_plan *plan, const fl_weights *weights, weight *packed) {
   const real *const weight_hr = weights->weight_hr;
   for (size_t p = 0; p < plan->project_panels; p++) {
@@ -124,6 +133,7 @@ void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
     layer->weights = made.weights;
     layer->project = plan->P ? made.project : NULL;
     layer->peephole = made.peephole;
+    layer->skip_zeros = j < plan->D && has_finite_input(plan, layer);
   }
   fl_fpenv_leave(caller);
   assert(!arena.overflow && arena.used == plan->bytes);

@@ -61,7 +61,8 @@ static void fill_tokens(const table_call *call, size_t d, size_t first, size_t n
                         .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
                         .start = layer->bias,
                         .z = z,
-                        .z_panel = FL_PANEL};
+                        .z_panel = FL_PANEL,
+                        .skip_zeros = layer->skip_zeros};
   for (size_t p = 0; p < plan->panels && !fl_halted(member, most * work); p = product.last) {
     product.first = p;
     product.last = plan->panels - p < most ? plan->panels : p + most;

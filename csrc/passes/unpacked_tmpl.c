@@ -74,6 +74,7 @@ static void run_unpacked_layers(void *argument, fl_member *member) {
                                 .z = call->z + member->slot * B};
     fl_step step = fl_layer_step(plan, l, B, 0, rows);
     step.product.weights = NULL;
+    step.product.skip_zeros = 0; /* nobody knows these */
     step.product.unpacked[0] = call->step->weights[l].weight_ih;
     step.product.unpacked[1] = call->step->weights[l].weight_hh;
     step.product.start = call->bias + l * plan->panels * FL_PANEL;

@@ -252,6 +252,37 @@ static fl_product product_of(call *c, size_t m) {
   return a;
 }
 
+static double real_at(const call *c, const void *p, size_t j) {
+  return c->dtype == FL_FLOAT32 ? (double)((const float *)p)[j] : ((const double *)p)[j];
+}
+
+static void set_real(call *c, const void *p, size_t j, double to) {
+  char *const at = (char *)p + j * c->real;
+  const float narrow = (float)to;
+  memcpy(at, c->dtype == FL_FLOAT32 ? (const void *)&narrow : (const void *)&to, c->real);
+  for (array *a = c->arrays; a < c->arrays + c->array_count; a++)
+    if (at >= a->at && at < a->at + a->bytes) memcpy(a->before + MARGIN + (at - a->at), at, c->real);
+}
+
+/* Zeros to be skipped, of either sign, in the rows of operand[0], whose weights are then finite. In the call that is
+ * compared with they are not. */
+static void maybe_skip_zeros(call *c, fl_product *a) {
+  const size_t k = a->operand[0].k;
+  const int sparse = maybe(c);
+  if (c->bench || a->into == FL_ADD || a->unpacked[0] || !maybe(c)) return;
+  a->skip_zeros = c != &one;
+  for (size_t r = 0; r < a->m; r++) {
+    const size_t zeros = sparse || maybe(c) ? 8 + below(c, 9) : 0; /* sixteenths */
+    for (size_t j = 0; j < k; j++)
+      if (below(c, 16) < zeros) set_real(c, a->operand[0].rows[r], j, maybe(c) ? 0 : -0.0);
+  }
+  for (size_t p = 0; p < a->last; p++)
+    for (size_t j = p * a->weights_panel; j < p * a->weights_panel + k * FL_PANEL; j++)
+      if (!isfinite(real_at(c, a->weights, j))) set_real(c, a->weights, j, 1e-30);
+  for (size_t j = 0; a->start && j < a->last * FL_PANEL; j++)
+    if (real_at(c, a->start, j) == 0) set_real(c, a->start, j, 0);
+}
+
 static void build_product(call *c) {
   const size_t m = row_count(c);
   fl_product *const a = &c->product;
@@ -266,6 +297,7 @@ static void build_product(call *c) {
     a->z_panel = m * FL_PANEL; /* panels of rows */
     a->z = rows_in(c, role, m, FL_PANEL, a->last * m * FL_PANEL);
   }
+  maybe_skip_zeros(c, a);
 }
 
 static void run_product(const fl_kernels *k, call *c) {
@@ -316,6 +348,7 @@ static void build_step(call *c) {
     for (size_t j = 0; j < 2; j++) a->unpacked[j] = reals(c, IN, 4 * s->units * a->operand[j].k);
     pack_unpacked(c, s);
   }
+  if (!s->given) maybe_skip_zeros(c, a);
   const int in_place = maybe(c);
   void *const old = rows(c, in_place ? INOUT : IN, m, s->units);
   s->c_prev = old;

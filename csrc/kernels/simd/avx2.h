@@ -51,6 +51,9 @@ INLINE V v_max(V a, V b) {
 INLINE V v_min(V a, V b) {
   return _mm256_min_ps(a, b);
 }
+INLINE unsigned v_numbers(V a) {
+  return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, _mm256_setzero_ps(), _CMP_NEQ_UQ));
+}
 INLINE V v_abs(V a) {
   return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
@@ -116,6 +119,9 @@ INLINE V v_max(V a, V b) {
 }
 INLINE V v_min(V a, V b) {
   return _mm256_min_pd(a, b);
+}
+INLINE unsigned v_numbers(V a) {
+  return (unsigned)_mm256_movemask_pd(_mm256_cmp_pd(a, _mm256_setzero_pd(), _CMP_NEQ_UQ));
 }
 INLINE V v_abs(V a) {
   return _mm256_andnot_pd(_mm256_set1_pd(-0.0), a);

@@ -59,6 +59,9 @@ INLINE V v_max(V a, V b) {
 INLINE V v_min(V a, V b) {
   return _mm512_min_ps(a, b);
 }
+INLINE unsigned v_numbers(V a) {
+  return (unsigned)_mm512_cmp_ps_mask(a, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+}
 INLINE V v_abs(V a) {
   return _mm512_abs_ps(a);
 }
@@ -125,6 +128,9 @@ INLINE V v_max(V a, V b) {
 }
 INLINE V v_min(V a, V b) {
   return _mm512_min_pd(a, b);
+}
+INLINE unsigned v_numbers(V a) {
+  return (unsigned)_mm512_cmp_pd_mask(a, _mm512_setzero_pd(), _CMP_NEQ_UQ);
 }
 INLINE V v_abs(V a) {
   return _mm512_abs_pd(a);

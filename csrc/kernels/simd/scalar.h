@@ -81,6 +81,9 @@ INLINE V v_fms(V a, V b, V c) {
 INLINE V v_fnma(V a, V b, V c) {
   return FMA(-a, b, c);
 }
+INLINE unsigned v_numbers(V a) { /* a bit for each lane that is not zero */
+  return a != 0;
+}
 INLINE V v_abs(V a) {
   return ABS(a);
 }
