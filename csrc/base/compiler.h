@@ -26,6 +26,13 @@
 #define HAVE_FMA_INSTRUCTION 1
 #endif
 
+/* Clang (14) makes `a > b ? a : b` AArch64's maximum, which prefers +0 to -0, unless it cannot see the comparison. */
+#if defined(__clang__) && !defined(__x86_64__)
+#define KEPT_APART(constraint, value) __asm__("" : "+" constraint(value))
+#else
+#define KEPT_APART(constraint, value) (void)(value)
+#endif
+
 /* into L2: the weights that the next tiles will read */
 #define PREFETCH_L2(p) __builtin_prefetch((p), 0, 2)
 

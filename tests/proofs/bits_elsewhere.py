@@ -43,6 +43,13 @@ MACHINES = (
         "-DTILE_ROWS=5 -DTILE_VECTORS=2",
         proves="tiles of any shape",
     ),
+    Machine(
+        "aarch64-clang",
+        "clang",
+        "qemu-aarch64",
+        "--target=aarch64-linux-gnu",
+        proves="another compiler's vectors, zeros with their signs",
+    ),
     Machine("armhf", "arm-linux-gnueabihf-gcc", "qemu-arm", "-marm", proves="32 bits, FPSCR"),
     Machine("i686", "i686-linux-gnu-gcc", "qemu-i386", proves="32 bits, SSE2 instead of x87, MXCSR"),
     Machine("riscv64", "riscv64-linux-gnu-gcc", "qemu-riscv64", proves="other NaNs"),
@@ -74,7 +81,7 @@ def proven(machine: Machine, tools: dict[str, str]) -> bool:
     options = [
         f"-DCMAKE_C_COMPILER={machine.compiler}",
         f"-DCMAKE_C_FLAGS={machine.flags} -Werror",
-        f"-DCMAKE_EXE_LINKER_FLAGS={'' if machine.compiler == 'clang' else '-static'}",
+        f"-DCMAKE_EXE_LINKER_FLAGS={'-static' if machine.emulator or machine.compiler != 'clang' else ''}",
         "-DFASTLSTM_TESTS=ON",
     ]
     if machine.emulator:

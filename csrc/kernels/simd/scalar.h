@@ -92,12 +92,16 @@ INLINE V v_signed(V a, V b) {
   return COPYSIGN(a, b);
 }
 
-/* min and max return the SECOND operand when either is NaN, as the x86 instructions do */
+/* min and max return the SECOND operand when either is NaN or both are zero, as the x86 instructions do */
 INLINE V v_max(V a, V b) {
-  return a > b ? a : b;
+  int first = a > b;
+  KEPT_APART("r", first);
+  return first ? a : b;
 }
 INLINE V v_min(V a, V b) {
-  return a < b ? a : b;
+  int first = a < b;
+  KEPT_APART("r", first);
+  return first ? a : b;
 }
 
 /* the low bits of `a` moved up into the exponent field (activations.h puts a biased exponent there) */
