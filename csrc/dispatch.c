@@ -63,6 +63,9 @@ FL_TABLES(avx512)
 #ifdef FASTLSTM_HAVE_AVX2
 FL_TABLES(avx2)
 #endif
+#ifdef FASTLSTM_HAVE_NEON
+FL_TABLES(neon)
+#endif
 FL_TABLES(scalar)
 
 static const fl_isa table[] = {
@@ -72,7 +75,10 @@ static const fl_isa table[] = {
 #ifdef FASTLSTM_HAVE_AVX2
         FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
-            FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
+#ifdef FASTLSTM_HAVE_NEON
+            FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+#endif
+                FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 

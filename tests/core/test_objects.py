@@ -573,7 +573,7 @@ def test_scalar_is_always_there_and_last() -> None:
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/cpuinfo"), reason="Linux tells what the CPU has")
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="there are vector kernels for x86-64 alone")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="its names of what a CPU has")
 def test_vectors_are_used_where_the_cpu_has_them() -> None:
     with open("/proc/cpuinfo", encoding="utf-8") as info:
         flags = set(info.read().split())
@@ -583,9 +583,14 @@ def test_vectors_are_used_where_the_cpu_has_them() -> None:
     assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == [*there, "scalar"]
 
 
+@pytest.mark.skipif(platform.machine() not in {"aarch64", "arm64"}, reason="AArch64 has one")
+def test_every_aarch64_has_vectors() -> None:
+    assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == ["neon", "scalar"]
+
+
 def test_hidden_instruction_sets_are_not_there() -> None:
     script = "import fastlstm; print(*fastlstm.isas(), fastlstm.isa(), fastlstm.LSTM(4, 3).isa)"
-    assert run_python(script, FASTLSTM_HIDE="avx512,avx2", FASTLSTM_ISA="").split() == ["scalar"] * 3
+    assert run_python(script, FASTLSTM_HIDE="avx512,avx2,neon", FASTLSTM_ISA="").split() == ["scalar"] * 3
 
 
 @each_isa
