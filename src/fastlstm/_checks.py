@@ -239,6 +239,7 @@ def in_table(array: Array, name: str, V: int, looked_at: NDArray[np.bool_] | Non
     wrong = np.asarray((array < 0) | (array >= V), np.bool_)
     if looked_at is not None:
         wrong &= looked_at
+        array = np.where(looked_at, array, 0)  # what is not may be too large for any type
     if wrong.any():
         at = tuple(int(k) for k in np.argwhere(wrong)[0])
         where = f" at {name}[{', '.join(map(str, at))}]" if at else ""

@@ -136,6 +136,8 @@ def test_past_a_rows_length_nothing_is_looked_at() -> None:
     ids = np.array([[1, 2], [3, -100], [V, -100]])
     expected = lstm(rows[np.clip(ids, 0, V - 1)], lengths=[2, 1])
     assert_same(lstm(ids, lengths=[2, 1], table=lstm.table(rows)), expected)
+    ids = np.array([[1, 2], [3, 2**70], [V, -(2**70)]])  # too large for any integer type
+    assert_same(lstm(ids, lengths=[2, 1], table=lstm.table(rows)), expected)
 
 
 def test_many_tokens_and_many_threads() -> None:
@@ -346,6 +348,8 @@ WRONG: list[tuple[Any, type[Exception], str]] = [
     (1.0, TypeError, r"integers, tokens of the table, got dtype: float64. Convert it \(\w+.astype\('int64'\)\)"),
     (True, TypeError, "got dtype: bool"),
     ("a", TypeError, "should be integers"),
+    (np.timedelta64(30), TypeError, "got dtype: timedelta64"),  # to NumPy an integer, but one without an index
+    (np.timedelta64(3, "s"), TypeError, "got dtype: timedelta64"),
     (None, TypeError, "got: None"),
 ]
 

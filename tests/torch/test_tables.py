@@ -1,6 +1,7 @@
 """accelerate(tables=...): an LSTM that reads what an Embedding has looked up takes it from a table; same bits."""
 
 import copy
+import io
 import pickle
 from collections.abc import Callable
 from typing import Any
@@ -130,6 +131,10 @@ def test_training_goes_on_as_before() -> None:
 CHANGES: list[tuple[str, Callable[[Any], Any], str | None]] = [
     ("in place", lambda x: x.mul_(2), "changed since"),
     ("in place, of a view", lambda x: (x[0].zero_(), x)[1], "changed since"),
+    ("past its version", lambda x: (x.data.mul_(2), x)[1], "changed since"),
+    ("by NumPy", lambda x: (x.numpy().fill(2), x)[1], "changed since"),
+    ("to other memory", lambda x: (x.set_(x.repeat(2, 1, 1)), x)[1], "changed since"),
+    ("to other memory, past its version", lambda x: (setattr(x, "data", x.repeat(2, 1, 1)), x)[1], "changed since"),
     ("another tensor", lambda x: x * 2, "not just what"),
     ("a view", lambda x: x.flip(0), "not just what"),
     ("dropout that does nothing", torch.nn.Dropout(0.5).eval(), None),
@@ -149,6 +154,19 @@ def test_what_is_done_in_between_is_seen(off: Any, between: Callable[[Any], Any]
         assert model.lstm.no_table is None
     else:
         assert why in model.lstm.no_table
+
+
+def test_what_was_looked_up_is_copied_and_saved_as_any_tensor() -> None:
+    model, plain = pair()
+    with torch.no_grad():
+        made = model.embedding(tokens(5, 3))
+        file = io.BytesIO()
+        torch.save(made, file)
+        file.seek(0)
+        for other in (torch.load(file, weights_only=True), copy.copy(made), copy.deepcopy(made)):
+            assert not other.__dict__
+            made.data.zero_()
+            assert_same(model.lstm(other), plain.lstm(other.clone()))
 
 
 def test_tokens_may_be_written_to_after_the_lookup() -> None:

@@ -12,7 +12,7 @@ SPDX-License-Identifier: BSD-3-Clause
 """
 cimport cython
 cimport numpy as cnp
-from cpython.exc cimport PyErr_Clear, PyErr_SetObject
+from cpython.exc cimport PyErr_Clear, PyErr_Occurred, PyErr_SetObject
 from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_IsValid
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t

@@ -87,6 +87,9 @@ cdef inline bint read_token(x, int64_t *token) noexcept:
         return True
     if isinstance(x, cnp.integer):
         token[0] = PyNumber_AsSsize_t(x, NULL) # the nearest that fits
+        if token[0] == -1 and PyErr_Occurred() is not NULL: # of no index: numpy.timedelta64 is one
+            PyErr_Clear()
+            return False
         return True
     return False
 

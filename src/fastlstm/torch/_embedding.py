@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from .. import _core
 from ._accept import Unfit
 from ._plans import array_of
 from ._switch import Switched
-
-_MARK = "_fastlstm_lookup"  # on a tensor, and not on what is made of it
 
 
 class Lookup(NamedTuple):
@@ -21,7 +20,11 @@ class Lookup(NamedTuple):
     weight: Tensor  #: of the embedding
     facts: tuple[object, ...]  #: of the weight: see `_facts`
     tokens: Tensor  #: a copy
-    made: int | None  #: the version of what was looked up; None where it has none, in inference mode
+
+
+#: By the very tensor, and not by what is made of it. Not an attribute, which would go with copies and into files.
+_lookups = WeakTensorKeyDictionary()
+_INTEGERS = {torch.float32: torch.int32, torch.float64: torch.int64}
 
 
 def _facts(weight: Tensor) -> tuple[object, ...]:
@@ -40,26 +43,26 @@ class Embedding(Switched, torch.nn.Embedding):
         if not torch.compiler.is_compiling() and not torch.is_grad_enabled() and type(made) is Tensor:
             weight = self.weight
             if type(weight) is torch.nn.Parameter and not weight.is_inference():
-                version = None if made.is_inference() else made._version
-                tokens = input.detach().to(torch.int64, copy=True)
-                setattr(made, _MARK, Lookup(weight, _facts(weight), tokens, version))
+                _lookups[made] = Lookup(weight, _facts(weight), input.detach().to(torch.int64, copy=True))
         return made
 
 
 def lookup_of(x: Any) -> Lookup:
     """Return what a tensor was looked up from, or say why that is not known."""
-    found: Lookup | None = getattr(x, _MARK, None)
+    found: Lookup | None = _lookups.get(x) if type(x) is Tensor else None
     if found is None:
         raise Unfit("its input is not just what an accelerated Embedding has looked up")
     if _facts(found.weight) != found.facts:
         raise Unfit("the Embedding has other weights by now")
-    if found.made is None:
-        same = torch.equal(x, torch.nn.functional.embedding(found.tokens, found.weight))
-    else:
-        same = x._version == found.made
-    if not same:
+    if not _same_bits(x, torch.nn.functional.embedding(found.tokens, found.weight)):
         raise Unfit("its input has been changed since it was looked up")
     return found
+
+
+def _same_bits(x: Tensor, y: Tensor) -> bool:
+    """Compare all values: a version would not tell of what NumPy or `Tensor.data` have written. NaN is not NaN."""
+    kind = _INTEGERS.get(y.dtype)
+    return kind is not None and x.dtype == y.dtype and torch.equal(x.view(kind), y.view(kind))
 
 
 class Tabled(NamedTuple):
