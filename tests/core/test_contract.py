@@ -51,6 +51,7 @@ SHARED = (
     Case("threads-layers-projection", T=20, B=2, I=33, H=300, P=161, num_layers=3),
     Case("threads-layers-batch-first", T=33, B=3, I=9, H=100, batch_first=True, num_layers=3),
     Case("threads-layers-peepholes", T=17, B=2, I=9, H=100, num_layers=3, form=fastlstm.Form(peepholes=True)),
+    Case("threads-chunks", T=530, B=3, I=3, H=161),
     Case("threads-directions", T=50, B=1, I=9, H=33, bidirectional=True, num_layers=2),
     Case("threads-directions-rows", T=20, B=19, I=9, H=65, bidirectional=True, ragged=True, num_layers=2),
     Case("threads-directions-units", T=20, B=3, I=9, H=161, bidirectional=True, ragged=True),
@@ -259,7 +260,7 @@ def test_any_chunks_are_the_whole(case: Case, dtype: str, cuts: list[tuple[int, 
 @each_dtype
 @by_name((find("ragged"), find("projection"), find("three-layers")))
 def test_a_long_call_is_its_halves(case: Case, dtype: str) -> None:
-    long = Case(case.name, 900, 2, 3, 100, case.P, case.num_layers)  # several time chunks
+    long = Case(case.name, 900, 5, 3, 100, case.P, case.num_layers)  # several time chunks
     data = make_data(long, dtype)
     lstm = lstm_of(long, data)
     output, h_n, c_n = results(lstm, data)
@@ -289,7 +290,7 @@ def test_reset_is_a_new_stream() -> None:
         find("ragged-projection"),
         find("ragged-two-layers-bidirectional"),
         Case("ragged-many-rows", T=20, B=34, I=5, H=33, ragged=True, num_layers=2),
-        Case("ragged-chunks", T=60, B=20, I=5, H=161, ragged=True),
+        Case("ragged-chunks", T=60, B=60, I=5, H=161, ragged=True),
     )
 )
 def test_a_ragged_row_is_its_own_run(case: Case, dtype: str, isa: str) -> None:

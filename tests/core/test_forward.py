@@ -42,10 +42,10 @@ from tests.support import (
 # a cache block of the reduction; and what the options do there.
 LARGE = (
     *SPEED_STEP,
-    Case("several-chunks", T=40, B=33, I=3, H=100),
-    Case("several-chunks-ragged", T=40, B=33, I=3, H=100, ragged=True, bidirectional=True),
-    Case("several-chunks-projection", T=40, B=33, I=3, H=100, P=70, num_layers=2),
-    Case("several-chunks-resets", T=40, B=33, I=3, H=100, resets=True, ragged=True, batch_first=True),
+    Case("several-chunks", T=40, B=83, I=3, H=100),
+    Case("several-chunks-ragged", T=40, B=83, I=3, H=100, ragged=True, bidirectional=True),
+    Case("several-chunks-projection", T=40, B=83, I=3, H=100, P=70, num_layers=2),
+    Case("several-chunks-resets", T=40, B=83, I=3, H=100, resets=True, ragged=True, batch_first=True),
     Case("long-sums", T=2, B=5, I=1100, H=530),
     Case("wide-projection", T=3, B=7, I=5, H=140, P=129),
 )
