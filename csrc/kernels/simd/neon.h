@@ -58,6 +58,10 @@ INLINE V v_min(V a, V b) {
   KEPT_APART("w", first);
   return vbslq_f32(first, a, b);
 }
+INLINE unsigned v_numbers(V a) {
+  static const uint32_t lanes[VL] = {1, 2, 4, 8};
+  return vaddvq_u32(vbicq_u32(vld1q_u32(lanes), vceqzq_f32(a)));
+}
 INLINE V v_abs(V a) {
   return vabsq_f32(a);
 }
@@ -120,6 +124,10 @@ INLINE V v_min(V a, V b) {
   uint64x2_t first = vcltq_f64(a, b);
   KEPT_APART("w", first);
   return vbslq_f64(first, a, b);
+}
+INLINE unsigned v_numbers(V a) {
+  static const uint64_t lanes[VL] = {1, 2};
+  return (unsigned)vaddvq_u64(vbicq_u64(vld1q_u64(lanes), vceqzq_f64(a)));
 }
 INLINE V v_abs(V a) {
   return vabsq_f64(a);
