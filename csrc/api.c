@@ -256,6 +256,10 @@ size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads
   return plan && is_thread_count(threads) ? plan->passes->measure_forward(plan, T, B, threads) : SIZE_MAX;
 }
 
+size_t fl_threads_used(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  return plan && is_thread_count(threads) ? plan->passes->count_forward(plan, T, B, threads) : 0;
+}
+
 fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace) {
   return fl_forward_until(plan, sequence, pool, workspace, NULL);
 }
@@ -389,6 +393,10 @@ size_t fl_backward_size(const fl_tape *tape, size_t threads) {
   return tape && is_thread_count(threads) ? tape->plan->passes->measure_backward(tape, threads) : SIZE_MAX;
 }
 
+size_t fl_backward_threads_used(const fl_tape *tape, size_t threads) {
+  return tape && is_thread_count(threads) ? tape->plan->passes->count_backward(tape, threads) : 0;
+}
+
 static int are_gradients(const fl_plan *plan, const fl_gradients *gradients) {
   if (!gradients) return 0;
   for (size_t j = 0; gradients->weights && j < plan->L * plan->D; j++)
@@ -504,6 +512,10 @@ size_t fl_sessions_workspace(const fl_plan *plan, size_t n, size_t threads) {
 
 size_t fl_sessions_workspace_until(const fl_plan *plan, size_t n, size_t threads) {
   return measure_sessions_step(plan, n, threads, 1);
+}
+
+size_t fl_sessions_threads_used(const fl_plan *plan, size_t n, size_t threads) {
+  return plan && plan->D == 1 && is_thread_count(threads) ? plan->passes->count_sessions(plan, n, threads) : 0;
 }
 
 /* Each below the capacity, and no two the same: a slot that has been seen is marked for the time of the check. */

@@ -65,7 +65,7 @@ static void walk_chunks(void *argument, fl_member *member) {
 
 static int differs(const fl_digest *digest, sums *to, fl_pool *pool) {
   walk work = {.digest = digest, .to = to};
-  if (digest->chunks) fl_pool_run(digest->bytes < SHARED ? NULL : pool, walk_chunks, &work, NULL);
+  if (digest->chunks) fl_pool_run(pool, digest->bytes < SHARED ? 1 : fl_pool_useful(pool), walk_chunks, &work, NULL);
   return atomic_load(&work.differs);
 }
 

@@ -241,9 +241,13 @@ FL_API size_t fl_plan_size(const fl_plan *plan);
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 
-/* A pool of worker threads, owned by the caller. Workers sleep between calls: no spinning when idle. One call uses a
- * pool at a time; a second one that arrives meanwhile runs on its own thread instead, as does every call in a process
- * that was forked after the pool was made. The bits are the same in every case. */
+/* A pool of worker threads, owned by the caller. Workers sleep between calls: at most 30 us after one they do. One call
+ * uses a pool at a time; a second one that arrives meanwhile runs on its own thread instead, as does every call in a
+ * process that was forked after the pool was made. The bits are the same in every case.
+ *
+ * A pool's threads are the most that a call may take. It takes as many as are expected to shorten it, and no more than
+ * there are CPUs for the process (its affinity; a container's quota): fl_threads_used and those like it say how many.
+ * The others sleep on. No thread is bound to a CPU. */
 typedef struct fl_pool fl_pool;
 
 /* threads: how many share the work, the caller's included, 1..4096; threads - 1 are started. */
@@ -283,6 +287,9 @@ typedef struct fl_sequence {
 
 /* bytes of workspace that fl_forward needs for these sizes (any lengths) and this many threads; SIZE_MAX on overflow */
 FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads);
+
+/* How many of so many threads fl_forward, or fl_forward_train, takes for these sizes; 0 for invalid arguments. */
+FL_API size_t fl_threads_used(const fl_plan *plan, size_t T, size_t B, size_t threads);
 
 /* The whole sequence through all layers. Allocates nothing.
  *   pool       NULL to stay on the caller's thread
@@ -406,6 +413,9 @@ typedef struct fl_gradients {
 
 /* bytes of workspace that fl_backward needs */
 FL_API size_t fl_backward_size(const fl_tape *tape, size_t threads);
+
+/* How many of so many threads fl_backward takes; 0 for invalid arguments. */
+FL_API size_t fl_backward_threads_used(const fl_tape *tape, size_t threads);
 
 /* The backward pass, once per tape: the gates become their gradients. Allocates nothing. FL_ERROR_ARGUMENT for a tape
  * that has not been filled, or is used up; one whose backward pass was cancelled is.
@@ -537,6 +547,9 @@ FL_API fl_status fl_sessions_advance(fl_sessions *sessions, size_t n, const size
                                      void *workspace);
 FL_API fl_status fl_sessions_advance_until(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool,
                                            void *workspace, const fl_cancel *cancel);
+
+/* How many of so many threads a step of n sessions takes; 0 for invalid arguments. */
+FL_API size_t fl_sessions_threads_used(const fl_plan *plan, size_t n, size_t threads);
 
 /* Copy a session's state out or in.
  *   h  [L, R] reals, contiguous

@@ -23,6 +23,7 @@ typedef struct fl_advances fl_advances;
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
   X(void, pack_plan, (fl_plan * plan, const fl_weights *weights))                                                     \
   X(size_t, measure_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads))                               \
+  X(size_t, count_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads)) /* members of a call */         \
   X(fl_status, run_forward,                                                                                           \
     (const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape, fl_pool *pool,           \
      void *workspace, const fl_cancel *cancel))                                                                       \
@@ -38,6 +39,7 @@ typedef struct fl_advances fl_advances;
   X(void, read_tape,                                                                                                  \
     (const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step))                        \
   X(size_t, measure_backward, (const fl_tape *tape, size_t threads))                                                  \
+  X(size_t, count_backward, (const fl_tape *tape, size_t threads))                                                    \
   X(fl_status, run_backward,                                                                                          \
     (fl_tape * tape, const fl_gradients *gradients, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
   X(void, run_accumulate, (void *total, const void *part, size_t n))                                                  \
@@ -56,6 +58,7 @@ typedef struct fl_advances fl_advances;
   X(size_t, measure_sessions, (const fl_plan *plan, size_t capacity))                                                 \
   X(fl_sessions *, make_sessions, (const fl_plan *plan, size_t capacity, void *memory))                               \
   X(size_t, measure_sessions_step, (const fl_plan *plan, size_t n, size_t threads, int cancellable))                  \
+  X(size_t, count_sessions, (const fl_plan *plan, size_t n, size_t threads))                                          \
   X(fl_status, run_sessions,                                                                                          \
     (fl_sessions * sessions, const fl_table *table, const fl_batch *batch, fl_pool *pool, void *workspace,            \
      const fl_cancel *cancel))                                                                                        \

@@ -4,6 +4,8 @@
 #ifndef FASTLSTM_OS_THREADS_H
 #define FASTLSTM_OS_THREADS_H
 
+#include <stdint.h>
+
 #if defined(__x86_64__) || defined(_M_X64)
 #include <immintrin.h>
 #define os_pause() _mm_pause()
@@ -52,9 +54,17 @@ static inline void os_join(os_thread thread) {
   CloseHandle(thread);
 }
 
+static inline uint64_t os_nanoseconds(void) {
+  LARGE_INTEGER ticks, a_second;
+  QueryPerformanceCounter(&ticks);
+  QueryPerformanceFrequency(&a_second);
+  return (uint64_t)((double)ticks.QuadPart * 1e9 / (double)a_second.QuadPart);
+}
+
 #else
 #include <pthread.h>
 #include <sched.h>
+#include <time.h>
 #include <unistd.h>
 
 typedef pthread_mutex_t os_lock;
@@ -85,6 +95,11 @@ static inline int os_start(os_thread *thread, void *(*run)(void *), void *argume
 }
 static inline void os_join(os_thread thread) {
   pthread_join(thread, NULL);
+}
+static inline uint64_t os_nanoseconds(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 #endif
 

@@ -1,140 +1,142 @@
-/* The caller-owned pool and its teams.
+/* The caller-owned pool.
  *
- * Measured with one competing process on two cores, us a step at H=64 / 256 / 512, median (max): a pure spin barrier 45
- * (981) / 19 (2629) / 1073 (3519); claiming 0.7 (0.8) / 8 (68) / 169 (200). Bounded spinning, then yielding, and never
- * a block that only one thread may do.
+ * Workers that a call does not use sleep on; those that it does are woken as a tree, each by the one above it: waking
+ * one costs its waker 1 to 2 us. Who does not come in time is not waited for.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "threads.h"
 
 #include <assert.h>
 #include <stdatomic.h>
-#include "memory.h"
+#include "cpus.h"
 #include "os_threads.h"
 
 enum {
-  SPINS = 400,     /* about 10 us of pauses: longer than a phase of a small layer */
-  INDEX_BITS = 28, /* a claim is (phase << INDEX_BITS) | blocks taken: up to 2^28 of them, and 2^36 phases */
+  PATIENCE_NS = 30000, /* to wait before others are helped, and to look out for the next call before going to sleep: */
+  CROWDED_NS = 1500,   /* waking takes 5 to 12 us. The second where a core may not be there for each */
+  CLOCKED_PAUSES = 100,
 };
-
-typedef struct {
-  _Alignas(FL_LINE) _Atomic uint64_t taken;
-} claim;
-
-struct fl_team {
-  size_t members;
-  _Alignas(FL_LINE) _Atomic uint64_t phase;
-  _Alignas(FL_LINE) _Atomic size_t done;
-  claim *claims; /* [members] */
-};
-
-/* ---- phases and blocks ------------------------------------------------------------------------------------------ */
-
-static size_t part_begin(size_t blocks, size_t slot, size_t members) {
-  return blocks / members * slot + (blocks % members < slot ? blocks % members : slot);
-}
-
-static int take_from(fl_team *team, uint64_t phase, size_t slot, size_t blocks, size_t *block) {
-  const size_t begin = part_begin(blocks, slot, team->members);
-  const size_t count = part_begin(blocks, slot + 1, team->members) - begin;
-  uint64_t seen = atomic_load_explicit(&team->claims[slot].taken, memory_order_relaxed);
-  while (seen >> INDEX_BITS == phase && (size_t)(seen & (((uint64_t)1 << INDEX_BITS) - 1)) < count) {
-    if (atomic_compare_exchange_weak_explicit(&team->claims[slot].taken, &seen, seen + 1, memory_order_acquire,
-                                              memory_order_relaxed)) {
-      *block = begin + (size_t)(seen & (((uint64_t)1 << INDEX_BITS) - 1));
-      return 1;
-    }
-  }
-  return 0;
-}
-
-int fl_look(fl_member *member) {
-  fl_halt *const halt = member->halt;
-  if (!atomic_load_explicit(&halt->given_up, memory_order_relaxed)) {
-    member->work = 0;
-    if (!member->caller || !halt->cancel->ask(halt->cancel->data)) return 0;
-    atomic_store_explicit(&halt->given_up, 1, memory_order_relaxed);
-  }
-  member->work = FL_LOOK_WORK; /* the next look too finds that it is */
-  return 1;
-}
-
-int fl_next_shared(fl_member *member, size_t blocks, size_t *block) {
-  assert(blocks && blocks >> INDEX_BITS == 0);
-  fl_team *const team = member->team;
-  for (size_t j = 0; j < team->members; j++) {
-    if (take_from(team, member->phase, (member->slot + j) % team->members, blocks, block)) {
-      member->done++;
-      return 1;
-    }
-  }
-  /* no block left: report, and either open the next phase or wait for whoever will */
-  const size_t mine = member->done;
-  member->done = 0;
-  if (mine && atomic_fetch_add_explicit(&team->done, mine, memory_order_acq_rel) + mine == blocks) {
-    atomic_store_explicit(&team->done, 0, memory_order_relaxed);
-    for (size_t j = 0; j < team->members; j++)
-      atomic_store_explicit(&team->claims[j].taken, (member->phase + 1) << INDEX_BITS, memory_order_relaxed);
-    atomic_store_explicit(&team->phase, member->phase + 1, memory_order_release);
-  } else {
-    for (unsigned spins = 0; atomic_load_explicit(&team->phase, memory_order_acquire) <= member->phase; spins++) {
-      if (spins < SPINS) {
-        os_pause();
-      } else {
-        os_yield();
-        fl_halted(member, FL_LOOK_WORK); /* the others are still at work, and look at what is found here */
-      }
-    }
-  }
-  member->phase++;
-  return 0;
-}
-
-/* ---- pool ------------------------------------------------------------------------------------------------------- */
 
 typedef struct {
   fl_pool *pool;
   size_t slot;
   os_thread thread;
+  os_lock lock;
+  os_condition wake;
+  _Atomic uint64_t invited; /* to this call, at last; LAST: to none any more */
+  os_id lent;               /* of borrowed threads: who was here last */
+  uint64_t lent_to;         /* the call; 0: nobody was */
 } worker;
+
+static const uint64_t LAST = UINT64_MAX;
+
+/* The gate of a call: (number of the call << CALL_BITS) | workers inside * INSIDE | OPEN while more may come */
+enum { OPEN = 1, INSIDE = 2, CALL_BITS = 16 };
 
 struct fl_pool {
   fl_team team;
   size_t threads, started;
   long process;
   os_lock lock;
-  os_condition work, idle;
-  worker *workers; /* [threads], slot 0 unused */
-  void (*run)(void *, fl_member *);
+  os_condition idle;
+  worker *workers;      /* [threads], slot 0 unused */
+  fl_parallel parallel; /* whose threads these are; NULL: workers of our own */
+  unsigned pauses;      /* in PATIENCE_NS */
+  size_t cpus;          /* that there are for this process; 0 where it is held back by other means */
+  /* of the call */
+  fl_run run;
   void *argument;
   fl_halt *halt;
   os_id caller;
-  fl_parallel parallel; /* whose threads these are; NULL: workers of our own */
-  _Atomic size_t came;  /* of borrowed threads, in this call */
-  uint64_t call;        /* number of the call; a worker takes part once in each */
-  int open;             /* a call is running, and may still be joined */
-  int busy, stop;
-  _Atomic size_t active; /* workers inside run */
+  uint64_t call; /* its number */
+  unsigned patience;
+  _Atomic int busy;
+  _Alignas(FL_LINE) _Atomic uint64_t gate;
 };
 
-static OS_THREAD(worker_main, argument) {
-  const worker *const self = argument;
-  fl_pool *const pool = self->pool;
-  uint64_t seen = 0;
+static fl_member member_of(fl_pool *pool, size_t slot, int caller) {
+  fl_member member = {
+      .team = &pool->team, .slot = slot, .patience = pool->patience, .halt = pool->halt, .caller = caller};
+  fl_join_team(&pool->team, &member);
+  return member;
+}
+
+/* ---- workers ---------------------------------------------------------------------------------------------------- */
+
+static void invite(worker *who, uint64_t call) {
+  os_acquire(&who->lock);
+  atomic_store(&who->invited, call);
+  os_release(&who->lock);
+  os_wake_one(&who->wake);
+}
+
+/* those below a slot in the tree */
+static void invite_next(fl_pool *pool, size_t slot) {
+  for (size_t next = 2 * slot + 1; next <= 2 * slot + 2 && next < pool->team.members; next++)
+    invite(&pool->workers[next], pool->call);
+}
+
+/* Into the call, if more may come. */
+static int enter(fl_pool *pool, uint64_t call) {
+  uint64_t seen = atomic_load(&pool->gate);
+  while (seen >> CALL_BITS == call && seen & OPEN)
+    if (atomic_compare_exchange_weak(&pool->gate, &seen, seen + INSIDE)) return 1;
+  return 0;
+}
+
+static void leave(fl_pool *pool, uint64_t call) {
+  if (atomic_fetch_sub(&pool->gate, INSIDE) != (call << CALL_BITS | INSIDE)) return; /* not the last, or still open */
   os_acquire(&pool->lock);
-  for (;;) {
-    while (!pool->stop && !(pool->open && pool->call != seen)) os_wait(&pool->work, &pool->lock);
-    if (pool->stop) break;
-    seen = pool->call;
-    atomic_fetch_add(&pool->active, 1);
-    os_release(&pool->lock);
-    fl_member member = {.team = &pool->team, .slot = self->slot, .halt = pool->halt};
-    pool->run(pool->argument, &member);
-    os_acquire(&pool->lock);
-    if (atomic_fetch_sub(&pool->active, 1) == 1) os_wake_one(&pool->idle);
-  }
+  os_wake_one(&pool->idle);
   os_release(&pool->lock);
+}
+
+/* the call that the worker is invited to next: awake for a while, since it may come soon, then asleep */
+static uint64_t next_call(worker *self, uint64_t seen, unsigned patience) {
+  for (unsigned k = 0; k < patience && atomic_load_explicit(&self->invited, memory_order_relaxed) == seen; k++)
+    os_pause();
+  os_acquire(&self->lock);
+  while (atomic_load(&self->invited) == seen) os_wait(&self->wake, &self->lock);
+  seen = atomic_load(&self->invited);
+  os_release(&self->lock);
+  return seen;
+}
+
+static OS_THREAD(worker_main, argument) {
+  worker *const self = argument;
+  fl_pool *const pool = self->pool;
+  unsigned patience = 0;
+  for (uint64_t call = 0; (call = next_call(self, call, patience)) != LAST;) {
+    if (!enter(pool, call)) continue;
+    invite_next(pool, self->slot);
+    fl_member member = member_of(pool, self->slot, 0);
+    patience = member.patience;
+    pool->run(pool->argument, &member);
+    leave(pool, call);
+  }
   OS_THREAD_RETURN;
+}
+
+/* ---- the pool --------------------------------------------------------------------------------------------------- */
+
+static unsigned pauses_in(uint64_t nanoseconds) {
+  uint64_t shortest = UINT64_MAX;
+  for (int times = 0; times < 4; times++) {
+    const uint64_t start = os_nanoseconds();
+    for (int k = 0; k < CLOCKED_PAUSES; k++) os_pause();
+    const uint64_t took = os_nanoseconds() - start;
+    if (took < shortest) shortest = took;
+  }
+  return (unsigned)(nanoseconds * CLOCKED_PAUSES / (shortest ? shortest : 1) + 1);
+}
+
+static int start_worker(fl_pool *pool) {
+  worker *const next = &pool->workers[pool->started];
+  *next = (worker){.pool = pool, .slot = pool->started};
+  if (!os_lock_init(&next->lock)) return 0;
+  if (!os_condition_init(&next->wake) || !os_start(&next->thread, worker_main, next)) return 0;
+  pool->started++;
+  return 1;
 }
 
 fl_status fl_make_pool(fl_pool **out, size_t threads, fl_parallel parallel) {
@@ -144,21 +146,15 @@ fl_status fl_make_pool(fl_pool **out, size_t threads, fl_parallel parallel) {
   pool->threads = threads;
   pool->parallel = parallel;
   pool->process = os_process();
-  pool->team.members = threads;
-  pool->team.claims = fl_allocate(threads * sizeof(claim));
+  pool->pauses = threads > 1 ? pauses_in(PATIENCE_NS) : 1;
+  pool->cpus = fl_held_back() ? 0 : fl_cpus();
+  pool->team.places = fl_allocate(threads * sizeof *pool->team.places);
   pool->workers = fl_allocate(threads * sizeof *pool->workers);
-  const int lock = os_lock_init(&pool->lock), work = os_condition_init(&pool->work),
-            idle = os_condition_init(&pool->idle);
-  fl_status status = pool->team.claims && pool->workers && lock && work && idle ? FL_OK : FL_ERROR_MEMORY;
+  const int lock = os_lock_init(&pool->lock), idle = os_condition_init(&pool->idle);
+  fl_status status = pool->team.places && pool->workers && lock && idle ? FL_OK : FL_ERROR_MEMORY;
   pool->started = 1;
-  while (status == FL_OK && !parallel && pool->started < threads) {
-    worker *const next = &pool->workers[pool->started];
-    *next = (worker){.pool = pool, .slot = pool->started};
-    if (os_start(&next->thread, worker_main, next))
-      pool->started++;
-    else
-      status = FL_ERROR_THREADS;
-  }
+  while (status == FL_OK && !parallel && pool->started < threads)
+    if (!start_worker(pool)) status = FL_ERROR_THREADS;
   if (status != FL_OK)
     fl_free_pool(pool);
   else
@@ -167,17 +163,17 @@ fl_status fl_make_pool(fl_pool **out, size_t threads, fl_parallel parallel) {
 }
 
 void fl_free_pool(fl_pool *pool) {
-  if (pool->process == os_process()) { /* after a fork the workers are not there, and the lock may be anyone's */
-    os_acquire(&pool->lock);
-    pool->stop = 1;
-    os_wake_all(&pool->work);
-    os_release(&pool->lock);
-    for (size_t slot = 1; slot < pool->started; slot++) os_join(pool->workers[slot].thread);
+  if (pool->process == os_process()) { /* after a fork the workers are not there, and the locks may be anyone's */
+    for (size_t slot = 1; slot < pool->started; slot++) invite(&pool->workers[slot], LAST);
+    for (size_t slot = 1; slot < pool->started; slot++) {
+      os_join(pool->workers[slot].thread);
+      os_lock_destroy(&pool->workers[slot].lock);
+      os_condition_destroy(&pool->workers[slot].wake);
+    }
     os_lock_destroy(&pool->lock);
-    os_condition_destroy(&pool->work);
     os_condition_destroy(&pool->idle);
   }
-  fl_free(pool->team.claims);
+  fl_free(pool->team.places);
   fl_free(pool->workers);
   fl_free(pool);
 }
@@ -186,57 +182,101 @@ size_t fl_pool_threads(const fl_pool *pool) {
   return pool ? pool->threads : 1;
 }
 
+size_t fl_pool_useful(const fl_pool *pool) {
+  const size_t threads = fl_pool_threads(pool);
+  return threads == 1 || fl_uses_all_threads() || threads < fl_cpus() ? threads : fl_cpus();
+}
+
+/* ---- a call ----------------------------------------------------------------------------------------------------- */
+
+/* The first phase of a call, after all that the stamps of the calls before it can be of. */
+static void begin_team(fl_team *team, size_t threads, size_t members) {
+  uint64_t last = 0;
+  for (size_t slot = 0; slot < team->members; slot++) {
+    const uint64_t phase = atomic_load_explicit(&team->places[slot].finished, memory_order_relaxed) >> FL_STAMP_BITS;
+    if (phase > last) last = phase;
+  }
+  team->members = members;
+  team->base = last + 3; /* the last phase is stamped; base - 1 is of who has come and stamped none */
+  if (team->base >> 35) {
+    for (size_t slot = 0; slot < threads; slot++) {
+      atomic_store(&team->places[slot].finished, 0);
+      atomic_store(&team->places[slot].taken, 0);
+    }
+    team->base = 2;
+  }
+  atomic_store_explicit(&team->phase, team->base, memory_order_relaxed);
+}
+
 /* Take the pool for a call, or say that it cannot be had. */
-static int open_call(fl_pool *pool, void (*run)(void *, fl_member *), void *argument, fl_halt *halt) {
-  if (!pool || pool->threads == 1 || pool->process != os_process()) return 0;
+static int open_call(fl_pool *pool, size_t members, fl_run run, void *argument, fl_halt *halt) {
+  if (!pool || pool->threads == 1 || members == 1 || pool->process != os_process()) return 0;
+  if (atomic_exchange(&pool->busy, 1)) return 0;
+  if (members > pool->threads) members = pool->threads;
+  pool->run = run;
+  pool->argument = argument;
+  pool->halt = halt;
+  pool->caller = os_self();
+  pool->patience = members <= pool->cpus ? pool->pauses : pool->pauses * CROWDED_NS / PATIENCE_NS + 1;
+  pool->call++;
+  begin_team(&pool->team, pool->threads, members);
+  atomic_store(&pool->gate, pool->call << CALL_BITS | OPEN);
+  if (!pool->parallel) invite_next(pool, 0);
+  return 1;
+}
+
+/* Of borrowed threads, the slot that this one had in the last call, else one whose thread of then has not come since, or
+ * that nobody had; slot 0 is the caller's. 0: there is none for it. */
+static size_t lent_slot(fl_pool *pool) {
+  size_t found = 0;
   os_acquire(&pool->lock);
-  const int got = !pool->busy;
-  if (got) {
-    pool->busy = pool->open = 1;
-    pool->run = run;
-    pool->argument = argument;
-    pool->halt = halt;
-    pool->caller = os_self();
-    pool->call++;
-    atomic_store(&pool->team.phase, 0);
-    atomic_store(&pool->team.done, 0);
-    for (size_t j = 0; j < pool->threads; j++) atomic_store(&pool->team.claims[j].taken, 0);
-    atomic_store(&pool->came, 0);
-    if (!pool->parallel) os_wake_all(&pool->work);
+  for (size_t slot = 1; slot < pool->team.members; slot++) {
+    const worker *const place = &pool->workers[slot];
+    const int kept = place->lent_to && place->lent_to + 1 >= pool->call;
+    if (kept && place->lent_to < pool->call && os_same(place->lent, os_self())) {
+      found = slot;
+      break;
+    }
+    if (!found && !kept) found = slot;
+  }
+  if (found) {
+    pool->workers[found].lent = os_self();
+    pool->workers[found].lent_to = pool->call;
   }
   os_release(&pool->lock);
-  return got;
+  return found;
 }
 
 /* A borrowed thread: any number of them may come, or the caller's alone. */
 static void take_part(void *data) {
   fl_pool *const pool = data;
-  fl_member member = {.team = &pool->team,
-                      .slot = atomic_fetch_add(&pool->came, 1),
-                      .halt = pool->halt,
-                      .caller = os_same(pool->caller, os_self())};
-  if (member.slot < pool->threads) pool->run(pool->argument, &member);
+  const int caller = os_same(pool->caller, os_self());
+  const size_t slot = caller ? 0 : lent_slot(pool);
+  if (!caller && !slot) return;
+  fl_member member = member_of(pool, slot, caller);
+  pool->run(pool->argument, &member);
 }
 
 static void close_call(fl_pool *pool) {
-  os_acquire(&pool->lock);
-  pool->open = 0; /* who has not come by now finds nothing to do */
-  os_release(&pool->lock);
-  for (unsigned spins = 0; spins < SPINS && atomic_load(&pool->active); spins++) os_pause();
-  os_acquire(&pool->lock);
-  while (atomic_load(&pool->active)) os_wait(&pool->idle, &pool->lock);
-  pool->busy = 0;
-  os_release(&pool->lock);
+  const uint64_t closed = pool->call << CALL_BITS;
+  atomic_fetch_and(&pool->gate, ~(uint64_t)OPEN); /* who has not come by now finds nothing to do */
+  for (unsigned k = 0; k < pool->patience && atomic_load(&pool->gate) != closed; k++) os_pause();
+  if (atomic_load(&pool->gate) != closed) {
+    os_acquire(&pool->lock);
+    while (atomic_load(&pool->gate) != closed) os_wait(&pool->idle, &pool->lock);
+    os_release(&pool->lock);
+  }
+  atomic_store(&pool->busy, 0);
 }
 
-fl_status fl_pool_run(fl_pool *pool, void (*run)(void *, fl_member *), void *argument, const fl_cancel *cancel) {
+fl_status fl_pool_run(fl_pool *pool, size_t members, fl_run run, void *argument, const fl_cancel *cancel) {
   fl_halt halt = {.cancel = cancel};
   fl_halt *const asked = cancel ? &halt : NULL;
-  if (open_call(pool, run, argument, asked)) {
+  if (open_call(pool, members, run, argument, asked)) {
     if (pool->parallel) {
-      pool->parallel(take_part, pool, (unsigned)pool->threads, 0);
+      pool->parallel(take_part, pool, (unsigned)pool->threads, 0); /* always as many: libgomp ends those left over */
     } else {
-      fl_member member = {.team = &pool->team, .halt = asked, .caller = 1};
+      fl_member member = member_of(pool, 0, 1);
       run(argument, &member);
     }
     close_call(pool);

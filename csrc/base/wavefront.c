@@ -7,10 +7,7 @@
 #include <stdatomic.h>
 #include "os_threads.h"
 
-enum {
-  SPINS = 1000, /* looks before the CPU is offered to others: a block takes as long */
-  STAY = 2,     /* diagonals that a member may be ahead of others to stay in a lane, whose weights its cache holds */
-};
+enum { STAY = 2 }; /* diagonals that a member may be ahead of others to stay in a lane, whose weights its cache holds */
 
 static size_t state_of(const fl_wavefront *front, size_t lane) {
   return atomic_load_explicit(&front->lane[lane].state, memory_order_acquire);
@@ -51,7 +48,7 @@ int fl_wavefront_next(const fl_wavefront *front, fl_member *member, fl_wavefront
         *block = found;
         return 1;
       }
-    } else if (looks < SPINS) {
+    } else if (looks < member->patience) {
       os_pause();
     } else {
       os_yield();

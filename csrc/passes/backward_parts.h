@@ -47,12 +47,12 @@ typedef struct {
   fl_tape *tape;
   const fl_gradients *gradients;
   fl_cut cut;
-  size_t members;
-  size_t widest;    /* inputs of the widest layer */
-  size_t lowest;    /* the first layer of which, or below which, a gradient is wanted */
-  real *between[2]; /* [T, B, D*R] gradients of inner layers' outputs, in turn */
-  size_t zero_row;  /* the longest row of zeros that is read: max(4Hp, rounded widths) */
-  real *zeros;      /* [zero_row] */
+  fl_tables *tables; /* [L]: the directions and groups of rows of a layer */
+  size_t widest;     /* inputs of the widest layer */
+  size_t lowest;     /* the first layer of which, or below which, a gradient is wanted */
+  real *between[2];  /* [T, B, D*R] gradients of inner layers' outputs, in turn */
+  size_t zero_row;   /* the longest row of zeros that is read: max(4Hp, rounded widths) */
+  real *zeros;       /* [zero_row] */
   backward_direction directions[2];
   backward_scratch *scratch; /* [members] */
 } backward_call;
@@ -112,8 +112,9 @@ static void carve_backward(backward_call *call, fl_arena *arena) {
     call->between[k] = k + 1 < plan->L ? fl_carve(arena, TB, outputs * sizeof(real)) : NULL;
   call->zeros = fl_carve(arena, call->zero_row, sizeof(real));
   for (size_t d = 0; d < D; d++) call->directions[d] = carve_direction(call, arena);
-  call->scratch = fl_carve(arena, call->members, sizeof *call->scratch);
-  for (size_t k = 0; k < call->members; k++) {
+  call->tables = fl_carve_layers(arena, &call->cut, plan);
+  call->scratch = fl_carve(arena, call->cut.members, sizeof *call->scratch);
+  for (size_t k = 0; k < call->cut.members; k++) {
     const backward_scratch made = carve_scratch(call, arena);
     if (arena->at) call->scratch[k] = made;
   }

@@ -63,11 +63,11 @@ static void dh_of_step(const backward_rows *rows, ptrdiff_t s, size_t steps) {
                         .down = next & 1};
   fl_share share = fl_share_of(&rows->group, fl_panels_of(plan->R), later * plan->panels * FL_PANEL * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
-    const size_t from = share.first * FL_PANEL, end = share.end * FL_PANEL;
+    const size_t from = share.part.first * FL_PANEL, end = share.part.end * FL_PANEL;
     for (size_t r = 0; r < active; r++)
       start_dh(rows, s, r, tape->length[fl_group_row(&rows->group, r)] == next, from, end);
-    product.first = share.first;
-    product.last = share.end;
+    product.first = share.part.first;
+    product.last = share.part.end;
     if (later) plan->kernels->product(&product);
     for (size_t r = 0; tape->resets && r < later; r++) /* no gradient passes a reset */
       if (fl_tape_reset(tape, next, fl_group_row(&rows->group, r))) start_dh(rows, s, r, 0, from, end);
@@ -92,10 +92,10 @@ static void unproject(const backward_rows *rows, size_t active) {
   while (fl_share_next(&rows->group, &share)) {
     for (size_t r = 0; r < active; r++) {
       real *const dm = rows->at->dm[r];
-      memset(dm + share.first * FL_PANEL, 0, (share.end - share.first) * FL_PANEL * sizeof(real));
+      memset(dm + share.part.first * FL_PANEL, 0, (share.part.end - share.part.first) * FL_PANEL * sizeof(real));
     }
-    product.first = share.first;
-    product.last = share.end;
+    product.first = share.part.first;
+    product.last = share.part.end;
     plan->kernels->product(&product);
   }
 }
@@ -141,10 +141,10 @@ static void gates_of_step(const backward_rows *rows, size_t s) {
                            .peephole = pass->layer->peephole};
   fl_share share = fl_share_of(&rows->group, plan->panels, active * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
-    const size_t end = share.end * FL_UNITS;
-    start_dc(rows, s, active, share.first * FL_UNITS, end < plan->H ? end : plan->H);
-    step.first = share.first;
-    step.last = share.end;
+    const size_t end = share.part.end * FL_UNITS;
+    start_dc(rows, s, active, share.part.first * FL_UNITS, end < plan->H ? end : plan->H);
+    step.first = share.part.first;
+    step.last = share.part.end;
     plan->kernels->gradient_step(&step);
   }
 }
@@ -193,31 +193,26 @@ static int run_back(const backward_rows *rows) {
   return 1;
 }
 
-/* rows `first`, first + stride, ... of a layer in one direction */
-static int run_rows_back(const backward_pass *pass, size_t first, size_t stride, size_t slot, fl_member *member) {
+/* a group of rows of a layer in one direction, by who has a seat at it and its team */
+static int run_rows_back(const backward_pass *pass, size_t group, fl_seat *seat) {
   const backward_call *const call = pass->call;
+  const fl_cut *const cut = &call->cut;
   const backward_rows rows = {
-      .group = fl_group_of(call->tape->order, call->tape->B, first, stride, call->members, member),
+      .group = fl_group_of(call->tape->order, call->tape->B, group, cut->groups, cut->team, &seat->member),
       .pass = pass,
-      .at = &call->scratch[slot]};
+      .at = &call->scratch[seat->person]};
   return run_back(&rows);
 }
 
-/* all directions of a layer; 0 where the member has to leave */
+/* the layer's directions and groups of rows, each by a team; 0 where the member has to leave */
 static int run_time(const backward_call *call, size_t l, fl_member *member) {
-  const size_t D = call->tape->plan->D, stride = call->cut.groups;
-  for (size_t d = 0; call->cut.by_units && d < D; d++) {
-    const backward_pass pass = make_backward_pass(call, l, d);
-    if (!run_rows_back(&pass, 0, 1, member->slot, member)) return 0;
+  const size_t D = call->tape->plan->D;
+  const fl_tables *const tables = &call->tables[l];
+  for (fl_seat seat; fl_sit(tables, member, &seat); fl_rise(tables, member, &seat)) {
+    const backward_pass pass = make_backward_pass(call, l, seat.task % D);
+    if (!run_rows_back(&pass, seat.task / D, &seat)) return 0;
   }
-  if (call->cut.by_units) return 1;
-  for (size_t task; fl_next(member, D * stride, &task);) {
-    const backward_pass pass = make_backward_pass(call, l, task % D);
-    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
-    run_rows_back(&pass, task / D, stride, member->slot, &alone); /* given up: those left take no time */
-    member->work = alone.work;
-  }
-  return 1;
+  return !fl_halted(member, 0);
 }
 
 #endif

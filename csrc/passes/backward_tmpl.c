@@ -10,6 +10,7 @@
 #include "backward_time.h"
 #include "base/compiler.h"
 #include "base/fpenv.h"
+#include "base/threads.h"
 
 /* Before the time loop: transposed weights, and what each row read. One panel of units. */
 static void prepare(const backward_call *call, size_t l, size_t d, size_t panel) {
@@ -73,8 +74,9 @@ static size_t lowest_wanted(const backward_call *call) {
 }
 
 static backward_call make_backward_call(fl_tape *tape, const fl_gradients *gradients, size_t threads) {
-  backward_call call = {.tape = tape, .gradients = gradients, .members = threads};
-  call.cut = fl_decide(tape->plan, sizeof(real), sizeof(weight), tape->T, tape->B, threads);
+  backward_call call = {.tape = tape, .gradients = gradients};
+  const fl_extent extent = {sizeof(real), sizeof(weight), tape->T, tape->B, 1};
+  call.cut = fl_decide(tape->plan, &extent, threads);
   return call;
 }
 
@@ -83,6 +85,10 @@ size_t TYPED(measure_backward)(const fl_tape *tape, size_t threads) {
   fl_arena arena = {0};
   carve_backward(&call, &arena);
   return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+size_t TYPED(count_backward)(const fl_tape *tape, size_t threads) {
+  return make_backward_call((fl_tape *)tape, NULL, threads).cut.members;
 }
 
 fl_status TYPED(run_backward)(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
@@ -96,7 +102,8 @@ fl_status TYPED(run_backward)(fl_tape *tape, const fl_gradients *gradients, fl_p
   call.lowest = lowest_wanted(&call);
   memset(call.zeros, 0, call.zero_row * sizeof(real));
   tape->stage = FL_TAPE_USED;
-  return fl_pool_run(pool, run_layers, &call, cancel);
+  if (call.cut.members > 1) fl_clear_layers(call.tables, tape->plan->L);
+  return fl_pool_run(pool, call.cut.members, run_layers, &call, cancel);
 }
 
 /* ---- sums over pieces ------------------------------------------------------------------------------------------- */

@@ -4,56 +4,197 @@
 #include "cut.h"
 
 #include <assert.h>
+#include "base/cpus.h"
 
 enum {
-  CHUNK_BYTES = 4 * 1024 *
-      1024,             /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
-  ROWS_A_THREAD = 4,    /* fewer rows than this are not worth a thread: 6 to 12 fill a tile */
-  FRONT_LEAST = 6,      /* steps of a block: a tile of their inputs, whose weights are read once a block */
-  FRONT_MOST = 12,      /* more gain nothing */
-  FRONT_BLOCKS = 20,    /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
-  FRONT_ENOUGH = 4,     /* layers: more threads gain less by units than those that have a layer each */
-  FRONT_WORK = 1000000, /* multiply-adds, 30 to 60 us: less is done before another thread is awake */
-  UNITS_SPLIT_BYTES = 96 * 1024, /* recurrent weights below this are faster on one core than shared by two */
+  CHUNK_BYTES = 4 << 20,  /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
+  L2_BYTES = 1536 * 1024, /* of weights a core keeps from step to step: 2 MiB are over the edge */
+  FRONT_LEAST = 6,        /* steps of a block: a tile of their inputs, whose weights are read once a block */
+  FRONT_MOST = 12,        /* more gain nothing */
+  FRONT_BLOCKS = 20,      /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
+  WAKE_NS = 4000,         /* until the first worker is at work, and for each: its waker's time */
+  WAKE_EACH_NS = 150,
+  PHASE_NS = 700, /* a phase of a team, with what its members' cores lose; and for each: one of them is the last */
+  PHASE_EACH_NS = 60,
 };
 
-fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, size_t T, size_t B, size_t threads) {
-  assert(threads >= 1);
-  fl_cut cut = {.groups = 1};
-  const size_t recurrent = plan->panels * FL_PANEL * weight_bytes * plan->R;
-  if (threads > 1) {
-    const size_t wanted = (threads + plan->D - 1) / plan->D;
-    if (wanted * ROWS_A_THREAD <= B || (plan->D > 1 && wanted == 1))
-      cut.groups = wanted;
-    else if (recurrent >= UNITS_SPLIT_BYTES)
-      cut.by_units = 1;
-    else if (B / ROWS_A_THREAD > 1)
-      cut.groups = B / ROWS_A_THREAD;
+static const double MULTIPLIED = 50; /* float32 multiply-adds a ns, of one core with many rows */
+static const double L2_READ = 90;    /* bytes a ns of weights that fit there */
+static const double READ = 35;       /* bytes a ns from farther away */
+static const double HANDED = 2.5;    /* bytes a ns of what another core has written */
+static const double GATES_NS = 1.5;  /* of a unit and row */
+static const double GAIN = 0.05;     /* threads have to gain so much, and each another EACH */
+static const double EACH = 0.01;
+
+static fl_cut forced; /* for tests */
+
+void fl_force_cut(size_t groups, size_t team) {
+  forced = (fl_cut){.groups = groups, .team = team};
+}
+
+/* ---- what a call takes, in ns ----------------------------------------------------------------------------------- */
+
+static size_t parts(size_t n, size_t size) {
+  return (n + size - 1) / size;
+}
+
+/* a product of m rows and k inputs with `panels` panels, whose weights are read once */
+static double product_ns(const fl_extent *extent, size_t panels, size_t k, size_t m, double weights_read) {
+  const double weights = (double)panels * (double)k * FL_PANEL, rows = (double)m;
+  const double rate = MULTIPLIED * 4 / (double)extent->real * rows / (rows + 0.5);
+  const double multiply = weights * rows / rate, read = weights * (double)extent->weight / weights_read;
+  return multiply > read ? multiply : read;
+}
+
+/* weights of one core's, read at every step */
+static double read_again(const fl_extent *extent, size_t panels, size_t k) {
+  return panels * k * FL_PANEL * extent->weight <= L2_BYTES ? L2_READ : READ;
+}
+
+static size_t panels_of(size_t n) {
+  return parts(n, FL_PANEL);
+}
+
+/* one step of the time loop of a group of m rows, by a team */
+static double step_ns(const fl_plan *plan, const fl_extent *extent, size_t m, size_t team) {
+  const size_t outputs = extent->back ? panels_of(plan->R) : plan->panels;
+  const size_t k = extent->back ? plan->panels * FL_PANEL : plan->R;
+  const size_t share = parts(outputs, team);
+  double took = product_ns(extent, share, k, m, read_again(extent, share, k)) +
+                GATES_NS * (double)(parts(plan->panels, team) * FL_UNITS * m);
+  if (plan->P)
+    took += product_ns(extent, parts(extent->back ? panels_of(plan->H) : plan->project_panels, team),
+                       extent->back ? plan->P : plan->H, m, L2_READ);
+  if (team == 1 || fl_uses_all_threads()) return took;
+  const double handed = (double)(m * (extent->back ? k : plan->R) * extent->real) * (double)(team - 1) / (double)team;
+  return took + handed / HANDED +
+         (double)(PHASE_NS + PHASE_EACH_NS * team) * (double)(1 + extent->back + (plan->P > 0));
+}
+
+/* all steps' products with the inputs of a layer: of the forward pass, or with dW, dU and dx; shared among all */
+static double input_ns(const fl_plan *plan, const fl_extent *extent, size_t l, size_t members) {
+  const double rows = (double)extent->T * (double)extent->B * (double)plan->D;
+  const size_t I = l ? plan->D * plan->R : plan->I, k = extent->back ? 2 * I + plan->R : I;
+  return rows * product_ns(extent, plan->panels, k, 16, READ) / 16 / (double)members;
+}
+
+/* the whole call, cut so: what it takes, and what threads have to gain; members: 1, or one for each place */
+static double call_ns(const fl_plan *plan, const fl_extent *extent, const fl_cut *cut) {
+  const size_t in_turn = cut->members > 1 ? 1 : plan->D * cut->groups, members = cut->members;
+  double took =
+      input_ns(plan, extent, 0, members) +
+      (double)(plan->L * extent->T * in_turn) * step_ns(plan, extent, parts(extent->B, cut->groups), cut->team);
+  if (plan->L > 1) took += (double)(plan->L - 1) * input_ns(plan, extent, 1, members);
+  if (members == 1 || fl_uses_all_threads()) return took;
+  return took * (1 + GAIN + EACH * (double)members) + (double)(WAKE_NS + WAKE_EACH_NS * members);
+}
+
+/* ---- the cut ---------------------------------------------------------------------------------------------------- */
+
+/* the next number to try: all small ones, then a third more, and the largest; 0 when there is none */
+static size_t next_of(size_t n, size_t most) {
+  if (n >= most) return 0;
+  const size_t next = n + (n < 3 ? 1 : n / 3);
+  return next < most ? next : most;
+}
+
+static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
+  const size_t outputs = extent->back ? panels_of(plan->R) : plan->panels;
+  const size_t most_groups = threads / plan->D < extent->B ? threads / plan->D : extent->B;
+  double best = call_ns(plan, extent, cut);
+  for (size_t groups = 1; groups && groups <= most_groups; groups = next_of(groups, most_groups)) {
+    const size_t most = threads / (plan->D * groups) < outputs ? threads / (plan->D * groups) : outputs;
+    for (size_t team = 1; team; team = next_of(team, most)) {
+      fl_cut other = {.groups = parts(extent->B, parts(extent->B, groups)), /* as few as leave nobody more to do */
+                      .team = parts(outputs, parts(outputs, team))};
+      other.members = plan->D * other.groups * other.team;
+      const double took = call_ns(plan, extent, &other);
+      if (took >= best) continue;
+      best = took;
+      *cut = other;
+    }
   }
-  cut.rows = (B + cut.groups - 1) / cut.groups;
-  const size_t step = plan->panels * FL_PANEL * real_bytes * (cut.rows ? cut.rows : 1);
-  cut.chunk = step > CHUNK_BYTES ? 1 : CHUNK_BYTES / step;
-  if (cut.chunk > T) cut.chunk = T;
-  if (cut.chunk <= 1) cut.chunk = 0;
+}
+
+/* what all layers take side by side, blocks of `front` steps each; the first and the last leave some without work */
+static double front_ns(const fl_plan *plan, const fl_extent *extent, const fl_cut *cut) {
+  const fl_cut alone = {.groups = 1, .team = 1, .members = 1};
+  const double blocks = (double)(plan->L * parts(extent->T, cut->front)), members = (double)cut->members;
+  const double took = call_ns(plan, extent, &alone) * (1 / members + (members - 1) / blocks);
+  if (fl_uses_all_threads()) return took;
+  return took * (1 + GAIN + EACH * members) + WAKE_NS + WAKE_EACH_NS * members;
+}
+
+/* Make a wavefront of the layers of it where that is better; what walks back through time has none. */
+static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
+  if (extent->back || plan->L < 2 || plan->D > 1 || extent->T < 2 * FRONT_LEAST) return;
+  fl_cut front = {.groups = 1, .team = 1, .members = threads < plan->L ? threads : plan->L};
+  const size_t wanted = extent->T * plan->L / (FRONT_BLOCKS * (front.members - 1));
+  front.front = wanted < FRONT_LEAST ? FRONT_LEAST : wanted < FRONT_MOST ? wanted : FRONT_MOST;
+  const int can_be = fl_uses_all_threads() && cut->groups == 1; /* for tests: then it is */
+  if (can_be || front_ns(plan, extent, &front) < call_ns(plan, extent, cut)) *cut = front;
+}
+
+/* steps per input product */
+static void cut_time(const fl_plan *plan, const fl_extent *extent, fl_cut *cut) {
+  const size_t T = extent->T;
+  const size_t step = plan->panels * FL_PANEL * extent->real * (cut->rows ? cut->rows : 1);
+  cut->chunk = step > CHUNK_BYTES ? 1 : CHUNK_BYTES / step;
+  if (cut->chunk > T) cut->chunk = T;
+  if (cut->front && cut->chunk > cut->front) cut->chunk = cut->front;
+  if (cut->chunk <= 1) cut->chunk = 0;
+  if (cut->front && cut->chunk) cut->front -= cut->front % cut->chunk; /* whole chunks */
+}
+
+fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads) {
+  assert(threads >= 1);
+  fl_cut cut = {.groups = 1, .team = 1, .members = 1};
+  if (threads > 1 && !fl_uses_all_threads() && threads > fl_cpus()) threads = fl_cpus();
+  if (forced.team && plan->D * forced.groups * forced.team <= threads && forced.groups <= extent->B) {
+    cut = forced;
+    cut.members = plan->D * forced.groups * forced.team;
+  } else if (threads > 1 && extent->T && extent->B) {
+    share(plan, extent, threads, &cut);
+    share_layers(plan, extent, threads, &cut);
+  }
+  cut.rows = parts(extent->B, cut.groups);
+  cut_time(plan, extent, &cut);
   return cut;
 }
 
-/* multiply-adds of a step of one row, in all layers */
-static size_t step_work(const fl_plan *plan) {
-  size_t work = 0;
-  for (size_t l = 0; l < plan->L * plan->D; l++) work += plan->layers[l].input_size + plan->R;
-  return work * plan->panels * FL_PANEL;
+size_t fl_decide_parts(const fl_plan *plan, const fl_extent *extent, size_t most) {
+  size_t best = 1;
+  double least = 0;
+  if (most > 1 && !fl_uses_all_threads() && most > fl_cpus()) most = fl_cpus();
+  for (size_t n = 1; n; n = next_of(n, most)) {
+    const size_t m = parts(extent->B, n);
+    double took = 0;
+    for (size_t l = 0; l < plan->L; l++)
+      took += product_ns(extent, plan->panels, plan->layers[l].input_size + plan->R, m, READ) +
+              GATES_NS * (double)(plan->H * m);
+    if (n > 1 && !fl_uses_all_threads())
+      took = took * (1 + GAIN + EACH * (double)n) + (double)(WAKE_NS + WAKE_EACH_NS * n);
+    if (n > 1 && took >= least) continue;
+    least = took;
+    best = n;
+  }
+  return best;
 }
 
-void fl_decide_wavefront(fl_cut *cut, const fl_plan *plan, size_t T, size_t threads) {
-  if (threads < 2 || plan->L < 2 || plan->D > 1 || cut->groups > 1 || T < 2 * FRONT_LEAST) return;
-  if (cut->by_units && threads > plan->L && plan->L < FRONT_ENOUGH) return;
-  if (cut->rows == 0 || step_work(plan) < FRONT_WORK / T / cut->rows) return;
-  const size_t few = (threads < plan->L ? threads : plan->L) - 1, wanted = T * plan->L / (FRONT_BLOCKS * few);
-  const size_t steps = wanted < FRONT_LEAST ? FRONT_LEAST : wanted < FRONT_MOST ? wanted : FRONT_MOST;
-  cut->by_units = 0;
-  if (cut->chunk > steps) cut->chunk = steps;
-  cut->front = cut->chunk ? steps / cut->chunk * cut->chunk : steps; /* whole chunks */
+/* ---- tables ----------------------------------------------------------------------------------------------------- */
+
+fl_tables *fl_carve_layers(fl_arena *arena, const fl_cut *cut, const fl_plan *plan) {
+  fl_tables *const tables = fl_carve(arena, plan->L, sizeof *tables);
+  for (size_t l = 0; l < plan->L; l++) {
+    const size_t tasks = plan->D * cut->groups;
+    const fl_tables made = cut->members > 1 ? fl_carve_tables(arena, tasks, cut->team) : (fl_tables){tasks, 1, NULL};
+    if (arena->at) tables[l] = made;
+  }
+  return tables;
+}
+
+void fl_clear_layers(const fl_tables *tables, size_t L) {
+  for (size_t l = 0; l < L; l++) fl_clear_tables(&tables[l]);
 }
 
 /* ---- rows in order of length ------------------------------------------------------------------------------------ */

@@ -4,25 +4,37 @@
 #ifndef FASTLSTM_CUT_H
 #define FASTLSTM_CUT_H
 
+#include "base/team.h"
 #include "plan.h"
 
+/* What a call has to do: steps, rows, and bytes of a number and of a weight. */
 typedef struct {
-  int by_units;  /* else by rows */
-  size_t groups; /* of rows, per direction */
-  size_t rows;   /* most rows in a group */
-  size_t chunk;  /* steps per input product; 0: each step takes input and state in one product */
-  size_t front;  /* steps of a block of a wavefront of all layers; 0: one layer after the other */
+  size_t real, weight, T, B;
+  int back; /* the backward pass */
+} fl_extent;
+
+typedef struct {
+  size_t groups;  /* of rows, per direction */
+  size_t team;    /* members that share the units of a group */
+  size_t members; /* of the call: of all directions, groups and teams; or 1, who does everything */
+  size_t rows;    /* most rows in a group */
+  size_t front;   /* steps of a block of a wavefront of all layers; 0: one layer after the other */
+  size_t chunk;   /* steps per input product; 0: each step takes input and state in one product */
 } fl_cut;
 
-/* Does it take more than one thread? */
-static inline int fl_cut_shared(const fl_cut *cut, const fl_plan *plan) {
-  return cut->front || cut->by_units || cut->groups * plan->D > 1;
-}
+/* Up to `threads` members and as many as there are CPUs, but only if they are expected to shorten the call: by a model
+ * of what it takes, the same in every process on a machine, so that what measures a workspace and what uses it agree. */
+fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads);
 
-fl_cut fl_decide(const fl_plan *plan, size_t real_bytes, size_t weight_bytes, size_t T, size_t B, size_t threads);
+/* into how many parts, of `most` at most, the rows of one step of all layers are divided, a member for each */
+size_t fl_decide_parts(const fl_plan *plan, const fl_extent *extent, size_t most);
 
-/* Make a wavefront of the layers where that is better; what walks back through time has none. */
-void fl_decide_wavefront(fl_cut *cut, const fl_plan *plan, size_t T, size_t threads);
+/* For tests: cut calls so where there are threads and rows enough; team 0: no more. */
+void fl_force_cut(size_t groups, size_t team);
+
+/* [L] the directions and groups of rows of each layer; cleared before a call of several members */
+fl_tables *fl_carve_layers(fl_arena *arena, const fl_cut *cut, const fl_plan *plan);
+void fl_clear_layers(const fl_tables *tables, size_t L);
 
 /* order[B]: rows by length, longest first; the same for every number of threads */
 void fl_sort_rows(const fl_sequence *sequence, size_t *order);

@@ -38,12 +38,12 @@ typedef struct {
   const fl_table *table; /* the input are tokens, whose part of z it holds; NULL: they are numbers */
   fl_tape *tape;         /* NULL: inference */
   fl_cut cut;
-  size_t members;
+  fl_tables *tables;          /* [L]: the directions and groups of rows of a layer */
   size_t *order;              /* [B] rows, longest first; equal lengths in their order */
   real *zeros;                /* [H] */
   real *between[2];           /* [T, B, D*R] outputs of inner layers, in turn; inference only */
   forward_pointers *pointers; /* [forward_hands] */
-  forward_arrays *arrays;     /* [forward_hands], by units: fused is per member, the rest is [0]'s */
+  forward_arrays *arrays;     /* [forward_hands], fused is each one's own; the rest is of teams, in their first one's */
   forward_layer *layers;      /* [L] of a wavefront */
   fl_wavefront front;
 } forward_call;
@@ -88,7 +88,7 @@ struct forward_layer {
 
 /* who needs scratch at the same time: members, or the layers of a wavefront */
 static inline size_t forward_hands(const forward_call *call) {
-  return call->cut.front ? call->plan->L : call->members;
+  return call->cut.front ? call->plan->L : call->cut.members;
 }
 
 /* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */
@@ -136,6 +136,7 @@ static void carve_forward(forward_call *call, fl_arena *arena) {
   }
   for (size_t k = 0; k < 2; k++) call->between[k] = k + 1 < plan->L && !call->tape ? fl_carve(arena, steps, row) : NULL;
   const size_t hands = forward_hands(call);
+  call->tables = fl_carve_layers(arena, &call->cut, plan);
   if (call->cut.front) {
     call->layers = fl_carve(arena, plan->L, sizeof *call->layers);
     call->front.lane = fl_carve(arena, plan->L, sizeof *call->front.lane);
@@ -143,16 +144,9 @@ static void carve_forward(forward_call *call, fl_arena *arena) {
   call->pointers = fl_carve(arena, hands, sizeof *call->pointers);
   call->arrays = fl_carve(arena, hands, sizeof *call->arrays);
   for (size_t k = 0; k < hands; k++) {
-    const int shared = call->cut.by_units && k > 0;
     const forward_pointers pointers = carve_pointers(call, arena);
-    forward_arrays arrays = carve_arrays(call, arena, shared);
+    const forward_arrays arrays = carve_arrays(call, arena, k % call->cut.team != 0);
     if (!arena->at) continue;
-    if (shared) {
-      real *const own = arrays.fused;
-      arrays = call->arrays[0];
-      arrays.fused = own;
-      if (!call->cut.chunk) arrays.z = own;
-    }
     call->pointers[k] = pointers;
     call->arrays[k] = arrays;
   }

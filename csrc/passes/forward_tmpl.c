@@ -6,9 +6,9 @@
  * lengths and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost
  * nothing.
  *
- * Threads share a pass in one of two ways: by rows (each thread its own, no waiting inside the time loop) when there
- * are enough of them, else by units (one phase per step). Or each takes blocks of steps of whatever layer is next, in a
- * wavefront (base/wavefront.h). What is added to what is the same in all cases.
+ * Threads share a pass by rows (each thread its own, no waiting inside the time loop), by units (one phase per step), or
+ * both: groups of rows, each by a team that shares the units. Or each takes blocks of steps of whatever layer is next,
+ * in a wavefront (base/wavefront.h). What is added to what is the same in all cases.
  *
  * For training the same loop writes gates and cells into the tape's rows.
  *
@@ -16,6 +16,7 @@
 #include <assert.h>
 #include <string.h>
 #include "base/fpenv.h"
+#include "base/threads.h"
 #include "dropout.h"
 #include "forward_scratch.h"
 #include "group.h"
@@ -139,8 +140,8 @@ static void project(const forward_rows *rows, size_t active) {
   fl_product product = fl_layer_project(plan, rows->pass->layer, active, rows->at->hidden, rows->at->projected);
   fl_share share = fl_share_of(&rows->group, plan->project_panels, active * plan->H * FL_PANEL);
   while (fl_share_next(&rows->group, &share)) {
-    product.first = share.first;
-    product.last = share.end;
+    product.first = share.part.first;
+    product.last = share.part.end;
     plan->kernels->product(&product);
     for (size_t r = 0; r < active; r++) fl_unpack_projected(plan, &product, r, rows->at->y[r]);
   }
@@ -189,8 +190,8 @@ static int run_input(const forward_rows *rows, fl_product *input, size_t s0, siz
   fl_share share = fl_share_of(&rows->group, plan->panels, work);
   if (share.grain == plan->panels && fl_halted(rows->group.member, plan->panels * work)) return 0;
   while (fl_share_next(&rows->group, &share)) {
-    input->first = share.first;
-    input->last = share.end;
+    input->first = share.part.first;
+    input->last = share.part.end;
     plan->kernels->product(input);
   }
   return 1;
@@ -205,8 +206,8 @@ static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t a
   if (!rows->pass->call->cut.chunk || rows->pass->table) step->product.z_panel = active * FL_PANEL;
   fl_share share = fl_share_of(&rows->group, plan->panels, work);
   while (fl_share_next(&rows->group, &share)) {
-    step->product.first = share.first;
-    step->product.last = share.end;
+    step->product.first = share.part.first;
+    step->product.last = share.part.end;
     plan->kernels->step(step);
   }
   if (plan->P) project(rows, active);
@@ -325,35 +326,30 @@ static void drop_step(const fl_tape *tape, size_t layer, size_t t) {
   }
 }
 
-/* rows `first`, first + stride, ... of a pass, by a member and its team */
-static int run_rows(const forward_pass *pass, size_t first, size_t stride, size_t slot, fl_member *member) {
+/* a group of rows of a pass, by who has a seat at it and its team */
+static int run_rows(const forward_pass *pass, size_t group, fl_seat *seat) {
   const forward_call *const call = pass->call;
-  forward_rows rows = {.group = fl_group_of(call->order, call->sequence->B, first, stride, call->members, member),
-                       .pass = pass,
-                       .at = &call->pointers[slot],
-                       .own = &call->arrays[slot]};
+  const fl_cut *const cut = &call->cut;
+  forward_arrays shared = call->arrays[cut->members > 1 ? seat->task * cut->team : 0];
+  shared.fused = call->arrays[seat->person].fused;
+  if (!cut->chunk) shared.z = shared.fused;
+  forward_rows rows = {
+      .group = fl_group_of(call->order, call->sequence->B, group, cut->groups, cut->team, &seat->member),
+      .pass = pass,
+      .at = &call->pointers[seat->person],
+      .own = &shared};
   return run_steps(&rows);
 }
 
-/* all directions of a layer, each shared by units; 0 where the member has to leave */
-static int run_by_units(const forward_call *call, size_t l, fl_member *member) {
-  for (size_t d = 0; d < call->plan->D; d++) {
-    const forward_pass pass = make_pass(call, l, d);
-    if (!run_rows(&pass, 0, 1, member->slot, member)) return 0;
+/* the layer's directions and groups of rows, each by a team; 0 where the member has to leave */
+static int run_layer(const forward_call *call, size_t l, fl_member *member) {
+  const size_t D = call->plan->D;
+  const fl_tables *const tables = &call->tables[l];
+  for (fl_seat seat; fl_sit(tables, member, &seat); fl_rise(tables, member, &seat)) {
+    const forward_pass pass = make_pass(call, l, seat.task % D);
+    if (!run_rows(&pass, seat.task / D, &seat)) return 0;
   }
-  return 1;
-}
-
-/* the layer's directions and groups of rows, each by one member; once the call is given up, those that are left take no
- * time */
-static void run_by_rows(const forward_call *call, size_t l, fl_member *member) {
-  const size_t D = call->plan->D, stride = call->cut.groups;
-  for (size_t task; fl_next(member, D * stride, &task);) {
-    const forward_pass pass = make_pass(call, l, task % D);
-    fl_member alone = {.halt = member->halt, .caller = member->caller, .work = member->work};
-    run_rows(&pass, task / D, stride, member->slot, &alone);
-    member->work = alone.work;
-  }
+  return !fl_halted(member, 0);
 }
 
 /* ---- a wavefront of layers -------------------------------------------------------------------------------------- */
@@ -361,7 +357,7 @@ static void run_by_rows(const forward_call *call, size_t l, fl_member *member) {
 static void begin_layer(const forward_call *call, size_t l) {
   forward_layer *const layer = &call->layers[l];
   layer->pass = make_pass(call, l, 0);
-  layer->rows = (forward_rows){.group = fl_group_of(call->order, call->sequence->B, 0, 1, call->members, NULL),
+  layer->rows = (forward_rows){.group = fl_group_of(call->order, call->sequence->B, 0, 1, 1, NULL),
                                .pass = &layer->pass,
                                .at = &call->pointers[l],
                                .own = &call->arrays[l]};
@@ -403,11 +399,7 @@ static void run_layers(const forward_call *call, fl_member *member) {
       for (size_t t; fl_next(member, tape->T, &t);)
         if (!fl_halted(member, tape->B * plan->R)) drop_step(tape, l - 1, t);
     }
-    if (!call->cut.by_units)
-      run_by_rows(call, l, member);
-    else if (!run_by_units(call, l, member))
-      break;
-    if (fl_halted(member, 0)) break;
+    if (!run_layer(call, l, member)) break;
   }
 }
 
@@ -423,9 +415,9 @@ static void run_member(void *argument, fl_member *member) {
 
 static forward_call make_call(const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape,
                               size_t threads) {
-  forward_call call = {.plan = plan, .sequence = sequence, .table = table, .tape = tape, .members = threads};
-  call.cut = fl_decide(plan, sizeof(real), sizeof(weight), sequence->T, sequence->B, threads);
-  fl_decide_wavefront(&call.cut, plan, sequence->T, threads);
+  forward_call call = {.plan = plan, .sequence = sequence, .table = table, .tape = tape};
+  const fl_extent extent = {sizeof(real), sizeof(weight), sequence->T, sequence->B, 0};
+  call.cut = fl_decide(plan, &extent, threads);
   if (tape && !call.cut.chunk) call.cut.chunk = 1; /* every step's gates are kept */
   return call;
 }
@@ -456,6 +448,11 @@ size_t TYPED(measure_forward)(const fl_plan *plan, size_t T, size_t B, size_t th
   return infers.overflow || trains.overflow ? SIZE_MAX : infers.used > trains.used ? infers.used : trains.used;
 }
 
+size_t TYPED(count_forward)(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  const fl_sequence sequence = {.T = T, .B = B};
+  return is_addressable(plan, B) ? make_call(plan, &sequence, NULL, NULL, threads).cut.members : 1;
+}
+
 fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape,
                              fl_pool *pool, void *workspace, const fl_cancel *cancel) {
   assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));
@@ -469,8 +466,11 @@ fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, c
   assert(arena.used <= TYPED(measure_forward)(plan, sequence->T, sequence->B, fl_pool_threads(pool)));
   memset(call.zeros, 0, plan->H * sizeof(real));
   fl_sort_rows(sequence, call.order);
-  if (call.cut.front) open_wavefront(&call);
-  return fl_pool_run(fl_cut_shared(&call.cut, plan) ? pool : NULL, run_member, &call, cancel);
+  if (call.cut.front)
+    open_wavefront(&call);
+  else if (call.cut.members > 1)
+    fl_clear_layers(call.tables, plan->L);
+  return fl_pool_run(pool, call.cut.members, run_member, &call, cancel);
 }
 
 /* The outputs of a tape's last layer, with the caller's strides. */

@@ -4,14 +4,14 @@
 #ifndef FASTLSTM_GROUP_H
 #define FASTLSTM_GROUP_H
 
-#include "base/threads.h"
+#include "base/team.h"
 
 /* order[first], order[first + stride], ...: n rows, longest first */
 typedef struct {
   const size_t *order;
   size_t first, stride, n;
-  size_t members;    /* of the call */
-  fl_member *member; /* whose team shares the panels */
+  size_t members;    /* that share the panels */
+  fl_member *member; /* one of them */
 } fl_group;
 
 /* where row r of the group is in the order */
@@ -36,31 +36,31 @@ static inline fl_group fl_group_of(const size_t *order, size_t B, size_t first, 
   return group;
 }
 
-/* Panels first..end, which are the member's: for (fl_share s = fl_share_of(group, panels, work); fl_share_next(group,
+/* Panels part.first..part.end, which are the member's: for (fl_share s = fl_share_of(group, panels, work); fl_share_next(group,
  * &s);). Once the call is given up, those that are left are walked past. */
 typedef struct {
   size_t panels, grain, work;
-  size_t first, end;
+  fl_items part;
 } fl_share;
 
-/* One rule for the panels in a block: two blocks a thread, two panels at least (four blocks cost 5-10 % at H=128, one
- * leaves nothing to claim from a thread that is late). `work`: multiply-adds of a panel. */
+enum { FL_PANELS_AT_ONCE = 8 };
+
+/* One rule for the panels in a call of a kernel: a member's part at once if it is small, which gains 3 % at H=128; else
+ * in two calls, so that something is left to take from a thread that is late. `work`: multiply-adds of a panel. */
 static inline fl_share fl_share_of(const fl_group *group, size_t panels, size_t work) {
   size_t grain = panels;
   if (group->member->team) {
-    grain = (panels + 2 * group->members - 1) / (2 * group->members);
-    if (grain < 2) grain = 2;
+    grain = (panels + group->members - 1) / group->members;
+    if (grain > FL_PANELS_AT_ONCE) grain = (grain + 1) / 2;
   }
   return (fl_share){.panels = panels, .grain = fl_short_calls(group->member, grain, work), .work = work};
 }
 
 static inline int fl_share_next(const fl_group *group, fl_share *share) {
-  size_t block;
   do {
-    if (!fl_next(group->member, (share->panels + share->grain - 1) / share->grain, &block)) return 0;
-    share->first = block * share->grain;
-    share->end = share->panels - share->first < share->grain ? share->panels : share->first + share->grain;
-  } while (share->grain < share->panels && fl_halted(group->member, (share->end - share->first) * share->work));
+    if (!fl_take(group->member, share->panels, share->grain, &share->part)) return 0;
+  } while (share->grain < share->panels &&
+           fl_halted(group->member, (share->part.end - share->part.first) * share->work));
   return 1;
 }
 

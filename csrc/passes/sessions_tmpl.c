@@ -7,11 +7,12 @@
 #include "base/arena.h"
 #include "base/fpenv.h"
 #include "base/threads.h"
+#include "cut.h"
 #include "inside.h"
 #include "layer_step.h"
 #include "table.h"
 
-enum { ROWS_A_THREAD = 8 }; /* two parts of fewer rows read all weights twice for too little work */
+enum { ROWS_A_PART = 8 }; /* two parts of fewer rows read all weights twice for too little work */
 
 static real *h_of(const fl_sessions *sessions, size_t slot, size_t l, int other) {
   assert(slot < sessions->capacity && sessions->turn[slot] < 2);
@@ -122,8 +123,9 @@ typedef struct {
   session_rows *each; /* [parts] */
 } sessions_call;
 
+/* at most; what a step takes grows with it, and with n */
 static size_t parts_of(size_t n, size_t threads) {
-  const size_t most = n / ROWS_A_THREAD;
+  const size_t most = n / ROWS_A_PART;
   return most < 2 || threads < 2 ? 1 : most < threads ? most : threads;
 }
 
@@ -175,6 +177,16 @@ size_t TYPED(measure_sessions_step)(const fl_plan *plan, size_t n, size_t thread
   if (n > (size_t)PTRDIFF_MAX / (8 * (plan->H + plan->P + FL_PANEL))) return SIZE_MAX;
   carve_step(plan, &call, &arena);
   return arena.overflow ? SIZE_MAX : arena.used;
+}
+
+/* parts that the rows of a step are divided into, a member for each */
+static size_t parts_taken(const fl_plan *plan, size_t n, size_t threads) {
+  const fl_extent extent = {sizeof(real), sizeof(weight), 1, n, 0};
+  return fl_decide_parts(plan, &extent, parts_of(n, threads));
+}
+
+size_t TYPED(count_sessions)(const fl_plan *plan, size_t n, size_t threads) {
+  return parts_taken(plan, n, threads);
 }
 
 /* U h of those of m rows that are without, in every layer */
@@ -297,11 +309,11 @@ static fl_status run_call(fl_sessions *sessions, const fl_table *table, const fl
   sessions_call call = {.sessions = sessions, .table = table, .advances = advances_of(sessions), .batch = batch};
   call.n = batch->n;
   call.cancellable = cancel && batch->x;
-  call.parts = parts_of(call.n, threads);
+  call.parts = parts_taken(sessions->plan, call.n, threads);
   fl_arena arena = {.at = workspace};
   carve_step(sessions->plan, &call, &arena);
   assert(arena.used <= TYPED(measure_sessions_step)(sessions->plan, call.n, threads, call.cancellable));
-  const fl_status status = fl_pool_run(call.parts > 1 ? pool : NULL, run_parts, &call, cancel);
+  const fl_status status = fl_pool_run(pool, call.parts, run_parts, &call, cancel);
   if (status != FL_OK) take_back(&call);
   if (call.advances && (batch->x || status == FL_OK)) mark_advances(call.advances, batch->slots, batch->n, !batch->x);
   return status;

@@ -161,7 +161,7 @@ fl_status TYPED(run_stream_until)(fl_stream *stream, const fl_table *table, cons
     take_input(stream, x);
   }
   stream_call call = {stream, &first};
-  const fl_status status = fl_pool_run(NULL, run_until, &call, cancel);
+  const fl_status status = fl_pool_run(NULL, 1, run_until, &call, cancel);
   if (status == FL_OK) deliver(stream, y);
   return status;
 }
@@ -183,7 +183,7 @@ fl_status TYPED(advance_stream)(fl_stream *stream, const fl_cancel *cancel) {
   fl_status status = FL_OK;
   if (stream->B == 0 || stream->advanced) return FL_OK;
   if (cancel)
-    status = fl_pool_run(NULL, advance_until, stream, cancel);
+    status = fl_pool_run(NULL, 1, advance_until, stream, cancel);
   else
     advance_layers(stream, NULL);
   stream->advanced = status == FL_OK;

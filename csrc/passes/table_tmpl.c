@@ -84,7 +84,7 @@ static void fill_blocks(void *argument, fl_member *member) {
 fl_status TYPED(fill_table)(fl_table *table, const void *rows, ptrdiff_t row, fl_pool *pool, const fl_cancel *cancel) {
   assert(!table->filled && rows);
   table_call call = {table, rows, row};
-  const fl_status status = fl_pool_run(pool, fill_blocks, &call, cancel);
+  const fl_status status = fl_pool_run(pool, fl_pool_useful(pool), fill_blocks, &call, cancel);
   table->filled = status == FL_OK;
   return status;
 }

@@ -99,5 +99,5 @@ void TYPED(run_unpacked)(const fl_plan *plan, const fl_unpacked *step, fl_pool *
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t l = 0; l < plan->L; l++) TYPED(pack_bias)(plan, &step->weights[l], call.bias + l * line);
   fl_fpenv_leave(caller);
-  fl_pool_run(pool, run_unpacked_layers, &call, NULL);
+  fl_pool_run(pool, fl_pool_useful(pool), run_unpacked_layers, &call, NULL);
 }

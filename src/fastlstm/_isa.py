@@ -77,7 +77,7 @@ def _checked(name: object, argument: str) -> str:
 
 
 def show_config() -> None:
-    """Print the versions of package and numerical contract, the instruction sets and which of them is in use.
+    """Print the versions of package and numerical contract, CPUs, the instruction sets and which of them is in use.
 
     Examples
     --------
@@ -91,5 +91,6 @@ def show_config() -> None:
     from ._contract import CONTRACT
 
     print(f"fastlstm {__version__}, contract {CONTRACT}, numpy {np.__version__}")
+    print(f"  {_core.cpus()} CPUs for this process: a call takes no more threads")
     for name in isas():
         print(f"  {'*' if name == isa() else ' '} {name:8} {_core.isa_description(name)}")

@@ -57,8 +57,9 @@ class LSTM(Layer[F]):
     dtype : dtype_like
         ``"float32"`` or ``"float64"``; inputs must have it.
     threads : int or ThreadPool
-        How many threads share a call, the caller's included. More than 1 starts workers at the first call that can use
-        them; they sleep between calls. A `ThreadPool` is shared with others. The bits do not depend on it.
+        How many threads may share a call, the caller's included; `threads_used` tells how many do. More than 1 starts
+        workers at the first call; they sleep between calls. A `ThreadPool` is shared with others. The bits do not
+        depend on it.
     seed : int, optional
         For the initial weights, U(-1/sqrt(H), 1/sqrt(H)).
     isa : str, optional
@@ -201,8 +202,36 @@ class LSTM(Layer[F]):
 
     @property
     def threads(self) -> int:
-        """How many threads share a call."""
+        """How many threads may share a call."""
         return self._settings.threads
+
+    def threads_used(self, T: int, B: int = 1) -> int:
+        """Tell how many of its threads a call of T steps and B rows takes.
+
+        As many as are expected to shorten the call, and no more than there are CPUs for this process. Small calls are
+        done on one thread: waking and waiting take microseconds.
+
+        Parameters
+        ----------
+        T : int
+            Steps of the input.
+        B : int, optional
+            Its rows.
+
+        Returns
+        -------
+        int
+            1 to `threads`.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> lstm = fastlstm.LSTM(8, 8, threads=4)
+        >>> lstm.threads_used(T=100)
+        1
+        """
+        steps, rows = _checks.count(T, "T"), _checks.count(B, "B")
+        return self._plan.threads_used(steps, rows, self.threads)
 
     def _share(self, workers: _core.Workers | None) -> None:
         """Use these worker threads, or for None those of its own."""

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from . import _checks, _core
+
+# for tests and measurements: calls take all threads that they are given (CONTRIBUTING.md)
+if os.environ.get("FASTLSTM_ALL_THREADS", "0") not in ("", "0"):
+    _core.use_all_threads(True)
 
 
 class ThreadPool:
@@ -15,7 +20,7 @@ class ThreadPool:
     Parameters
     ----------
     threads : int
-        How many share a call, the caller's included: ``threads - 1`` are started, here and now. They sleep between
+        How many may share a call, the caller's included: ``threads - 1`` are started, here and now. They sleep between
         calls. One call uses them at a time; one that comes meanwhile runs on its own thread, to the same bits, as
         does every call in a forked child.
 

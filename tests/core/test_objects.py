@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm import _core
 from tests.cases import LAYERS, Array, Case, make_data
 from tests.support import assert_same_bits, by_name, cell_of, each_isa, lstm_of, results, run_python
 
@@ -635,7 +636,8 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     fastlstm.show_config()
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"fastlstm {fastlstm.__version__}, contract 2, numpy {np.__version__}"
-    assert [line.split()[0 if line[2] == " " else 1] for line in lines[1:]] == fastlstm.isas()
+    assert lines[1] == f"  {_core.cpus()} CPUs for this process: a call takes no more threads"
+    assert [line.split()[0 if line[2] == " " else 1] for line in lines[2:]] == fastlstm.isas()
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [fastlstm.isa()]
 
 

@@ -268,6 +268,47 @@ def test_idle_workers_use_no_cpu() -> None:
     assert time.process_time() - before < 0.1  # six spinning workers would take 0.3 or more
 
 
+# How many threads a call takes
+
+
+def used_in_a_process_of(cpus: int, calls: str) -> list[int]:
+    script = f"""
+import os
+os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:{cpus}])
+import fastlstm
+print(fastlstm._core.cpus(), {calls})
+"""
+    return [int(number) for number in run_python(script, FASTLSTM_ALL_THREADS="0").split()]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="limits the CPUs of a process by its affinity")
+def test_a_call_takes_no_more_threads_than_cpus_and_none_that_do_not_shorten_it() -> None:
+    few, many = "fastlstm.LSTM(4, 8, threads=16).threads_used(100)", "fastlstm.LSTM(512, 512, threads={}).threads_used"
+    calls = f"{few}, {many.format(16)}(100), {many.format(16)}(50, 64), {many.format(1)}(100)"
+    assert used_in_a_process_of(1, calls) == [1, 1, 1, 1, 1]
+    cpus, *used = used_in_a_process_of(2, calls)
+    assert cpus <= len(os.sched_getaffinity(0))
+    assert used == [1, cpus, cpus, 1]
+
+
+def test_threads_used_is_of_sizes() -> None:
+    lstm = fastlstm.LSTM(64, 64, threads=4)  # in this process calls take all that they can
+    assert lstm.threads_used(10, 64) > 1
+    assert lstm.threads_used(T=10, B=64) == lstm.threads_used(10, 64)
+    assert fastlstm.LSTM(64, 64).threads_used(10, 64) == 1
+    with pytest.raises(ValueError, match="T must be greater than zero, got: 0"):
+        lstm.threads_used(0)
+    with pytest.raises(TypeError, match="B should be of type int, got: float"):
+        lstm.threads_used(1, 1.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("threads", [5, 8, 16])
+def test_more_threads_than_cpus_change_no_bit(threads: int) -> None:
+    for case in (*SHARED, Case("guest-many", T=9, B=7, I=9, H=65, num_layers=3, bidirectional=True, P=17)):
+        data = make_data(case, "float32")
+        assert_same_bits(results(lstm_of(case, data, threads=threads), data), results(lstm_of(case, data), data))
+
+
 # Forks
 
 FORK = """

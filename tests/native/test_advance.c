@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
+#include "base/cpus.h"
 #include "inside.h"
 #include "layer.h"
 
@@ -180,6 +181,7 @@ static void sessions(void) {
 }
 
 int main(void) {
+  fl_use_all_threads(1);
   for (size_t i = 0; fl_isa_name(i); i++) streams(fl_isa_name(i));
   streams_given_up();
   sessions();

@@ -1,4 +1,4 @@
-/* The C core by itself, as a service that embeds it sees it: fastlstm.h and nothing else.
+/* The C core by itself, as a service that embeds it sees it; but for how calls are cut, which is told here.
  *
  * Every way of cutting the work gives the same bits: instruction sets, threads, rows one by one, steps one by one,
  * streams, and several callers at once on one plan and one pool. Small sizes, so that the sanitizers get through it
@@ -7,10 +7,12 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
 #include "fastlstm.h"
+#include "base/cpus.h"
 #include "base/os_threads.h"
+#include "passes/cut.h"
 #include "support.h"
 
-enum { CALLERS = 4, CALLS = 12, POOL_THREADS = 3 };
+enum { CALLERS = 4, CALLS = 12, POOL_THREADS = 3, MOST_THREADS = 16 };
 
 /* ---- memory and numbers ----------------------------------------------------------------------------------------- */
 
@@ -199,8 +201,8 @@ static OS_THREAD(helper, argument) {
 /* as many as are asked for */
 static void lend_all(void (*work)(void *), void *data, unsigned threads, unsigned flags) {
   errand e = {work, data};
-  os_thread helpers[POOL_THREADS];
-  CHECK(threads <= POOL_THREADS && !flags);
+  os_thread helpers[MOST_THREADS];
+  CHECK(threads <= MOST_THREADS && !flags);
   for (unsigned n = 1; n < threads; n++) CHECK(os_start(&helpers[n], helper, &e));
   work(data);
   for (unsigned n = 1; n < threads; n++) os_join(helpers[n]);
@@ -362,6 +364,24 @@ static void end(job *j) {
   free(j->resets);
 }
 
+/* groups of rows, and members of a team: all ways for a few threads, some for many */
+static const size_t cuts[][2] = {{1, 1}, {2, 1}, {1, 2}, {3, 1}, {1, 3}, {2, 2},  {3, 2},
+                                 {2, 4}, {4, 4}, {1, 7}, {8, 1}, {1, 8}, {1, 16}, {16, 1}};
+
+static void run_cuts(job *j, const gradients *all) {
+  for (size_t lender = 0; lender <= sizeof lenders / sizeof lenders[0]; lender++) {
+    CHECK((lender ? fl_pool_borrow(&j->pool, MOST_THREADS, lenders[lender - 1])
+                  : fl_pool_create(&j->pool, MOST_THREADS)) == FL_OK);
+    for (size_t k = lender ? 2 : 0; k < sizeof cuts / sizeof cuts[0]; k += lender ? 3 : 1) {
+      fl_force_cut(cuts[k][0], cuts[k][1]);
+      run_whole(j, "a cut", j->pool, MOST_THREADS);
+      if (all && !lender) run_backward(j, "a cut", j->pool, MOST_THREADS, EVERY, all);
+    }
+    fl_force_cut(0, 0);
+    fl_pool_destroy(j->pool);
+  }
+}
+
 /* on the instruction set of the plan; gradients: NULL where the form has none */
 static void run_all(job *j, const gradients *all) {
   run_whole(j, "no pool", NULL, 1);
@@ -385,6 +405,7 @@ static void run_all(job *j, const gradients *all) {
     if (all) run_backward(j, "borrowed threads", j->pool, POOL_THREADS, EVERY, all);
     fl_pool_destroy(j->pool);
   }
+  run_cuts(j, all);
 }
 
 static void run(const sizes *size) {
@@ -480,6 +501,7 @@ int main(void) {
       {{FL_FLOAT32, 5, 9, 4, 2, 2, &peeping}, 4, 3, 1, 0}, {{FL_FLOAT64, 3, 9, 0, 2, 1, &coupled}, 5, 2, 0, 1},
       {{FL_FLOAT32, 5, 65, 0, 3, 1, NULL}, 17, 1, 0, 0},   {{FL_FLOAT64, 5, 65, 9, 4, 1, NULL}, 19, 3, 1, 1},
   };
+  fl_use_all_threads(1);
   refusals();
   for (; shape_at < sizeof shapes / sizeof shapes[0]; shape_at++) run(&shapes[shape_at]);
   printf("fastlstm core:");

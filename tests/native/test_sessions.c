@@ -6,6 +6,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
+#include "base/cpus.h"
 #include "base/os_threads.h"
 #include "layer.h"
 
@@ -349,6 +350,7 @@ static void refusals(void) {
 }
 
 int main(void) {
+  fl_use_all_threads(1);
   static const fl_config kinds[] = {
       {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},
       {FL_FLOAT32, 3, 33, 20, 2, 1, NULL},

@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
+#include "base/cpus.h"
 #include "kernels/exact_fma.h"
 #include "support.h"
 
@@ -367,6 +368,7 @@ static void run(const shape *s, const char *isa, fl_pool *pool) {
 }
 
 int main(void) {
+  fl_use_all_threads(1);
   static const int64_t lengths[] = {4, 0, 7, 7, 1};
   static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_SOFTSIGN, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
   static const fl_form coupled = {

@@ -53,7 +53,7 @@ static void run(size_t lanes, size_t blocks, size_t threads, size_t stop) {
   CHECK(fl_make_pool(&pool, threads, NULL) == FL_OK);
   fl_wavefront_open(&w.front);
   const int stops = stop < blocks;
-  CHECK(fl_pool_run(pool, member_main, &w, stops ? &cancel : NULL) == (stops ? FL_ERROR_CANCELLED : FL_OK));
+  CHECK(fl_pool_run(pool, threads, member_main, &w, stops ? &cancel : NULL) == (stops ? FL_ERROR_CANCELLED : FL_OK));
   CHECK(w.asked == stops);
   for (size_t l = 0; l < lanes; l++)
     for (size_t k = 0; k < blocks; k++) CHECK(w.done[l][k] || (stops && k >= stop) || (stops && l + 1 < lanes));

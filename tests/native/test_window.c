@@ -4,6 +4,7 @@
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"
+#include "base/cpus.h"
 #include "layer.h"
 
 enum { MOST_THREADS = 4 };
@@ -167,6 +168,7 @@ static void refuses(void) {
 }
 
 int main(void) {
+  fl_use_all_threads(1);
   refuses();
   for (size_t i = 0; fl_isa_name(i); i++) has_the_bits_of_each_window_alone(fl_isa_name(i));
   is_as_it_was_when_given_up();

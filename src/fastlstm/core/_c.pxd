@@ -69,6 +69,7 @@ cdef extern from "fastlstm.h" nogil:
     fl_status fl_pool_borrow(fl_pool **, size_t, fl_parallel)
     void fl_pool_destroy(fl_pool *)
     size_t fl_workspace_size(const fl_plan *, size_t, size_t, size_t)
+    size_t fl_threads_used(const fl_plan *, size_t, size_t, size_t)
     ctypedef struct fl_cancel:
         int (*ask)(void *) noexcept nogil
         void *data
@@ -152,6 +153,10 @@ cdef extern from "fastlstm.h" nogil:
     fl_status fl_window_reset(fl_window *)
     size_t fl_cell_size(const fl_plan *, size_t)
     fl_status fl_cell(const fl_plan *, size_t, const void *, const void *, const void *, void *, void *, void *)
+
+cdef extern from "base/cpus.h" nogil:
+    size_t fl_cpus()
+    void fl_use_all_threads(bint)
 
 cdef extern from "digest.h" nogil:
     ctypedef struct fl_span:

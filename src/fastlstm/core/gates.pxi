@@ -22,6 +22,16 @@ def isa_description(str name):
     return text.decode()
 
 
+def cpus():
+    """CPUs that this process may use: by its affinity, and by a container's quota."""
+    return fl_cpus()
+
+
+def use_all_threads(bint all):
+    """From here on calls take all threads that they are given, whether it shortens them or not. No call may be running."""
+    fl_use_all_threads(all)
+
+
 def activations():
     """Of each activation, in the order of ``fl_activation_kind``: its name, the usual values of its parameters, and
     whether alpha may not be below 0 in training."""

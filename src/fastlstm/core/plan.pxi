@@ -109,6 +109,10 @@ cdef class Plan:
             raise OverflowError(f"a table of {V} tokens is too large")
         return bytes
 
+    def threads_used(self, size_t T, size_t B, size_t threads):
+        """How many of so many threads a call takes."""
+        return fl_threads_used(self.plan, T, B, threads)
+
     # ---- sequences
 
     def call(self, x, hx, out, bint batch_first, Workers workers, TableCore table=None):
