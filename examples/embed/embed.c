@@ -160,6 +160,7 @@ static void run_stream(const job *j) {
   for (size_t t = 0; t < j->T; t++) {
     fl_stream_step(stream, j->x + t * j->config.input_size * j->real, y);
     write_reals(j->out, j->out_path, y, j->R, j->real);
+    fl_stream_advance(stream); /* once the answer is out: what the next step does not need its input for */
   }
   free(raw);
   free(y);

@@ -114,8 +114,10 @@ class Lstm {
     fl_stream *const stream = fl_stream_init(plan.get(), 1, memory.get());
     if (!stream) throw std::runtime_error("stream: the plan is bidirectional");
     Bytes y(T * R * real);
-    for (std::size_t t = 0; t < T; t++)
+    for (std::size_t t = 0; t < T; t++) {
       fl_stream_step(stream, x.data() + t * config.input_size * real, y.data() + t * R * real);
+      fl_stream_advance(stream);  // once the answer is out: what the next step does not need its input for
+    }
     return y;
   }
 

@@ -101,6 +101,11 @@ static void give_up(job *j, int times[2]) {
       CHECK(status == FL_ERROR_CANCELLED && p.asked == p.after);
     }
     if (t % 3 == 1) times[0] += p.after - 1;
+    if (t == 1) { /* from what was done at last */
+      CHECK(fl_stream_step(j->stream, j->x + t * j->in, j->y) == FL_OK);
+      expect(j, t);
+      continue;
+    }
     for (p.after = 1;; p.after++) {
       p.asked = 0;
       if (t % 3 == 2) CHECK(fl_stream_advance(j->stream) == FL_OK);
@@ -137,15 +142,83 @@ static void streams(const char *isa) {
 
 /* large enough to be asked: by its weights, and by its rows */
 static void streams_given_up(void) {
-  static const fl_config large = {FL_FLOAT32, 300, 900, 0, 2, 1, NULL}, small = {FL_FLOAT64, 40, 24, 20, 2, 1, NULL};
-  const size_t rows[] = {1, 3, 5000};
+  static const fl_config large = {FL_FLOAT32, 300, 900, 0, 2, 1, NULL}, small = {FL_FLOAT64, 200, 24, 20, 2, 1, NULL};
+  const size_t rows[] = {1, 3, 3000};
   for (size_t k = 0; k < 3; k++) {
-    job j = begin(rows[k] < 5000 ? &large : &small, NULL, rows[k]);
+    job j = begin(rows[k] < 3000 ? &large : &small, NULL, rows[k]);
     int times[2] = {0};
     give_up(&j, times);
     CHECK(times[0] > 0 && times[1] > times[0]);
     end(&j);
   }
+}
+
+/* the same with tokens, so many rows that they are taken in parts */
+static void tokens_given_up(void) {
+  enum { V = 5, B = 3000 };
+  static const fl_config config = {FL_FLOAT32, 200, 24, 20, 2, 1, NULL};
+  job j = begin(&config, NULL, B);
+  void *raw;
+  fl_table *const table = fl_table_init(j.plan, V, aligned(fl_table_size(j.plan, V), &raw));
+  CHECK(table && fl_table_fill(table, j.x, 200 * sizeof(float), NULL, NULL) == FL_OK);
+  int64_t tokens[B];
+  for (size_t b = 0; b < B; b++) tokens[b] = draw(V);
+  patience p = {1, 0};
+  const fl_cancel cancel = {ask, &p};
+  int times = 0;
+  for (size_t t = 0; t < 4; t++) {
+    for (p.after = 1;; p.after++) {
+      p.asked = 0;
+      if (t % 2) CHECK(fl_stream_advance(j.stream) == FL_OK);
+      const fl_status status = fl_stream_step_tokens(j.stream, table, tokens, j.y, &cancel);
+      if (status == FL_OK) break;
+      CHECK(status == FL_ERROR_CANCELLED && p.asked == p.after);
+      expect_same_states(&j);
+    }
+    times += p.after - 1;
+    CHECK(fl_stream_step_tokens(j.plain, table, tokens, j.expected, NULL) == FL_OK);
+    CHECK(!memcmp(j.y, j.expected, j.out));
+    expect_same_states(&j);
+  }
+  CHECK(times > 0);
+  free(raw);
+  end(&j);
+}
+
+/* The old h of n sessions, which only U h reads. */
+static void spoil_sessions(fl_sessions *s, size_t n, const size_t *slots) {
+  const size_t H = s->plan->H;
+  for (size_t k = 0; k < n; k++)
+    for (size_t l = 0; l < s->plan->L; l++) {
+      float *const h = (float *)s->slots + slots[k] * s->slot + l * s->layer;
+      memset(h + (s->turn[slots[k]] ? H : 0), 0x5a, H * sizeof(float));
+    }
+}
+
+/* What was done moves along where it can, and what was there is dropped. x: an input of five sessions */
+static void moves(fl_sessions *from, fl_stream *stream, const size_t *slots, const float *x) {
+  enum { N = 5 };
+  const fl_plan *const plan = from->plan;
+  const size_t out = N * plan->H * sizeof(float), bytes = fl_sessions_size(plan, N + 2);
+  void *raw[4];
+  fl_sessions *const to = fl_sessions_init(plan, N + 2, aligned(bytes, &raw[0]));
+  fl_sessions *const without = fl_sessions_init(plan, N + 2, aligned(bytes, &raw[1]));
+  void *const workspace = aligned(fl_sessions_workspace(plan, N, 1), &raw[2]);
+  CHECK(fl_sessions_advance_init(to, aligned(fl_sessions_advance_size(plan, N + 2), &raw[3])) == FL_OK);
+  char *const y = allocated(2 * out);
+  fl_sessions *s = from;
+  for (int turn = 0; turn < 4; turn++) { /* with what was done, with nothing, from where there is none, to there */
+    fl_sessions *const next = turn == 2 ? without : turn == 3 ? to : s == from ? to : from;
+    if (atomic_load(&s->advances) && turn != 1) CHECK(fl_sessions_advance(s, N, slots, NULL, workspace) == FL_OK);
+    if (turn == 0) spoil_sessions(s, N, slots);
+    if (turn == 3) CHECK(fl_sessions_advance(next, N, slots, NULL, workspace) == FL_OK); /* of another state */
+    CHECK(fl_sessions_move(next, s) == FL_OK);
+    s = next;
+    CHECK(fl_sessions_step(s, N, slots, x, 7 * sizeof *x, y, NULL, workspace) == FL_OK);
+    CHECK(fl_stream_step(stream, x, y + out) == FL_OK && !memcmp(y, y + out, out));
+  }
+  for (int k = 0; k < 4; k++) free(raw[k]);
+  free(y);
 }
 
 /* A step of sessions that were advanced, most of them or all, does not read their old h either. */
@@ -165,14 +238,13 @@ static void sessions(void) {
   for (size_t some = N; some > N / 2; some--) {
     for (int turn = 0; turn < 3; turn++) {
       CHECK(fl_sessions_advance(s, some, slots, NULL, workspace) == FL_OK);
-      for (size_t k = 0; k < some; k++)
-        for (size_t l = 0; l < 2; l++)
-          memset((float *)s->slots + slots[k] * s->slot + l * s->layer + (s->turn[slots[k]] ? 20 : 0), 0x5a, row);
+      spoil_sessions(s, some, slots);
       CHECK(fl_sessions_step(s, N, slots, x, 0, NULL, NULL, workspace) == FL_ERROR_ARGUMENT); /* keeps it */
       CHECK(fl_sessions_step(s, N, slots, x, 7 * sizeof *x, y, NULL, workspace) == FL_OK);
       CHECK(fl_stream_step(stream, x, expected) == FL_OK && !memcmp(y, expected, N * row));
     }
   }
+  moves(s, stream, slots, x);
   for (int k = 0; k < 4; k++) free(raw[k]);
   free(x);
   free(y);
@@ -184,6 +256,7 @@ int main(void) {
   fl_use_all_threads(1);
   for (size_t i = 0; fl_isa_name(i); i++) streams(fl_isa_name(i));
   streams_given_up();
+  tokens_given_up();
   sessions();
   printf("fastlstm advance: the same bits, and only what is left\n");
   return 0;
