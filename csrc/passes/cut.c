@@ -14,7 +14,7 @@ enum {
   FRONT_BLOCKS = 20,      /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
   WAKE_NS = 4000,         /* until the first worker is at work, and for each: its waker's time */
   WAKE_EACH_NS = 150,
-  PHASE_NS = 700, /* a phase of a team, with what its members' cores lose; and for each: one of them is the last */
+  PHASE_NS = 350, /* a phase of a team, with what its members' cores lose; and for each: one of them is the last */
   PHASE_EACH_NS = 60,
 };
 
