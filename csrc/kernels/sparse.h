@@ -97,11 +97,12 @@ INLINE uint64_t numbers_of(const real *x, size_t n) {
   return numbers;
 }
 
-/* what is not zero of a row, and an end; how many there are, without the end */
-INLINE size_t list_row(const real *x, size_t k, real *to, uint32_t *at) {
+/* What is not zero of a row, and an end; how many there are, without the end. They have been counted, but somebody may
+ * have written to x since: no more than there is room for. */
+INLINE size_t list_row(const real *x, size_t k, size_t room, real *to, uint32_t *at) {
   size_t n = 0;
   for (size_t j = 0; j < k; j += 64)
-    for (uint64_t left = numbers_of(x + j, k - j < 64 ? k - j : 64); left; left &= left - 1, n++) {
+    for (uint64_t left = numbers_of(x + j, k - j < 64 ? k - j : 64); left && n < room; left &= left - 1, n++) {
       const size_t i = j + (size_t)__builtin_ctzll(left);
       to[n] = x[i];
       at[n] = (uint32_t)(i * FL_PANEL);
@@ -123,9 +124,10 @@ static NOINLINE void list_rows(row_lists *lists, const fl_product *product, size
       continue;
     }
     if (most < input->k && used + most > LISTED_NUMBERS + lists->listed) break;
+    const size_t room = LISTED_NUMBERS + lists->listed - used;
     lists->row[lists->listed] = (row_list){lists->x + used, lists->at + used};
     lists->z[lists->listed++] = product->z[lists->m];
-    used += list_row(x, input->k, lists->x + used, lists->at + used) + 1;
+    used += list_row(x, input->k, room, lists->x + used, lists->at + used) + 1;
   }
 }
 

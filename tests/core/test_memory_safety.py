@@ -15,7 +15,7 @@ import pytest
 import fastlstm
 from fastlstm import _core
 from tests.cases import Array
-from tests.support import assert_same_bits
+from tests.support import assert_same_bits, run_python
 
 F4 = np.float32
 
@@ -519,3 +519,32 @@ def test_ids_that_come_twice_and_ids_in_a_step_are_told_apart() -> None:
     a = pool.open()
     with pytest.raises(RuntimeError, match=f"session {a} is given twice$"):
         pool.step([a, a], z(2, 4))
+
+
+def test_zeros_that_another_thread_fills_meanwhile_cost_no_memory() -> None:
+    """What is not zero is counted, then listed: a list takes no more than there is room for."""
+    run_python(
+        """
+import threading, time
+import numpy as np
+import fastlstm
+
+for shape in ((8, 1, 20000), (16, 4, 3000)):
+    x, over = np.zeros(shape, np.float32), threading.Event()
+
+    def fill():
+        while not over.is_set():
+            x.fill(1)
+            x.fill(0)
+
+    lstm, other = fastlstm.LSTM(shape[-1], 8, seed=0), threading.Thread(target=fill)
+    other.start()
+    try:
+        end = time.monotonic() + 1
+        while time.monotonic() < end:
+            lstm(x)
+    finally:
+        over.set()
+        other.join()
+"""
+    )
