@@ -26,15 +26,24 @@
 static size_t may_run_on(void) {
   DWORD_PTR mine, all;
   size_t cpus = 0;
-  if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all) || !mine) return GetActiveProcessorCount(0xffff);
+  if (!GetProcessAffinityMask(GetCurrentProcess(), &mine, &all) || !mine) mine = 1;
   for (; mine; mine &= mine - 1) cpus++;
   return cpus;
 }
 #else
+/* The system knows it of threads alone. This one may be bound to a CPU, and the others, or its workers, not: so is the
+ * main one asked, too. */
 static size_t may_run_on(void) {
 #ifdef __linux__
   cpu_set_t mask[16]; /* 16384 CPUs */
-  if (!sched_getaffinity(0, sizeof mask, mask)) return (size_t)CPU_COUNT_S(sizeof mask, mask);
+  size_t most = 0;
+  const pid_t threads[] = {0, getpid()};
+  for (size_t k = 0; k < 2; k++)
+    if (!sched_getaffinity(threads[k], sizeof mask, mask)) {
+      const size_t cpus = (size_t)CPU_COUNT_S(sizeof mask, mask);
+      if (cpus > most) most = cpus;
+    }
+  if (most) return most;
 #endif
   const long online = sysconf(_SC_NPROCESSORS_ONLN);
   return online > 0 ? (size_t)online : 1;

@@ -1,4 +1,5 @@
-/* How many CPUs there are for this process: those that it may run on, and no more than a container's quota pays for.
+/* How many CPUs there are for this process: those that its main thread may run on, or the one that asks first, and no
+ * more than a container's quota pays for.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_CPUS_H

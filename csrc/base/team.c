@@ -82,7 +82,7 @@ static int is_complete(const fl_team *team, uint64_t phase, size_t items) {
 static int is_over(const fl_member *member, size_t items, int late) {
   fl_team *const team = member->team;
   if (atomic_load_explicit(&team->phase, memory_order_acquire) > member->phase) return 1;
-  if (team->members > 2 && member->slot && !late) return 0;
+  if (team->members > 2 && member->slot && !late && !member->eager) return 0;
   if (!is_complete(team, member->phase, items)) return 0;
   uint64_t phase = member->phase;
   if (team->members > 2)

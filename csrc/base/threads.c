@@ -12,9 +12,9 @@
 #include "os_threads.h"
 
 enum {
+  CLOCKED_NS = 20000,  /* 20 ticks of the coarsest clock */
   PATIENCE_NS = 30000, /* to wait before others are helped, and to look out for the next call before going to sleep: */
   CROWDED_NS = 1500,   /* waking takes 5 to 12 us. The second where a core may not be there for each */
-  CLOCKED_PAUSES = 100,
 };
 
 typedef struct {
@@ -119,15 +119,14 @@ static OS_THREAD(worker_main, argument) {
 
 /* ---- the pool --------------------------------------------------------------------------------------------------- */
 
+/* At least: a pause that the system broke off counts as a long one. Clocks tick as seldom as once a microsecond. */
 static unsigned pauses_in(uint64_t nanoseconds) {
-  uint64_t shortest = UINT64_MAX;
-  for (int times = 0; times < 4; times++) {
+  for (uint64_t pauses = 64;; pauses *= 2) {
     const uint64_t start = os_nanoseconds();
-    for (int k = 0; k < CLOCKED_PAUSES; k++) os_pause();
+    for (uint64_t k = 0; k < pauses; k++) os_pause();
     const uint64_t took = os_nanoseconds() - start;
-    if (took < shortest) shortest = took;
+    if (took >= CLOCKED_NS) return (unsigned)(nanoseconds * pauses / took + 1);
   }
-  return (unsigned)(nanoseconds * CLOCKED_PAUSES / (shortest ? shortest : 1) + 1);
 }
 
 static int start_worker(fl_pool *pool) {
@@ -217,7 +216,8 @@ static int open_call(fl_pool *pool, size_t members, fl_run run, void *argument, 
   pool->argument = argument;
   pool->halt = halt;
   pool->caller = os_self();
-  pool->patience = members <= pool->cpus ? pool->pauses : pool->pauses * CROWDED_NS / PATIENCE_NS + 1;
+  pool->patience =
+      members <= pool->cpus ? pool->pauses : (unsigned)((uint64_t)pool->pauses * CROWDED_NS / PATIENCE_NS + 1);
   pool->call++;
   begin_team(&pool->team, pool->threads, members);
   atomic_store(&pool->gate, pool->call << CALL_BITS | OPEN);
@@ -226,9 +226,10 @@ static int open_call(fl_pool *pool, size_t members, fl_run run, void *argument, 
 }
 
 /* Of borrowed threads, the slot that this one had in the last call, else one whose thread of then has not come since, or
- * that nobody had; slot 0 is the caller's. 0: there is none for it. */
+ * that nobody had, else any: callers that take turns have threads of their own. Slot 0 is the caller's. 0: there is none
+ * for it. */
 static size_t lent_slot(fl_pool *pool) {
-  size_t found = 0;
+  size_t found = 0, kept_for_another = 0;
   os_acquire(&pool->lock);
   for (size_t slot = 1; slot < pool->team.members; slot++) {
     const worker *const place = &pool->workers[slot];
@@ -238,7 +239,9 @@ static size_t lent_slot(fl_pool *pool) {
       break;
     }
     if (!found && !kept) found = slot;
+    if (!kept_for_another && place->lent_to < pool->call) kept_for_another = slot;
   }
+  if (!found) found = kept_for_another;
   if (found) {
     pool->workers[found].lent = os_self();
     pool->workers[found].lent_to = pool->call;

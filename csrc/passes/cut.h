@@ -23,7 +23,7 @@ typedef struct {
 } fl_cut;
 
 /* Up to `threads` members and as many as there are CPUs, but only if they are expected to shorten the call: by a model
- * of what it takes, the same in every process on a machine, so that what measures a workspace and what uses it agree. */
+ * of what it takes, the same throughout a process, so that what measures a workspace and what uses it agree. */
 fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads);
 
 /* into how many parts, of `most` at most, the rows of one step of all layers are divided, a member for each */
