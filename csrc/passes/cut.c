@@ -9,9 +9,9 @@
 enum {
   CHUNK_BYTES = 4 << 20,  /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
   L2_BYTES = 1536 * 1024, /* of weights a core keeps from step to step: 2 MiB are over the edge */
-  FRONT_LEAST = 6,        /* steps of a block: a tile of their inputs, whose weights are read once a block */
-  FRONT_MOST = 12,        /* more gain nothing */
-  FRONT_BLOCKS = 20,      /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
+  FRONT_LEAST = 10,       /* steps of a block, which reads all of W: 8 took 1.15 times as long at H=256 */
+  FRONT_MOST = 20,        /* more gain nothing */
+  FRONT_BLOCKS = 18,      /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
   WAKE_NS = 4000,         /* until the first worker is at work, and for each: its waker's time */
   WAKE_EACH_NS = 150,
   PHASE_NS = 350, /* a phase of a team, with what its members' cores lose; and for each: one of them is the last */

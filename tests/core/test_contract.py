@@ -50,7 +50,7 @@ SHARED = (
     Case("threads-layers-ragged", T=61, B=7, I=9, H=65, resets=True, ragged=True, num_layers=5),
     Case("threads-layers-projection", T=20, B=2, I=33, H=300, P=161, num_layers=3),
     Case("threads-layers-batch-first", T=33, B=3, I=9, H=100, batch_first=True, num_layers=3),
-    Case("threads-layers-peepholes", T=17, B=2, I=9, H=100, num_layers=3, form=fastlstm.Form(peepholes=True)),
+    Case("threads-layers-peepholes", T=25, B=2, I=9, H=100, num_layers=3, form=fastlstm.Form(peepholes=True)),
     Case("threads-chunks", T=530, B=3, I=3, H=161),
     Case("threads-directions", T=50, B=1, I=9, H=33, bidirectional=True, num_layers=2),
     Case("threads-directions-rows", T=20, B=19, I=9, H=65, bidirectional=True, ragged=True, num_layers=2),
@@ -176,7 +176,7 @@ def test_more_threads_than_layers_or_cores(threads: int) -> None:
     for case in (
         Case("threads-many", T=40, B=2, I=9, H=100, num_layers=6, ragged=True),
         Case("threads-many-few-layers", T=40, B=1, I=9, H=161, num_layers=2),
-        Case("threads-many-rows", T=17, B=4 * threads - 1, I=9, H=161, num_layers=4),
+        Case("threads-many-rows", T=21, B=4 * threads - 1, I=9, H=161, num_layers=4),
     ):
         for dtype in DTYPES:
             data = make_data(case, dtype)

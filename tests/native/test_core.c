@@ -499,7 +499,7 @@ int main(void) {
       {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd}, 5, 1, 0, 0},    {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear}, 5, 7, 0, 1},
       {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd}, 5, 5, 0, 0},    {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
       {{FL_FLOAT32, 5, 9, 4, 2, 2, &peeping}, 4, 3, 1, 0}, {{FL_FLOAT64, 3, 9, 0, 2, 1, &coupled}, 5, 2, 0, 1},
-      {{FL_FLOAT32, 5, 65, 0, 3, 1, NULL}, 17, 1, 0, 0},   {{FL_FLOAT64, 5, 65, 9, 4, 1, NULL}, 19, 3, 1, 1},
+      {{FL_FLOAT32, 5, 65, 0, 3, 1, NULL}, 21, 1, 0, 0},   {{FL_FLOAT64, 5, 65, 9, 4, 1, NULL}, 23, 3, 1, 1},
   };
   fl_use_all_threads(1);
   refusals();
