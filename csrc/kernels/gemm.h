@@ -61,10 +61,9 @@ INLINE void end_piece(const size_t rows, const size_t vectors, const slice *s, V
   }
 }
 
-/* One piece of rows x vectors of the first panel. `next`, if given, is prefetched: as many bytes per k as are used.
- * rows and vectors are constants. */
-INLINE void tile(const size_t rows, const size_t vectors, const slice *s, const weight *next) {
-  V acc[TILE_ROWS][PANEL_VECTORS];
+/* The chains of one piece. `next`, if given, is prefetched: as many bytes per k as are used. */
+INLINE void tile_chains(const size_t rows, const size_t vectors, const slice *s, const weight *next,
+                        V acc[TILE_ROWS][PANEL_VECTORS]) {
   const real *x[TILE_ROWS];
   UNROLL
   for (size_t r = 0; r < rows; r++) {
@@ -88,6 +87,15 @@ INLINE void tile(const size_t rows, const size_t vectors, const slice *s, const 
       for (size_t v = 0; v < vectors; v++) acc[r][v] = v_fma(all, w[v], acc[r][v]);
     }
   }
+}
+
+/* one piece of rows x vectors of the first panel; rows and vectors are constants */
+INLINE void tile(const size_t rows, const size_t vectors, const slice *s, const weight *next) {
+  V acc[TILE_ROWS][PANEL_VECTORS];
+  if (next)
+    tile_chains(rows, vectors, s, next, acc);
+  else
+    tile_chains(rows, vectors, s, NULL, acc);
   end_piece(rows, vectors, s, acc);
 }
 

@@ -61,13 +61,9 @@ static NOINLINE void rows_piece(size_t m, const slice *piece, const weight *next
   for (size_t r = 0; r < m;) {
     const size_t n = rows + (longer > 0);
     if (longer) longer--;
-#define TILE(count)                        \
-  case count:                              \
-    if (count > TILE_ROWS) break;          \
-    if (next)                              \
-      tile(count, TILE_VECTORS, &s, next); \
-    else                                   \
-      tile(count, TILE_VECTORS, &s, NULL); \
+#define TILE(count) \
+  case count: \
+    if (count <= TILE_ROWS) tile(count, TILE_VECTORS, &s, next); \
     break;
     switch (n) { SIZES(TILE) }
 #undef TILE
@@ -128,7 +124,8 @@ INLINE slice slice_of(const fl_product *product, size_t first, size_t z_at) {
 
 /* Panels first..last into z (panel `first` z_at reals into its rows), up or down; `after` is where the weights go on
  * when this is done. */
-INLINE void panels_product(const fl_product *product, size_t first, size_t last, size_t z_at, const weight *after) {
+static NOINLINE void panels_product(const fl_product *product, size_t first, size_t last, size_t z_at,
+                                    const weight *after) {
   const size_t panels = last - first, m = product->m, w_panel = product->weights_panel;
   slice s = slice_of(product, first, z_at);
   for (size_t j = 0; j < 2 && product->operand[j].k; j++) {

@@ -355,7 +355,7 @@ def test_objects_of_no_size_are_refused_by_private_doors_too() -> None:
     p, origin = lstm._plan, lstm._origin
     for kind in (fastlstm.SlidingWindow, fastlstm.StreamPool):
         with pytest.raises(ValueError, match="at least 1"):
-            kind(p, 0, None, origin)
+            kind(p, 0, None, origin, None)
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match="at least 1"):
             fastlstm.Stream(p, batch_size, origin)
@@ -460,12 +460,12 @@ def test_what_runs_on_a_layer_is_made_once() -> None:
     stream, pool, window = a.stream(), a.pool(2), a.window(2)
     for made, more in ((stream, (1,)), (pool, (2, None)), (window, (2, None))):
         with pytest.raises(RuntimeError, match="has been made already"):
-            made.__init__(b._plan, *more, b._origin)  # type: ignore[misc]
+            made.__init__(b._plan, *more, b._origin, None)  # type: ignore[misc]
     assert stream.state[0].shape == (1, 1, 200)
     assert pool.state(pool.open())[0].shape == (1, 200)
     assert window.push(z(4)).shape == (200,)
-    bare = fastlstm.Stream.__new__(fastlstm.Stream, a._plan, 1, a._origin)
-    bare.__init__(b._plan, 1, b._origin)  # type: ignore[misc]
+    bare = fastlstm.Stream.__new__(fastlstm.Stream, a._plan, 1, a._origin, None)
+    bare.__init__(b._plan, 1, b._origin, None)  # type: ignore[misc]
     with pytest.raises(ValueError, match="not of the sizes"):
         _ = bare.state
 
