@@ -358,7 +358,7 @@ def test_objects_of_no_size_are_refused_by_private_doors_too() -> None:
             kind(p, 0, None, origin, None)
     for batch_size in (0, -1):
         with pytest.raises(ValueError, match="at least 1"):
-            fastlstm.Stream(p, batch_size, origin)
+            fastlstm.Stream(p, batch_size, origin, None)
     with pytest.raises(ValueError, match="a cell is one layer"):
         _core.CellCore(fastlstm.LSTM(4, 8, 2)._plan)
 
