@@ -17,7 +17,8 @@
 
 typedef struct fl_advances fl_advances;
 
-/* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel may
+/* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel
+ * may
  * be NULL */
 #define FL_PASS_LIST(X)                                                                                               \
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \

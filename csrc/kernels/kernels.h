@@ -34,7 +34,8 @@ typedef enum {
   FL_ADD,  /* z = z + piece + piece ...: the backward pass's way; without start */
 } fl_into;
 
-/* z[r][p][j]: the pieces of sum_k a[r][k] * weights[p][k][j] of operand[0], as `into` says; then, with FL_MEET, those of
+/* z[r][p][j]: the pieces of sum_k a[r][k] * weights[p][k][j] of operand[0], as `into` says; then, with FL_MEET, those
+ * of
  * operand[1]. */
 typedef struct {
   size_t m;              /* rows */
@@ -51,7 +52,8 @@ typedef struct {
    * [4][units][operand.k] reals, in the place of `weights`; NULL: packed. In a step, with `start` and FL_NEW. */
   const void *unpacked[2];
   fl_into into;
-  /* The weights that operand[0] meets are finite, and no start is -0: where its rows have many zeros, either of them, the
+  /* The weights that operand[0] meets are finite, and no start is -0: where its rows have many zeros, either of them,
+   * the
    * weights of these are not read. Not with FL_ADD, and not unpacked. */
   int skip_zeros;
 } fl_product;

@@ -235,7 +235,8 @@ static NOINLINE void outer_panel(size_t rows, size_t n, const real *a, const rea
     for (size_t v = 0; v < PANEL_VECTORS; v += TILE_VECTORS) {
 #define TILE(rows) \
   case rows: \
-    if (rows <= TILE_ROWS) tile_outer(rows, TILE_VECTORS, n, a + r * n, b + v * VL, out + r * out_row + v * VL, out_row); \
+    if (rows <= TILE_ROWS) \
+      tile_outer(rows, TILE_VECTORS, n, a + r * n, b + v * VL, out + r * out_row + v * VL, out_row); \
     break;
       switch (count) { SIZES(TILE) }
 #undef TILE

@@ -6,7 +6,8 @@
  * lengths and resets cost an address, not a copy; rows whose sequence has ended leave the end of the list and cost
  * nothing.
  *
- * Threads share a pass by rows (each thread its own, no waiting inside the time loop), by units (one phase per step), or
+ * Threads share a pass by rows (each thread its own, no waiting inside the time loop), by units (one phase per step),
+ * or
  * both: groups of rows, each by a team that shares the units. Or each takes blocks of steps of whatever layer is next,
  * in a wavefront (base/wavefront.h). What is added to what is the same in all cases.
  *

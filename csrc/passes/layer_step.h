@@ -138,7 +138,8 @@ static inline fl_step fl_rows_of_step(const fl_step *step, size_t first, size_t 
   return part;
 }
 
-/* A step, a product: at once, or in short calls where the member's call can be given up. A member of NULL: it cannot. */
+/* A step, a product: at once, or in short calls where the member's call can be given up. A member of NULL: it cannot.
+ * */
 static inline void fl_run_step(const fl_plan *plan, const fl_step *step, fl_member *member) {
   if (!member || !member->halt) {
     plan->kernels->step(step);

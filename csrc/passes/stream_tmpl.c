@@ -1,4 +1,5 @@
-/* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels. So
+/* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels.
+ * So
  * is what it takes to do a part of the step before its input is there: streams that never do it pay 4H numbers for it.
  *
  * SPDX-License-Identifier: BSD-3-Clause */

@@ -50,7 +50,7 @@ static fl_sequence sequence_of(const job *j) {
                        .c_n = j->c};
 }
 
-/* ---- ways: each leaves its outputs in y, and says how many numbers they are --------------------------------------- */
+/* ---- ways: each leaves its outputs in y, and says how many numbers they are ------------------------------------- */
 
 static size_t run_sequence(const job *j, size_t threads) {
   const fl_sequence sequence = sequence_of(j);
@@ -149,7 +149,7 @@ static void check_ways(const char *isa, fl_dtype dtype, size_t B) {
   fl_plan_destroy(j.plan);
 }
 
-/* ---- which layers ------------------------------------------------------------------------------------------------- */
+/* ---- which layers ----------------------------------------------------------------------------------------------- */
 
 /* of two layers in both directions, with `value` in one array of the second pass; which passes skip zeros, as bits */
 static unsigned skipping(int coupled, size_t array, size_t at, float value) {
