@@ -316,8 +316,7 @@ FL_API fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequen
 /* For a layer whose input at each step is one of V, known beforehand: the embedding of a token, or a one-hot vector. A
  * table holds what the first layer makes of each, b + W x for all gates; a token is the number of an input, and stands
  * for it where a table is given: the same bits, without the product. It belongs to its plan, which must outlive it.
- * Once
- * filled it does not change: any number of threads may use it at once. For inference only. */
+ * Once filled it does not change: any number of threads may use it at once. For inference only. */
 typedef struct fl_table fl_table;
 
 /* bytes that a table of V > 0 inputs takes, D * V * 4H reals with H rounded up to a multiple of 8; SIZE_MAX on
@@ -329,8 +328,7 @@ FL_API size_t fl_table_size(const fl_plan *plan, size_t V);
 FL_API fl_table *fl_table_init(const fl_plan *plan, size_t V, void *memory);
 
 /* Fill it, once; it takes D * V * 4H * I multiply-adds. When `cancel` says so, it holds nothing, and may be filled
- * again.
- * Allocates nothing.
+ * again. Allocates nothing.
  *   x       [V] rows of [I] reals, each contiguous, x_row bytes apart; read
  *   pool    NULL to stay on the caller's thread
  *   cancel  may be NULL; owned by the caller, read during the call */
@@ -539,13 +537,11 @@ FL_API size_t fl_sessions_advance_size(const fl_plan *plan, size_t capacity);
 
 /* Give them that memory, once, at any time: other slots may be in a step meanwhile.
  *   memory  fl_sessions_advance_size bytes for their capacity, 64-byte aligned, owned by the caller, who keeps it as
- * long
- *           as the sessions */
+ *           long as the sessions */
 FL_API fl_status fl_sessions_advance_init(fl_sessions *sessions, void *memory);
 
 /* fl_stream_advance for n sessions. A step may have any of them, advanced or not. fl_sessions_set drops what was done
- * for
- * its slot, fl_sessions_move takes it along where both have memory for it. FL_ERROR_ARGUMENT without that memory.
+ * for its slot, fl_sessions_move takes it along where both have memory for it. FL_ERROR_ARGUMENT without that memory.
  * Allocates nothing. The arguments are those of fl_sessions_step, its workspace too. */
 FL_API fl_status fl_sessions_advance(fl_sessions *sessions, size_t n, const size_t *slots, fl_pool *pool,
                                      void *workspace);

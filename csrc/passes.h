@@ -18,8 +18,7 @@
 typedef struct fl_advances fl_advances;
 
 /* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel
- * may
- * be NULL */
+ * may be NULL */
 #define FL_PASS_LIST(X)                                                                                               \
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
   X(void, pack_plan, (fl_plan * plan, const fl_weights *weights))                                                     \

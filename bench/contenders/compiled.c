@@ -57,8 +57,7 @@ static void prepare_training(work *made, const sizes *n, const float *dy) {
   made->backward = memory(fl_backward_size(tape, 1));
 }
 
-/* A work, for as long as the process lives, on an instruction set, NULL for the best one; NULL if something is wrong.
- * */
+/* A work, for as long as the process lives, on an instruction set, NULL: the best one; NULL if something is wrong. */
 work *work_make(const sizes *n, const arrays *read, const char *isa) {
   work *made = memory(sizeof *made);
   fl_config config = {.dtype = FL_FLOAT32, .input_size = n->I, .hidden_size = n->H, .num_layers = 1, .directions = 1};

@@ -226,10 +226,8 @@ static int open_call(fl_pool *pool, size_t members, fl_run run, void *argument, 
 }
 
 /* Of borrowed threads, the slot that this one had in the last call, else one whose thread of then has not come since,
- * or
- * that nobody had, else any: callers that take turns have threads of their own. Slot 0 is the caller's. 0: there is
- * none
- * for it. */
+ * or that nobody had, else any: callers that take turns have threads of their own. Slot 0 is the caller's. 0: there is
+ * none for it. */
 static size_t lent_slot(fl_pool *pool) {
   size_t found = 0, kept_for_another = 0;
   os_acquire(&pool->lock);

@@ -30,8 +30,7 @@ void fl_wavefront_open(const fl_wavefront *front);
 
 /* The loop over the blocks: for (fl_wavefront_block b = {0}; fl_wavefront_next(front, member, &b);
  * fl_wavefront_done(front, &b)) ... What the blocks that it waited for have written is visible. 0 when all is done,
- * when
- * the call has been given up, or where there are more members than lanes. */
+ * when the call has been given up, or where there are more members than lanes. */
 int fl_wavefront_next(const fl_wavefront *front, fl_member *member, fl_wavefront_block *block);
 void fl_wavefront_done(const fl_wavefront *front, const fl_wavefront_block *block);
 

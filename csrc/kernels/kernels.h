@@ -35,8 +35,7 @@ typedef enum {
 } fl_into;
 
 /* z[r][p][j]: the pieces of sum_k a[r][k] * weights[p][k][j] of operand[0], as `into` says; then, with FL_MEET, those
- * of
- * operand[1]. */
+ * of operand[1]. */
 typedef struct {
   size_t m;              /* rows */
   size_t first, last;    /* panels first <= p < last */
@@ -53,8 +52,7 @@ typedef struct {
   const void *unpacked[2];
   fl_into into;
   /* The weights that operand[0] meets are finite, and no start is -0: where its rows have many zeros, either of them,
-   * the
-   * weights of these are not read. Not with FL_ADD, and not unpacked. */
+   * the weights of these are not read. Not with FL_ADD, and not unpacked. */
   int skip_zeros;
 } fl_product;
 

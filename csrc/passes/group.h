@@ -37,8 +37,7 @@ static inline fl_group fl_group_of(const size_t *order, size_t B, size_t first, 
 }
 
 /* Panels part.first..part.end, which are the member's: for (fl_share s = fl_share_of(group, panels, work);
- * fl_share_next(group,
- * &s);). Once the call is given up, those that are left are walked past. */
+ * fl_share_next(group, &s);). Once the call is given up, those that are left are walked past. */
 typedef struct {
   size_t panels, grain, work;
   fl_items part;

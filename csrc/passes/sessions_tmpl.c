@@ -206,8 +206,7 @@ static void advance_rows(const sessions_call *call, const session_rows *at, cons
   }
 }
 
-/* May m rows take a step from what is done, after doing the same for those that are without? Yes, if those are fewer.
- * */
+/* May m rows take a step from what is done, after doing the same for those without? Yes, if those are fewer. */
 static int are_advanced(const sessions_call *call, const size_t *slots, size_t m) {
   size_t n = 0;
   for (size_t r = 0; call->advances && r < m; r++) n += call->advances->done[slots[r]];

@@ -1,7 +1,6 @@
 /* What streams do before their input is there: the same bits, and a step that then does the rest and no more. That is
  * seen by spoiling the old h, which only U h reads. Given up, streams are as they were; memory is exactly as long as
- * was
- * said, so that a sanitizer sees the first byte past it. Sessions have theirs in test_sessions.c and here.
+ * was said, so that a sanitizer sees the first byte past it. Sessions have theirs in test_sessions.c and here.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"

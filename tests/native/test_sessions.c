@@ -1,9 +1,8 @@
 /* Sessions by themselves, as a service that embeds them sees them: fastlstm.h and nothing else.
  *
  * Random companies of sessions, on every instruction set and number of threads, any of them advanced before, against a
- * stream for each: the same bits. Workspaces are exactly as long as was said, for the most rows that will come, so
- * that a sanitizer sees the
- * first byte past their end.
+ * stream for each: the same bits. Workspaces are exactly as long as was said, for the most rows that will come, so that
+ * a sanitizer sees the first byte past their end.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"

@@ -1,6 +1,5 @@
 /* A wavefront by itself: every block once, by one of the members, after those that it waits for; and the end of all
- * that
- * wait when a call is given up.
+ * that wait when a call is given up.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "base/wavefront.h"

@@ -28,7 +28,7 @@ def cpus():
 
 
 def use_all_threads(bint all):
-    """From here on calls take all threads that they are given, shortened or not. No call may be running."""
+    """From here on calls take all threads that they are given, worth it or not. No call may be running."""
     fl_use_all_threads(all)
 
 
