@@ -26,22 +26,30 @@ INLINE fl_into into_of(fl_into into, const real *start, size_t k) {
   return into == FL_MEET && !start && k <= FL_PIECE ? FL_ADD : into;
 }
 
+/* of `left` panels, so many side by side; four: if it can be */
+INLINE size_t panels_at_once(const size_t rows, int four, size_t left) {
+  return SIDE_BY_SIDE(rows) >= 4 && four && left >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && left >= 2 ? 2 : 1;
+}
+
+/* n panels side by side, as panels_at_once says, of rows, a constant, or of one that is listed: its list is used up */
+INLINE void side_by_side(const size_t rows, size_t n, const slice *s, row_list *list) {
+  if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
+    tile_panels(rows, 4, s, list);
+  else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
+    tile_panels(rows, 2, s, list);
+  else
+    tile_panels(rows, 1, s, list);
+}
+
 /* A few rows against `panels` panels, from the first up or from the last down. rows is a constant. */
 INLINE void few_rows_product(const size_t rows, slice s, size_t panels, int down) {
   /* four streams while a piece of them fits in half of L1 or there are rows to share them; else two */
   const size_t deep = s.k < FL_PIECE ? s.k : FL_PIECE;
-  const int four = SIDE_BY_SIDE(rows) == 4 && (rows > 1 || 4 * deep * FL_PANEL * sizeof(weight) <= 16384);
-  for (size_t done = 0; done < panels;) {
-    size_t n = panels - done;
-    n = four && n >= 4 ? 4 : SIDE_BY_SIDE(rows) >= 2 && n >= 2 ? 2 : 1;
+  const int four = rows > 1 || 4 * deep * FL_PANEL * sizeof(weight) <= 16384;
+  for (size_t done = 0, n; done < panels; done += n) {
+    n = panels_at_once(rows, four, panels - done);
     const slice at = panel_of(s, down ? panels - done - n : done);
-    if (SIDE_BY_SIDE(rows) >= 4 && n == 4)
-      tile_panels(rows, 4, &at, NULL);
-    else if (SIDE_BY_SIDE(rows) >= 2 && n == 2)
-      tile_panels(rows, 2, &at, NULL);
-    else
-      tile_panels(rows, 1, &at, NULL);
-    done += n;
+    side_by_side(rows, n, &at, NULL);
   }
 }
 

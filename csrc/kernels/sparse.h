@@ -145,12 +145,7 @@ INLINE void listed_rows(const row_lists *lists, const slice *panels, size_t n) {
   for (size_t r = 0; r < lists->listed; r++) {
     row_list list = lists->row[r];
     s.z = &lists->z[r];
-    if (SIDE_BY_SIDE(1) >= 4 && n == 4)
-      tile_panels(1, 4, &s, &list);
-    else if (SIDE_BY_SIDE(1) >= 2 && n == 2)
-      tile_panels(1, 2, &s, &list);
-    else
-      tile_panels(1, 1, &s, &list);
+    side_by_side(1, n, &s, &list);
   }
 }
 
@@ -160,8 +155,7 @@ static NOINLINE void sparse_product(const fl_product *product, const row_lists *
   const slice s = slice_of(product, first, z_at);
   fl_product part = *product;
   for (size_t done = 0, n; done < last - first; done += n) {
-    n = last - first - done;
-    n = SIDE_BY_SIDE(1) >= 4 && n >= 4 ? 4 : SIDE_BY_SIDE(1) >= 2 && n >= 2 ? 2 : 1;
+    n = panels_at_once(1, 1, last - first - done);
     const slice at = panel_of(s, product->down ? last - first - done - n : done);
     listed_rows(lists, &at, n);
   }

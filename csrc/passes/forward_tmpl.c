@@ -7,9 +7,8 @@
  * nothing.
  *
  * Threads share a pass by rows (each thread its own, no waiting inside the time loop), by units (one phase per step),
- * or
- * both: groups of rows, each by a team that shares the units. Or each takes blocks of steps of whatever layer is next,
- * in a wavefront (base/wavefront.h). What is added to what is the same in all cases.
+ * or both: groups of rows, each by a team that shares the units. Or each takes blocks of steps of whatever layer is
+ * next, in a wavefront (base/wavefront.h). What is added to what is the same in all cases.
  *
  * For training the same loop writes gates and cells into the tape's rows.
  *
@@ -171,15 +170,9 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   *input = step->product;
   input->operand[1].k = 0;
   input->z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL;
-  if (pass->table) *step = fl_given_step(*step, NULL); /* but for its rows */
-  if (!pass->call->cut.chunk || pass->table) return;
-  step->product.operand[0] = step->product.operand[1];
-  step->product.operand[1].k = 0;
-  step->product.weights = pass->layer->weights + I * FL_PANEL;
-  step->product.start = NULL;
-  step->product.into = FL_MEET;
-  step->product.skip_zeros = 0;
-  step->product.z_panel = input->z_panel;
+  if (!pass->call->cut.chunk && !pass->table) return;
+  *step = fl_given_step(*step, NULL); /* the rows of a table come with each step */
+  if (!pass->table) step->product.z_panel = input->z_panel;
 }
 
 /* the input's part of the pre-activations of steps s0..s1; 0 where the member has to leave */

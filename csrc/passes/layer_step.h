@@ -45,7 +45,8 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
 }
 
 #ifdef REAL_BITS
-/* The same step, advanced or not, where x has been taken through W already: `given` are rows of a table. */
+/* The same step, advanced or not, where x has been taken through W already: `given` are rows of a table; NULL where z
+ * holds it. */
 static inline fl_step fl_given_step(fl_step step, const void *const *given) {
   fl_product *const product = &step.product;
   product->weights = (const weight *)product->weights + product->operand[0].k * FL_PANEL;
@@ -138,8 +139,7 @@ static inline fl_step fl_rows_of_step(const fl_step *step, size_t first, size_t 
   return part;
 }
 
-/* A step, a product: at once, or in short calls where the member's call can be given up. A member of NULL: it cannot.
- * */
+/* A step, a product: at once, or in short calls where the member's call can be given up. Member NULL: it cannot. */
 static inline void fl_run_step(const fl_plan *plan, const fl_step *step, fl_member *member) {
   if (!member || !member->halt) {
     plan->kernels->step(step);

@@ -1,6 +1,6 @@
 /* Step by step: everything that a step needs is laid out once, in the caller's memory, so that a step is its kernels.
- * So
- * is what it takes to do a part of the step before its input is there: streams that never do it pay 4H numbers for it.
+ * So is what it takes to do a part of the step before its input is there: streams that never do it pay 4H numbers for
+ * it.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
@@ -168,7 +168,8 @@ fl_status TYPED(run_stream_until)(fl_stream *stream, const fl_table *table, cons
 }
 
 /* U h of all layers: what the next step does not need its input for */
-static inline void advance_layers(fl_stream *stream, fl_member *member) {
+static void advance_layers(void *argument, fl_member *member) {
+  const fl_stream *const stream = argument;
   const fl_plan *const plan = stream->plan;
   const fl_product *const advance = stream->advance[stream->turn];
   const fl_fpenv caller = fl_fpenv_enter();
@@ -176,15 +177,11 @@ static inline void advance_layers(fl_stream *stream, fl_member *member) {
   fl_fpenv_leave(caller);
 }
 
-static void advance_until(void *argument, fl_member *member) {
-  advance_layers(argument, member);
-}
-
 fl_status TYPED(advance_stream)(fl_stream *stream, const fl_cancel *cancel) {
   fl_status status = FL_OK;
   if (stream->B == 0 || stream->advanced) return FL_OK;
   if (cancel)
-    status = fl_pool_run(NULL, 1, advance_until, stream, cancel);
+    status = fl_pool_run(NULL, 1, advance_layers, stream, cancel);
   else
     advance_layers(stream, NULL);
   stream->advanced = status == FL_OK;

@@ -10,6 +10,7 @@
 #include "base/cpus.h"
 #include "base/os_threads.h"
 #include "passes/cut.h"
+#include "lend.h"
 #include "support.h"
 
 enum { CALLERS = 4, CALLS = 12, POOL_THREADS = 3, MOST_THREADS = 16 };
@@ -186,17 +187,6 @@ static OS_THREAD(caller, argument) {
 }
 
 /* ---- somebody else's threads ------------------------------------------------------------------------------------ */
-
-typedef struct {
-  void (*work)(void *);
-  void *data;
-} errand;
-
-static OS_THREAD(helper, argument) {
-  const errand *const e = argument;
-  e->work(e->data);
-  OS_THREAD_RETURN;
-}
 
 /* as many as are asked for */
 static void lend_all(void (*work)(void *), void *data, unsigned threads, unsigned flags) {

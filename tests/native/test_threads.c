@@ -7,6 +7,7 @@
 #include "base/cpus.h"
 #include "base/os_threads.h"
 #include "base/threads.h"
+#include "lend.h"
 #include "support.h"
 
 #ifndef _WIN32
@@ -81,17 +82,6 @@ static void run_pool(fl_pool *pool) {
   }
   free(raw);
   free(w);
-}
-
-typedef struct {
-  void (*work)(void *);
-  void *data;
-} errand;
-
-static OS_THREAD(helper, argument) {
-  const errand *const e = argument;
-  e->work(e->data);
-  OS_THREAD_RETURN;
 }
 
 /* fewer than are asked for, and some of them when the call is over, or nearly */

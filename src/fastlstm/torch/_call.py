@@ -50,21 +50,44 @@ class _Layout(NamedTuple):
 
 def forward(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, tape: _core.Tape | None = None) -> Results:
     """Run x [T, B, I], [B, T, I] with batch_first, or packed rows [N, I]; from states [L*D, B, R], [L*D, B, H]."""
-    s, item = call.sizes, x.element_size()
     x, h_0, c_0 = _readable(x), _contiguous(h_0), _contiguous(c_0)
     if call.unpacked is not None:
         return _step(call, call.unpacked, x, h_0, c_0)
-    T, B, x_t, x_b, output, y_t, y_b = _layout(call, x)
-    h_n, c_n = x.new_empty(s.LD, B, s.R), x.new_empty(s.LD, B, s.H)
+    made = _layout(call, x)
+    return _run(call, x, (made.x_t, made.x_b), made, h_0, c_0, tape=tape, starts=call.starts)
+
+
+def from_table(call: Call, table: _core.TableCore, tokens: Tensor, like: Tensor, h_0: Maybe, c_0: Maybe) -> Results:
+    """Run int64 tokens [T, B], or [B, T] with batch_first; `like` is what they stand for."""
+    t, b = reversed(tokens.stride()) if call.batch_first else tokens.stride()
+    return _run(call, tokens, (t, b), _layout(call, like), _contiguous(h_0), _contiguous(c_0), table=table)
+
+
+def _run(
+    call: Call,
+    x: Tensor,
+    strides: tuple[int, int],
+    made: _Layout,
+    h_0: Maybe,
+    c_0: Maybe,
+    *,
+    tape: _core.Tape | None = None,
+    starts: NDArray[np.int64] | None = None,
+    table: _core.TableCore | None = None,
+) -> Results:
+    """Run what `x` holds, its steps and rows `strides` elements apart."""
+    s, output = call.sizes, made.output
+    x_item, y_item = x.element_size(), output.element_size()
+    h_n, c_n = output.new_empty(s.LD, made.B, s.R), output.new_empty(s.LD, made.B, s.H)
     call.plan.run_at(
-        T,
-        B,
+        made.T,
+        made.B,
         x.data_ptr(),
-        x_t * item,
-        x_b * item,
+        strides[0] * x_item,
+        strides[1] * x_item,
         output.data_ptr(),
-        y_t * item,
-        y_b * item,
+        made.y_t * y_item,
+        made.y_b * y_item,
         0 if h_0 is None else h_0.data_ptr(),
         0 if c_0 is None else c_0.data_ptr(),
         h_n.data_ptr(),
@@ -73,35 +96,8 @@ def forward(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, tape: _core.Tape | No
         call.resets,
         call.workers,
         tape,
-        call.starts,
-    )
-    return output, h_n, c_n
-
-
-def from_table(call: Call, table: _core.TableCore, tokens: Tensor, like: Tensor, h_0: Maybe, c_0: Maybe) -> Results:
-    """Run int64 tokens [T, B], or [B, T] with batch_first; `like` is what they stand for."""
-    s, item = call.sizes, like.element_size()
-    h_0, c_0 = _contiguous(h_0), _contiguous(c_0)
-    T, B, _, _, output, y_t, y_b = _layout(call, like)
-    h_n, c_n = like.new_empty(s.LD, B, s.R), like.new_empty(s.LD, B, s.H)
-    t, b = reversed(tokens.stride()) if call.batch_first else tokens.stride()
-    call.plan.run_at(
-        T,
-        B,
-        tokens.data_ptr(),
-        t * tokens.element_size(),
-        b * tokens.element_size(),
-        output.data_ptr(),
-        y_t * item,
-        y_b * item,
-        0 if h_0 is None else h_0.data_ptr(),
-        0 if c_0 is None else c_0.data_ptr(),
-        h_n.data_ptr(),
-        c_n.data_ptr(),
-        call.lengths,
-        call.resets,
-        call.workers,
-        table=table,
+        starts,
+        table,
     )
     return output, h_n, c_n
 
