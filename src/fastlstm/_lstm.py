@@ -289,7 +289,7 @@ class LSTM(Layer[F]):
             For a wrong rank or size, invalid lengths, an `out` that is read-only or overlaps an input, a token that
             the table does not have, or a table of other weights.
         TypeError
-            For a dtype that is not the layer's: nothing is cast silently.
+            For a dtype that is not the layer's: nothing is cast silently. For a `table` that is not a Table.
         KeyboardInterrupt
             For Ctrl-C, if the main thread calls: `out` holds anything then.
 
