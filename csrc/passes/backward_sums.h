@@ -97,11 +97,12 @@ static void add_row(real *to, const real *from, size_t n, int add) {
   for (size_t i = 0; i < n; i++) to[i] = add ? to[i] + from[i] : from[i];
 }
 
-/* dx of rows n0.. into the gradient of the layer below, or of the input; the second direction adds to the first */
-static void input_gradient(const backward_pass *pass, size_t n0, const backward_scratch *scratch) {
+/* dx of n rows from n0 on into the gradient of the layer below, or of the input; the second direction adds to the
+ * first */
+static void input_gradient(const backward_pass *pass, size_t n0, size_t n, const backward_scratch *scratch) {
   const fl_tape *const tape = pass->call->tape;
   const fl_plan *const plan = tape->plan;
-  const size_t I = pass->layer->input_size, l = pass->l, n = tape->N - n0 < DX_ROWS ? tape->N - n0 : DX_ROWS;
+  const size_t I = pass->layer->input_size, l = pass->l;
   real *const out = l ? pass->call->between[(l - 1) % 2] : pass->call->gradients->input;
   for (size_t r = 0; r < n; r++) {
     scratch->rows[r] = pass->gates + (n0 + r) * tape->gate_row;
@@ -129,14 +130,13 @@ static void input_gradient(const backward_pass *pass, size_t n0, const backward_
 
 static void projection_sums(const backward_call *call, size_t l, fl_member *member) {
   const fl_tape *const tape = call->tape;
-  const size_t D = tape->plan->D, P = tape->plan->P, parts = (P + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
+  const size_t D = tape->plan->D, P = tape->plan->P, columns = even_part(call, D, P, FL_PANEL, OUTER_COLUMNS);
   for (size_t d; fl_next(member, D, &d);) /* the direction's rows of x have served: now pointers to those of hidden */
     for (size_t n = 0; n < tape->N; n++) call->directions[d].x[n] = call->directions[d].hidden + n * tape->cell_row;
-  for (size_t block; fl_next(member, D * parts, &block);) {
-    const size_t first = block / D * OUTER_COLUMNS;
+  for (size_t block; fl_next(member, D * ((P + columns - 1) / columns), &block);) {
+    const size_t first = block / D * columns;
     const backward_pass pass = make_backward_pass(call, l, block % D);
-    if (!fl_halted(member, 0))
-      projection_gradient(&pass, first, P - first < OUTER_COLUMNS ? P : first + OUTER_COLUMNS, member);
+    if (!fl_halted(member, 0)) projection_gradient(&pass, first, P - first < columns ? P : first + columns, member);
   }
 }
 
@@ -144,12 +144,12 @@ static void projection_sums(const backward_call *call, size_t l, fl_member *memb
 static void run_sums(const backward_call *call, size_t l, fl_member *member) {
   const fl_plan *const plan = call->tape->plan;
   const size_t D = plan->D, N = call->tape->N, gates = plan->panels * FL_PANEL;
-  const size_t columns = (gates + OUTER_COLUMNS - 1) / OUTER_COLUMNS;
-  for (size_t block; fl_next(member, D * columns, &block);) {
-    const size_t first = block / D * OUTER_COLUMNS;
+  const size_t columns = even_part(call, D, gates, FL_PANEL, OUTER_COLUMNS);
+  for (size_t block; fl_next(member, D * ((gates + columns - 1) / columns), &block);) {
+    const size_t first = block / D * columns;
     const backward_pass pass = make_backward_pass(call, l, block % D);
     if (!fl_halted(member, 0))
-      weight_gradients(&pass, first, gates - first < OUTER_COLUMNS ? gates : first + OUTER_COLUMNS, member);
+      weight_gradients(&pass, first, gates - first < columns ? gates : first + columns, member);
   }
   if (fl_has_peepholes(plan)) {
     for (size_t block; fl_next(member, D * plan->panels, &block);) {
@@ -163,11 +163,14 @@ static void run_sums(const backward_call *call, size_t l, fl_member *member) {
 /* dx, direction by direction */
 static void run_inputs(const backward_call *call, size_t l, fl_member *member) {
   const fl_plan *const plan = call->tape->plan;
-  const size_t N = call->tape->N, work = DX_ROWS * plan->panels * FL_PANEL * plan->layers[l * plan->D].input_size;
+  const size_t N = call->tape->N, rows = even_part(call, 1, N, 1, DX_ROWS);
+  const size_t work = rows * plan->panels * FL_PANEL * plan->layers[l * plan->D].input_size;
   for (size_t d = 0; d < plan->D && N; d++)
-    for (size_t block; fl_next(member, (N + DX_ROWS - 1) / DX_ROWS, &block);) {
+    for (size_t block; fl_next(member, (N + rows - 1) / rows, &block);) {
+      const size_t n0 = block * rows;
       const backward_pass pass = make_backward_pass(call, l, d);
-      if (!fl_halted(member, work)) input_gradient(&pass, block * DX_ROWS, &call->scratch[member->slot]);
+      if (!fl_halted(member, work))
+        input_gradient(&pass, n0, N - n0 < rows ? N - n0 : rows, &call->scratch[member->slot]);
     }
 }
 

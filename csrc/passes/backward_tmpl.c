@@ -51,12 +51,20 @@ static int run_layer(const backward_call *call, size_t l, fl_member *member) {
   return !fl_halted(member, 0);
 }
 
+/* the input's gradient where row b is over */
+static void clear_past_length(const backward_call *call, size_t b) {
+  const fl_tape *const tape = call->tape;
+  const size_t I = tape->plan->I;
+  for (size_t t = tape->length[b]; t < tape->T; t++)
+    memset((real *)call->gradients->input + (t * tape->B + b) * I, 0, I * sizeof(real));
+}
+
 static void run_layers(void *argument, fl_member *member) {
   const backward_call *const call = argument;
   const fl_tape *const tape = call->tape;
   const fl_fpenv caller = fl_fpenv_enter();
-  for (size_t one; fl_next(member, 1, &one);)
-    if (call->gradients->input) memset(call->gradients->input, 0, tape->T * tape->B * tape->plan->I * sizeof(real));
+  for (size_t b; call->gradients->input && tape->N < tape->T * tape->B && fl_next(member, tape->B, &b);)
+    clear_past_length(call, b);
   for (size_t l = tape->plan->L; l-- > call->lowest;)
     if (!run_layer(call, l, member)) break;
   fl_fpenv_leave(caller);
@@ -75,7 +83,7 @@ static size_t lowest_wanted(const backward_call *call) {
 
 static backward_call make_backward_call(fl_tape *tape, const fl_gradients *gradients, size_t threads) {
   backward_call call = {.tape = tape, .gradients = gradients};
-  const fl_extent extent = {sizeof(real), sizeof(weight), tape->T, tape->B, 1};
+  const fl_extent extent = {.real = sizeof(real), .weight = sizeof(weight), .T = tape->T, .B = tape->B, .back = 1};
   call.cut = fl_decide(tape->plan, &extent, threads);
   return call;
 }

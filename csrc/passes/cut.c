@@ -7,19 +7,20 @@
 #include "base/cpus.h"
 
 enum {
-  CHUNK_BYTES = 4 << 20,  /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
-  L2_BYTES = 1536 * 1024, /* of weights a core keeps from step to step: 2 MiB are over the edge */
-  FRONT_LEAST = 10,       /* steps of a block, which reads all of W: 8 took 1.15 times as long at H=256 */
-  FRONT_MOST = 20,        /* more gain nothing */
-  FRONT_BLOCKS = 18,      /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
-  WAKE_NS = 4000,         /* until the first worker is at work, and for each: its waker's time */
+  CHUNK_BYTES = 4 << 20,      /* of pre-activations: each chunk reads all of W, and 512 KiB cost up to 1.5 at H=1024 */
+  L2_BYTES = 1536 * 1024,     /* of weights a core keeps from step to step: 2 MiB are over the edge */
+  HALF_L2_BYTES = 640 * 1024, /* where two CPUs share a core's L2, as some do without telling: 800 KiB are over it */
+  FRONT_LEAST = 10,           /* steps of a block, which reads all of W: 8 took 1.15 times as long at H=256 */
+  FRONT_MOST = 20,            /* more gain nothing */
+  FRONT_BLOCKS = 18,          /* of each thread but one: until all are at work, and when no longer, 5 % are lost */
+  WAKE_NS = 4000,             /* until the first worker is at work, and for each: its waker's time */
   WAKE_EACH_NS = 150,
   PHASE_NS = 350, /* a phase of a team, with what its members' cores lose; and for each: one of them is the last */
   PHASE_EACH_NS = 60,
 };
 
 static const double MULTIPLIED = 50; /* float32 multiply-adds a ns, of one core with many rows */
-static const double L2_READ = 90;    /* bytes a ns of weights that fit there */
+static const double L2_READ = 60;    /* bytes a ns of weights that fit there: 110 where a core has one thread */
 static const double READ = 35;       /* bytes a ns from farther away */
 static const double HANDED = 2.5;    /* bytes a ns of what another core has written */
 static const double GATES_NS = 1.5;  /* of a unit and row */
@@ -28,8 +29,8 @@ static const double EACH = 0.01;
 
 static fl_cut forced; /* for tests */
 
-void fl_force_cut(size_t groups, size_t team) {
-  forced = (fl_cut){.groups = groups, .team = team};
+void fl_force_cut(size_t groups, size_t team, int diagonals) {
+  forced = (fl_cut){.groups = groups, .team = team, .diagonals = diagonals};
 }
 
 /* ---- what a call takes, in ns ----------------------------------------------------------------------------------- */
@@ -125,20 +126,60 @@ static double front_ns(const fl_plan *plan, const fl_extent *extent, const fl_cu
   return took * (1 + GAIN + EACH * members) + WAKE_NS + WAKE_EACH_NS * members;
 }
 
-/* Make a wavefront of the layers of it where that is better; what walks back through time has none. */
-static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
-  if (extent->back || plan->L < 2 || plan->D > 1 || extent->T < 2 * FRONT_LEAST) return;
+/* what they take one step of all at a time, by one team, each member the same panels in every phase */
+static double diagonals_ns(const fl_plan *plan, const fl_extent *extent, size_t team) {
+  const size_t share = parts(plan->L * plan->panels, team), B = extent->B;
+  const size_t inputs = plan->I + (plan->L - 1) * plan->R, k = parts(inputs, plan->L) + plan->R;
+  const size_t layers = 1 + share / plan->panels; /* whose rows a member reads, of what others have written */
+  const double handed = (double)((layers + 1) * B * plan->R * extent->real) * (double)(team - 1) / (double)team;
+  const int fits = share * k * FL_PANEL * extent->weight <= HALF_L2_BYTES;
+  const double step = product_ns(extent, share, k, B, fits ? L2_READ : READ) +
+                      GATES_NS * (double)(share * FL_UNITS * B) + handed / HANDED + PHASE_NS +
+                      PHASE_EACH_NS * (double)team;
+  const double took = (double)(extent->T + plan->L - 1) * step;
+  return took * (1 + GAIN + EACH * (double)team) + (double)(WAKE_NS + WAKE_EACH_NS * team);
+}
+
+static int may_have_diagonals(const fl_plan *plan, const fl_extent *extent) {
+  return plan->L > 1 && plan->D == 1 && !plan->P && !extent->train && !extent->back;
+}
+
+static void share_diagonals(const fl_plan *plan, const fl_extent *extent, size_t threads, double least, fl_cut *cut) {
+  const size_t items = plan->L * plan->panels, most = threads < items ? threads : items;
+  for (size_t n = 2; n && n <= most; n = next_of(n, most)) {
+    const size_t team = parts(items, parts(items, n));
+    const double took = diagonals_ns(plan, extent, team);
+    const int can_be = fl_uses_all_threads() && threads > plan->L; /* for tests: then they are */
+    if (took >= least && !can_be) continue;
+    least = took;
+    *cut = (fl_cut){.groups = 1, .team = team, .members = team, .diagonals = 1};
+  }
+}
+
+static void share_front(const fl_plan *plan, const fl_extent *extent, size_t threads, double *least, fl_cut *cut) {
   fl_cut front = {.groups = 1, .team = 1, .members = threads < plan->L ? threads : plan->L};
   const size_t wanted = extent->T * plan->L / (FRONT_BLOCKS * (front.members - 1));
   front.front = wanted < FRONT_LEAST ? FRONT_LEAST : wanted < FRONT_MOST ? wanted : FRONT_MOST;
   const int can_be = fl_uses_all_threads() && cut->groups == 1; /* for tests: then it is */
-  if (can_be || front_ns(plan, extent, &front) < call_ns(plan, extent, cut)) *cut = front;
+  const double took = front_ns(plan, extent, &front);
+  if (took >= *least && !can_be) return;
+  *least = took;
+  *cut = front;
+}
+
+/* Layers side by side where that is better; what walks back through time has them one after the other. */
+static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
+  if (extent->back || plan->L < 2 || plan->D > 1) return;
+  double least = call_ns(plan, extent, cut);
+  if (extent->T >= 2 * FRONT_LEAST) share_front(plan, extent, threads, &least, cut);
+  if (may_have_diagonals(plan, extent)) share_diagonals(plan, extent, threads, least, cut);
 }
 
 /* steps per input product */
 static void cut_time(const fl_plan *plan, const fl_extent *extent, fl_cut *cut) {
   const size_t T = extent->T;
   const size_t step = plan->panels * FL_PANEL * extent->real * (cut->rows ? cut->rows : 1);
+  if (cut->diagonals) return;
   cut->chunk = step > CHUNK_BYTES ? 1 : CHUNK_BYTES / step;
   if (cut->chunk > T) cut->chunk = T;
   if (cut->front && cut->chunk > cut->front) cut->chunk = cut->front;
@@ -152,6 +193,7 @@ fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads) {
   if (threads > 1 && !fl_uses_all_threads() && threads > fl_cpus()) threads = fl_cpus();
   if (forced.team && plan->D * forced.groups * forced.team <= threads && forced.groups <= extent->B) {
     cut = forced;
+    cut.diagonals = forced.diagonals && forced.groups == 1 && may_have_diagonals(plan, extent);
     cut.members = plan->D * forced.groups * forced.team;
   } else if (threads > 1 && extent->T && extent->B) {
     share(plan, extent, threads, &cut);

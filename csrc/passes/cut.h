@@ -10,7 +10,8 @@
 /* What a call has to do: steps, rows, and bytes of a number and of a weight. */
 typedef struct {
   size_t real, weight, T, B;
-  int back; /* the backward pass */
+  int train; /* forward, with a tape */
+  int back;  /* the backward pass */
 } fl_extent;
 
 typedef struct {
@@ -18,7 +19,8 @@ typedef struct {
   size_t team;    /* members that share the units of a group */
   size_t members; /* of the call: of all directions, groups and teams; or 1, who does everything */
   size_t rows;    /* most rows in a group */
-  size_t front;   /* steps of a block of a wavefront of all layers; 0: one layer after the other */
+  size_t front;   /* steps of a block of a wavefront of all layers; 0: one layer after the other, but with */
+  int diagonals;  /* one step of all layers at a time, by one team */
   size_t chunk;   /* steps per input product; 0: each step takes input and state in one product */
 } fl_cut;
 
@@ -29,8 +31,9 @@ fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads);
 /* into how many parts, of `most` at most, the rows of one step of all layers are divided, a member for each */
 size_t fl_decide_parts(const fl_plan *plan, const fl_extent *extent, size_t most);
 
-/* For tests: cut calls so where there are threads and rows enough; team 0: no more. */
-void fl_force_cut(size_t groups, size_t team);
+/* For tests: cut calls so where there are threads and rows enough, along diagonals where that can be; team 0: no
+ * more. */
+void fl_force_cut(size_t groups, size_t team, int diagonals);
 
 /* [L] the directions and groups of rows of each layer; cleared before a call of several members */
 fl_tables *fl_carve_layers(fl_arena *arena, const fl_cut *cut, const fl_plan *plan);

@@ -44,7 +44,7 @@ typedef struct {
   real *between[2];           /* [T, B, D*R] outputs of inner layers, in turn; inference only */
   forward_pointers *pointers; /* [forward_hands] */
   forward_arrays *arrays;     /* [forward_hands], fused is each one's own; the rest is of teams, in their first one's */
-  forward_layer *layers;      /* [L] of a wavefront */
+  forward_layer *layers;      /* [forward_hands] of layers side by side */
   fl_wavefront front;
 } forward_call;
 
@@ -80,15 +80,15 @@ typedef struct {
   size_t work;      /* multiply-adds of a panel of a step of all rows */
 } forward_rows;
 
-/* a layer of a wavefront */
+/* a layer of a wavefront, or as one member sees it */
 struct forward_layer {
-  forward_pass pass;
+  _Alignas(FL_LINE) forward_pass pass;
   forward_rows rows;
 };
 
-/* who needs scratch at the same time: members, or the layers of a wavefront */
+/* who needs scratch at the same time: members, the layers of a wavefront, or all layers of each member */
 static inline size_t forward_hands(const forward_call *call) {
-  return call->cut.front ? call->plan->L : call->cut.members;
+  return (call->cut.front ? 1 : call->cut.members) * (call->cut.front || call->cut.diagonals ? call->plan->L : 1);
 }
 
 /* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */
@@ -137,10 +137,8 @@ static void carve_forward(forward_call *call, fl_arena *arena) {
   for (size_t k = 0; k < 2; k++) call->between[k] = k + 1 < plan->L && !call->tape ? fl_carve(arena, steps, row) : NULL;
   const size_t hands = forward_hands(call);
   call->tables = fl_carve_layers(arena, &call->cut, plan);
-  if (call->cut.front) {
-    call->layers = fl_carve(arena, plan->L, sizeof *call->layers);
-    call->front.lane = fl_carve(arena, plan->L, sizeof *call->front.lane);
-  }
+  if (call->cut.front || call->cut.diagonals) call->layers = fl_carve(arena, hands, sizeof *call->layers);
+  if (call->cut.front) call->front.lane = fl_carve(arena, plan->L, sizeof *call->front.lane);
   call->pointers = fl_carve(arena, hands, sizeof *call->pointers);
   call->arrays = fl_carve(arena, hands, sizeof *call->arrays);
   for (size_t k = 0; k < hands; k++) {

@@ -181,7 +181,7 @@ size_t TYPED(measure_sessions_step)(const fl_plan *plan, size_t n, size_t thread
 
 /* parts that the rows of a step are divided into, a member for each */
 static size_t parts_taken(const fl_plan *plan, size_t n, size_t threads) {
-  const fl_extent extent = {sizeof(real), sizeof(weight), 1, n, 0};
+  const fl_extent extent = {.real = sizeof(real), .weight = sizeof(weight), .T = 1, .B = n};
   return fl_decide_parts(plan, &extent, parts_of(n, threads));
 }
 

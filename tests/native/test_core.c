@@ -354,20 +354,23 @@ static void end(job *j) {
   free(j->resets);
 }
 
-/* groups of rows, and members of a team: all ways for a few threads, some for many */
-static const size_t cuts[][2] = {{1, 1}, {2, 1}, {1, 2}, {3, 1}, {1, 3}, {2, 2},  {3, 2},
-                                 {2, 4}, {4, 4}, {1, 7}, {8, 1}, {1, 8}, {1, 16}, {16, 1}};
+/* groups of rows, members of a team, diagonals: all ways for a few threads, some for many */
+static const struct {
+  size_t groups, team;
+  int diagonals;
+} cuts[] = {{1, 1, 0}, {2, 1, 0}, {1, 2, 0}, {3, 1, 0}, {1, 3, 0}, {1, 2, 1}, {2, 2, 0},  {3, 2, 0},  {1, 3, 1},
+            {2, 4, 0}, {4, 4, 0}, {1, 7, 0}, {1, 7, 1}, {8, 1, 0}, {1, 8, 0}, {1, 16, 0}, {16, 1, 0}, {1, 16, 1}};
 
 static void run_cuts(job *j, const gradients *all) {
   for (size_t lender = 0; lender <= sizeof lenders / sizeof lenders[0]; lender++) {
     CHECK((lender ? fl_pool_borrow(&j->pool, MOST_THREADS, lenders[lender - 1])
                   : fl_pool_create(&j->pool, MOST_THREADS)) == FL_OK);
     for (size_t k = lender ? 2 : 0; k < sizeof cuts / sizeof cuts[0]; k += lender ? 3 : 1) {
-      fl_force_cut(cuts[k][0], cuts[k][1]);
+      fl_force_cut(cuts[k].groups, cuts[k].team, cuts[k].diagonals);
       run_whole(j, "a cut", j->pool, MOST_THREADS);
       if (all && !lender) run_backward(j, "a cut", j->pool, MOST_THREADS, EVERY, all);
     }
-    fl_force_cut(0, 0);
+    fl_force_cut(0, 0, 0);
     fl_pool_destroy(j->pool);
   }
 }
