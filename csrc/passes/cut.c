@@ -33,6 +33,11 @@ void fl_force_cut(size_t groups, size_t team, int diagonals) {
   forced = (fl_cut){.groups = groups, .team = team, .diagonals = diagonals};
 }
 
+/* is a call over before another thread is there? */
+static int is_short(double took) {
+  return took <= WAKE_NS && !fl_uses_all_threads();
+}
+
 /* ---- what a call takes, in ns ----------------------------------------------------------------------------------- */
 
 static size_t parts(size_t n, size_t size) {
@@ -79,6 +84,12 @@ static double input_ns(const fl_plan *plan, const fl_extent *extent, size_t l, s
   return rows * product_ns(extent, plan->panels, k, 16, READ) / 16 / (double)members;
 }
 
+/* with what threads have to gain, and their waking */
+static double with_others_ns(double took, size_t members) {
+  if (members == 1 || fl_uses_all_threads()) return took;
+  return took * (1 + GAIN + EACH * (double)members) + (double)(WAKE_NS + WAKE_EACH_NS * members);
+}
+
 /* the whole call, cut so: what it takes, and what threads have to gain; members: 1, or one for each place */
 static double call_ns(const fl_plan *plan, const fl_extent *extent, const fl_cut *cut) {
   const size_t in_turn = cut->members > 1 ? 1 : plan->D * cut->groups, members = cut->members;
@@ -86,8 +97,7 @@ static double call_ns(const fl_plan *plan, const fl_extent *extent, const fl_cut
       input_ns(plan, extent, 0, members) +
       (double)(plan->L * extent->T * in_turn) * step_ns(plan, extent, parts(extent->B, cut->groups), cut->team);
   if (plan->L > 1) took += (double)(plan->L - 1) * input_ns(plan, extent, 1, members);
-  if (members == 1 || fl_uses_all_threads()) return took;
-  return took * (1 + GAIN + EACH * (double)members) + (double)(WAKE_NS + WAKE_EACH_NS * members);
+  return with_others_ns(took, members);
 }
 
 /* ---- the cut ---------------------------------------------------------------------------------------------------- */
@@ -103,6 +113,7 @@ static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, 
   const size_t outputs = extent->back ? panels_of(plan->R) : plan->panels;
   const size_t most_groups = threads / plan->D < extent->B ? threads / plan->D : extent->B;
   double best = call_ns(plan, extent, cut);
+  if (is_short(best)) return;
   for (size_t groups = 1; groups && groups <= most_groups; groups = next_of(groups, most_groups)) {
     const size_t most = threads / (plan->D * groups) < outputs ? threads / (plan->D * groups) : outputs;
     for (size_t team = 1; team; team = next_of(team, most)) {
@@ -121,9 +132,7 @@ static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, 
 static double front_ns(const fl_plan *plan, const fl_extent *extent, const fl_cut *cut) {
   const fl_cut alone = {.groups = 1, .team = 1, .members = 1};
   const double blocks = (double)(plan->L * parts(extent->T, cut->front)), members = (double)cut->members;
-  const double took = call_ns(plan, extent, &alone) * (1 / members + (members - 1) / blocks);
-  if (fl_uses_all_threads()) return took;
-  return took * (1 + GAIN + EACH * members) + WAKE_NS + WAKE_EACH_NS * members;
+  return with_others_ns(call_ns(plan, extent, &alone) * (1 / members + (members - 1) / blocks), cut->members);
 }
 
 /* what they take one step of all at a time, by one team, each member the same panels in every phase */
@@ -136,8 +145,7 @@ static double diagonals_ns(const fl_plan *plan, const fl_extent *extent, size_t 
   const double step = product_ns(extent, share, k, B, fits ? L2_READ : READ) +
                       GATES_NS * (double)(share * FL_UNITS * B) + handed / HANDED + PHASE_NS +
                       PHASE_EACH_NS * (double)team;
-  const double took = (double)(extent->T + plan->L - 1) * step;
-  return took * (1 + GAIN + EACH * (double)team) + (double)(WAKE_NS + WAKE_EACH_NS * team);
+  return with_others_ns((double)(extent->T + plan->L - 1) * step, team);
 }
 
 static int may_have_diagonals(const fl_plan *plan, const fl_extent *extent) {
@@ -171,6 +179,7 @@ static void share_front(const fl_plan *plan, const fl_extent *extent, size_t thr
 static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
   if (extent->back || plan->L < 2 || plan->D > 1) return;
   double least = call_ns(plan, extent, cut);
+  if (is_short(least)) return;
   if (extent->T >= 2 * FRONT_LEAST) share_front(plan, extent, threads, &least, cut);
   if (may_have_diagonals(plan, extent)) share_diagonals(plan, extent, threads, least, cut);
 }
@@ -204,21 +213,48 @@ fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads) {
   return cut;
 }
 
-size_t fl_decide_parts(const fl_plan *plan, const fl_extent *extent, size_t most) {
-  size_t best = 1;
-  double least = 0;
-  if (most > 1 && !fl_uses_all_threads() && most > fl_cpus()) most = fl_cpus();
-  for (size_t n = 1; n; n = next_of(n, most)) {
-    const size_t m = parts(extent->B, n);
-    double took = 0;
-    for (size_t l = 0; l < plan->L; l++)
-      took += product_ns(extent, plan->panels, plan->layers[l].input_size + plan->R, m, READ) +
-              GATES_NS * (double)(plan->H * m);
-    if (n > 1 && !fl_uses_all_threads())
-      took = took * (1 + GAIN + EACH * (double)n) + (double)(WAKE_NS + WAKE_EACH_NS * n);
-    if (n > 1 && took >= least) continue;
+/* ---- the cut of one step ---------------------------------------------------------------------------------------- */
+
+static double parts_ns(const fl_plan *plan, const fl_extent *extent, size_t n) {
+  const size_t m = parts(extent->B, n);
+  double took = 0;
+  for (size_t l = 0; l < plan->L; l++)
+    took += product_ns(extent, plan->panels, plan->layers[l].input_size + plan->R, m, READ) +
+            GATES_NS * (double)(plan->H * m);
+  return with_others_ns(took, n);
+}
+
+static double team_ns(const fl_plan *plan, const fl_extent *extent, size_t team) {
+  const size_t share = parts(plan->panels, team), inputs = plan->I + (plan->L - 1) * plan->R;
+  const double read = read_again(extent, share, inputs + plan->L * plan->R), m = (double)extent->B;
+  const double handed = m * (double)(plan->R * extent->real) * (double)(team - 1) / (double)team / HANDED;
+  double took = 0;
+  for (size_t l = 0; l < plan->L; l++) {
+    took += product_ns(extent, share, plan->layers[l].input_size + plan->R, extent->B, read) +
+            GATES_NS * (double)(share * FL_UNITS) * m;
+    if (team > 1 && !fl_uses_all_threads()) took += handed + (double)(PHASE_NS + PHASE_EACH_NS * team);
+  }
+  return with_others_ns(took, team);
+}
+
+fl_step_cut fl_decide_step(const fl_plan *plan, const fl_extent *extent, fl_step_cut most) {
+  const size_t cpus = fl_uses_all_threads() ? SIZE_MAX : fl_cpus();
+  const size_t most_parts = most.parts < cpus ? most.parts : cpus, most_team = most.team < cpus ? most.team : cpus;
+  fl_step_cut best = {1, 1};
+  double least = parts_ns(plan, extent, 1);
+  if (is_short(least)) return best;
+  for (size_t n = 2; n && n <= most_parts; n = next_of(n, most_parts)) {
+    const double took = parts_ns(plan, extent, n);
+    if (took >= least) continue;
     least = took;
-    best = n;
+    best = (fl_step_cut){n, 1};
+  }
+  for (size_t n = 2; n && n <= most_team; n = next_of(n, most_team)) {
+    const size_t team = parts(plan->panels, parts(plan->panels, n));
+    const double took = team_ns(plan, extent, team);
+    if (took >= least) continue;
+    least = took;
+    best = (fl_step_cut){1, team};
   }
   return best;
 }

@@ -28,8 +28,14 @@ typedef struct {
  * of what it takes, the same throughout a process, so that what measures a workspace and what uses it agree. */
 fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads);
 
-/* into how many parts, of `most` at most, the rows of one step of all layers are divided, a member for each */
-size_t fl_decide_parts(const fl_plan *plan, const fl_extent *extent, size_t most);
+/* How one step of all layers is shared: its rows in parts, a member for each, or all of them by a team that shares the
+ * units; one of the two is 1. */
+typedef struct {
+  size_t parts, team;
+} fl_step_cut;
+
+/* most: of what there may be of both */
+fl_step_cut fl_decide_step(const fl_plan *plan, const fl_extent *extent, fl_step_cut most);
 
 /* For tests: cut calls so where there are threads and rows enough, along diagonals where that can be; team 0: no
  * more. */

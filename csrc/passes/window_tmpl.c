@@ -63,7 +63,7 @@ fl_status TYPED(advance_window)(fl_window *window, fl_pool *pool, const fl_cance
   const fl_status status = settle(window, pool, cancel);
   const size_t slot = start_of(window, window->count + 1) % window->length;
   if (status != FL_OK || slot == window->count % window->length) return status; /* it begins with that input */
-  return TYPED(advance_sessions)(window->sessions, &(fl_batch){.n = 1, .slots = &slot}, NULL, window->workspace,
+  return TYPED(advance_sessions)(window->sessions, &(fl_batch){.n = 1, .slots = &slot}, pool, window->workspace,
                                  cancel);
 }
 
@@ -79,7 +79,7 @@ fl_status TYPED(push_window)(fl_window *window, const fl_table *table, const voi
     memcpy(window->last, x, window->plan->I * sizeof(real)); /* y may be x */
   const fl_batch batch = {1, &slot, last_of(window), 0, y};
   TYPED(write_session)(window->sessions, window->count % window->length, NULL, NULL);
-  status = TYPED(run_sessions)(window->sessions, table, &batch, NULL, window->workspace, cancel);
+  status = TYPED(run_sessions)(window->sessions, table, &batch, pool, window->workspace, cancel);
   if (status != FL_OK) return status;
   window->count++;
   window->behind = 1;
