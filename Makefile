@@ -28,7 +28,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check c sanitize sanitize-thread \
-  prove-activations prove-errors bits-elsewhere soak mutate keras-files sdist clean
+  prove-activations prove-errors prove-contract bits-elsewhere soak mutate keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -94,6 +94,9 @@ prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 in
 
 prove-errors: .venv/test/with-torch ## rounding errors of a layer beside torch's, H = 32 to 1024 (ARGS="256 512")
 	.venv/test/bin/python -m tests.proofs.rms_error $(ARGS)
+
+prove-contract: .venv/test/ready ## the frozen bits once more, by docs/contract.py in whole numbers, for minutes (ARGS=9000000: hours)
+	.venv/test/bin/python -m tests.proofs.contract $(ARGS)
 
 bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
 	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)
