@@ -52,12 +52,12 @@ def run(*command: Any, fails: bool = False, **more: str) -> str:
     return done.stderr if fails else done.stdout
 
 
-def cmake(source: Path, build: Path, *options: str) -> None:
+def cmake(source: Path, build: Path, *options: str, target: str = "all") -> None:
     """Configure and build."""
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={TOOLS['ninja']}"] if TOOLS["ninja"] else []
     compilers = [f"-DCMAKE_C_COMPILER={COMPILERS['c']}", f"-DCMAKE_CXX_COMPILER={COMPILERS['c++']}"]
     run(TOOLS["cmake"], "-S", source, "-B", build, *generator, *compilers, *options)
-    run(TOOLS["cmake"], "--build", build)
+    run(TOOLS["cmake"], "--build", build, "--target", target)
 
 
 @pytest.fixture(scope="module")
