@@ -288,7 +288,8 @@ typedef struct fl_sequence {
 /* bytes of workspace that fl_forward needs for these sizes (any lengths) and this many threads; SIZE_MAX on overflow */
 FL_API size_t fl_workspace_size(const fl_plan *plan, size_t T, size_t B, size_t threads);
 
-/* How many of so many threads fl_forward, or fl_forward_train, takes for these sizes; 0 for invalid arguments. */
+/* How many of so many threads fl_forward takes for these sizes; 0 for invalid arguments. fl_forward_train may
+ * share a stack of layers in another way, among fewer or more. */
 FL_API size_t fl_threads_used(const fl_plan *plan, size_t T, size_t B, size_t threads);
 
 /* The whole sequence through all layers. Allocates nothing.

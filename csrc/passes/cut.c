@@ -241,6 +241,7 @@ fl_step_cut fl_decide_step(const fl_plan *plan, const fl_extent *extent, fl_step
   const size_t cpus = fl_uses_all_threads() ? SIZE_MAX : fl_cpus();
   const size_t most_parts = most.parts < cpus ? most.parts : cpus, most_team = most.team < cpus ? most.team : cpus;
   fl_step_cut best = {1, 1};
+  if (!extent->B) return best;
   double least = parts_ns(plan, extent, 1);
   if (is_short(least)) return best;
   for (size_t n = 2; n && n <= most_parts; n = next_of(n, most_parts)) {

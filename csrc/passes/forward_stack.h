@@ -84,13 +84,19 @@ static void run_panels(const forward_call *call, forward_layer *layers, size_t d
   }
 }
 
+/* multiply-adds of a panel of the layer that has most of them: the first, whose input may be wide, or any other */
+static size_t most_work(const forward_layer *layers, size_t L) {
+  const size_t first = layers[0].rows.work, last = layers[L - 1].rows.work;
+  return first > last ? first : last;
+}
+
 /* 0 where the member has to leave */
 static int run_diagonals(const forward_call *call, fl_seat *seat) {
   const size_t L = call->plan->L, items = L * call->plan->panels;
   forward_layer *const layers = call->layers + seat->person * L;
   for (size_t l = 0; l < L; l++) begin_layer(call, l, seat->person * L + l, call->cut.team, &seat->member);
   const fl_group *const group = &layers[0].rows.group;
-  const size_t work = layers[L - 1].rows.work, diagonals = layers[0].rows.steps + L; /* the last one copies ends */
+  const size_t work = most_work(layers, L), diagonals = layers[0].rows.steps + L; /* the last one copies ends */
   for (size_t d = 0; d < diagonals; d++) {
     if (fl_halted(&seat->member, items * work)) return 0;
     point_at_diagonal(call, layers, d);
@@ -101,11 +107,9 @@ static int run_diagonals(const forward_call *call, fl_seat *seat) {
   return 1;
 }
 
-/* 0 where the member has to leave */
-static int run_stack(const forward_call *call, fl_member *member) {
+static void run_stack(const forward_call *call, fl_member *member) {
   for (fl_seat seat; fl_sit(call->tables, member, &seat); fl_rise(call->tables, member, &seat))
-    if (!run_diagonals(call, &seat)) return 0;
-  return 1;
+    if (!run_diagonals(call, &seat)) return;
 }
 
 #endif

@@ -363,7 +363,7 @@ static void run_team(const sessions_call *call, fl_member *member) {
   const size_t *const slots = call->batch->slots, R = call->sessions->plan->R;
   const int advanced = are_advanced(call, slots, call->n);
   if (advanced || !call->batch->x) advance_together(call, at, &group);
-  if (!call->batch->x) return;
+  if (!call->batch->x || fl_halted(member, 0)) return; /* others may be in another layer's phase */
   for (size_t one; call->cancellable && fl_next(member, 1, &one);)
     for (size_t r = 0; r < call->n; r++) keep_cells(call->sessions, &call->each[0], slots[r]);
   point_at_rows(call, at, 0, call->n);

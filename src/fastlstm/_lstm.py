@@ -209,7 +209,8 @@ class LSTM(Layer[F]):
         """Tell how many of its threads a call of T steps and B rows takes.
 
         As many as are expected to shorten the call, and no more than there are CPUs for this process. Small calls are
-        done on one thread: waking and waiting take microseconds.
+        done on one thread: waking and waiting take microseconds. `forward`, which keeps a tape, may share a
+        stack of layers in another way, among fewer or more.
 
         Parameters
         ----------

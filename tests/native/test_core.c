@@ -427,6 +427,37 @@ static void run(const sizes *size) {
   release(answer);
 }
 
+/* ---- asking ----------------------------------------------------------------------------------------------------- */
+
+static int count_asking(void *data) {
+  ++*(int *)data;
+  return 0;
+}
+
+/* A stack along diagonals, whose first layer does nearly all of the work: the caller, who does all, is asked as often as
+ * that takes. */
+static void is_asked_by_what_a_wide_input_takes(void) {
+  static const sizes wide = {{FL_FLOAT32, 2000, 64, 0, 2, 1, NULL}, 20, 8, 0, 0};
+  const size_t work = wide.T * wide.B * 4 * 64 * (2000 + 3 * 64);
+  int asked = 0;
+  job j = begin(&wide);
+  const results r = allocate(&j);
+  const fl_sequence s = whole(&j, r);
+  void *raw;
+  CHECK(fl_plan_create(&j.plan, &wide.config, j.weights, NULL) == FL_OK);
+  CHECK(fl_pool_borrow(&j.pool, 2, lend_none) == FL_OK);
+  fl_force_cut(1, 2, 1);
+  void *const workspace = aligned(fl_workspace_size(j.plan, s.T, s.B, 2), &raw);
+  CHECK(fl_forward_until(j.plan, &s, j.pool, workspace, &(fl_cancel){count_asking, &asked}) == FL_OK);
+  CHECK((size_t)asked >= work >> 23);
+  fl_force_cut(0, 0, 0);
+  free(raw);
+  fl_pool_destroy(j.pool);
+  fl_plan_destroy(j.plan);
+  release(r);
+  end(&j);
+}
+
 /* ---- what cannot be --------------------------------------------------------------------------------------------- */
 
 static void refusals(void) {
@@ -496,6 +527,7 @@ int main(void) {
   };
   fl_use_all_threads(1);
   refusals();
+  is_asked_by_what_a_wide_input_takes();
   for (; shape_at < sizeof shapes / sizeof shapes[0]; shape_at++) run(&shapes[shape_at]);
   printf("fastlstm core:");
   for (size_t k = 0; fl_isa_name(k); k++) printf(" %s", fl_isa_name(k));

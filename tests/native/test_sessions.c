@@ -9,6 +9,7 @@
 #include "base/cpus.h"
 #include "base/os_threads.h"
 #include "layer.h"
+#include "lend.h"
 
 enum { MOST = 70, STEPS = 40, MOST_THREADS = 5 };
 
@@ -215,6 +216,51 @@ static void gives_up(const char *isa) {
   }
 }
 
+/* one thread, whatever is asked for */
+static void lend_one(void (*work)(void *), void *data, unsigned threads, unsigned flags) {
+  errand e = {work, data};
+  os_thread other;
+  CHECK(threads > 1 && !flags && os_start(&other, helper, &e));
+  work(data);
+  os_join(other);
+}
+
+/* A team of three, of whom one never comes, gives up while it does what some rows have not been advanced by: who finds
+ * out later than another is in the next layer by then. Large enough for each to be asked in a layer. */
+static void a_team_gives_up(void) {
+  enum { ROWS = 15, ADVANCED = 8, TIMES = 40 };
+  world w = {.config = {FL_FLOAT32, 4, 672, 0, 2, 1, NULL}};
+  void *raw, *raw_workspace;
+  fl_pool *pool;
+  size_t slots[ROWS];
+  int given_up = 0;
+  begin(&w, NULL);
+  CHECK(fl_sessions_threads_used(w.plan, ROWS, 3) == 3 && fl_pool_borrow(&pool, 3, lend_one) == FL_OK);
+  fl_sessions *const s = fl_sessions_init(w.plan, ROWS, aligned(fl_sessions_size(w.plan, ROWS), &raw));
+  void *const workspace = aligned(fl_sessions_workspace_until(w.plan, ROWS, 3), &raw_workspace);
+  void *const raw_advances = allow_advances(&w, s, ROWS);
+  char *const x = numbers(ROWS * w.config.input_size, FL_FLOAT32), *const y = allocated(ROWS * w.out);
+  const fl_batch batch = {ROWS, slots, x, (ptrdiff_t)w.in, y};
+  for (size_t k = 0; k < ROWS; k++) slots[k] = k;
+  for (int time = 0; time < TIMES; time++) {
+    patience p = {1 + time % 4, 0};
+    CHECK(fl_sessions_advance(s, ADVANCED, slots, NULL, workspace) == FL_OK);
+    const fl_status status = fl_sessions_step_until(s, &batch, pool, workspace, &(fl_cancel){ask, &p});
+    CHECK(status == FL_ERROR_CANCELLED || status == FL_OK); /* the other may do most of it */
+    for (size_t k = 0; status == FL_OK && k < ROWS; k++) CHECK(fl_sessions_set(s, k, NULL, NULL) == FL_OK);
+    expect_states(&w, s, ROWS);
+    given_up += status != FL_OK;
+  }
+  CHECK(given_up > 0);
+  free(x);
+  free(y);
+  free(raw);
+  free(raw_workspace);
+  free(raw_advances);
+  fl_pool_destroy(pool);
+  end(&w);
+}
+
 /* ---- a service: threads, sessions that come and go, one lock ----------------------------------------------------- */
 
 enum { SESSIONS = 12, CALLERS = 4, CALLS = 400, COMPANY = 3 };
@@ -375,6 +421,7 @@ int main(void) {
     CHECK(hash == first); /* the instruction sets agree */
   }
   gives_up(NULL);
+  a_team_gives_up();
   printf("fastlstm sessions: the same bits in any company, given up or not\n");
   return 0;
 }

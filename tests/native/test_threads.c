@@ -196,7 +196,10 @@ static size_t used(size_t H, size_t layers, size_t directions, size_t T, size_t 
   fl_plan *plan;
   CHECK(fl_plan_create(&plan, &config, weights, NULL) == FL_OK);
   const size_t n = fl_threads_used(plan, T, B, threads);
-  if (directions == 1) CHECK(fl_sessions_threads_used(plan, B, threads) <= threads);
+  if (directions == 1) {
+    CHECK(fl_sessions_threads_used(plan, B, threads) <= threads);
+    CHECK(fl_sessions_threads_used(plan, 0, threads) == 1); /* nothing to do */
+  }
   fl_plan_destroy(plan);
   free(zeros);
   return n;
