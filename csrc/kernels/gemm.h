@@ -82,7 +82,7 @@ INLINE void tile_chains(const size_t rows, const size_t vectors, const slice *s,
     for (size_t v = 0; v < vectors; v++) w[v] = v_weights(s->w + k * FL_PANEL + v * VL);
     UNROLL
     for (size_t r = 0; r < rows; r++) {
-      const V all = v_set1(x[r][k]);
+      const V all = v_every(x[r] + k);
       UNROLL
       for (size_t v = 0; v < vectors; v++) acc[r][v] = v_fma(all, w[v], acc[r][v]);
     }
@@ -102,25 +102,29 @@ INLINE void tile(const size_t rows, const size_t vectors, const slice *s, const 
 /* constant sizes, so registers */
 enum { FEW_VECTORS = ACCUMULATORS > PANEL_VECTORS ? ACCUMULATORS : PANEL_VECTORS };
 
-/* the chains of one piece of rows x panels whole panels side by side; rows and panels are constants */
+/* The chains of one piece of rows x panels whole panels side by side; rows and panels are constants. A loop of one
+ * iteration, which `r < rows` is with one row, would leave Clang (14) with accumulators in memory. */
 INLINE void panel_chains(const size_t rows, const size_t panels, const slice *s, V acc[FEW_VECTORS]) {
   const real *x[TILE_ROWS];
   UNROLL
-  for (size_t r = 0; r < rows; r++) x[r] = (const real *)s->row[r] + s->k0;
+  for (size_t r = 0; r < TILE_ROWS; r++)
+    if (r < rows) x[r] = (const real *)s->row[r] + s->k0;
   UNROLL
   for (size_t j = 0; j < rows * panels * PANEL_VECTORS; j++) acc[j] = v_set1(0);
   for (size_t k = 0; k < s->k; k++) {
+    V all[TILE_ROWS];
     UNROLL
-    for (size_t p = 0; p < panels; p++) {
+    for (size_t r = 0; r < TILE_ROWS; r++)
+      if (r < rows) all[r] = v_every(x[r] + k);
+    UNROLL
+    for (size_t j = 0; j < panels * PANEL_VECTORS; j++) {
+      const V w = v_weights(s->w + j / PANEL_VECTORS * s->w_panel + k * FL_PANEL + j % PANEL_VECTORS * VL);
       UNROLL
-      for (size_t v = 0; v < PANEL_VECTORS; v++) {
-        const V w = v_weights(s->w + p * s->w_panel + k * FL_PANEL + v * VL);
-        UNROLL
-        for (size_t r = 0; r < rows; r++) {
-          V *const sum = &acc[(r * panels + p) * PANEL_VECTORS + v];
-          *sum = v_fma(v_set1(x[r][k]), w, *sum);
+      for (size_t r = 0; r < TILE_ROWS; r++)
+        if (r < rows) {
+          V *const sum = &acc[r * panels * PANEL_VECTORS + j];
+          *sum = v_fma(all[r], w, *sum);
         }
-      }
     }
   }
 }
@@ -137,7 +141,7 @@ INLINE void listed_chains(const size_t panels, const slice *all, row_list *list,
   for (size_t j = 0; j < panels * PANEL_VECTORS; j++) acc[j] = v_set1(0);
   for (; *list->at < end; list->at++, list->x++) {
     const weight *const w = all->w + *list->at;
-    const V x = v_set1(*list->x);
+    const V x = v_every(list->x);
     UNROLL
     for (size_t j = 0; j < panels * PANEL_VECTORS; j++)
       acc[j] = v_fma(x, v_weights(w + j / PANEL_VECTORS * all->w_panel + j % PANEL_VECTORS * VL), acc[j]);

@@ -158,4 +158,9 @@ INLINE V v_weights(const weight *p) {
   return v_load(p);
 }
 
+/* the number at p, in every lane */
+INLINE V v_every(const real *p) {
+  return v_set1(*p);
+}
+
 #endif

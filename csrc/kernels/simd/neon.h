@@ -1,7 +1,7 @@
 /* The vocabulary for AArch64, all of which has it: 128-bit vectors with fused multiply-add.
  *
- * TILE_ROWS x TILE_VECTORS = 24 accumulators, 4 weights and 1 broadcast are 29 of 32 registers. Chosen by instructions
- * counted in emulation, with GCC 12 and Clang 14: no such machine has been measured.
+ * TILE_ROWS x TILE_VECTORS = 24 accumulators, 4 weights and 1 number are 29 of 32 registers: as many multiply-adds per
+ * instruction as fit. Chosen by counts and by models of CPUs (docs/benchmarks.md): no such machine has been measured.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_SIMD_H
@@ -9,8 +9,10 @@
 
 #include <arm_neon.h>
 
+#ifndef TILE_ROWS
 #define TILE_ROWS 6
 #define TILE_VECTORS 4
+#endif
 
 #if REAL_BITS == 32
 
@@ -154,6 +156,13 @@ INLINE V v_load_rows(const real *const *row, size_t k) {
 
 INLINE V v_weights(const weight *p) {
   return v_load(p);
+}
+
+/* as one lane, which a multiply-add takes as it is: to load it into every lane takes one of the vectors' pipes, too */
+INLINE V v_every(const real *p) {
+  real a = *p;
+  KEPT_APART("w", a);
+  return v_set1(a);
 }
 
 #endif

@@ -113,4 +113,9 @@ INLINE V v_exponent(V a) {
   return a;
 }
 
+/* the number at p, in every lane */
+INLINE V v_every(const real *p) {
+  return *p;
+}
+
 #endif
