@@ -12,7 +12,7 @@ export PYTHONUNBUFFERED = 1
 
 SOURCES := pyproject.toml CMakeLists.txt docs/package.md LICENSE \
   $(shell find csrc src cmake -type f ! -name '*.pyc')
-C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.cpp' \))
+C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -o -name '*.[ch]pp' \))
 
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
 PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder

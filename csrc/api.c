@@ -11,6 +11,7 @@
 #include "passes/cut.h"
 #include "passes/table.h"
 #include "passes/tape.h"
+#include "weight_file.h"
 
 const char *fl_version(void) {
   return FASTLSTM_VERSION;
@@ -34,6 +35,13 @@ const char *fl_status_text(fl_status status) {
     case FL_ERROR_CLOSED: return "the session has been closed";
     case FL_ERROR_TWICE: return "the session is given twice";
     case FL_ERROR_TAKEN: return "the session is taken";
+    case FL_ERROR_FILE: return "the file cannot be opened or read";
+    case FL_ERROR_FORMAT: return "not a weight file of fastlstm";
+    case FL_ERROR_VERSION: return "a weight file of an unknown version";
+    case FL_ERROR_ORDER: return "a weight file for machines of the other byte order";
+    case FL_ERROR_LENGTH: return "the weight file is shorter or longer than it says";
+    case FL_ERROR_DAMAGED: return "the weight file is damaged: its checksum is another";
+    case FL_ERROR_CONTENT: return "the weight file has invalid sizes or an invalid form";
   }
   return "unknown status";
 }
@@ -60,6 +68,10 @@ static int is_count(size_t n) {
 
 static int is_thread_count(size_t threads) {
   return threads >= 1 && threads <= FL_MOST_THREADS;
+}
+
+static fl_dtype dtype_of(const fl_plan *plan) {
+  return plan->passes == fl_passes_of(FL_FLOAT32) ? FL_FLOAT32 : FL_FLOAT64;
 }
 
 static int is_cancel(const fl_cancel *cancel) {
@@ -189,6 +201,68 @@ static fl_status check_config(const fl_config *config, const fl_weights *weights
     if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
     if (!weights[j].weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
   }
+  return FL_OK;
+}
+
+/* what fl_parse_file leaves open */
+static fl_status open_file(const void *data, size_t size, fl_file *file) {
+  if (!data || (uintptr_t)data % FL_FILE_BOUNDARY || size > (size_t)PTRDIFF_MAX) return FL_ERROR_ARGUMENT;
+  const fl_status status = fl_parse_file(data, size, file);
+  return status != FL_OK || is_form(&file->form, file->config.dtype) ? status : FL_ERROR_CONTENT;
+}
+
+fl_status fl_file_read(const void *data, size_t size, fl_config *config, fl_form *form) {
+  fl_file file;
+  if (!config || !form) return FL_ERROR_ARGUMENT;
+  const fl_status status = open_file(data, size, &file);
+  if (status != FL_OK) return status;
+  *form = file.form;
+  *config = file.config;
+  config->form = form;
+  return FL_OK;
+}
+
+fl_status fl_file_weights(const void *data, size_t size, size_t n, fl_weights *weights) {
+  fl_file file;
+  if (!weights) return FL_ERROR_ARGUMENT;
+  const fl_status status = open_file(data, size, &file);
+  if (status != FL_OK) return status;
+  if (n != file.config.num_layers * file.config.directions) return FL_ERROR_ARGUMENT;
+  fl_locate_weights(data, &file, weights);
+  return FL_OK;
+}
+
+fl_status fl_plan_read(fl_plan **plan, const void *data, size_t size, const char *isa) {
+  fl_file file;
+  if (!plan) return FL_ERROR_ARGUMENT;
+  *plan = NULL;
+  const fl_status status = open_file(data, size, &file);
+  if (status != FL_OK) return status;
+  file.config.form = &file.form;
+  fl_weights *const weights = calloc(file.config.num_layers * file.config.directions, sizeof *weights);
+  if (!weights) return FL_ERROR_MEMORY;
+  fl_locate_weights(data, &file, weights);
+  const fl_status made = fl_make_plan(plan, &file.config, weights, isa);
+  free(weights);
+  return made;
+}
+
+fl_status fl_plan_load(fl_plan **plan, const char *path, const char *isa) {
+  void *data;
+  size_t size;
+  if (!plan) return FL_ERROR_ARGUMENT;
+  *plan = NULL;
+  if (!path) return FL_ERROR_ARGUMENT;
+  const fl_status status = fl_read_file(path, &data, &size);
+  if (status != FL_OK) return status;
+  const fl_status made = fl_plan_read(plan, data, size, isa);
+  free(data);
+  return made;
+}
+
+fl_status fl_plan_get_config(const fl_plan *plan, fl_config *config) {
+  if (!plan || !config) return FL_ERROR_ARGUMENT;
+  *config = (fl_config){dtype_of(plan), plan->I, plan->H, plan->P, plan->L, plan->D, plan->form};
   return FL_OK;
 }
 
@@ -371,7 +445,7 @@ fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_
 fl_status fl_tape_get_sizes(const fl_tape *tape, fl_tape_sizes *sizes) {
   if (!tape || !sizes) return FL_ERROR_ARGUMENT;
   const fl_plan *const plan = tape->plan;
-  *sizes = (fl_tape_sizes){.dtype = plan->passes == fl_passes_of(FL_FLOAT32) ? FL_FLOAT32 : FL_FLOAT64,
+  *sizes = (fl_tape_sizes){.dtype = dtype_of(plan),
                            .T = tape->T,
                            .B = tape->B,
                            .steps = tape->N,

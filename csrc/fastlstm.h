@@ -13,6 +13,8 @@
  * with b = b_ih + b_hh. h' is the layer's output, and the next layer's x. Other forms of it: fl_form.
  *
  * Order of calls. A plan first, which holds packed weights and is immutable: any number of threads may use one at once.
+ * Weights come from arrays of yours (fl_plan_create), or from a file that `fastlstm convert MODEL OUT --to c` writes
+ * (fl_plan_load; fl_plan_read for one in memory). Then
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
  *                    before that fl_tape_read, as often as you like: the gates and cells of every step
@@ -52,9 +54,9 @@
  * their type asks (strides keep them so), that they do not alias where it forbids it, and that a plan, pool or other
  * object is one that was made here, still there, and not in other use where it serves one thread.
  *
- * Nothing here allocates except fl_plan_create, fl_pool_create and fl_pool_borrow; nothing prints, aborts or keeps
- * global state. What an _init function makes stays where it is, since it points into itself, and needs no destroying:
- * its memory is yours to free.
+ * Nothing here allocates except fl_plan_create, fl_plan_read, fl_plan_load, fl_pool_create and fl_pool_borrow; nothing
+ * prints, aborts or keeps global state. What an _init function makes stays where it is, since it points into itself, and
+ * needs no destroying: its memory is yours to free.
  *
  * Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I input, H
  * hidden, P projection, R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer and D*R for
@@ -103,6 +105,13 @@ typedef enum fl_status {
   FL_ERROR_CLOSED = 9,    /* an id of a session that has been closed */
   FL_ERROR_TWICE = 10,    /* an id that is given twice */
   FL_ERROR_TAKEN = 11,    /* an id of a session that is taken */
+  FL_ERROR_FILE = 12,     /* a path that cannot be opened, or not be read to its end */
+  FL_ERROR_FORMAT = 13,   /* not a weight file */
+  FL_ERROR_VERSION = 14,  /* a weight file of a version that is not known here */
+  FL_ERROR_ORDER = 15,    /* a weight file for machines of the other byte order */
+  FL_ERROR_LENGTH = 16,   /* a weight file that is shorter or longer than it says */
+  FL_ERROR_DAMAGED = 17,  /* a weight file whose checksum is another */
+  FL_ERROR_CONTENT = 18,  /* a weight file with sizes or a form that no layer has */
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
@@ -230,6 +239,10 @@ typedef struct fl_weights {
  *   isa      name of an instruction set, or NULL for the best one; read */
 FL_API fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 
+/* Its sizes, as fl_plan_create was given them.
+ *   config  written; its form is NULL for the standard cell, else the plan's own, which stays as long as the plan */
+FL_API fl_status fl_plan_get_config(const fl_plan *plan, fl_config *config);
+
 /* Frees it. NULL is fine. No call may be using the plan. */
 FL_API void fl_plan_destroy(fl_plan *plan);
 
@@ -238,6 +251,33 @@ FL_API const char *fl_plan_isa(const fl_plan *plan);
 
 /* bytes of packed weights */
 FL_API size_t fl_plan_size(const fl_plan *plan);
+
+/* ---- weight files ----------------------------------------------------------------------------------------------- */
+
+/* The flat file that `fastlstm convert MODEL OUT --to c` writes: a header, then the arrays of fl_weights, each on a
+ * boundary of 64 bytes; docs/embedding.md has a line for every byte. It may lie anywhere in memory that can be read, in
+ * pages that are mapped from a file as well: the functions with `data` copy nothing but what a plan packs, look at no
+ * byte outside of it, and refuse what is not whole: by FL_ERROR_FORMAT, FL_ERROR_LENGTH, FL_ERROR_ORDER,
+ * FL_ERROR_VERSION, FL_ERROR_DAMAGED (every change of up to 32 bits in a row, and all but 2^-32 of the others),
+ * FL_ERROR_CONTENT.
+ *   data, size  the file, on a boundary of 8 bytes; owned by the caller, read during the call */
+
+/* What is in a file. Allocates nothing.
+ *   config  written; its form is `form`
+ *   form    written; owned by the caller, who keeps it as long as the config */
+FL_API fl_status fl_file_read(const void *data, size_t size, fl_config *config, fl_form *form);
+
+/* Where its arrays are. Allocates nothing.
+ *   n        as many as there are in the file, L*D
+ *   weights  [n], index layer*D + direction; written: pointers into data */
+FL_API fl_status fl_file_weights(const void *data, size_t size, size_t n, fl_weights *weights);
+
+/* fl_plan_create of what is in a file. */
+FL_API fl_status fl_plan_read(fl_plan **plan, const void *data, size_t size, const char *isa);
+
+/* fl_plan_read of the file at a path, as fopen takes it. The file is read into memory that is free again when this
+ * returns. FL_ERROR_FILE where that fails. */
+FL_API fl_status fl_plan_load(fl_plan **plan, const char *path, const char *isa);
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
 

@@ -15,10 +15,6 @@ import numpy as np
 import fastlstm
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
-
-from embed.write_weights import write  # noqa: E402  the path comes first
-
 ROOT = HERE.parents[1]
 
 
@@ -50,13 +46,13 @@ def main() -> int:
 
     lstm = fastlstm.LSTM(16, 32, num_layers=2, seed=0)
     x = np.random.default_rng(0).standard_normal((50, 16), np.float32)
-    write(lstm, build / "weights.bin")
+    fastlstm.save(lstm, build / "weights.flw")
     x.tofile(build / "input.bin")
     output, states = lstm(x)
     expected = b"".join(array.tobytes() for array in (output, *states))  # what the programs write first
     wrong = 0
     for program in ("embed", "embed_cpp"):
-        run(build / "programs" / program, build / "weights.bin", build / "input.bin", build / "output.bin")
+        run(build / "programs" / program, build / "weights.flw", build / "input.bin", build / "output.bin")
         same = (build / "output.bin").read_bytes().startswith(expected)
         print(f"{program}: {'the bits' if same else 'NOT the bits'} that Python gives")
         wrong += not same

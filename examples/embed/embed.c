@@ -2,7 +2,7 @@
  *
  *     embed WEIGHTS INPUT OUTPUT [THREADS]
  *
- * WEIGHTS   what write_weights.py writes; the format is described there
+ * WEIGHTS   what `fastlstm convert MODEL WEIGHTS --to c` writes
  * INPUT     [T, I] reals, raw
  * OUTPUT    written, raw: the sequence's output [T, D*R], h_n [L*D, R], c_n [L*D, H]; then, where D = 1, the stream's
  *           outputs [T, R], and those of the sessions: session k starts at time k, so that n = min(t + 1, SESSIONS) of
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SESSIONS = 20, SIZES = 7 };
+enum { SESSIONS = 20 };
 
 static void fail(const char *what, const char *why) {
   fprintf(stderr, "embed: %s: %s\n", what, why);
@@ -55,49 +55,6 @@ static void *read_reals(FILE *file, const char *path, size_t n, size_t real) {
 
 static void write_reals(FILE *file, const char *path, const void *from, size_t n, size_t real) {
   if (fwrite(from, real, n, file) != n) fail(path, "cannot be written");
-}
-
-/* Read everything that a plan needs, and make it. The plan has a copy of the weights. */
-static fl_plan *read_plan(const char *path, fl_config *config) {
-  FILE *const file = opened(path, "rb");
-  char magic[8];
-  uint64_t sizes[SIZES];
-  if (fread(magic, 1, sizeof magic, file) != sizeof magic || memcmp(magic, "fastlstm", sizeof magic))
-    fail(path, "is not a file of write_weights.py");
-  if (fread(sizes, sizeof *sizes, SIZES, file) != SIZES) fail(path, "ends too early");
-  for (size_t k = 0; k < SIZES; k++)
-    if (sizes[k] > 1 << 20) fail(path, "has an invalid size");
-  *config = (fl_config){.dtype = (fl_dtype)sizes[0],
-                        .input_size = (size_t)sizes[1],
-                        .hidden_size = (size_t)sizes[2],
-                        .proj_size = (size_t)sizes[3],
-                        .num_layers = (size_t)sizes[4],
-                        .directions = (size_t)sizes[5]};
-  const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, D = config->directions;
-  const size_t real = sizes[0] / 8, n = config->num_layers * D;
-  if ((real != 4 && real != 8) || D < 1 || D > 2) fail(path, "has an invalid size");
-  fl_weights *const weights = calloc(n ? n : 1, sizeof *weights);
-  if (!weights) fail("memory", "there is not enough");
-  for (size_t k = 0; k < n; k++) {
-    weights[k].weight_ih = read_reals(file, path, 4 * H * (k < D ? config->input_size : D * R), real);
-    weights[k].weight_hh = read_reals(file, path, 4 * H * R, real);
-    if (sizes[6]) weights[k].bias_ih = read_reals(file, path, 4 * H, real);
-    if (sizes[6]) weights[k].bias_hh = read_reals(file, path, 4 * H, real);
-    if (P) weights[k].weight_hr = read_reals(file, path, P * H, real);
-  }
-  if (fgetc(file) != EOF) fail(path, "goes on after its end");
-  fclose(file);
-  fl_plan *plan;
-  check("plan", fl_plan_create(&plan, config, weights, NULL));
-  for (size_t k = 0; k < n; k++) {
-    free((void *)weights[k].weight_ih);
-    free((void *)weights[k].weight_hh);
-    free((void *)weights[k].bias_ih);
-    free((void *)weights[k].bias_hh);
-    free((void *)weights[k].weight_hr);
-  }
-  free(weights);
-  return plan;
 }
 
 static void *read_input(const char *path, size_t row, size_t *T) {
@@ -200,7 +157,9 @@ int main(int argc, char **argv) {
   const long threads = argc == 5 ? strtol(argv[4], NULL, 10) : 1;
   if (threads < 1) fail(argv[4], "threads should be 1 or more");
   job j = {.threads = (size_t)threads, .out_path = argv[3]};
-  fl_plan *const plan = read_plan(argv[1], &j.config);
+  fl_plan *plan;
+  check(argv[1], fl_plan_load(&plan, argv[1], NULL));
+  check(argv[1], fl_plan_get_config(plan, &j.config));
   j.plan = plan;
   j.real = j.config.dtype / 8;
   j.R = j.config.proj_size ? j.config.proj_size : j.config.hidden_size;

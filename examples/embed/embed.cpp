@@ -1,19 +1,15 @@
-// The same program as embed.c in C++17: what is opened closes itself, what goes wrong is thrown.
+// The same program as embed.c in C++17, with fastlstm.hpp: what is made frees itself, what goes wrong is thrown.
 //
 //     embed_cpp WEIGHTS INPUT OUTPUT [THREADS]
 //
 // SPDX-License-Identifier: BSD-3-Clause
-#include <fastlstm.h>
+#include <fastlstm.hpp>
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <fstream>
 #include <iostream>
-#include <iterator>
-#include <memory>
-#include <new>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -21,153 +17,98 @@
 namespace {
 
 constexpr std::size_t SESSIONS = 20;
-using Bytes = std::vector<char>;
 
-void check(const char *what, fl_status status) {
-  if (status == FL_ERROR_MEMORY) throw std::bad_alloc();
-  if (status != FL_OK) throw std::runtime_error(std::string(what) + ": " + fl_status_text(status));
-}
+template <class Real>
+using Reals = std::vector<Real>;
 
-struct Delete {
-  void operator()(fl_plan *plan) const {
-    fl_plan_destroy(plan);
-  }
-  void operator()(fl_pool *pool) const {
-    fl_pool_destroy(pool);
-  }
-  void operator()(void *memory) const {
-    ::operator delete(memory, std::align_val_t{64});
-  }
-};
-using Plan = std::unique_ptr<fl_plan, Delete>;
-using Pool = std::unique_ptr<fl_pool, Delete>;
-using Memory = std::unique_ptr<void, Delete>;
-
-Memory aligned(std::size_t bytes) {  // SIZE_MAX, which says that the sizes overflow, throws like any other too large
-  return Memory(::operator new(bytes, std::align_val_t{64}));
-}
-
-Bytes read(const std::string &path) {
-  std::ifstream file(path, std::ios::binary);
+template <class Real>
+Reals<Real> read(const std::string &path, std::size_t row) {
+  std::ifstream file(path, std::ios::binary | std::ios::ate);
   if (!file) throw std::runtime_error(path + ": cannot be opened");
-  return Bytes(std::istreambuf_iterator<char>(file), {});
+  const auto bytes = static_cast<std::size_t>(file.tellg());
+  if (bytes % (row * sizeof(Real))) throw std::runtime_error(path + ": is not a whole number of inputs");
+  Reals<Real> made(bytes / sizeof(Real));
+  file.seekg(0).read(reinterpret_cast<char *>(made.data()), static_cast<std::streamsize>(bytes));
+  if (!file) throw std::runtime_error(path + ": ends too early");
+  return made;
 }
 
-class Lstm {
- public:
-  explicit Lstm(const std::string &path) {
-    const Bytes file = read(path);
-    std::uint64_t sizes[7];
-    if (file.size() < 8 + sizeof sizes || std::memcmp(file.data(), "fastlstm", 8) != 0)
-      throw std::runtime_error(path + ": is not a file of write_weights.py");
-    std::memcpy(sizes, file.data() + 8, sizeof sizes);
-    if (std::any_of(std::begin(sizes), std::end(sizes), [](std::uint64_t n) { return n > 1 << 20; }))
-      throw std::runtime_error(path + ": has an invalid size");
-    config.dtype = static_cast<fl_dtype>(sizes[0]);
-    config.input_size = sizes[1];
-    config.hidden_size = sizes[2];
-    config.proj_size = sizes[3];
-    config.num_layers = sizes[4];
-    config.directions = sizes[5];
-    real = sizes[0] / 8;
-    R = config.proj_size ? config.proj_size : config.hidden_size;
-    const std::size_t H = config.hidden_size, D = config.directions;
-    std::size_t at = 8 + sizeof sizes;
-    const auto next = [&](std::size_t n) -> const void * {
-      if (n > (file.size() - at) / std::max<std::size_t>(real, 1)) throw std::runtime_error(path + ": ends too early");
-      at += n * real;
-      return file.data() + at - n * real;  // 8-byte aligned: so are the vector's data, and everything before
-    };
-    std::vector<fl_weights> weights(config.num_layers * D);
-    for (std::size_t k = 0; k < weights.size(); k++) {
-      weights[k].weight_ih = next(4 * H * (k < D ? config.input_size : D * R));
-      weights[k].weight_hh = next(4 * H * R);
-      if (sizes[6]) weights[k].bias_ih = next(4 * H);
-      if (sizes[6]) weights[k].bias_hh = next(4 * H);
-      if (config.proj_size) weights[k].weight_hr = next(config.proj_size * H);
-    }
-    if (at != file.size()) throw std::runtime_error(path + ": goes on after its end");
-    fl_plan *made = nullptr;
-    check("plan", fl_plan_create(&made, &config, weights.data(), nullptr));
-    plan.reset(made);
-  }
+template <class Real>
+void write(std::ostream &out, const Reals<Real> &reals, std::size_t n) {
+  out.write(reinterpret_cast<const char *>(reals.data()), static_cast<std::streamsize>(n * sizeof(Real)));
+}
 
-  Bytes sequence(const Bytes &x, std::size_t T, fl_pool *pool, std::size_t threads) const {
-    const std::size_t D = config.directions, n = config.num_layers * D, width = D * R;
-    Bytes all((T * width + n * (R + config.hidden_size)) * real);
-    fl_sequence s{};
-    s.T = T;
-    s.B = 1;
-    s.input = x.data();
-    s.input_t = s.input_b = static_cast<std::ptrdiff_t>(config.input_size * real);
-    s.output = all.data();
-    s.output_t = s.output_b = static_cast<std::ptrdiff_t>(width * real);
-    s.h_n = all.data() + T * width * real;
-    s.c_n = all.data() + (T * width + n * R) * real;
-    const Memory workspace = aligned(fl_workspace_size(plan.get(), T, 1, threads));
-    check("sequence", fl_forward(plan.get(), &s, pool, workspace.get()));
-    return all;
-  }
+template <class Real>
+void run_sequence(const fastlstm::Plan &plan, const fastlstm::Pool &pool, const Reals<Real> &x, std::ostream &out) {
+  const std::size_t T = x.size() / plan.input_size();
+  Reals<Real> y(T * plan.output_size()), h(plan.passes() * plan.state_size()), c(plan.passes() * plan.hidden_size());
+  fastlstm::Sequence<Real> sequence;
+  sequence.T = T;
+  sequence.input = x;
+  sequence.output = y;
+  sequence.h_n = h;
+  sequence.c_n = c;
+  fastlstm::Forward(plan, T, 1, &pool).run(sequence);
+  for (const Reals<Real> *part : {&y, &h, &c}) write(out, *part, part->size());
+}
 
-  Bytes stream(const Bytes &x, std::size_t T) const {
-    const Memory memory = aligned(fl_stream_size(plan.get(), 1));
-    fl_stream *const stream = fl_stream_init(plan.get(), 1, memory.get());
-    if (!stream) throw std::runtime_error("stream: the plan is bidirectional");
-    Bytes y(T * R * real);
-    for (std::size_t t = 0; t < T; t++) {
-      fl_stream_step(stream, x.data() + t * config.input_size * real, y.data() + t * R * real);
-      fl_stream_advance(stream);  // once the answer is out: what the next step does not need its input for
-    }
-    return y;
+template <class Real>
+void run_stream(const fastlstm::Plan &plan, const Reals<Real> &x, std::ostream &out) {
+  fastlstm::Stream stream(plan);
+  Reals<Real> y(plan.output_size());
+  for (std::size_t at = 0; at < x.size(); at += plan.input_size()) {
+    stream.step<Real>({x.data() + at, plan.input_size()}, y);
+    write(out, y, y.size());
+    stream.advance();  // once the answer is out: what the next step does not need its input for
   }
+}
 
-  // Session k starts at time k. They take a step newest first, so that their inputs stand in x as they are.
-  Bytes sessions(const Bytes &x, std::size_t T, fl_pool *pool, std::size_t threads) const {
-    const std::size_t row = config.input_size * real, width = R * real;
-    const Memory memory = aligned(fl_sessions_size(plan.get(), SESSIONS));
-    fl_sessions *const sessions = fl_sessions_init(plan.get(), SESSIONS, memory.get());
-    if (!sessions) throw std::runtime_error("sessions: the plan is bidirectional");
-    const Memory workspace = aligned(fl_sessions_workspace(plan.get(), SESSIONS, threads));
-    Bytes all, y(SESSIONS * width);
-    for (std::size_t t = 0; t < T; t++) {
-      const std::size_t n = std::min(t + 1, SESSIONS);
-      std::vector<std::size_t> slots(n);
-      for (std::size_t k = 0; k < n; k++) slots[k] = n - 1 - k;
-      fl_sessions_step(sessions, n, slots.data(), x.data() + (t + 1 - n) * row, static_cast<std::ptrdiff_t>(row),
-                       y.data(), pool, workspace.get());
-      for (std::size_t k = n; k-- > 0;) all.insert(all.end(), y.data() + k * width, y.data() + (k + 1) * width);
-    }
-    return all;
+// Session k starts at time k. They take a step oldest first, each with the input that came as many steps later.
+template <class Real>
+void run_sessions(const fastlstm::Plan &plan, const fastlstm::Pool &pool, const Reals<Real> &x, std::ostream &out) {
+  const std::size_t I = plan.input_size(), R = plan.output_size();
+  fastlstm::Sessions sessions(plan, SESSIONS, &pool);
+  std::vector<std::int64_t> ids;
+  Reals<Real> rows(SESSIONS * I), y(SESSIONS * R);
+  for (std::size_t t = 0; t < x.size() / I; t++) {
+    if (ids.size() < SESSIONS) ids.push_back(sessions.open());
+    const std::size_t n = ids.size();
+    for (std::size_t k = 0; k < n; k++) std::copy_n(x.data() + (t - k) * I, I, rows.data() + k * I);
+    sessions.step<Real>(ids, {rows.data(), n * I}, {y.data(), n * R});
+    write(out, y, n * R);
   }
+}
 
-  fl_config config{};
-  std::size_t real = 0, R = 0;
-  Plan plan;
-};
+template <class Real>
+std::size_t run(const fastlstm::Plan &plan, const fastlstm::Pool &pool, char **argv) {
+  const Reals<Real> x = read<Real>(argv[2], plan.input_size());
+  std::ofstream out(argv[3], std::ios::binary);
+  run_sequence(plan, pool, x, out);
+  if (plan.config().directions == 1) {
+    run_stream(plan, x, out);
+    run_sessions(plan, pool, x, out);
+  }
+  if (!out.flush()) throw std::runtime_error(std::string(argv[3]) + ": cannot be written");
+  return x.size() / plan.input_size();
+}
+
+fastlstm::Plan load(const char *path) {
+  fastlstm::Plan plan;
+  const fastlstm::Status status = fastlstm::Plan::try_load(plan, path);  // not load(): the message names the file
+  if (status != FL_OK) throw std::runtime_error(std::string(path) + ": " + fl_status_text(status));
+  return plan;
+}
 
 void run(int argc, char **argv) {
   if (argc < 4 || argc > 5) throw std::runtime_error("usage: embed_cpp WEIGHTS INPUT OUTPUT [THREADS]");
   const std::size_t threads = argc == 5 ? std::stoul(argv[4]) : 1;
-  const Lstm lstm(argv[1]);
-  const Bytes x = read(argv[2]);
-  const std::size_t row = lstm.config.input_size * lstm.real, T = x.size() / row;
-  if (x.size() % row) throw std::runtime_error(std::string(argv[2]) + ": is not a whole number of inputs");
-  Pool pool;
-  if (threads != 1) {
-    fl_pool *made = nullptr;
-    check("threads", fl_pool_create(&made, threads));
-    pool.reset(made);
-  }
-  std::ofstream out(argv[3], std::ios::binary);
-  const auto write = [&](const Bytes &bytes) { out.write(bytes.data(), static_cast<std::streamsize>(bytes.size())); };
-  write(lstm.sequence(x, T, pool.get(), threads));
-  if (lstm.config.directions == 1) {
-    write(lstm.stream(x, T));
-    write(lstm.sessions(x, T, pool.get(), threads));
-  }
-  if (!out.flush()) throw std::runtime_error(std::string(argv[3]) + ": cannot be written");
-  std::cout << "fastlstm " << fl_version() << " on " << fl_plan_isa(lstm.plan.get()) << ": " << T << " steps, "
-            << fl_plan_size(lstm.plan.get()) << " bytes of weights\n";
+  const fastlstm::Plan plan = load(argv[1]);
+  fastlstm::Pool pool;  // the caller's thread alone
+  if (threads != 1 && fastlstm::Pool::try_create(pool, threads) != FL_OK)
+    throw std::runtime_error(std::string(argv[4]) + ": not a number of threads");
+  const std::size_t T = plan.is_of<float>() ? run<float>(plan, pool, argv) : run<double>(plan, pool, argv);
+  std::cout << "fastlstm " << fl_version() << " on " << plan.isa() << ": " << T << " steps, "
+            << fl_plan_size(plan.get()) << " bytes of weights\n";
 }
 
 }  // namespace

@@ -12,7 +12,7 @@ from typing import Any
 from . import __version__, files
 from ._isa import show_config
 from .files._layer import printable
-from .files._save import checked_suffix, write_layers
+from .files._save import FORMATS, format_of, write_layers
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,10 +87,16 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument("file", metavar="FILE")
     inspect.set_defaults(run=lambda given: print(files.inspect(given.file, **_reading(given))))
 
-    writes = "write LSTMs of a file to npz, safetensors or ONNX"
+    writes = "write LSTMs of a file to npz, safetensors, ONNX, or for programs in C"
     convert = commands.add_parser("convert", parents=[reading], epilog=told, help=writes)
     convert.add_argument("source", metavar="IN")
-    convert.add_argument("target", metavar="OUT", help="ends in .npz, .safetensors or .onnx")
+    convert.add_argument("target", metavar="OUT", help="ends in .npz, .safetensors, .onnx or .flw, or anyhow with --to")
+    convert.add_argument(
+        "--to", choices=FORMATS, help="the format; c: a flat file, for fl_plan_load; c-header: the weights as constants"
+    )
+    convert.add_argument(
+        "--byte-order", choices=("little", "big"), help="with --to c: that of the machines it is for, if not this one's"
+    )
     which = convert.add_mutually_exclusive_group()
     which.add_argument("--prefix", help="which LSTM, as inspect names it")
     which.add_argument("--all", action="store_true", help="all LSTMs that can be loaded, under their names")
@@ -105,7 +111,9 @@ def _reading(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def _convert(given: argparse.Namespace) -> None:
-    checked_suffix(given.target, "OUT")
+    to = given.to or format_of(given.target, "OUT")
+    if given.byte_order and to != "c":
+        raise ValueError(f"--byte-order is for --to c: {to} files are the same for every machine")
     names = [given.prefix]
     if given.all:
         found = files.inspect(given.source, **_reading(given))
@@ -119,6 +127,6 @@ def _convert(given: argparse.Namespace) -> None:
         name if given.all else "": files.load(given.source, name, dtype=given.dtype, **_reading(given))
         for name in names
     }
-    write_layers(lstms, given.target)
+    write_layers(lstms, given.target, to, given.byte_order)
     for name, lstm in lstms.items():
         print(f"{printable(given.target)}: {f'{printable(name)}: ' if name else ''}{lstm}")

@@ -31,6 +31,7 @@ def write_seeds(folder: Path) -> list[Path]:
     np.savez_compressed(folder / "compressed.npz", **{f"a.b.{name}": array for name, array in arrays.items()})
     fastlstm.save(single, folder / "saved.npz")
     fastlstm.save(lstm, folder / "saved.safetensors")
+    fastlstm.save(single, folder / "saved.flw")
     for write in (_write_flax, _write_torch, _write_keras, _write_onnx):
         try:
             write(folder, lstm)

@@ -105,7 +105,10 @@ def test_convert_to_onnx(path):
         (["inspect", "none"], "No such file"),
         (["convert", "IN", "out.npz"], "more than one LSTM: say which with prefix=; the file has:\n  one: LSTM of npz"),
         (["convert", "IN", "out.safetensors", "--prefix", "three"], "prefix='three' has no LSTM"),
-        (["convert", "IN", "out.pt", "--prefix", "one"], "OUT should end in .npz, .safetensors or .onnx, got: out.pt"),
+        (
+            ["convert", "IN", "out.pt", "--prefix", "one"],
+            "OUT should end in .npz, .safetensors, .onnx or .flw, got: out.pt",
+        ),
         (["convert", "IN", "out.onnx", "--all"], "an ONNX model is written of one LSTM"),
         (["inspect", "IN", "--max-bytes", "10"], "more than the 10 that this file may take"),
         (["convert", "IN", "out.npz", "--prefix", "one", "--max-bytes", "10"], "more than the 10 that this file may"),

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from embed import write_weights
 from textgen import fetch
 
 import fastlstm
 from fastlstm import _core
+from fastlstm.files import _flat
+from fastlstm.files._save import write_layers
 from tests.cases import Array
 from tests.support import EXAMPLES, ROOT, assert_same_bits
 
@@ -76,14 +77,24 @@ def prefix(built: Path) -> Path:
     return first.rename(moved)
 
 
-@pytest.fixture(scope="module", params=["cmake, static", "cmake, shared", "pkg-config, static", "pkg-config, shared"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        "cmake, static",
+        "cmake, shared",
+        "FetchContent, static",
+        "pkg-config, static",
+        "pkg-config, shared",
+    ],
+)
 def programs(request: pytest.FixtureRequest, prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Build the C and the C++ program on the installed library."""
     tool, kind = request.param.split(", ")
     source, build = EXAMPLES / "embed", tmp_path_factory.mktemp("embed")
-    if tool == "cmake":
+    if tool in ("cmake", "FetchContent"):
         flags = " ".join(WARNINGS)
-        found = [f"-DCMAKE_PREFIX_PATH={prefix}", f"-DEMBED_SHARED={'ON' if kind == 'shared' else 'OFF'}"]
+        where = f"-DCMAKE_PREFIX_PATH={prefix}" if tool == "cmake" else f"-DEMBED_FASTLSTM={ROOT}"
+        found = [where, f"-DEMBED_SHARED={'ON' if kind == 'shared' else 'OFF'}"]
         cmake(source, build, *found, f"-DCMAKE_C_FLAGS={flags}", f"-DCMAKE_CXX_FLAGS={flags}")
         return [build / "embed", build / "embed_cpp"]
     flags = package(prefix, "--cflags", "--libs", *(["--static"] if kind == "static" else [])).split()
@@ -129,8 +140,8 @@ def expected_output(lstm: fastlstm.LSTM, x: Array) -> bytes:
 
 def assert_programs_agree(programs: list[Path], lstm: fastlstm.LSTM, x: Array, here: Path) -> None:
     """Run the programs on one layer and one sequence, with one thread and with two."""
-    weights, source = here / "weights.bin", here / "input.bin"
-    write_weights.write(lstm, weights)
+    weights, source = here / "weights.flw", here / "input.bin"
+    fastlstm.save(lstm, weights)
     x.tofile(source)
     expected = expected_output(lstm, x)
     best = _core.isa_names()[0]  # C's own choice: FASTLSTM_HIDE hides from Python alone
@@ -152,6 +163,7 @@ def assert_programs_agree(programs: list[Path], lstm: fastlstm.LSTM, x: Array, h
         {"num_layers": 2, "proj_size": 9},
         {"bidirectional": True, "num_layers": 2, "bias": False},
         {"dtype": "float64", "num_layers": 3},
+        {"form": fastlstm.Form(gate="hard_sigmoid", peepholes=True, clip=2.0)},
     ],
     ids=repr,
 )
@@ -198,51 +210,26 @@ def test_the_call_that_the_header_shows_compiles_and_runs(prefix: Path, tmp_path
     assert run(program) == "ok\n"
 
 
-def test_the_command_line_writes_what_a_model_file_holds(tmp_path: Path) -> None:
-    lstm = fastlstm.LSTM(4, 6, num_layers=2, seed=0)
-    np.savez(tmp_path / "model.npz", **{f"encoder.{name}": array for name, array in lstm.state_dict().items()})
-    script = Path(write_weights.__file__)
-    run(sys.executable, script, tmp_path / "model.npz", tmp_path / "a.bin", "--prefix", "encoder")
-    write_weights.write(lstm, tmp_path / "b.bin")
-    assert (tmp_path / "a.bin").read_bytes() == (tmp_path / "b.bin").read_bytes()
-    assert "write_weights: " in run(sys.executable, script, tmp_path / "none", tmp_path / "a.bin", fails=True)
-
-
-def test_weights_of_another_form_are_not_written(tmp_path: Path) -> None:
-    lstm = fastlstm.LSTM(4, 6, form=fastlstm.Form(gate="hard_sigmoid"))
-    with pytest.raises(ValueError, match="this file has no room for a form"):
-        write_weights.write(lstm, tmp_path / "weights.bin")
-    assert not (tmp_path / "weights.bin").exists()
-
-
 def test_programs_refuse_bad_files(programs: list[Path], tmp_path: Path) -> None:
-    weights, source, target = tmp_path / "weights.bin", tmp_path / "input.bin", tmp_path / "output.bin"
-    write_weights.write(fastlstm.LSTM(4, 6, seed=0), weights)
+    weights, source, target = tmp_path / "weights.flw", tmp_path / "input.bin", tmp_path / "output.bin"
+    lstm = fastlstm.LSTM(4, 6, seed=0)
+    fastlstm.save(lstm, weights)
     good = weights.read_bytes()
     np.zeros((3, 4), np.float32).tofile(source)
-
-    def with_size(k: int, value: int) -> bytes:
-        at = 8 + 8 * k
-        return good[:at] + np.uint64(value).tobytes() + good[at + 8 :]
-
+    other_order: _flat.ByteOrder = "big" if _flat.native_order() == "little" else "little"
     bad = {
-        b"": "is not a file of write_weights.py",
-        b"x" * len(good): "is not a file of write_weights.py",
-        good[:-1]: "ends too early",
-        good + b"x": "goes on after its end",
-        with_size(2, 2**40): "has an invalid size",
-        with_size(2, 7): "ends too early",
-        with_size(1, 0): "",
-        with_size(0, 16): "",
-        with_size(5, 0): "",
-        with_size(3, 6): "",
+        b"": "not a weight file of fastlstm",
+        b"x" * len(good): "not a weight file of fastlstm",
+        good[:-1]: "the weight file is shorter or longer than it says",
+        good + b"x": "the weight file is shorter or longer than it says",
+        good[:100] + bytes([good[100] ^ 1]) + good[101:]: "the weight file is damaged",
+        _flat.content(lstm, other_order): "a weight file for machines of the other byte order",
     }
     for program in programs:
         for data, message in bad.items():
             weights.write_bytes(data)
             said = run(program, weights, source, target, fails=True)
-            assert said.startswith("embed: "), said
-            assert message in said
+            assert said.startswith(f"embed: {weights}: {message}"), said
         weights.write_bytes(good)
         assert "cannot be opened" in run(program, tmp_path / "none", source, target, fails=True)
         source.write_bytes(b"x" * 17)
@@ -250,6 +237,169 @@ def test_programs_refuse_bad_files(programs: list[Path], tmp_path: Path) -> None
         np.zeros((3, 4), np.float32).tofile(source)
         assert "threads" in run(program, weights, source, target, 99999, fails=True)
         assert "usage" in run(program, fails=True)
+
+
+# ---- weights inside of a program
+
+INSIDE = """
+#include <stdio.h>
+#include <stdlib.h>
+#include "decoder.h"
+#include "decoder.h"
+int main(void) {{
+  fl_plan *plan;
+  fl_config read;
+  const fl_status status = fl_plan_create(&plan, &decoder_config, decoder_weights, NULL);
+  if (status != FL_OK || fl_plan_get_config(plan, &read) != FL_OK) return 1;
+  static {real} x[{T} * {I}], y[{T} * {width}], h[{h}], c[{c}];
+  if (fread(x, sizeof *x, {T} * {I}, stdin) != {T} * {I}) return 1;
+  fl_sequence s = {{{T}, 1, x, sizeof *x * {I}, 0, y, sizeof *y * {width}, 0}};
+  s.h_n = h;
+  s.c_n = c;
+  char *raw = (char *)malloc(fl_workspace_size(plan, {T}, 1, 1) + 64);
+  if (fl_forward(plan, &s, NULL, raw + 64 - (size_t)raw % 64) != FL_OK) return 1;
+  fwrite(y, sizeof *y, {T} * {width}, stdout);
+  free(raw);
+  fl_plan_destroy(plan);
+  return 0;
+}}
+"""
+
+
+@pytest.mark.parametrize(("language", "standard"), [("c", "c11"), ("c++", "c++17")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"dtype": "float64", "num_layers": 2, "bidirectional": True, "proj_size": 3},
+        {"bias": False, "form": fastlstm.Form(("affine", 0.3, 0.1), "relu", peepholes=True, coupled=True, clip=0.5)},
+    ],
+    ids=repr,
+)
+def test_a_header_has_the_weights_inside(
+    prefix: Path, tmp_path: Path, language: str, standard: str, options: dict[str, Any]
+) -> None:
+    lstm, T = fastlstm.LSTM(5, 7, seed=1, **options), 9
+    fastlstm.save(lstm, tmp_path / "decoder.npz")
+    header = tmp_path / "decoder.h"
+    run(sys.executable, "-m", "fastlstm", "convert", tmp_path / "decoder.npz", header, "--to", "c-header")
+    x = np.random.default_rng(0).standard_normal((T, 5)).astype(lstm.dtype)
+    y, (h, c) = lstm(x)
+    real = {"float32": "float", "float64": "double"}[lstm.dtype.name]
+    text = INSIDE.format(real=real, T=T, I=5, width=y.shape[1], h=h.size, c=c.size)
+    source, program = tmp_path / "inside.x", tmp_path / "inside"
+    source.write_text(text, encoding="utf-8")
+    flags = [f"-std={standard}", *WARNINGS, "-Wno-missing-field-initializers", f"-I{prefix / 'include'}", "-pthread"]
+    run(
+        COMPILERS[language],
+        "-x",
+        language,
+        *flags,
+        source,
+        "-x",
+        "none",
+        prefix / "lib/libfastlstm.a",
+        "-lm",
+        "-o",
+        program,
+    )
+    done = subprocess.run([program], input=x.tobytes(), capture_output=True, check=True, env=ENVIRONMENT, timeout=60)
+    assert_same_bits(np.frombuffer(done.stdout, lstm.dtype), y.ravel(), "y")
+
+
+@pytest.fixture(scope="module", params=["float32", "float64"])
+def service(request: pytest.FixtureRequest, prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the service with a model inside."""
+    build = tmp_path_factory.mktemp("service")
+    lstm = fastlstm.LSTM(3, 16, num_layers=2, proj_size=5, dtype=request.param, seed=4)
+    write_layers({"": lstm}, build / "model.h", "c-header")
+    flags = " ".join(WARNINGS)
+    cmake(
+        EXAMPLES / "embed",
+        build,
+        f"-DCMAKE_PREFIX_PATH={prefix}",
+        f"-DEMBED_MODEL={build / 'model.h'}",
+        "-DCMAKE_BUILD_TYPE=Release",
+        f"-DCMAKE_C_FLAGS={flags}",
+    )
+    fastlstm.save(lstm, build / "model.npz")
+    return build / "service"
+
+
+def test_the_service_answers_with_the_bits_of_python(service: Path) -> None:
+    lstm = fastlstm.load(service.with_name("model.npz"))
+    x = np.random.default_rng(1).standard_normal((20, 3)).astype(lstm.dtype)
+    lines = [" ".join(repr(float(number)) for number in row) for row in x]
+    answers = subprocess.run(
+        [service],
+        input="\n".join([*lines, "reset", lines[0].replace(" ", ", "), ""]),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
+        timeout=60,
+    ).stdout.splitlines()
+    got = np.array([answer.split() for answer in answers[:20]]).astype(lstm.dtype)
+    assert_same_bits(got, lstm(x)[0], "the answers")
+    assert answers[20:] == ["ok", answers[0]]
+
+
+def test_the_service_answers_before_it_has_the_next_line(service: Path) -> None:
+    with subprocess.Popen(
+        [service], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for _ in range(3):
+            process.stdin.write("1 2 3\n")
+            process.stdin.flush()
+            assert len(process.stdout.readline().split()) == 5
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_the_service_refuses_what_is_no_sample_and_goes_on(service: Path) -> None:
+    wrong = {
+        "": "too few numbers",
+        "1 2": "too few numbers",
+        "1 2 3 4": "too many numbers",
+        "1 2 x": "not a number",
+        "1 nan 3": "not a finite number",
+        "1 2 1e999": "not a finite number",
+        "Reset": "not a number",
+    }
+    lines = [*("1 2 3", "3 2 1"), *wrong, "1 2 3"]
+    said = subprocess.run(
+        [service],
+        input="\n".join([*lines, ""]),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=ENVIRONMENT,
+        timeout=60,
+    ).stdout.splitlines()
+    assert said[2 : 2 + len(wrong)] == [f"error: {why}" for why in wrong.values()]
+    lstm = fastlstm.load(service.with_name("model.npz"))
+    expected = lstm(np.array([[1, 2, 3], [3, 2, 1], [1, 2, 3]], lstm.dtype))[0]
+    got = np.array([said[k].split() for k in (0, 1, -1)]).astype(lstm.dtype)
+    assert_same_bits(got, expected, "around what was wrong")
+    for line, why in (("1 " * 10_000 + "\n", "the line is too long"), ("1 2 3", "the line has no end")):
+        said = subprocess.run(
+            [service], input=line, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60
+        ).stdout.splitlines()
+        assert said == [f"error: {why}"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="static programs, and their symbols")
+def test_the_service_is_one_small_static_file(service: Path, tmp_path: Path) -> None:
+    strip, file = shutil.which("strip"), shutil.which("readelf")
+    if not strip or not file:
+        pytest.skip("needs the binutils")
+    stripped = tmp_path / "service"
+    run(strip, "-o", stripped, service)
+    assert stripped.stat().st_size < 5_000_000
+    assert "NEEDED" not in run(file, "--dynamic", stripped)
+    assert "INTERP" not in run(file, "--program-headers", stripped)
 
 
 # ---- what is installed
@@ -290,12 +440,32 @@ def test_the_header_stands_alone(prefix: Path, tmp_path: Path, language: str, st
     run(COMPILERS[language], "-x", language, *options, *strict, source)
 
 
+@pytest.mark.parametrize("compiler", ["g++", "clang++"])
+@pytest.mark.parametrize("options", [["-std=c++17"], ["-std=c++20"], ["-std=c++17", "-fno-exceptions", "-fno-rtti"]])
+def test_the_cpp_header_stands_alone(prefix: Path, tmp_path: Path, compiler: str, options: list[str]) -> None:
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    source = tmp_path / "alone.cpp"
+    source.write_text(
+        "#include <fastlstm.hpp>\n#include <fastlstm.hpp>\nint main() { return fl_version() == nullptr; }\n"
+    )
+    strict = [*WARNINGS, "-Wshadow", "-Wconversion", "-Wnon-virtual-dtor", "-Wold-style-cast"]
+    run(compiler, *options, *strict, f"-I{prefix / 'include'}", "-fsyntax-only", source)
+
+
 def test_what_is_installed(prefix: Path) -> None:
     files = {path.relative_to(prefix).as_posix() for path in prefix.rglob("*") if not path.is_dir()}
-    text = {"include/fastlstm.h", "lib/pkgconfig/fastlstm.pc", "lib/cmake/fastlstm/fastlstmConfig.cmake"}
+    text = {
+        "include/fastlstm.h",
+        "include/fastlstm.hpp",
+        "lib/pkgconfig/fastlstm.pc",
+        "lib/cmake/fastlstm/fastlstmConfig.cmake",
+    }
     assert text <= files
     assert "lib/libfastlstm.a" in files
-    assert all(re.match(r"(include/fastlstm\.h|lib/(libfastlstm|pkgconfig/|cmake/fastlstm/))", name) for name in files)
+    assert all(
+        re.match(r"(include/fastlstm\.h(pp)?$|lib/(libfastlstm|pkgconfig/|cmake/fastlstm/))", name) for name in files
+    )
     assert (prefix / "include" / "fastlstm.h").read_bytes() == (ROOT / "csrc" / "fastlstm.h").read_bytes()
     for name in files:
         if name.endswith((".cmake", ".pc")):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import _foreign, _keras, _msgpack, _npz, _onnx, _safetensors, _torch
+from . import _flat, _foreign, _keras, _msgpack, _npz, _onnx, _safetensors, _torch
 from ._budget import Budget
 from ._layer import Layer
 from ._zip import Archive
@@ -57,6 +57,8 @@ def detect(path: Path, head: bytes, budget: Budget) -> Format:
         return Format("HDF5", read, read)
     if _torch.MAGIC.match(head):
         return Format("torch before 1.6", functools.partial(_torch.legacy_layers, path))
+    if head.startswith(_flat.MAGIC):
+        return Format("the flat file for C", functools.partial(_flat.layers, path))
     if len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= size - 8:
         return Format("safetensors", functools.partial(_safetensors.layers, path))
     if known := _foreign.told(head, path):
@@ -66,7 +68,8 @@ def detect(path: Path, head: bytes, budget: Budget) -> Format:
     if head[:1] and head[0] in _ONNX_TAGS:
         return Format("ONNX", functools.partial(_onnx.layers, path))
     raise ValueError(
-        "it is none of safetensors, torch (.pt, .pth, TorchScript), Keras (.keras, .h5), ONNX, Flax msgpack, npz: "
+        "it is none of safetensors, torch (.pt, .pth, TorchScript), Keras (.keras, .h5), ONNX, Flax msgpack, npz, the "
+        "flat file for C: "
         f"it has {size} bytes and begins with {head[:8]!r}"
     )
 

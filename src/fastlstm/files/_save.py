@@ -8,7 +8,7 @@ import os
 import stat
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -16,7 +16,14 @@ from .._extras import need
 from .._lstm import LSTM
 from ._load import check_finite
 
-SUFFIXES: Final = (".npz", ".safetensors", ".onnx")
+if TYPE_CHECKING:
+    from ._flat import ByteOrder
+
+#: Endings of files, and what each has in it.
+SUFFIXES: Final = {".npz": "npz", ".safetensors": "safetensors", ".onnx": "onnx", ".flw": "c"}
+FORMATS: Final = (*SUFFIXES.values(), "c-header")
+#: Those that are written of one LSTM.
+_SINGLE: Final = {"onnx": "an ONNX model", "c": "a flat file", "c-header": "a header"}
 
 
 def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
@@ -28,7 +35,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
         Its weights, sizes, form, batch_first and dropout are kept; threads and isa belong to the machine.
     path : path
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
-        or ``.onnx`` (one node for each layer). A file that is there already is replaced when the new one is complete.
+        ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
+        for machines of this one's byte order). A file that is there already is replaced when the new one is complete.
 
     Raises
     ------
@@ -60,9 +68,17 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
     write_layers({"": lstm}, path)
 
 
-def write_layers(lstms: Mapping[str, LSTM[Any]], path: str | os.PathLike[str]) -> None:
-    """Write layers by their names, which are prefixes of their parameters' names."""
-    suffix = checked_suffix(path, "path")
+def write_layers(
+    lstms: Mapping[str, LSTM[Any]],
+    path: str | os.PathLike[str],
+    to: str | None = None,
+    byte_order: ByteOrder | None = None,
+) -> None:
+    """Write layers by their names, which are prefixes of their parameters' names; the path tells the format, or `to`.
+
+    `byte_order` is that of the machines that a flat file is for, instead of this one's.
+    """
+    to = to or format_of(path, "path")
     arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, lstm in lstms.items():
         weights = lstm.state_dict()
@@ -70,28 +86,40 @@ def write_layers(lstms: Mapping[str, LSTM[Any]], path: str | os.PathLike[str]) -
         arrays |= {f"{name}.{parameter}" if name else parameter: array for parameter, array in weights.items()}
     if any("\0" in name for name in lstms):
         raise ValueError("names with NUL in them cannot be written: write such layers one by one")
-    from . import _npz, _own, _safetensors  # not before they are needed: importing the package stays quick
-
-    if suffix == ".onnx":
+    if to in _SINGLE:
         if len(lstms) != 1:
-            raise ValueError("an ONNX model is written of one LSTM: choose it, or write .npz or .safetensors")
-        need("onnx")
-        (lstm,) = lstms.values()
-        content: bytes = importlib.import_module("fastlstm.onnx").export(lstm).SerializeToString()
+            raise ValueError(f"{_SINGLE[to]} is written of one LSTM: choose it, or write .npz or .safetensors")
+        (only,) = lstms.values()
+        content = _single(only, to, path, byte_order)
     else:
+        from . import _npz, _own, _safetensors  # not before they are needed: importing the package stays quick
+
         metadata = dict(_own.entry(name, lstm) for name, lstm in lstms.items())
-        content = (_safetensors if suffix == ".safetensors" else _npz).content(arrays, metadata)
+        content = (_safetensors if to == "safetensors" else _npz).content(arrays, metadata)
     write_whole(content, path)
 
 
-def checked_suffix(path: str | os.PathLike[str], argument: str) -> str:
-    """Return the ending that tells the format."""
+def _single(lstm: LSTM[Any], to: str, path: str | os.PathLike[str], byte_order: ByteOrder | None) -> bytes:
+    """Return a file of one layer."""
+    from . import _c_header, _flat
+
+    if to == "c":
+        return _flat.content(lstm, byte_order or _flat.native_order())
+    if to == "c-header":
+        return _c_header.content(lstm, path)
+    need("onnx")
+    exported: bytes = importlib.import_module("fastlstm.onnx").export(lstm).SerializeToString()
+    return exported
+
+
+def format_of(path: str | os.PathLike[str], argument: str) -> str:
+    """Return the format that a path's ending tells."""
     if not isinstance(path, str | os.PathLike):
         raise TypeError(f"{argument} should be a str or os.PathLike, got: {type(path).__name__}")
-    suffix = Path(os.fsdecode(path)).suffix.lower()
-    if suffix not in SUFFIXES:
-        raise ValueError(f"{argument} should end in .npz, .safetensors or .onnx, got: {os.fsdecode(path)}")
-    return suffix
+    to = SUFFIXES.get(Path(os.fsdecode(path)).suffix.lower())
+    if to is None:
+        raise ValueError(f"{argument} should end in .npz, .safetensors, .onnx or .flw, got: {os.fsdecode(path)}")
+    return to
 
 
 def write_whole(content: bytes, path: str | os.PathLike[str]) -> None:

@@ -1,0 +1,77 @@
+"""A header in C with the weights inside, as constants: for programs without files."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from .. import _forms
+from .._lstm import LSTM
+from .._types import Array
+
+_KINDS: Final = [f"FL_{name.upper()}" for name in _forms.ACTIVATIONS]
+_CLIPS: Final = ("FL_CLIP_NONE", *(f"FL_CLIP_{name.upper()}" for name in _forms.CLIPS))
+_COLUMNS: Final = 120
+
+
+def content(lstm: LSTM[Any], path: str | os.PathLike[str]) -> bytes:
+    """Return the header's text; its names begin with that of the file."""
+    name = prefix(path)
+    return "".join(f"{line}\n" for line in _lines(lstm, name)).encode("ascii")
+
+
+def prefix(path: str | os.PathLike[str]) -> str:
+    """Return an identifier made of a file's name, which nothing of fastlstm.h begins with."""
+    made = re.sub(r"[^0-9A-Za-z]+", "_", Path(os.fsdecode(path)).stem).strip("_")
+    return made if re.match(r"(?!fl_|fl$)[A-Za-z]", made, re.IGNORECASE) else f"lstm_{made}".rstrip("_")
+
+
+def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
+    sizes = lstm._sizes
+    guard = f"{name.upper()}_WEIGHTS_H"
+    yield f"/* The weights of {lstm!r}, by `fastlstm convert`:"
+    yield f" * fl_plan_create(&plan, &{name}_config, {name}_weights, NULL). */"
+    yield from (f"#ifndef {guard}", f"#define {guard}", "", "#include <stddef.h>", "#include <fastlstm.h>", "")
+    kind = {"float32": "float", "float64": "double"}[lstm.dtype.name]
+    for parameter, array in lstm.state_dict().items():
+        yield f"static const {kind} {name}_{parameter}[] = {{"
+        yield from _numbers(array)
+        yield "};"
+    yield f"static const fl_form {name}_form = {_form(lstm.form)};"
+    yield f"static const fl_weights {name}_weights[] = {{"
+    for row in sizes.rows({parameter: f"{name}_{parameter}" for parameter in sizes.shapes}):
+        yield f"  {{{', '.join(entry or 'NULL' for entry in row)}}},"
+    yield "};"
+    told = f"FL_{lstm.dtype.name.upper()}, {sizes.I}, {sizes.H}, {sizes.P}, {sizes.L}, {sizes.D}, &{name}_form"
+    yield f"static const fl_config {name}_config = {{{told}}};"
+    yield from ("", "#endif")
+
+
+def _form(form: _forms.Form) -> str:
+    *activations, peepholes, coupled, clip_at, clip = _forms.packed(form)
+    parts = [f"{{{_KINDS[kind]}, {_exact(alpha)}, {_exact(beta)}}}" for kind, alpha, beta in activations]
+    return f"{{{', '.join(parts)}, {int(peepholes)}, {int(coupled)}, {_CLIPS[clip_at]}, {_exact(clip)}}}"
+
+
+def _numbers(array: Array) -> Iterator[str]:
+    """Write numbers in base 16, which no compiler rounds, as many on a line as fit."""
+    ending = "f," if array.dtype == np.float32 else ","
+    line = ""
+    for number in array.ravel().tolist():
+        entry = _exact(number) + ending
+        if len(line) + len(entry) > _COLUMNS:
+            yield line
+            line = ""
+        line += entry
+    yield line
+
+
+def _exact(number: float) -> str:
+    """Return a literal of a finite number."""
+    digits, exponent = number.hex().split("p")
+    return f"{digits.rstrip('0').rstrip('.') if '.' in digits else digits}p{int(exponent)}"

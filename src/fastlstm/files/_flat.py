@@ -1,0 +1,125 @@
+"""The flat file of weights that programs in C read (``fl_plan_load``): docs/embedding.md describes every byte."""
+
+from __future__ import annotations
+
+import math
+import struct
+import sys
+import zlib
+from pathlib import Path
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from .. import _forms
+from .._lstm import LSTM
+from .._sizes import Sizes
+from .._types import Array, Shape
+from ._budget import Budget
+from ._layer import Layer, layer_of
+from ._stored import Stored
+
+ByteOrder: TypeAlias = Literal["little", "big"]
+
+#: Its last bytes give away a transfer as text, which changes ends of lines.
+MAGIC: Final = b"\x89FLW\r\n\x1a\n"
+_ORDER, _VERSION, _BOUNDARY = 0x01020304, 1, 64
+_SIGNS: Final[dict[ByteOrder, Literal["<", ">"]]] = {"little": "<", "big": ">"}
+# magic; byte order, version; size of the file; checksum | bits of a real; I, H, P, L; D, flags; gate, candidate, cell:
+# kind, 0, alpha, beta; where to clip, 0; clip, dropout; zeros. What is after the bar is summed, to the end of the file.
+_FIRST, _REST = "8sIIQI", "I4QII" + 3 * "IIdd" + "II2d3Q"
+_BIAS, _PEEPHOLES, _COUPLED, _BATCH_FIRST = 1, 2, 4, 8
+_PIECE: Final = 2**20
+
+
+def content(lstm: LSTM[Any], order: ByteOrder) -> bytes:
+    """Return the file of a layer, for machines of a byte order."""
+    sign, sizes = _SIGNS[order], lstm._sizes
+    rows = [array for row in sizes.rows(lstm.state_dict()) for array in row if array is not None]
+    parts = [array.astype(array.dtype.newbyteorder(sign), copy=False).tobytes() for array in rows]
+    parts = [part + bytes(-len(part) % _BOUNDARY) for part in parts]
+    *activations, peepholes, coupled, clip_at, clip = _forms.packed(lstm.form)
+    flags = sizes.bias * _BIAS + peepholes * _PEEPHOLES + coupled * _COUPLED + lstm.batch_first * _BATCH_FIRST
+    stored = [number for kind, alpha, beta in activations for number in (kind, 0, alpha, beta)]
+    told = (8 * lstm.dtype.itemsize, sizes.I, sizes.H, sizes.P, sizes.L, sizes.D, flags)
+    rest = struct.pack(sign + _REST, *told, *stored, clip_at, 0, clip, lstm.dropout, 0, 0, 0)
+    checksum = zlib.crc32(rest)
+    for part in parts:
+        checksum = zlib.crc32(part, checksum)
+    size = struct.calcsize("=" + _FIRST) + len(rest) + sum(map(len, parts))
+    first = struct.pack(sign + _FIRST, MAGIC, _ORDER, _VERSION, size, checksum)
+    return b"".join([first, rest, *parts])
+
+
+def native_order() -> ByteOrder:
+    """Return the byte order of this machine."""
+    return "little" if sys.byteorder == "little" else "big"
+
+
+def layers(path: Path, budget: Budget) -> list[Layer]:
+    """List the one LSTM of a file."""
+    head = struct.calcsize("=" + _FIRST + _REST)
+    with path.open("rb") as file:
+        raw = file.read(head)
+        sign = "<" if raw[8:12] == _ORDER.to_bytes(4, "little") else ">"
+        if len(raw) < head:
+            raise ValueError(f"it ends after {len(raw)} bytes, inside of its header")
+        _, order, version, size, checksum = struct.unpack_from(sign + _FIRST, raw)
+        if order != _ORDER or version != _VERSION:
+            raise ValueError(f"version {_VERSION} of the flat file is read, got: {version}, byte order {raw[8:12]!r}")
+        if size != budget.file_size:
+            raise ValueError(f"it should have {size} bytes, got: {budget.file_size}")
+        start = struct.calcsize("=" + _FIRST)
+        summed = zlib.crc32(raw[start:])
+        while piece := file.read(_PIECE):
+            summed = zlib.crc32(piece, summed)
+    if summed != checksum:
+        raise ValueError(f"it is damaged: its checksum should be {checksum:08x}, got: {summed:08x}")
+    return [_layer(path, sign, struct.unpack_from(sign + _REST, raw, start), budget, head)]
+
+
+def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, place: int) -> Layer:
+    bits, I, H, P, L, D, flags, *stored, clip_at, zero, clip, dropout, z1, z2, z3 = told
+    if bits not in (32, 64) or D not in (1, 2) or flags > 15 or any((zero, z1, z2, z3, *stored[1::4])):
+        raise ValueError(f"its header does not describe an LSTM: {told}")
+    if not 0 <= dropout <= 1:
+        raise ValueError(f"dropout should be from 0 to 1, got: {dropout}")
+    if not 0 < L <= budget.file_size // _BOUNDARY:  # before as many names are made
+        raise ValueError(f"it should have a layer, and no more than fit, got: {L}")
+    form = _form(stored, flags, clip_at, clip)
+    sizes = Sizes(I, H, P, L, D, bool(flags & _BIAS), form.peepholes)
+    parameters = {}
+    for row in sizes.rows({name: (name, shape) for name, shape in sizes.shapes.items()}):
+        for name, shape in filter(None, row):
+            parameters[name] = _stored(path, place, shape, f"{sign}f{bits // 8}")
+            place += -(-math.prod(shape) * (bits // 8) // _BOUNDARY) * _BOUNDARY
+    if place != budget.file_size:
+        raise ValueError(f"its arrays end at {place}, the file at {budget.file_size}")
+    options: dict[str, bool | float] = {"batch_first": bool(flags & _BATCH_FIRST), "dropout": dropout}
+    return layer_of("", "LSTM", "the flat file for C", parameters, form=form, options=options)
+
+
+def _form(stored: list[Any], flags: int, clip_at: int, clip: float) -> _forms.Form:
+    names = list(_forms.ACTIVATIONS)
+    activations: list[_forms.Activation] = []
+    for kind, _, alpha, beta in zip(*[iter(stored)] * 4, strict=True):
+        if kind >= len(names):
+            raise ValueError(f"it has an activation of an unknown kind: {kind}")
+        activations.append((names[kind], *(alpha, beta)[: len(_forms.ACTIVATIONS[names[kind]])]))
+    if clip_at > len(_forms.CLIPS):
+        raise ValueError(f"it has an unknown clip: {clip_at}")
+    peepholes, coupled = bool(flags & _PEEPHOLES), bool(flags & _COUPLED)
+    if not clip_at:
+        return _forms.Form(*activations, peepholes=peepholes, coupled=coupled)
+    at = _forms.CLIPS[clip_at - 1]
+    return _forms.Form(*activations, peepholes=peepholes, coupled=coupled, clip=clip, clip_at=at)
+
+
+def _stored(path: Path, place: int, shape: Shape, dtype: str) -> Stored:
+    native = np.dtype(dtype).newbyteorder("=")
+
+    def read() -> Array:
+        array = np.fromfile(path, dtype, math.prod(shape), offset=place)
+        return array.reshape(shape).astype(native, copy=False)
+
+    return Stored(shape, native.name, read)

@@ -1,0 +1,79 @@
+/* Any bytes as a weight file: refused, or a plan that can be used. For libFuzzer, and for test_weight_file.c:
+ *
+ *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I csrc tests/native/fuzz_weight_file.c LIBRARY -lm -pthread
+ *
+ * What is given is tried as it is, then with beginning and checksum set right, since nobody guesses those.
+ *
+ * SPDX-License-Identifier: BSD-3-Clause */
+#include "weight_file.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { MOST = 1 << 16, MOST_PASSES = MOST / 64 };
+
+static void check_use(fl_plan *plan, const fl_config *config) {
+  void *raw;
+  const size_t H = config->hidden_size, D = config->directions, LD = config->num_layers * D;
+  const size_t R = config->proj_size ? config->proj_size : H, real = config->dtype / 8;
+  void *const x = allocated(config->input_size * real), *const y = allocated(D * R * real);
+  void *const h_n = allocated(LD * R * real), *const c_n = allocated(LD * H * real);
+  memset(x, 0, config->input_size * real);
+  const fl_sequence sequence = {.T = 1, .B = 1, .input = x, .output = y, .h_n = h_n, .c_n = c_n};
+  void *const workspace = aligned(fl_workspace_size(plan, 1, 1, 1), &raw);
+  CHECK(fl_forward(plan, &sequence, NULL, workspace) == FL_OK);
+  free(raw);
+  free(x);
+  free(y);
+  free(h_n);
+  free(c_n);
+}
+
+/* an array of a file lies in it */
+static void check_inside(const void *array, size_t n, size_t real, const uint8_t *data, size_t size) {
+  if (!array) return;
+  const size_t from = (size_t)((const uint8_t *)array - data);
+  CHECK((const uint8_t *)array >= data && from % 64 == 0 && from <= size && n * real <= size - from);
+}
+
+static void check_file(const uint8_t *data, size_t size) {
+  fl_config config;
+  fl_form form;
+  fl_plan *plan;
+  static fl_weights weights[MOST_PASSES];
+  const fl_status status = fl_file_read(data, size, &config, &form);
+  CHECK(status == FL_OK || (status >= FL_ERROR_FORMAT && status <= FL_ERROR_CONTENT));
+  CHECK(fl_plan_read(&plan, data, size, NULL) == status && !plan == (status != FL_OK));
+  if (status != FL_OK) {
+    CHECK(fl_file_weights(data, size, 1, weights) == status);
+    return;
+  }
+  const size_t n = config.num_layers * config.directions, H = config.hidden_size, real = config.dtype / 8;
+  const size_t R = config.proj_size ? config.proj_size : H;
+  CHECK(n <= MOST_PASSES && fl_file_weights(data, size, n, weights) == FL_OK);
+  CHECK(fl_file_weights(data, size, n + 1, weights) == FL_ERROR_ARGUMENT);
+  for (size_t k = 0; k < n; k++) {
+    const size_t width = k < config.directions ? config.input_size : config.directions * R;
+    check_inside(weights[k].weight_ih, 4 * H * width, real, data, size);
+    check_inside(weights[k].weight_hh, 4 * H * R, real, data, size);
+    check_inside(weights[k].bias_ih, 4 * H, real, data, size);
+    check_inside(weights[k].bias_hh, 4 * H, real, data, size);
+    check_inside(weights[k].weight_hr, R * H, real, data, size);
+    check_inside(weights[k].weight_ph, 3 * H, real, data, size);
+  }
+  check_use(plan, &config);
+  fl_plan_destroy(plan);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  void *raw;
+  if (size > MOST) return 0;
+  unsigned char *const copy = aligned(size, &raw); /* a sanitizer sees the first byte past it */
+  if (size) memcpy(copy, data, size);
+  check_file(copy, size);
+  if (size >= HEADER) {
+    seal(copy, size);
+    check_file(copy, size);
+  }
+  free(raw);
+  return 0;
+}
