@@ -302,7 +302,7 @@ def _ids(ids: object) -> Ids:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise ValueError(f"session {array.max()} has never been opened in this pool")
-    return np.require(array, np.int64, ("C", "A"))
+    return _checks.contiguous(array.astype(np.int64, copy=False))
 
 
 def capacity_of(value: object) -> int:
