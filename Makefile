@@ -27,8 +27,9 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check c sanitize sanitize-thread \
-  prove-activations prove-errors prove-contract bits-elsewhere soak mutate keras-files sdist clean
+.PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check \
+  check-workflows c sanitize sanitize-thread prove-activations prove-errors prove-contract bits-elsewhere soak mutate \
+  prove-wheel keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -74,6 +75,10 @@ check: .venv/check/ready ## lint, formatting, types, stubs
 	cd .venv/check && bin/python -m mypy.stubtest fastlstm._core --mypy-config-file ../../pyproject.toml \
 	  --ignore-missing-stub --ignore-disjoint-bases # Cython adds names and keeps signatures to itself
 
+check-workflows: .venv/workflows/ready ## lint .github/
+	.venv/workflows/bin/actionlint
+	.venv/workflows/bin/zizmor --offline .github
+
 c: .venv/c/ready ## csrc/ alone: build the library, run its C tests
 	$(call ctest,build/c,)
 
@@ -104,6 +109,14 @@ bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compil
 soak: .venv/test/ready ## a million random calls, each checked, and nothing left behind (ARGS="--seconds 60")
 	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
 
+prove-wheel: .venv/prove-wheel/ready ## archive, wheel, which manylinux it is, its tests (ARGS="-k frozen")
+	rm -rf build/prove-wheel
+	.venv/prove-wheel/bin/python -m build --outdir build/prove-wheel
+	PATH=$(CURDIR)/.venv/prove-wheel/bin:$$PATH .venv/prove-wheel/bin/auditwheel repair \
+	  --wheel-dir build/prove-wheel/repaired build/prove-wheel/*.whl
+	.venv/prove-wheel/bin/python -m pip install --quiet --force-reinstall build/prove-wheel/repaired/*.whl
+	.venv/prove-wheel/bin/python -P tests/wheel.py $(ARGS)
+
 keras-files: ## the files of tests/data/keras, by thirteen versions of Keras, in /tmp (ARGS="keras-3.5.0")
 	$(PYTHON) tests/proofs/keras_files.py $(ARGS)
 
@@ -125,6 +138,8 @@ GROUPS_sanitize-thread = sanitize
 PACKAGE = .
 PACKAGE_c =
 PACKAGE_sdist =
+PACKAGE_workflows =
+PACKAGE_prove-wheel =
 
 # Sanitizers: compiled in here, their run-time library preloaded above, since Python itself is not built with it. Python
 # leaks on purpose when it ends, so leaks are looked for in the C test alone. Capturing by file would swallow the last

@@ -584,7 +584,7 @@ def test_vectors_are_used_where_the_cpu_has_them() -> None:
     assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == [*there, "scalar"]
 
 
-@pytest.mark.skipif(platform.machine() not in {"aarch64", "arm64"}, reason="AArch64 has one")
+@pytest.mark.skipif(platform.machine().lower() not in {"aarch64", "arm64"}, reason="AArch64 has one")
 def test_every_aarch64_has_vectors() -> None:
     assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == ["neon", "scalar"]
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -107,6 +108,15 @@ def test_importing_brings_nothing_but_numpy() -> None:
     names = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     # Cython's own bookkeeping is made by the compiled module, not imported
     assert {name for name in names if not name.startswith(("cython", "_cython"))} <= {"fastlstm", "numpy"}
+
+
+@pytest.mark.skipif(not sysconfig.get_config_var("Py_GIL_DISABLED"), reason="this Python has a GIL")
+def test_importing_does_not_bring_the_gil_back() -> None:
+    code = "import sys, fastlstm, fastlstm.reference; print(sys._is_gil_enabled())"
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHON_GIL"}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert done.stdout.split() == ["False"], done.stderr
 
 
 def test_licence_is_named_and_there() -> None:
