@@ -461,7 +461,7 @@ def test_saved_file_is_one_of_safetensors_that_torch_takes(tmp_path):
     "name", ["w", "w.pt", "w.h5", "w.keras", "w.npy", "w.", ".npz", "w.npz.gz", "npz", "w.safetensor"]
 )
 def test_save_refuses_other_endings(name, tmp_path):
-    with pytest.raises(ValueError, match=r"path should end in \.npz, \.safetensors or \.onnx, got: "):
+    with pytest.raises(ValueError, match=r"path should end in \.npz, \.safetensors, \.onnx or \.flw, got: "):
         fastlstm.save(fastlstm.LSTM(4, 3), tmp_path / name)
     assert not os.listdir(tmp_path)
 

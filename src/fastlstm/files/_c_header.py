@@ -42,7 +42,9 @@ def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
         yield f"static const {kind} {name}_{parameter}[] = {{"
         yield from _numbers(array)
         yield "};"
-    yield f"static const fl_form {name}_form = {_form(lstm.form)};"
+    yield f"static const fl_form {name}_form = {{"
+    yield from (f"  {part}," for part in _form(lstm.form))
+    yield "};"
     yield f"static const fl_weights {name}_weights[] = {{"
     for row in sizes.rows({parameter: f"{name}_{parameter}" for parameter in sizes.shapes}):
         yield f"  {{{', '.join(entry or 'NULL' for entry in row)}}},"
@@ -52,10 +54,11 @@ def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
     yield from ("", "#endif")
 
 
-def _form(form: _forms.Form) -> str:
+def _form(form: _forms.Form) -> Iterator[str]:
     *activations, peepholes, coupled, clip_at, clip = _forms.packed(form)
-    parts = [f"{{{_KINDS[kind]}, {_exact(alpha)}, {_exact(beta)}}}" for kind, alpha, beta in activations]
-    return f"{{{', '.join(parts)}, {int(peepholes)}, {int(coupled)}, {_CLIPS[clip_at]}, {_exact(clip)}}}"
+    for kind, alpha, beta in activations:
+        yield f"{{{_KINDS[kind]}, {_exact(alpha)}, {_exact(beta)}}}"
+    yield f"{int(peepholes)}, {int(coupled)}, {_CLIPS[clip_at]}, {_exact(clip)}"
 
 
 def _numbers(array: Array) -> Iterator[str]:
