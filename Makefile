@@ -28,7 +28,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check \
-  check-workflows c sanitize sanitize-thread prove-activations prove-errors prove-contract bits-elsewhere soak mutate \
+  check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere soak mutate \
   prove-wheel keras-files sdist clean
 
 help: ## list the targets
@@ -93,6 +93,11 @@ sanitize-thread: .venv/c/ready .venv/sanitize-thread/ready ## thread sanitizer: 
 	$(call preloaded,libtsan.so) TSAN_OPTIONS=halt_on_error=1 \
 	  .venv/sanitize-thread/bin/python -m pytest --capture=sys $(SANITIZE_TESTS) \
 	    -m "not unsanitized and not fork" -k "thread or pool" $(ARGS)
+
+realtime: .venv/c/ready ## ten million callbacks of an audio thread, under guard, in minutes (ARGS=100000)
+	.venv/c/bin/cmake -G Ninja -DCMAKE_MAKE_PROGRAM=$(CURDIR)/.venv/c/bin/ninja -S examples/realtime -B build/realtime
+	.venv/c/bin/cmake --build build/realtime
+	build/realtime/realtime $(or $(ARGS),10000000)
 
 prove-activations: .venv/test/ready ## sigmoid and tanh over all 2^32 float32 inputs against the bounds they claim
 	.venv/test/bin/python -m tests.proofs.activations $(ARGS)

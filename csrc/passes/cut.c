@@ -238,9 +238,10 @@ static double team_ns(const fl_plan *plan, const fl_extent *extent, size_t team)
 }
 
 fl_step_cut fl_decide_step(const fl_plan *plan, const fl_extent *extent, fl_step_cut most) {
+  fl_step_cut best = {1, 1};
+  if (most.parts <= 1 && most.team <= 1) return best; /* this may be a real-time thread, and fl_cpus may read files */
   const size_t cpus = fl_uses_all_threads() ? SIZE_MAX : fl_cpus();
   const size_t most_parts = most.parts < cpus ? most.parts : cpus, most_team = most.team < cpus ? most.team : cpus;
-  fl_step_cut best = {1, 1};
   if (!extent->B) return best;
   double least = parts_ns(plan, extent, 1);
   if (is_short(least)) return best;
