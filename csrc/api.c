@@ -42,6 +42,7 @@ const char *fl_status_text(fl_status status) {
     case FL_ERROR_LENGTH: return "the weight file is shorter or longer than it says";
     case FL_ERROR_DAMAGED: return "the weight file is damaged: its checksum is another";
     case FL_ERROR_CONTENT: return "the weight file has invalid sizes or an invalid form";
+    case FL_ERROR_RANGE: return "a weight is not finite, or too large for 16 bits";
   }
   return "unknown status";
 }
@@ -71,7 +72,7 @@ static int is_thread_count(size_t threads) {
 }
 
 static fl_dtype dtype_of(const fl_plan *plan) {
-  return plan->passes == fl_passes_of(FL_FLOAT32) ? FL_FLOAT32 : FL_FLOAT64;
+  return plan->passes == &fl_passes_f64 ? FL_FLOAT64 : FL_FLOAT32;
 }
 
 static int is_cancel(const fl_cancel *cancel) {
@@ -188,11 +189,17 @@ static int is_form(const fl_form *form, fl_dtype dtype) {
          is_activation(&form->cell, dtype);
 }
 
+static int is_weight_type(fl_weight_type weights, fl_dtype dtype) {
+  if (weights == FL_WEIGHTS_REAL) return 1;
+  return dtype == FL_FLOAT32 && (weights == FL_WEIGHTS_FLOAT16 || weights == FL_WEIGHTS_BFLOAT16);
+}
+
 static fl_status check_config(const fl_config *config, const fl_weights *weights) {
   if (!config || !weights || !is_dtype(config->dtype)) return FL_ERROR_ARGUMENT;
   if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
   if (config->directions != 1 && config->directions != 2) return FL_ERROR_ARGUMENT;
   if (config->proj_size >= config->hidden_size) return FL_ERROR_ARGUMENT;
+  if (!is_weight_type(config->weights, config->dtype)) return FL_ERROR_ARGUMENT;
   if (config->form && !is_form(config->form, config->dtype)) return FL_ERROR_ARGUMENT;
   if (config->num_layers > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
   const int peepholes = config->form && config->form->peepholes;
@@ -262,7 +269,7 @@ fl_status fl_plan_load(fl_plan **plan, const char *path, const char *isa) {
 
 fl_status fl_plan_get_config(const fl_plan *plan, fl_config *config) {
   if (!plan || !config) return FL_ERROR_ARGUMENT;
-  *config = (fl_config){dtype_of(plan), plan->I, plan->H, plan->P, plan->L, plan->D, plan->form};
+  *config = (fl_config){dtype_of(plan), plan->I, plan->H, plan->P, plan->L, plan->D, plan->form, plan->weights};
   return FL_OK;
 }
 
@@ -402,7 +409,7 @@ fl_status fl_forward_tokens(const fl_table *table, const fl_sequence *sequence, 
 
 size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets) {
   size_t most;
-  if (!plan || !fl_multiply(T, B, &most) || steps > most) return SIZE_MAX;
+  if (!plan || plan->weights != FL_WEIGHTS_REAL || !fl_multiply(T, B, &most) || steps > most) return SIZE_MAX;
   return plan->passes->measure_tape(plan, T, B, steps, dropout, resets);
 }
 
@@ -417,7 +424,7 @@ static int is_trainable(const fl_form *form) {
 fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time,
                       void *memory) {
   if (!is_sequence(plan, sequence) || sequence->starts || !(dropout >= 0 && dropout <= 1)) return NULL;
-  if ((plan->form && !is_trainable(plan->form)) || !is_block(memory)) return NULL;
+  if (plan->weights != FL_WEIGHTS_REAL || (plan->form && !is_trainable(plan->form)) || !is_block(memory)) return NULL;
   return plan->passes->make_tape(plan, sequence, dropout, seed, time, memory);
 }
 
@@ -494,7 +501,7 @@ fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_poo
 fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n) {
   if (!is_dtype(dtype) || is_missing(total, n) || is_missing(part, n)) return FL_ERROR_ARGUMENT;
   if (!is_count(n)) return FL_ERROR_OVERFLOW;
-  fl_passes_of(dtype)->run_accumulate(total, part, n);
+  fl_passes_of(dtype, FL_WEIGHTS_REAL)->run_accumulate(total, part, n);
   return FL_OK;
 }
 

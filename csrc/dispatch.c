@@ -50,11 +50,20 @@ typedef struct {
   const char *name, *description;
   int (*supported)(void);
   const fl_kernels *f32, *f64;
+  const fl_weight_kernels *float16, *bfloat16; /* of float32 numbers */
 } fl_isa;
 
-#define FL_ISA(isa, description, supported) \
-  {#isa, description, supported, &fl_kernels_##isa##_f32, &fl_kernels_##isa##_f64},
-#define FL_TABLES(isa) extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;
+#define FL_ISA(isa, description, supported)                                             \
+  {#isa,                                                                                \
+   description,                                                                         \
+   supported,                                                                           \
+   &fl_kernels_##isa##_f32,                                                             \
+   &fl_kernels_##isa##_f64,                                                             \
+   &fl_kernels_##isa##_f32_float16,                                                     \
+   &fl_kernels_##isa##_f32_bfloat16},
+#define FL_TABLES(isa)                                               \
+  extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64; \
+  extern const fl_weight_kernels fl_kernels_##isa##_f32_float16, fl_kernels_##isa##_f32_bfloat16;
 
 /* FASTLSTM_HAVE_*: set by CMake for the objects that it built */
 #ifdef FASTLSTM_HAVE_AVX512
@@ -101,6 +110,19 @@ const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **fo
   if (!row) return NULL;
   *found = row->name;
   return dtype == FL_FLOAT32 ? row->f32 : row->f64;
+}
+
+int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_weight_type weights, const char **found) {
+  const fl_isa *const row = find(isa);
+  if (!row) return 0;
+  *found = row->name;
+  *chosen = dtype == FL_FLOAT32 ? *row->f32 : *row->f64;
+  if (weights == FL_WEIGHTS_REAL) return 1;
+  const fl_weight_kernels *const readers = weights == FL_WEIGHTS_FLOAT16 ? row->float16 : row->bfloat16;
+#define FL_TAKE(name, arguments) chosen->name = readers->name;
+  FL_WEIGHT_KERNEL_LIST(FL_TAKE)
+#undef FL_TAKE
+  return 1;
 }
 
 const char *fl_isa_name(size_t index) {

@@ -112,6 +112,7 @@ typedef enum fl_status {
   FL_ERROR_LENGTH = 16,   /* a weight file that is shorter or longer than it says */
   FL_ERROR_DAMAGED = 17,  /* a weight file whose checksum is another */
   FL_ERROR_CONTENT = 18,  /* a weight file with sizes or a form that no layer has */
+  FL_ERROR_RANGE = 19,    /* a weight that its type cannot hold: not finite, or too large */
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
@@ -212,14 +213,24 @@ typedef struct fl_form {
   double clip; /* > 0 and finite, unless clip_at is FL_CLIP_NONE */
 } fl_form;
 
+/* What the matrices of a float32 plan are stored in. With 16 bits they are rounded to the nearest, ties to even, when
+ * they are packed; the results are, to the bit, those of a plan whose float32 weights were rounded so. Biases and
+ * peepholes stay float32. For inference only. */
+typedef enum fl_weight_type {
+  FL_WEIGHTS_REAL = 0,     /* as the numbers are */
+  FL_WEIGHTS_FLOAT16 = 1,  /* IEEE 754 binary16: up to 65504, 11 bits */
+  FL_WEIGHTS_BFLOAT16 = 2, /* the range of float32, 8 bits */
+} fl_weight_type;
+
 typedef struct fl_config {
   fl_dtype dtype;
-  size_t input_size;   /* I > 0 */
-  size_t hidden_size;  /* H > 0 */
-  size_t proj_size;    /* P < H, 0 for none */
-  size_t num_layers;   /* L > 0 */
-  size_t directions;   /* D: 1, or 2 for bidirectional */
-  const fl_form *form; /* NULL for the standard cell; owned by the caller, read during fl_plan_create only */
+  size_t input_size;      /* I > 0 */
+  size_t hidden_size;     /* H > 0 */
+  size_t proj_size;       /* P < H, 0 for none */
+  size_t num_layers;      /* L > 0 */
+  size_t directions;      /* D: 1, or 2 for bidirectional */
+  const fl_form *form;    /* NULL for the standard cell; owned by the caller, read during fl_plan_create only */
+  fl_weight_type weights; /* other than FL_WEIGHTS_REAL with float32 only */
 } fl_config;
 
 /* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create
@@ -236,7 +247,8 @@ typedef struct fl_weights {
 /* Pack weights into a new plan.
  *   plan     written: the new plan, owned by the caller (fl_plan_destroy), or NULL on error
  *   weights  [L*D], index layer*D + direction; read
- *   isa      name of an instruction set, or NULL for the best one; read */
+ *   isa      name of an instruction set, or NULL for the best one; read
+ * FL_ERROR_RANGE where 16 bits cannot hold a weight. */
 FL_API fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 
 /* Its sizes, as fl_plan_create was given them.
@@ -397,7 +409,8 @@ FL_API size_t fl_tape_size(const fl_plan *plan, size_t T, size_t B, size_t steps
  *   seed, time what its mask depends on, with layer, step + time, row and unit: of a sequence in pieces, each has its
  *              time
  *   memory     fl_tape_size bytes, 64-byte aligned, owned by the caller; the result points into it
- * NULL for invalid arguments; a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only. */
+ * NULL for invalid arguments; a form with a clip, or leaky_relu or elu with alpha < 0, is for inference only, and so
+ * are weights of 16 bits. */
 FL_API fl_tape *fl_tape_init(const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed,
                              size_t time, void *memory);
 

@@ -1,6 +1,6 @@
-/* The passes: what walks over layers, rows and time. One list declares them and fills the tables, as kernels.h does for
- * the kernels; each is compiled once per real type, with no instruction set's flags (passes/), and a plan holds its
- * table.
+/* The passes: what walks over layers, rows and time. Lists declare them and fill the tables, as kernels.h does for the
+ * kernels; each is compiled once for each pair of types (real.h), with no instruction set's flags (passes/), and a plan
+ * holds its table.
  *
  * They trust what they are given, since api.c has checked it; in debug and sanitizer builds they assert it.
  *   make  lay out in memory that the caller gives
@@ -21,7 +21,7 @@ typedef struct fl_advances fl_advances;
  * may be NULL */
 #define FL_PASS_LIST(X)                                                                                               \
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
-  X(void, pack_plan, (fl_plan * plan, const fl_weights *weights))                                                     \
+  X(int, pack_plan, (fl_plan * plan, const fl_weights *weights)) /* 0: a weight is out of its type's range */          \
   X(size_t, measure_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads))                               \
   X(size_t, count_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads)) /* members of a call */         \
   X(fl_status, run_forward,                                                                                           \
@@ -31,18 +31,6 @@ typedef struct fl_advances fl_advances;
   X(fl_table *, make_table, (const fl_plan *plan, size_t V, void *memory))                                            \
   X(fl_status, fill_table,                                                                                            \
     (fl_table * table, const void *rows, ptrdiff_t row, fl_pool *pool, const fl_cancel *cancel))                      \
-  X(size_t, measure_tape, (const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets))           \
-  X(fl_tape *, make_tape,                                                                                             \
-    (const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time, void *memory))     \
-  X(fl_status, run_train,                                                                                             \
-    (const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace, const fl_cancel *cancel))            \
-  X(void, read_tape,                                                                                                  \
-    (const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step))                        \
-  X(size_t, measure_backward, (const fl_tape *tape, size_t threads))                                                  \
-  X(size_t, count_backward, (const fl_tape *tape, size_t threads))                                                    \
-  X(fl_status, run_backward,                                                                                          \
-    (fl_tape * tape, const fl_gradients *gradients, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
-  X(void, run_accumulate, (void *total, const void *part, size_t n))                                                  \
   X(size_t, measure_stream, (const fl_plan *plan, size_t B))                                                          \
   X(fl_stream *, make_stream, (const fl_plan *plan, size_t B, void *memory))                                          \
   X(fl_status, run_stream, (fl_stream * stream, const void *x, void *y))                                              \
@@ -73,20 +61,37 @@ typedef struct fl_advances fl_advances;
   X(fl_window *, make_window, (const fl_plan *plan, size_t length, size_t threads, void *memory))                     \
   X(fl_status, advance_window, (fl_window * window, fl_pool *pool, const fl_cancel *cancel))                          \
   X(fl_status, push_window,                                                                                           \
-    (fl_window * window, const fl_table *table, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))      \
+    (fl_window * window, const fl_table *table, const void *x, void *y, fl_pool *pool, const fl_cancel *cancel))
+
+/* what there is only where weights are of the same type as the numbers: NULL elsewhere */
+#define FL_TRAINING_PASS_LIST(X)  \
+  X(size_t, measure_tape, (const fl_plan *plan, size_t T, size_t B, size_t steps, int dropout, int resets))           \
+  X(fl_tape *, make_tape,                                                                                             \
+    (const fl_plan *plan, const fl_sequence *sequence, double dropout, uint64_t seed, size_t time, void *memory))     \
+  X(fl_status, run_train,                                                                                             \
+    (const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace, const fl_cancel *cancel))            \
+  X(void, read_tape,                                                                                                  \
+    (const fl_tape *tape, size_t layer, size_t direction, size_t t, const fl_tape_step *step))                        \
+  X(size_t, measure_backward, (const fl_tape *tape, size_t threads))                                                  \
+  X(size_t, count_backward, (const fl_tape *tape, size_t threads))                                                    \
+  X(fl_status, run_backward,                                                                                          \
+    (fl_tape * tape, const fl_gradients *gradients, fl_pool *pool, void *workspace, const fl_cancel *cancel))         \
+  X(void, run_accumulate, (void *total, const void *part, size_t n))                                                  \
   X(size_t, measure_unpacked, (const fl_plan *plan, size_t B, size_t threads))                                        \
   X(void, run_unpacked, (const fl_plan *plan, const fl_unpacked *step, fl_pool *pool, void *workspace))
 
 typedef struct {
 #define FL_DECLARE(result, name, arguments) result(*name) arguments;
   FL_PASS_LIST(FL_DECLARE)
+  FL_TRAINING_PASS_LIST(FL_DECLARE)
 #undef FL_DECLARE
 } fl_passes;
 
-extern const fl_passes fl_passes_f32, fl_passes_f64;
+extern const fl_passes fl_passes_f32, fl_passes_f64, fl_passes_f32_half;
 
-static inline const fl_passes *fl_passes_of(fl_dtype dtype) {
-  return dtype == FL_FLOAT32 ? &fl_passes_f32 : &fl_passes_f64;
+static inline const fl_passes *fl_passes_of(fl_dtype dtype, fl_weight_type weights) {
+  if (dtype == FL_FLOAT64) return &fl_passes_f64;
+  return weights == FL_WEIGHTS_REAL ? &fl_passes_f32 : &fl_passes_f32_half;
 }
 
 /* where they are written: size_t TYPED(measure_plan)(const fl_plan *plan) { ... } */
@@ -96,6 +101,9 @@ static inline const fl_passes *fl_passes_of(fl_dtype dtype) {
 #define TYPED(name) TYPED_(name, TYPES)
 #define FL_DECLARE(result, name, arguments) result TYPED(name) arguments;
 FL_PASS_LIST(FL_DECLARE)
+#if WEIGHTS_ARE_REALS
+FL_TRAINING_PASS_LIST(FL_DECLARE)
+#endif
 #undef FL_DECLARE
 #endif
 

@@ -21,8 +21,10 @@ typedef struct {
 } fl_layer;
 
 struct fl_plan {
-  const fl_kernels *kernels;
+  fl_kernels own_kernels;
+  const fl_kernels *kernels; /* own_kernels */
   const fl_passes *passes;
+  fl_weight_type weights;
   const char *isa;
   size_t I, H, P, R, L, D;
   size_t panels;         /* of H units */
@@ -40,5 +42,8 @@ static inline int fl_has_peepholes(const fl_plan *plan) {
 
 /* dispatch.c: the kernels of a name (NULL: the best); *found gets the name. NULL if there are none. */
 const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found);
+
+/* the same copied, with those that read weights of the type; 0 if there are none */
+int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_weight_type weights, const char **found);
 
 #endif

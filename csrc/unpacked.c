@@ -6,7 +6,7 @@
 #include "plan.h"
 
 int fl_unpacked_fits(const fl_plan *plan) {
-  return plan->D == 1 && !plan->P && plan->kernels->takes_unpacked;
+  return plan->D == 1 && !plan->P && plan->weights == FL_WEIGHTS_REAL;
 }
 
 size_t fl_unpacked_size(const fl_plan *plan, size_t B, size_t threads) {

@@ -94,7 +94,7 @@ static NOINLINE V activate(const fl_activation *f, V x) {
 }
 
 /* The derivative, told from the value y. At a kink: that of the left side. */
-static NOINLINE V slope(const fl_activation *f, V y) {
+static NOINLINE UNUSED V slope(const fl_activation *f, V y) {
   const V zero = v_set1(0), one = v_set1(1), alpha = v_set1((real)f->alpha), beta = v_set1((real)f->beta);
   const V above = v_above(y, zero), rest = v_sub(one, above);
   switch (f->kind) {

@@ -147,12 +147,16 @@ typedef struct {
 /* Shift registers of 64 bits side by side, through which memory is read for a sum of it (digest.h). */
 #define FL_DIGEST_LANES 32
 
-/* X(name, argument list) */
+/* X(name, argument list): those that read weights, which there are for weights of 16 bits, too */
+#define FL_WEIGHT_KERNEL_LIST(X)                                                                                      \
+  X(product, (const fl_product *product)) /* packed matrix product, from one row (GEMV) to many (GEMM) */             \
+  X(step, (const fl_step *step))          /* product and gates: one time step of one layer */
+
+/* and all */
 #define FL_KERNEL_LIST(X)                                                                                             \
+  FL_WEIGHT_KERNEL_LIST(X)                                                                                            \
   X(activate, (const fl_activation *activation, const void *x, void *y, size_t n)) /* x[n] to y[n]; y may be x */     \
   X(gates_forward, (const fl_gates *gates))          /* activations and their Hadamard combination */                 \
-  X(product, (const fl_product *product))            /* packed matrix product, from one row (GEMV) to many (GEMM) */  \
-  X(step, (const fl_step *step))                     /* product and gates: one time step of one layer */              \
   X(gates_train, (const fl_gates *gates, void *out)) /* gates_forward, and out[rows][4*units] = i, f, g, o */         \
   X(gates_backward, (const fl_gates_gradient *call)) /* its gradient */                                               \
   X(gradient_step, (const fl_gradient_step *step))   /* the gates of one time step, backwards */                      \
@@ -165,7 +169,12 @@ typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;
   FL_KERNEL_LIST(FL_DECLARE)
 #undef FL_DECLARE
-  int takes_unpacked; /* fl_product.unpacked may be given */
 } fl_kernels;
+
+typedef struct {
+#define FL_DECLARE(name, arguments) void(*name) arguments;
+  FL_WEIGHT_KERNEL_LIST(FL_DECLARE)
+#undef FL_DECLARE
+} fl_weight_kernels;
 
 #endif

@@ -1,6 +1,7 @@
 /* The kernels, written once. Compiled once per instruction set and real type with
  *   FASTLSTM_ISA        a header of simd/, without its ending
  *   REAL_BITS           32 or 64
+ *   WEIGHT_FLOAT16, WEIGHT_BFLOAT16  or neither (real.h); with one of them only what reads weights
  * into one table, fl_kernels_<isa>_<types>. -ffp-contract=off: every fused multiply-add is written as one.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
@@ -21,9 +22,10 @@
 #include "sparse.h"
 #include "forms.h"
 #include "gates.h"
+#include "preconditions.h"
+#if WEIGHTS_ARE_REALS
 #include "gates_gradient.h"
 #include "outer.h"
-#include "preconditions.h"
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
 
@@ -98,6 +100,8 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
     gradient_row(NULL, &a, units, 0, units);
   }
 }
+
+#endif
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
@@ -184,6 +188,7 @@ static void kernel_step(const fl_step *step) {
     step_in_groups(step, group, NULL);
 }
 
+#if WEIGHTS_ARE_REALS
 /* ---- backward --------------------------------------------------------------------------------------------------- */
 
 static void kernel_gradient_step(const fl_gradient_step *step) {
@@ -331,13 +336,16 @@ static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
   memcpy(sums, sum, sizeof sum);
 }
 
+#endif
+
 #define TABLE__(isa, types) fl_kernels_##isa##_##types
 #define TABLE_(isa, types) TABLE__(isa, types)
 #define TABLE TABLE_(FASTLSTM_ISA, TYPES)
-extern const fl_kernels TABLE;
-const fl_kernels TABLE = {
 #define FL_ENTRY(name, arguments) .name = kernel_##name,
-    FL_KERNEL_LIST(FL_ENTRY)
-#undef FL_ENTRY
-        .takes_unpacked = WEIGHTS_ARE_REALS,
-};
+#if WEIGHTS_ARE_REALS
+extern const fl_kernels TABLE;
+const fl_kernels TABLE = {FL_KERNEL_LIST(FL_ENTRY)};
+#else
+extern const fl_weight_kernels TABLE;
+const fl_weight_kernels TABLE = {FL_WEIGHT_KERNEL_LIST(FL_ENTRY)};
+#endif

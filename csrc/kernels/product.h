@@ -234,7 +234,7 @@ static NOINLINE void unpacked_product(const fl_product *product, size_t units, s
 
 #else
 static void unpacked_product(const fl_product *product, size_t units, size_t first, size_t last, size_t z_at) {
-  (void)product, (void)units, (void)first, (void)last, (void)z_at; /* takes_unpacked is 0 */
+  (void)product, (void)units, (void)first, (void)last, (void)z_at; /* fl_unpacked_fits says no */
 }
 #endif
 

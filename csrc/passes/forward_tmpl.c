@@ -94,6 +94,7 @@ fl_status TYPED(run_forward)(const fl_plan *plan, const fl_sequence *sequence, c
   return fl_pool_run(pool, call.cut.members, run_member, &call, cancel);
 }
 
+#if WEIGHTS_ARE_REALS
 fl_status TYPED(run_train)(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
                            const fl_cancel *cancel) {
   assert(tape->stage == FL_TAPE_EMPTY && sequence->T == tape->T && sequence->B == tape->B);
@@ -101,3 +102,4 @@ fl_status TYPED(run_train)(const fl_sequence *sequence, fl_tape *tape, fl_pool *
   if (status == FL_OK) tape->stage = FL_TAPE_FULL;
   return status;
 }
+#endif

@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "base/compiler.h"
 #include "base/fpenv.h"
+#include "kernels/half.h"
 
 /* Where lane `at`, counted through all panels, is in the natural order: 4H rows, gate by gate. 0: past the last
  * unit. */
@@ -24,16 +25,25 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
-/* what v_weights reads again */
-static weight stored(real x) {
-  return x;
+/* what v_weights reads again; 0 where it does not fit */
+static int store(fl_weight_type type, real x, weight *to) {
+#if WEIGHTS_ARE_REALS
+  (void)type;
+  *to = x;
+  return 1;
+#else
+  return type == FL_WEIGHTS_FLOAT16 ? fl_to_float16(x, to) : fl_to_bfloat16(x, to);
+#endif
 }
 
-/* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. */
-static void pack_panel(weight *to, const real *const *row, size_t k) {
+/* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. 0 where one does not
+ * fit. */
+static int pack_panel(fl_weight_type type, weight *to, const real *const *row, size_t k) {
+  int fit = 1;
   for (size_t j = 0; j < k; j++)
     for (size_t lane = 0; lane < FL_PANEL; lane++)
-      if (row[lane]) to[j * FL_PANEL + lane] = stored(row[lane][j]);
+      if (row[lane]) fit &= store(type, row[lane][j], &to[j * FL_PANEL + lane]);
+  return fit;
 }
 
 /* not inlined: its additions must stay between the two writes of the floating-point environment */
@@ -44,9 +54,10 @@ NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, r
       bias[at] = (ih ? ih[row] : 0) + (hh ? hh[row] : 0) + 0; /* never -0 */
 }
 
-static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, weight *packed) {
+static int pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, weight *packed) {
   const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
   const size_t R = plan->R;
+  int fit = 1;
   for (size_t p = 0; p < plan->panels; p++, packed += (I + R) * FL_PANEL) {
     const real *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
     for (size_t lane = 0, row; lane < FL_PANEL; lane++) {
@@ -54,11 +65,12 @@ static void pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights,
       ih[lane] = weight_ih + row * I;
       hh[lane] = weight_hh + row * R;
     }
-    pack_panel(packed, ih, I);
-    pack_panel(packed + I * FL_PANEL, hh, R);
+    fit &= pack_panel(plan->weights, packed, ih, I) & pack_panel(plan->weights, packed + I * FL_PANEL, hh, R);
   }
+  return fit;
 }
 
+#if WEIGHTS_ARE_REALS
 /* Is all of W finite, as it is packed? A difference of what is not is NaN. */
 static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
   const weight *w = layer->weights;
@@ -67,15 +79,23 @@ static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
     for (size_t k = 0; k < layer->input_size * FL_PANEL; k++) finite &= w[k] - w[k] == 0;
   return finite;
 }
+#else
+static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
+  (void)plan, (void)layer; /* nothing else has been packed */
+  return 1;
+}
+#endif
 
-static void pack_projection(const fl_plan *plan, const fl_weights *weights, weight *packed) {
+static int pack_projection(const fl_plan *plan, const fl_weights *weights, weight *packed) {
   const real *const weight_hr = weights->weight_hr;
+  int fit = 1;
   for (size_t p = 0; p < plan->project_panels; p++) {
     const real *row[FL_PANEL] = {0};
     for (size_t lane = 0; lane < FL_PANEL && p * FL_PANEL + lane < plan->P; lane++)
       row[lane] = weight_hr + (p * FL_PANEL + lane) * plan->H;
-    pack_panel(packed + p * FL_PANEL * plan->H, row, plan->H);
+    fit &= pack_panel(plan->weights, packed + p * FL_PANEL * plan->H, row, plan->H);
   }
+  return fit;
 }
 
 static void pack_peepholes(const fl_plan *plan, const fl_weights *weights, real *to) {
@@ -118,7 +138,8 @@ size_t TYPED(measure_plan)(const fl_plan *plan) {
 }
 
 /* everything into the block, which is zeroed: so are the lanes past the last unit */
-void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
+int TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
+  int fit = 1;
   fl_arena arena = {.at = plan->block};
   const fl_fpenv caller = fl_fpenv_enter(); /* adding two biases rounds */
   for (size_t j = 0; j < plan->L * plan->D; j++) {
@@ -126,8 +147,8 @@ void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
     layer->input_size = input_size_of(plan, j);
     const parts made = carve_parts(plan, layer->input_size, &arena);
     TYPED(pack_bias)(plan, &weights[j], made.bias);
-    pack_gates(plan, layer->input_size, &weights[j], made.weights);
-    if (plan->P) pack_projection(plan, &weights[j], made.project);
+    fit &= pack_gates(plan, layer->input_size, &weights[j], made.weights);
+    if (plan->P) fit &= pack_projection(plan, &weights[j], made.project);
     if (made.peephole) pack_peepholes(plan, &weights[j], made.peephole);
     layer->bias = made.bias;
     layer->weights = made.weights;
@@ -137,8 +158,10 @@ void TYPED(pack_plan)(fl_plan *plan, const fl_weights *weights) {
   }
   fl_fpenv_leave(caller);
   assert(!arena.overflow && arena.used == plan->bytes);
+  return fit;
 }
 
+#if WEIGHTS_ARE_REALS
 /* ---- transposes, for the backward pass -------------------------------------------------------------------------- */
 
 void TYPED(transpose)(const fl_transposed *matrix, size_t panel) {
@@ -179,3 +202,4 @@ void TYPED(unpack_gate)(const fl_plan *plan, const real *row, size_t gate, real 
     memcpy(out + u, row + u / FL_UNITS * FL_PANEL + gate * FL_UNITS, n * sizeof(real));
   }
 }
+#endif

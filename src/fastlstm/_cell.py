@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -25,7 +26,7 @@ class LSTMCell(Layer[F]):
         I and H.
     bias : bool
         Whether there are bias parameters.
-    dtype, seed, isa, form
+    dtype, seed, isa, form, weights
         As for `LSTM`.
 
     Raises
@@ -68,6 +69,7 @@ class LSTMCell(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -80,6 +82,7 @@ class LSTMCell(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -92,6 +95,7 @@ class LSTMCell(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -103,8 +107,9 @@ class LSTMCell(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None:
-        given = input_size, hidden_size, 1, bias, False, 0.0, False, 0, dtype, 1, isa, form
+        given = input_size, hidden_size, 1, bias, False, 0.0, False, 0, dtype, 1, isa, form, weights
         self._draw(self._checked_settings(Settings._make(given)), _checks.seed(seed))
 
     _checked_settings = staticmethod(_settings.of_cell)
@@ -116,7 +121,7 @@ class LSTMCell(Layer[F]):
                 return None  # as torch has it
             return super().__getattr__(name)
 
-    def _made(self, s: Settings, sizes: Sizes, plan: Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+    def _made(self, s: Settings, sizes: Sizes, plan: Plan, parameters: Mapping[str, Array]) -> dict[str, Any]:
         return super()._made(s, sizes, plan, parameters) | {"_core": CellCore(plan)}
 
     def __call__(

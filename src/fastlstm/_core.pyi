@@ -53,6 +53,7 @@ class Plan:
         isa: bytes,
         memory: Memory,
         form: tuple[Any, ...],
+        weight_type: int = 0,
     ) -> Self: ...
     @property
     def isa(self) -> str: ...

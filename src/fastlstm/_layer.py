@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _core, _parameters, _plans
+from . import _core, _parameters, _plans, _weights
 from ._forms import Form
 from ._settings import Settings
 from ._sizes import Sizes
@@ -25,7 +25,7 @@ class Origin:
     """Weights as a layer has them at one time: what its streams, pools and windows are made with, and go on with."""
 
     def __init__(
-        self, layer: Layer[Any], s: Settings, sizes: Sizes, plan: _core.Plan, parameters: dict[str, Array]
+        self, layer: Layer[Any], s: Settings, sizes: Sizes, plan: _core.Plan, parameters: Mapping[str, Array]
     ) -> None:
         self._layer = weakref.ref(layer)
         self._settings, self._parameters = s, parameters
@@ -48,6 +48,8 @@ class Origin:
             s = self._settings
             sizes = s.input_size, s.hidden_size, s.proj_size, s.num_layers, s.bidirectional, s.bias, s.dtype.name
             made = hashlib.sha256(f"{sizes} {s.form}".encode())
+            if s.weights is not None:
+                made.update(f" {s.weights}".encode())
             for name, array in self._parameters.items():
                 made.update(f" {name} ".encode())
                 made.update((array if sys.byteorder == "little" else array.byteswap()).data)
@@ -62,7 +64,7 @@ class Layer(Generic[F]):
 
     _settings: Settings
     _sizes: Sizes
-    _parameters: dict[str, Array]
+    _parameters: Mapping[str, Array]
     _plan: _core.Plan
     _origin: Origin
 
@@ -81,13 +83,14 @@ class Layer(Generic[F]):
         sizes = s.sizes(cell=self._is_cell)
         self._use(s, sizes, _parameters.loaded(state_dict, sizes.shapes, s.dtype))
 
-    def _use(self, s: Settings, sizes: Sizes, parameters: dict[str, Array]) -> None:
+    def _use(self, s: Settings, sizes: Sizes, given: Mapping[str, Array]) -> None:
         """Pack first, then swap all together: calls under way finish with the old weights, an error changes nothing."""
+        parameters = _weights.stored(given, s.weights)
         memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
-        plan = _plans.pack(sizes, parameters, memory, s.form, s.isa)
+        plan = _plans.pack(sizes, parameters, memory, s.form, s.isa, s.weights)
         self.__dict__.update(self._made(s, sizes, plan, parameters))
 
-    def _made(self, s: Settings, sizes: Sizes, plan: _core.Plan, parameters: dict[str, Array]) -> dict[str, Any]:
+    def _made(self, s: Settings, sizes: Sizes, plan: _core.Plan, parameters: Mapping[str, Array]) -> dict[str, Any]:
         """Return the attributes that belong together."""
         return {
             "_settings": s,
@@ -130,6 +133,53 @@ class Layer(Generic[F]):
         return self._settings.form
 
     @property
+    def weights(self) -> str:
+        """What the matrices are stored in: the name of `dtype`, or ``"float16"`` or ``"bfloat16"``."""
+        return self._settings.weights or self._settings.dtype.name
+
+    def astype(self, *, weights: str) -> Self:
+        """Make another layer whose matrices are stored in another type; this one stays as it is.
+
+        Parameters
+        ----------
+        weights : str
+            ``"float16"`` or ``"bfloat16"``: rounded to nearest, ties to even, in half the memory, for inference.
+            ``"float32"``: 32 bits again, of what they were rounded to.
+
+        Returns
+        -------
+        LSTM or LSTMCell
+            With the same settings, and threads of its own.
+
+        Raises
+        ------
+        ValueError
+            For another name, a layer of float64, and a weight that 16 bits cannot hold.
+        TypeError
+            For something that is not a name.
+
+        Notes
+        -----
+        Results are, to the bit, those of a float32 layer that holds the rounded weights. Biases and peepholes stay
+        float32.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> half = lstm.astype(weights="float16")
+        >>> x = np.ones((2, 1, 4), np.float32)
+        >>> bool((half(x)[0] == half.astype(weights="float32")(x)[0]).all())
+        True
+        """
+        if not isinstance(weights, str):
+            raise TypeError(f"weights should be a name such as 'float16', got: {type(weights).__name__}")
+        made = type(self).__new__(type(self))
+        settings = self._settings._replace(weights=_weights.checked(weights, self._settings.dtype))
+        made._load(settings, self._parameters)
+        return made
+
+    @property
     def isa(self) -> str:
         """The instruction set that this object runs on."""
         return self._plan.isa
@@ -140,8 +190,9 @@ class Layer(Generic[F]):
         Returns
         -------
         dict of str to array
-            Read-only arrays, not copies. New weights come in through `load_state_dict`. Each is an attribute too
-            (``lstm.weight_ih_l0``), but which there are depends on the sizes: type checkers know them here only.
+            Read-only arrays, not copies but for matrices in 16 bits, which are given in float32. New weights come in
+            through `load_state_dict`. Each is an attribute too (``lstm.weight_ih_l0``), but which there are depends on
+            the sizes: type checkers know them here only.
 
         Examples
         --------

@@ -10,7 +10,7 @@ from typing import Literal, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _core, _forms, _settings, _tapes
+from . import _checks, _core, _forms, _settings, _tapes, _weights
 from ._call import Call
 from ._forms import Form
 from ._layer import Layer
@@ -66,6 +66,9 @@ class LSTM(Layer[F]):
         Force an instruction set; one of `isas`. The bits do not depend on it.
     form : Form, optional
         Another form of the cell: activations, peepholes, coupled gates, clipping.
+    weights : str, optional
+        ``"float16"`` or ``"bfloat16"``: store the matrices so, rounded, in half the memory; inference only. Inputs,
+        outputs and states stay float32, and results are those of a float32 layer with the rounded weights, to the bit.
 
     Raises
     ------
@@ -112,6 +115,7 @@ class LSTM(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -130,6 +134,7 @@ class LSTM(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -148,6 +153,7 @@ class LSTM(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -165,10 +171,11 @@ class LSTM(Layer[F]):
         seed: int | None = None,
         isa: str | None = None,
         form: Form | None = None,
+        weights: str | None = None,
     ) -> None:
         number, shared = workers(threads)
         sizes = input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size
-        s = self._checked_settings(Settings._make((*sizes, dtype, number, isa, form)))
+        s = self._checked_settings(Settings._make((*sizes, dtype, number, isa, form, weights)))
         _warn_of_dropout(s)
         self._draw(s, _checks.seed(seed))
         self._share(shared)
@@ -400,8 +407,8 @@ class LSTM(Layer[F]):
         Raises
         ------
         ValueError, TypeError
-            As for calling the layer; ValueError for keep_every with a bidirectional layer, and for a form that is for
-            inference only: one with a clip.
+            As for calling the layer; ValueError for keep_every with a bidirectional layer, and for what is for
+            inference only: a form with a clip, weights in 16 bits.
 
         Notes
         -----
@@ -423,6 +430,7 @@ class LSTM(Layer[F]):
         if not _checks.flag(train, "train"):
             return (*LSTM.__call__(self, input, hx, lengths=lengths, resets=resets), None)
         _forms.check_trainable(self._settings.form)
+        _weights.check_trainable(self._settings.weights)
         number, every = _tapes.checked_seed(seed), self._checked_every(keep_every)
         call = self._call(input, hx, lengths, resets)
         made = self._plan, call.frame, self._settings.dropout, number

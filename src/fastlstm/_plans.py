@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, Generic, TypeVar
 
-from . import _core, _forms, _isa
+from . import _core, _forms, _isa, _weights
 from ._forms import Form
 from ._sizes import Sizes
 from ._types import Array
@@ -16,12 +16,18 @@ _STANDARD: Final = Form()
 
 
 def pack(
-    sizes: Sizes, parameters: Mapping[str, Array], memory: _core.Memory, form: Form = _STANDARD, isa: str | None = None
+    sizes: Sizes,
+    parameters: Mapping[str, Array],
+    memory: _core.Memory,
+    form: Form = _STANDARD,
+    isa: str | None = None,
+    weights: str | None = None,
 ) -> _core.Plan:
     """Pack parameters, by torch's names and contiguous, for calls whose scratch is kept in `memory`."""
     bits = 8 * next(iter(parameters.values())).itemsize
     numbers = sizes.I, sizes.H, sizes.P, sizes.L, sizes.D
-    return _core.Plan(bits, *numbers, sizes.rows(parameters), _isa.resolve(isa), memory, _forms.packed(form))
+    rest = memory, _forms.packed(form), _weights.number(weights)
+    return _core.Plan(bits, *numbers, sizes.rows(parameters), _isa.resolve(isa), *rest)
 
 
 class PlanCache(Generic[T]):

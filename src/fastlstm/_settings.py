@@ -6,7 +6,7 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from . import _checks, _forms, _isa
+from . import _checks, _forms, _isa, _weights
 from ._forms import Form
 from ._sizes import Sizes, check_memory
 
@@ -29,6 +29,7 @@ class Settings(NamedTuple):
     threads: int
     isa: str | None
     form: Form = Form()
+    weights: str | None = None
 
     def sizes(self, *, cell: bool) -> Sizes:
         """Return what the packed weights are made for."""
@@ -57,6 +58,7 @@ _DEFAULTS: Final[dict[str, object]] = {
     "threads": 1,
     "isa": None,
     "form": Form(),
+    "weights": None,
 }
 
 
@@ -75,6 +77,7 @@ def of_lstm(s: Settings) -> Settings:
         threads=_checks.thread_count(s.threads),
         isa=s.isa,
         form=_forms.checked(s.form),
+        weights=_weights.checked(s.weights, _checks.float_dtype(s.dtype)),
     )
     if made.proj_size < 0:
         raise ValueError(
@@ -101,6 +104,7 @@ def of_cell(s: Settings) -> Settings:
         bias=_checks.flag(s.bias, "bias"),
         dtype=_checks.float_dtype(s.dtype),
         form=_forms.checked(s.form),
+        weights=_weights.checked(s.weights, _checks.float_dtype(s.dtype)),
     )
 
 

@@ -222,7 +222,7 @@ static layer layer_of(run *r) {
       at[j] = sizes[j] ? numbers(r, PARAMETERS + 8 * k + j, sizes[j], PLAIN, o->weights) : NULL;
     weights[k] = (fl_weights){at[0], at[1], at[2], at[3], at[4], at[5]};
   }
-  const fl_config config = {r->dtype, a.I, a.H, (size_t)o->P, a.L, a.D, &o->form};
+  const fl_config config = {r->dtype, a.I, a.H, (size_t)o->P, a.L, a.D, &o->form, FL_WEIGHTS_REAL};
   CHECK(fl_plan_create(&a.plan, &config, weights, r->isa) == FL_OK);
   CHECK(!strcmp(fl_plan_isa(a.plan), r->isa));
   return a;

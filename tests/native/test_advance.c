@@ -124,9 +124,9 @@ static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0
 
 static void streams(const char *isa) {
   static const fl_config kinds[] = {
-      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing},
-      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped}, {FL_FLOAT32, 130, 136, 0, 2, 1, NULL},
-      {FL_FLOAT64, 129, 40, 39, 1, 1, NULL},
+      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL, FL_WEIGHTS_REAL},      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing, FL_WEIGHTS_REAL},
+      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped, FL_WEIGHTS_REAL}, {FL_FLOAT32, 130, 136, 0, 2, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT64, 129, 40, 39, 1, 1, NULL, FL_WEIGHTS_REAL},
   };
   static const size_t rows[] = {0, 1, 2, 3, 5, 16, 17, MOST_ROWS};
   for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
@@ -142,7 +142,8 @@ static void streams(const char *isa) {
 
 /* large enough to be asked: by its weights, and by its rows */
 static void streams_given_up(void) {
-  static const fl_config large = {FL_FLOAT32, 300, 900, 0, 2, 1, NULL}, small = {FL_FLOAT64, 200, 24, 20, 2, 1, NULL};
+  static const fl_config large = {FL_FLOAT32, 300, 900, 0, 2, 1, NULL, FL_WEIGHTS_REAL},
+                         small = {FL_FLOAT64, 200, 24, 20, 2, 1, NULL, FL_WEIGHTS_REAL};
   const size_t rows[] = {1, 3, 3000};
   for (size_t k = 0; k < 3; k++) {
     job j = begin(rows[k] < 3000 ? &large : &small, NULL, rows[k]);
@@ -156,7 +157,7 @@ static void streams_given_up(void) {
 /* the same with tokens, so many rows that they are taken in parts */
 static void tokens_given_up(void) {
   enum { V = 5, B = 3000 };
-  static const fl_config config = {FL_FLOAT32, 200, 24, 20, 2, 1, NULL};
+  static const fl_config config = {FL_FLOAT32, 200, 24, 20, 2, 1, NULL, FL_WEIGHTS_REAL};
   job j = begin(&config, NULL, B);
   void *raw;
   fl_table *const table = fl_table_init(j.plan, V, aligned(fl_table_size(j.plan, V), &raw));
@@ -224,7 +225,7 @@ static void moves(fl_sessions *from, fl_stream *stream, const size_t *slots, con
 /* A step of sessions that were advanced, most of them or all, does not read their old h either. */
 static void sessions(void) {
   enum { N = 5 };
-  static const fl_config config = {FL_FLOAT32, 7, 20, 0, 2, 1, NULL};
+  static const fl_config config = {FL_FLOAT32, 7, 20, 0, 2, 1, NULL, FL_WEIGHTS_REAL};
   fl_plan *const plan = random_plan(&config, NULL);
   const size_t row = config.hidden_size * sizeof(float), slots[N] = {4, 2, 0, 1, 3};
   void *raw[4];

@@ -437,7 +437,7 @@ static int count_asking(void *data) {
 /* A stack along diagonals, whose first layer does nearly all of the work: the caller, who does all, is asked as often as
  * that takes. */
 static void is_asked_by_what_a_wide_input_takes(void) {
-  static const sizes wide = {{FL_FLOAT32, 2000, 64, 0, 2, 1, NULL}, 20, 8, 0, 0};
+  static const sizes wide = {{FL_FLOAT32, 2000, 64, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 20, 8, 0, 0};
   const size_t work = wide.T * wide.B * 4 * 64 * (2000 + 3 * 64);
   int asked = 0;
   job j = begin(&wide);
@@ -515,15 +515,24 @@ static const fl_form linear = {
 int main(void) {
   static const sizes shapes[] = {
       /* dtype, I, H, P, L, D, form; T, B; lengths, resets */
-      {{FL_FLOAT32, 1, 1, 0, 1, 1, NULL}, 3, 1, 0, 0},     {{FL_FLOAT32, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},
-      {{FL_FLOAT32, 9, 33, 7, 2, 2, NULL}, 6, 13, 1, 0},   {{FL_FLOAT32, 7, 24, 0, 1, 1, NULL}, 9, 3, 0, 1},
-      {{FL_FLOAT32, 8, 100, 0, 1, 1, NULL}, 11, 1, 0, 0},  {{FL_FLOAT32, 3, 100, 0, 2, 1, NULL}, 5, 18, 1, 0},
-      {{FL_FLOAT64, 17, 25, 0, 2, 1, NULL}, 7, 5, 0, 0},   {{FL_FLOAT64, 9, 33, 7, 1, 2, NULL}, 6, 3, 1, 0},
-      {{FL_FLOAT32, 5, 25, 0, 1, 1, &keras}, 5, 5, 0, 0},  {{FL_FLOAT32, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
-      {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd}, 5, 1, 0, 0},    {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear}, 5, 7, 0, 1},
-      {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd}, 5, 5, 0, 0},    {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing}, 4, 5, 1, 0},
-      {{FL_FLOAT32, 5, 9, 4, 2, 2, &peeping}, 4, 3, 1, 0}, {{FL_FLOAT64, 3, 9, 0, 2, 1, &coupled}, 5, 2, 0, 1},
-      {{FL_FLOAT32, 5, 65, 0, 3, 1, NULL}, 21, 1, 0, 0},   {{FL_FLOAT64, 5, 65, 9, 4, 1, NULL}, 23, 3, 1, 1},
+      {{FL_FLOAT32, 1, 1, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 3, 1, 0, 0},
+      {{FL_FLOAT32, 17, 25, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 7, 5, 0, 0},
+      {{FL_FLOAT32, 9, 33, 7, 2, 2, NULL, FL_WEIGHTS_REAL}, 6, 13, 1, 0},
+      {{FL_FLOAT32, 7, 24, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 9, 3, 0, 1},
+      {{FL_FLOAT32, 8, 100, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 11, 1, 0, 0},
+      {{FL_FLOAT32, 3, 100, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 5, 18, 1, 0},
+      {{FL_FLOAT64, 17, 25, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 7, 5, 0, 0},
+      {{FL_FLOAT64, 9, 33, 7, 1, 2, NULL, FL_WEIGHTS_REAL}, 6, 3, 1, 0},
+      {{FL_FLOAT32, 5, 25, 0, 1, 1, &keras, FL_WEIGHTS_REAL}, 5, 5, 0, 0},
+      {{FL_FLOAT32, 5, 33, 7, 2, 2, &seeing, FL_WEIGHTS_REAL}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 5, 41, 0, 1, 1, &odd, FL_WEIGHTS_REAL}, 5, 1, 0, 0},
+      {{FL_FLOAT32, 5, 17, 0, 2, 1, &linear, FL_WEIGHTS_REAL}, 5, 7, 0, 1},
+      {{FL_FLOAT64, 5, 25, 0, 1, 1, &odd, FL_WEIGHTS_REAL}, 5, 5, 0, 0},
+      {{FL_FLOAT64, 5, 33, 7, 2, 2, &seeing, FL_WEIGHTS_REAL}, 4, 5, 1, 0},
+      {{FL_FLOAT32, 5, 9, 4, 2, 2, &peeping, FL_WEIGHTS_REAL}, 4, 3, 1, 0},
+      {{FL_FLOAT64, 3, 9, 0, 2, 1, &coupled, FL_WEIGHTS_REAL}, 5, 2, 0, 1},
+      {{FL_FLOAT32, 5, 65, 0, 3, 1, NULL, FL_WEIGHTS_REAL}, 21, 1, 0, 0},
+      {{FL_FLOAT64, 5, 65, 9, 4, 1, NULL, FL_WEIGHTS_REAL}, 23, 3, 1, 1},
   };
   fl_use_all_threads(1);
   refusals();

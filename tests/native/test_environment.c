@@ -47,7 +47,7 @@ static void numbers(float *to, size_t n, float scale) {
 }
 
 static void run(const char *isa) {
-  const fl_config config = {FL_FLOAT32, I, H, 0, 1, 1, NULL};
+  const fl_config config = {FL_FLOAT32, I, H, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   const fl_weights weights = {.weight_ih = w, .weight_hh = w};
   void *raw;
   results usual, other;

@@ -200,8 +200,8 @@ static int give_up(world *w, size_t count, size_t threads) {
 
 static void gives_up(const char *isa) {
   static const fl_config kinds[] = {
-      {FL_FLOAT32, 64, 1200, 0, 1, 1, NULL}, /* one row is enough */
-      {FL_FLOAT64, 30, 200, 90, 3, 1, NULL},
+      {FL_FLOAT32, 64, 1200, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, /* one row is enough */
+      {FL_FLOAT64, 30, 200, 90, 3, 1, NULL, FL_WEIGHTS_REAL},
   };
   static const size_t counts[] = {1, 17, MOST};
   for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++) {
@@ -229,7 +229,7 @@ static void lend_one(void (*work)(void *), void *data, unsigned threads, unsigne
  * out later than another is in the next layer by then. Large enough for each to be asked in a layer. */
 static void a_team_gives_up(void) {
   enum { ROWS = 15, ADVANCED = 8, TIMES = 40 };
-  world w = {.config = {FL_FLOAT32, 4, 672, 0, 2, 1, NULL}};
+  world w = {.config = {FL_FLOAT32, 4, 672, 0, 2, 1, NULL, FL_WEIGHTS_REAL}};
   void *raw, *raw_workspace;
   fl_pool *pool;
   size_t slots[ROWS];
@@ -398,9 +398,9 @@ static void refusals(void) {
 int main(void) {
   fl_use_all_threads(1);
   static const fl_config kinds[] = {
-      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},
-      {FL_FLOAT32, 3, 33, 20, 2, 1, NULL},
-      {FL_FLOAT64, 7, 17, 0, 3, 1, NULL},
+      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT32, 3, 33, 20, 2, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT64, 7, 17, 0, 3, 1, NULL, FL_WEIGHTS_REAL},
   };
   static const size_t counts[] = {1, 8, 16, 32, MOST};
   uint64_t first = 0;

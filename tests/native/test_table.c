@@ -260,9 +260,9 @@ static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0
 
 static void has_the_bits_of_the_lookup(const char *isa) {
   static const fl_config kinds[] = {
-      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},      {FL_FLOAT32, 140, 72, 0, 2, 1, NULL},
-      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing}, {FL_FLOAT32, 11, 130, 0, 2, 2, NULL},
-      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped}, {FL_FLOAT64, 6, 12, 5, 1, 2, NULL},
+      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL, FL_WEIGHTS_REAL},      {FL_FLOAT32, 140, 72, 0, 2, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing, FL_WEIGHTS_REAL}, {FL_FLOAT32, 11, 130, 0, 2, 2, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped, FL_WEIGHTS_REAL}, {FL_FLOAT64, 6, 12, 5, 1, 2, NULL, FL_WEIGHTS_REAL},
   };
   for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
     for (size_t threads = 1; threads <= 4; threads += 1 + threads / 2) {
@@ -281,7 +281,7 @@ static void has_the_bits_of_the_lookup(const char *isa) {
 
 /* large enough to be asked */
 static void may_be_filled_again(void) {
-  static const fl_config large = {FL_FLOAT32, 300, 700, 0, 1, 1, NULL};
+  static const fl_config large = {FL_FLOAT32, 300, 700, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   for (size_t threads = 1; threads <= 2; threads++) {
     world w = begin(&large, NULL, threads);
     char *const full = allocated(fl_table_size(w.plan, V));
@@ -298,7 +298,7 @@ static void may_be_filled_again(void) {
 }
 
 static void refuses(void) {
-  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL};
+  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   const fl_status no = FL_ERROR_ARGUMENT;
   const fl_cancel nobody = {NULL, NULL};
   world w = begin(&config, NULL, 1), other = begin(&config, NULL, 1);
@@ -354,7 +354,7 @@ static void refuses(void) {
 }
 
 static void refuses_in_sessions(void) {
-  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL};
+  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   world w = begin(&config, NULL, 1), other = begin(&config, NULL, 1);
   void *raw[2];
   fl_sessions *const s = fl_sessions_init(w.plan, 2, aligned(fl_sessions_size(w.plan, 2), &raw[0]));

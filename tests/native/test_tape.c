@@ -374,16 +374,16 @@ int main(void) {
   static const fl_form coupled = {
       {FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_SCALED_TANH, 1.5, 0.5}, 1, 1, FL_CLIP_NONE, 0};
   const shape shapes[] = {
-      {{FL_FLOAT32, 3, 5, 0, 1, 1, NULL}, 6, 3, NULL, 0, 0},
-      {{FL_FLOAT64, 3, 5, 0, 2, 2, NULL}, 7, 5, lengths, 0, 1},
-      {{FL_FLOAT32, 2, 33, 7, 2, 2, NULL}, 7, 5, lengths, 0, 1},
-      {{FL_FLOAT32, 4, 17, 0, 2, 1, NULL}, 9, 4, NULL, 1, 1},
-      {{FL_FLOAT64, 4, 9, 3, 2, 1, &seeing}, 7, 5, lengths, 1, 0},
-      {{FL_FLOAT32, 4, 12, 0, 1, 2, &coupled}, 7, 5, lengths, 0, 1},
-      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL}, 60, 1, NULL, 0, 0},
-      {{FL_FLOAT32, 300, 150, 0, 1, 1, NULL}, 30, 1, NULL, 0, 0}, /* several pieces, of x and of h */
-      {{FL_FLOAT32, 130, 140, 0, 1, 1, NULL}, 3, 140, NULL, 0, 1},
-      {{FL_FLOAT64, 129, 157, 131, 2, 1, NULL}, 3, 7, NULL, 1, 1},
+      {{FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 6, 3, NULL, 0, 0},
+      {{FL_FLOAT64, 3, 5, 0, 2, 2, NULL, FL_WEIGHTS_REAL}, 7, 5, lengths, 0, 1},
+      {{FL_FLOAT32, 2, 33, 7, 2, 2, NULL, FL_WEIGHTS_REAL}, 7, 5, lengths, 0, 1},
+      {{FL_FLOAT32, 4, 17, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 9, 4, NULL, 1, 1},
+      {{FL_FLOAT64, 4, 9, 3, 2, 1, &seeing, FL_WEIGHTS_REAL}, 7, 5, lengths, 1, 0},
+      {{FL_FLOAT32, 4, 12, 0, 1, 2, &coupled, FL_WEIGHTS_REAL}, 7, 5, lengths, 0, 1},
+      {{FL_FLOAT32, 5, 96, 0, 1, 2, NULL, FL_WEIGHTS_REAL}, 60, 1, NULL, 0, 0},
+      {{FL_FLOAT32, 300, 150, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 30, 1, NULL, 0, 0}, /* several pieces, of x and of h */
+      {{FL_FLOAT32, 130, 140, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 3, 140, NULL, 0, 1},
+      {{FL_FLOAT64, 129, 157, 131, 2, 1, NULL, FL_WEIGHTS_REAL}, 3, 7, NULL, 1, 1},
   };
   size_t sets = 0;
   fl_pool *pool;

@@ -188,7 +188,7 @@ static void quotas(void) {
 /* ---- how many --------------------------------------------------------------------------------------------------- */
 
 static size_t used(size_t H, size_t layers, size_t directions, size_t T, size_t B, size_t threads) {
-  const fl_config config = {FL_FLOAT32, H, H, 0, layers, directions, NULL};
+  const fl_config config = {FL_FLOAT32, H, H, 0, layers, directions, NULL, FL_WEIGHTS_REAL};
   fl_weights weights[2];
   float *const zeros = calloc(8 * H * H, sizeof *zeros);
   CHECK(zeros && layers * directions <= 2);

@@ -335,9 +335,9 @@ int main(void) {
       {.candidate = {.kind = FL_TANH}, .cell = {.kind = FL_TANH}, .clip_at = FL_CLIP_STATE, .clip = 0.75},
   };
   const fl_config configs[] = {
-      {FL_FLOAT32, 3, 5, 0, 1, 1, NULL},       {FL_FLOAT64, 3, 5, 0, 2, 1, NULL},
-      {FL_FLOAT32, 7, 9, 4, 2, 2, NULL},       {FL_FLOAT64, 1, 2, 1, 3, 2, &forms[1]},
-      {FL_FLOAT32, 5, 16, 0, 1, 2, &forms[0]}, {FL_FLOAT64, 4, 3, 0, 1, 1, &forms[2]},
+      {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL},       {FL_FLOAT64, 3, 5, 0, 2, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT32, 7, 9, 4, 2, 2, NULL, FL_WEIGHTS_REAL},       {FL_FLOAT64, 1, 2, 1, 3, 2, &forms[1], FL_WEIGHTS_REAL},
+      {FL_FLOAT32, 5, 16, 0, 1, 2, &forms[0], FL_WEIGHTS_REAL}, {FL_FLOAT64, 4, 3, 0, 1, 1, &forms[2], FL_WEIGHTS_REAL},
   };
   for (size_t k = 0; k < 12; k++) {
     world w = begin(&configs[k / 2], k % 2);
@@ -360,7 +360,7 @@ int main(void) {
   refuses_arguments(&w);
   CHECK(status_of(w.file, w.size) == FL_OK);
   end(&w);
-  const fl_config large = {FL_FLOAT32, 200, 90, 0, 2, 1, NULL}; /* longer than what is read at once */
+  const fl_config large = {FL_FLOAT32, 200, 90, 0, 2, 1, NULL, FL_WEIGHTS_REAL}; /* longer than what is read at once */
   w = begin(&large, 1);
   fl_plan *plan;
   write_path("weights.flw", w.file, w.size);

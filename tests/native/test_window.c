@@ -103,9 +103,9 @@ static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0
 
 static void has_the_bits_of_each_window_alone(const char *isa) {
   static const fl_config kinds[] = {
-      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL},
-      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing},
-      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped},
+      {FL_FLOAT32, 5, 9, 0, 1, 1, NULL, FL_WEIGHTS_REAL},
+      {FL_FLOAT32, 3, 33, 20, 2, 1, &seeing, FL_WEIGHTS_REAL},
+      {FL_FLOAT64, 7, 17, 0, 3, 1, &clipped, FL_WEIGHTS_REAL},
   };
   static const size_t lengths[] = {1, 2, 3, 4, 5, 7, 8, 16, 17, 33, 70, 300};
   for (size_t k = 0; k < sizeof kinds / sizeof kinds[0]; k++)
@@ -120,7 +120,8 @@ static void has_the_bits_of_each_window_alone(const char *isa) {
 
 /* large enough to be asked */
 static void is_as_it_was_when_given_up(void) {
-  static const fl_config large = {FL_FLOAT32, 60, 300, 0, 2, 1, NULL}, one_row = {FL_FLOAT32, 30, 1400, 0, 1, 1, NULL};
+  static const fl_config large = {FL_FLOAT32, 60, 300, 0, 2, 1, NULL, FL_WEIGHTS_REAL},
+                         one_row = {FL_FLOAT32, 30, 1400, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   job j = begin(&large, NULL, 26);
   for (size_t t = 0; t < j.T; t++) run_alone(&j, t, 24, j.alone + t * j.R * j.real);
   CHECK(run(&j, 24, 1, 1) > 8);
@@ -133,7 +134,7 @@ static void is_as_it_was_when_given_up(void) {
 }
 
 static void refuses(void) {
-  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL};
+  static const fl_config config = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL};
   const fl_weights none[2] = {{.weight_ih = (float[60]){0}, .weight_hh = (float[100]){0}},
                               {.weight_ih = (float[60]){0}, .weight_hh = (float[100]){0}}};
   fl_config both_ways = config;

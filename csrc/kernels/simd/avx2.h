@@ -144,9 +144,20 @@ INLINE void v_turn(V *a) {
 
 #endif
 
+#if WEIGHTS_ARE_REALS
 INLINE V v_weights(const weight *p) {
   return v_load(p);
 }
+#elif defined(WEIGHT_FLOAT16)
+INLINE V v_weights(const weight *p) {
+  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+}
+#else
+INLINE V v_weights(const weight *p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+}
+#endif
 
 /* the number at p, in every lane */
 INLINE V v_every(const real *p) {

@@ -154,9 +154,20 @@ INLINE void v_turn(V *a) {
 
 #endif
 
+#if WEIGHTS_ARE_REALS
 INLINE V v_weights(const weight *p) {
   return v_load(p);
 }
+#elif defined(WEIGHT_FLOAT16)
+INLINE V v_weights(const weight *p) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+}
+#else
+INLINE V v_weights(const weight *p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
+  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+#endif
 
 /* the number at p, in every lane */
 INLINE V v_every(const real *p) {

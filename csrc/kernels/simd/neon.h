@@ -154,9 +154,19 @@ INLINE V v_load_rows(const real *const *row, size_t k) {
   return v_load(row[0] + k);
 }
 
+#if WEIGHTS_ARE_REALS
 INLINE V v_weights(const weight *p) {
   return v_load(p);
 }
+#elif defined(WEIGHT_FLOAT16)
+INLINE V v_weights(const weight *p) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+}
+#else
+INLINE V v_weights(const weight *p) {
+  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+}
+#endif
 
 /* as one lane, which a multiply-add takes as it is: to load it into every lane takes one of the vectors' pipes, too */
 INLINE V v_every(const real *p) {

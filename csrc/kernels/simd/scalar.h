@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 #include "../exact_fma.h"
+#include "../half.h"
 
 #define VL 1
 #ifndef TILE_ROWS
@@ -44,9 +45,19 @@ INLINE V v_load(const real *p) {
   return *p;
 }
 /* weights, as numbers */
+#if WEIGHTS_ARE_REALS
 INLINE V v_weights(const weight *p) {
   return *p;
 }
+#elif defined(WEIGHT_FLOAT16)
+INLINE V v_weights(const weight *p) {
+  return fl_from_float16(*p);
+}
+#else
+INLINE V v_weights(const weight *p) {
+  return fl_from_bfloat16(*p);
+}
+#endif
 #define LANE 1
 INLINE V v_load_rows(const real *const *row, size_t k) {
   return row[0][k];

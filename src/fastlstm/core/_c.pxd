@@ -27,6 +27,7 @@ cdef extern from "fastlstm.h" nogil:
         fl_dtype dtype
         size_t input_size, hidden_size, proj_size, num_layers, directions
         const fl_form *form
+        int weights
     ctypedef struct fl_weights:
         const void *weight_ih
         const void *weight_hh

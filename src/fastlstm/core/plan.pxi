@@ -44,7 +44,7 @@ cdef class Plan:
 
     def __cinit__(self, int bits, Py_ssize_t input_size, Py_ssize_t hidden_size, Py_ssize_t proj_size,
                   Py_ssize_t num_layers, Py_ssize_t directions, list parameters, bytes isa,
-                  Memory memory not None, tuple form not None):
+                  Memory memory not None, tuple form not None, int weight_type=0):
         cdef fl_form packed
         cdef fl_config config
         cdef fl_weights *weights
@@ -57,7 +57,7 @@ cdef class Plan:
         self.width = proj_size if proj_size else hidden_size
         self.item = bits // 8
         self.typenum = cnp.NPY_FLOAT32 if bits == 32 else cnp.NPY_FLOAT64
-        config.dtype, config.form = bits, &packed
+        config.dtype, config.form, config.weights = bits, &packed, weight_type
         config.input_size, config.hidden_size, config.proj_size = input_size, hidden_size, proj_size
         config.num_layers, config.directions = num_layers, directions
         read_form(&packed, form)

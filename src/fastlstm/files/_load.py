@@ -94,6 +94,7 @@ def load(
     isa: str | None = None,
     config: Mapping[str, Any] | str | os.PathLike[str] | None = None,
     max_bytes: int | None = None,
+    weights: str | None = None,
 ) -> LSTM:
     """Make a layer of the weights in a file.
 
@@ -115,6 +116,9 @@ def load(
         As for `LSTM`.
     config, max_bytes
         As for `inspect`.
+    weights : str, optional
+        As for `LSTM`, a float32 layer if no `dtype` is given: ``"float16"`` takes weights that are stored so as they
+        are.
 
     Returns
     -------
@@ -127,9 +131,9 @@ def load(
         As for `inspect`.
     ValueError
         As for `inspect`; for no LSTM under the prefix or more than one, with the list of them; for parameters that are
-        missing, too many or of wrong shapes; for weights that are NaN or infinite.
+        missing, too many or of wrong shapes; for weights that are NaN or infinite, or do not fit in `weights`.
     TypeError
-        For weights of other dtypes than float32 and float64 without `dtype`.
+        For weights of other dtypes than float32 and float64 without `dtype` or `weights`.
 
     Warns
     -----
@@ -154,7 +158,7 @@ def load(
     ...     fastlstm.load(path, "encoder", dtype="float64")
     LSTM(4, 3, dtype='float64')
     """
-    wanted = None if dtype is None else _checks.float_dtype(dtype)
+    wanted = None if dtype is None and weights is None else _checks.float_dtype(dtype or np.float32)
     file, format, budget = _detected(path, max_bytes)
     layer = _chosen(file, _guarded(file, format, budget, _configuration(config)), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
@@ -170,7 +174,7 @@ def load(
     if layer.caution:
         warnings.warn(f"{where}: {layer.caution}", UserWarning, stacklevel=2)
     arrays = _guarded_arrays(file, format, layer, budget)  # before anything as large as the file claims is made
-    options = dict(layer.options)
+    options: dict[str, Any] = dict(layer.options)  # batch_first and dropout, checked by LSTM
     if batch_first is not None:
         options["batch_first"] = batch_first
     lstm = LSTM(
@@ -184,7 +188,8 @@ def load(
         threads=threads,
         isa=isa,
         form=form or layer.form,
-        **options,  # type: ignore[arg-type]  # batch_first and dropout, checked by LSTM
+        weights=weights,
+        **options,
     )
     with np.errstate(over="ignore"):  # what becomes infinite is refused below
         converted = {name: array.astype(lstm.dtype, copy=False) for name, array in arrays.items()}

@@ -1,0 +1,102 @@
+"""What the matrices of a float32 layer are stored in: 32 bits, or rounded to 16, whose exact values then count."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+
+from ._parameters import frozen
+from ._types import Array
+
+#: Their numbers in fastlstm.h.
+NUMBERS: Final = {None: 0, "float16": 1, "bfloat16": 2}
+
+
+def checked(weights: object, dtype: np.dtype[Any]) -> str | None:
+    """Check what weights are to be stored in; None: as the numbers are."""
+    if weights is None or weights == dtype.name:
+        return None
+    if not isinstance(weights, str):
+        raise TypeError(f"weights should be a name such as 'float16', got: {type(weights).__name__}")
+    if weights not in NUMBERS:
+        raise ValueError(f"weights should be one of 'float32', 'float16', 'bfloat16', got: {weights!r}")
+    if dtype != np.float32:
+        raise ValueError(f"weights={weights!r} is for layers of float32, got: dtype={dtype.name!r}")
+    return weights
+
+
+def number(weights: str | None) -> int:
+    """Return what the core calls it."""
+    return NUMBERS[weights]
+
+
+def check_trainable(weights: str | None) -> None:
+    """Refuse a backward pass for rounded weights."""
+    if weights is not None:
+        raise ValueError(f"weights of {weights} are for inference: train the float32 layer (astype(weights='float32'))")
+
+
+def is_stored(name: str) -> bool:
+    """Tell whether a parameter is a matrix: biases and peepholes stay float32."""
+    return name.startswith(("weight_ih", "weight_hh", "weight_hr"))
+
+
+def stored(parameters: Mapping[str, Array], weights: str | None) -> Mapping[str, Array]:
+    """Keep parameters as they are stored: matrices rounded to nearest, ties to even.
+
+    Raises
+    ------
+    ValueError
+        For a number that is not finite, or too large for 16 bits; it names the parameter.
+    """
+    return parameters if weights is None else _Stored(parameters, weights)
+
+
+class _Stored(Mapping[str, Array]):
+    """Parameters of which the matrices take 16 bits a number; whoever asks for one gets it in float32."""
+
+    def __init__(self, parameters: Mapping[str, Array], weights: str) -> None:
+        self._weights = weights
+        narrow = {"float16": _to_float16, "bfloat16": _to_bfloat16}[weights]
+        self._kept = {
+            name: narrow(array, name) if is_stored(name) else frozen(array) for name, array in parameters.items()
+        }
+
+    def __getitem__(self, name: str) -> Array:
+        array = self._kept[name]
+        if array.dtype == np.float16:
+            return frozen(array.astype(np.float32))
+        if array.dtype == np.uint16:
+            return frozen((array.astype(np.uint32) << 16).view(np.float32))
+        return array
+
+    def __contains__(self, name: object) -> bool:  # Mapping's would widen an array
+        return name in self._kept
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def _to_float16(array: Array, name: str) -> Array:
+    with np.errstate(over="ignore", under="ignore"):
+        made = array.astype(np.float16)
+    return _fitting(made, np.isfinite(made), array, name, "float16, up to 65504 (bfloat16 has the range of float32)")
+
+
+def _to_bfloat16(array: Array, name: str) -> Array:
+    bits = np.ascontiguousarray(array).view(np.uint32)
+    size = bits & np.uint32(0x7FFFFFFF)
+    rounded = (size + np.uint32(0x7FFF) + ((size >> 16) & 1)) >> 16
+    made = (rounded | ((bits >> 16) & np.uint32(0x8000))).astype(np.uint16)
+    return _fitting(made, (size < 0x7F800000) & (rounded < 0x7F80), array, name, "bfloat16, up to 3.39e38")
+
+
+def _fitting(made: Array, fits: Array, array: Array, name: str, what: str) -> Array:
+    if not fits.all():
+        raise ValueError(f"{name} has {array[~fits].flat[0]}, which does not fit in {what}")
+    return made
