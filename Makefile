@@ -28,8 +28,8 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check \
-  check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere soak mutate \
-  prove-wheel keras-files sdist clean
+  check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
+  embed-elsewhere soak mutate prove-wheel keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -110,6 +110,9 @@ prove-contract: .venv/test/ready ## the frozen bits once more, by docs/contract.
 
 bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compiled and emulated (ARGS="aarch64 s390x")
 	.venv/c/bin/python tests/proofs/bits_elsewhere.py $(ARGS)
+
+embed-elsewhere: .venv/test/ready ## examples/embed for Windows and others, cross-compiled, emulated (ARGS="windows")
+	.venv/test/bin/python -m tests.proofs.embed_elsewhere $(ARGS)
 
 soak: .venv/test/ready ## a million random calls, each checked, and nothing left behind (ARGS="--seconds 60")
 	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
