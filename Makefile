@@ -29,7 +29,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DELETE_ON_ERROR:
 .PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check \
   check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
-  embed-elsewhere soak mutate prove-wheel keras-files sdist clean
+  embed-elsewhere soak mutate fuzz prove-wheel keras-files sdist clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -116,6 +116,12 @@ embed-elsewhere: .venv/test/ready ## examples/embed for Windows and others, cros
 
 soak: .venv/test/ready ## a million random calls, each checked, and nothing left behind (ARGS="--seconds 60")
 	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
+
+fuzz: .venv/fuzz/ready ## coverage-guided bytes for the readers of files (ARGS="-max_total_time=600")
+	mkdir -p build/fuzz/corpus build/fuzz/found
+	.venv/fuzz/bin/python packaging/fuzz/corpus.py build/fuzz/corpus
+	cd build/fuzz/found && $(CURDIR)/.venv/fuzz/bin/python $(CURDIR)/packaging/fuzz/files_fuzzer.py \
+	  -max_total_time=60 -max_len=20000 -rss_limit_mb=3000 $(ARGS) . ../corpus
 
 prove-wheel: .venv/prove-wheel/ready ## archive, wheel, which manylinux it is, its tests (ARGS="-k frozen")
 	rm -rf build/prove-wheel

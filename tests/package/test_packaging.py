@@ -126,6 +126,24 @@ def test_the_bill_names_the_archive_and_all_that_it_needs(tmp_path: Path) -> Non
     }
 
 
+# The fuzz targets, without a fuzzer
+
+
+def test_the_fuzz_target_takes_what_it_begins_with_and_refuses_the_rest(tmp_path: Path) -> None:
+    folder = ROOT / "packaging" / "fuzz"
+    subprocess.run([sys.executable, str(folder / "corpus.py"), str(tmp_path)], capture_output=True, check=True)
+    seeds = sorted(tmp_path.iterdir())
+    assert {"plain.npz", "saved.flw", "saved.safetensors"} <= {path.name for path in seeds}
+    read = script("fuzz/files_fuzzer").read
+    assert [path.name for path in seeds if path.suffix in (".npz", ".flw", ".safetensors") and not read(path)] == []
+    cut = tmp_path / "cut"
+    for path in seeds:
+        cut.write_bytes(path.read_bytes()[:-9])
+        assert not read(cut) or path.suffix == ".h5", path.name
+    cut.write_bytes(b"neither")
+    assert not read(cut)
+
+
 # The workflows
 
 
