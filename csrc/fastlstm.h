@@ -55,8 +55,8 @@
  * object is one that was made here, still there, and not in other use where it serves one thread.
  *
  * Nothing here allocates except fl_plan_create, fl_plan_read, fl_plan_load, fl_pool_create and fl_pool_borrow; nothing
- * prints, aborts or keeps global state. What an _init function makes stays where it is, since it points into itself, and
- * needs no destroying: its memory is yours to free.
+ * prints, aborts or keeps global state. What an _init function makes stays where it is, since it points into itself,
+ * and needs no destroying: its memory is yours to free.
  *
  * Every pointer below has a line: shape, owner, may it alias, read or written. Shapes: T time, B batch, I input, H
  * hidden, P projection, R = P if P > 0 else H, L layers, D directions (1 or 2), I_l = I for the first layer and D*R for

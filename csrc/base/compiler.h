@@ -26,8 +26,8 @@
 #define HAVE_FMA_INSTRUCTION 1
 #endif
 
-/* Clang (14 to 19) makes `a > b ? a : b` AArch64's maximum, which prefers +0 to -0, unless it cannot see the comparison;
- * and what it sees loaded and then put into every lane, it loads into every lane. */
+/* Clang (14 to 19) makes `a > b ? a : b` AArch64's maximum, which prefers +0 to -0, unless it cannot see the
+ * comparison; and what it sees loaded and then put into every lane, it loads into every lane. */
 #if defined(__clang__) && !defined(__x86_64__)
 #define KEPT_APART(constraint, value) __asm__("" : "+" constraint(value))
 #else

@@ -434,8 +434,8 @@ static int count_asking(void *data) {
   return 0;
 }
 
-/* A stack along diagonals, whose first layer does nearly all of the work: the caller, who does all, is asked as often as
- * that takes. */
+/* A stack along diagonals, whose first layer does nearly all of the work: the caller, who does all, is asked as often
+ * as that takes. */
 static void is_asked_by_what_a_wide_input_takes(void) {
   static const sizes wide = {{FL_FLOAT32, 2000, 64, 0, 2, 1, NULL, FL_WEIGHTS_REAL}, 20, 8, 0, 0};
   const size_t work = wide.T * wide.B * 4 * 64 * (2000 + 3 * 64);
