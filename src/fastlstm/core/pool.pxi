@@ -157,9 +157,13 @@ cdef class PoolCore:
         """Let who holds the pool go first; not for ever: it may be this very thread, in a signal handler, or have been
         interrupted before it could let go.
         """
-        while self.held and monotonic() < self.until:
+        cdef double until
+        while True:
+            with cython.critical_section(self):
+                until = self.until if self.held else 0
+            if monotonic() >= until:
+                return 0
             sleep(1e-4)
-        return 0
 
     def _run_close(self, cnp.ndarray ids):
         """Close sessions: all of these, or with an error none."""
@@ -199,9 +203,12 @@ cdef class PoolCore:
                              else fl_sessions_workspace(plan.plan, n, threads))
         cdef fl_batch batch
         cdef workspace *w
+        cdef bint held
         if bytes > WORKSPACE_MOST - head:
             raise OverflowError("too many sessions in a step")
-        if self.held:
+        with cython.critical_section(self):
+            held = self.held > 0
+        if held:
             self.wait()
         w = workspace_take(&plan.memory.scratch, head + bytes)
         if w is NULL:
