@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 TESTS = [
     *(
         f"tests/core/test_{name}.py"
-        for name in ("activations", "contract", "forward", "frozen_bits", "gates", "objects")
+        for name in ("activations", "contract", "forward", "frozen_bits", "gates", "objects", "weights")
     ),
     *(f"tests/training/test_{name}.py" for name in ("backward", "contract")),
     "tests/live/test_snapshots.py",
