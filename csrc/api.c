@@ -215,7 +215,9 @@ static fl_status check_config(const fl_config *config, const fl_weights *weights
 static fl_status open_file(const void *data, size_t size, fl_file *file) {
   if (!data || (uintptr_t)data % FL_FILE_BOUNDARY || size > (size_t)PTRDIFF_MAX) return FL_ERROR_ARGUMENT;
   const fl_status status = fl_parse_file(data, size, file);
-  return status != FL_OK || is_form(&file->form, file->config.dtype) ? status : FL_ERROR_CONTENT;
+  if (status != FL_OK) return status;
+  const fl_dtype dtype = file->config.dtype;
+  return is_form(&file->form, dtype) && is_weight_type(file->config.weights, dtype) ? FL_OK : FL_ERROR_CONTENT;
 }
 
 fl_status fl_file_read(const void *data, size_t size, fl_config *config, fl_form *form) {

@@ -25,7 +25,7 @@ typedef struct {
   uint64_t input_size, hidden_size, proj_size, num_layers;
   uint32_t directions, flags;
   stored_activation gate, candidate, cell;
-  uint32_t clip_at, zero;
+  uint32_t clip_at, weights;
   double clip, dropout;
   uint64_t zeros[3];
 } header;
@@ -101,7 +101,7 @@ static int is_sound(const header *h) {
   if (!h->input_size || !h->hidden_size || !h->num_layers || h->proj_size >= h->hidden_size) return 0;
   if (h->directions < 1 || h->directions > 2 || h->flags & ~(uint32_t)FLAGS) return 0;
   if (!(h->dropout >= 0 && h->dropout <= 1)) return 0;
-  return !(h->gate.zero | h->candidate.zero | h->cell.zero | h->zero) && !(h->zeros[0] | h->zeros[1] | h->zeros[2]);
+  return !(h->gate.zero | h->candidate.zero | h->cell.zero) && !(h->zeros[0] | h->zeros[1] | h->zeros[2]);
 }
 
 static fl_activation activation_of(const stored_activation *stored) {
@@ -122,7 +122,8 @@ fl_status fl_parse_file(const void *data, size_t size, fl_file *file) {
                              .hidden_size = (size_t)h.hidden_size,
                              .proj_size = (size_t)h.proj_size,
                              .num_layers = (size_t)h.num_layers,
-                             .directions = h.directions};
+                             .directions = h.directions,
+                             .weights = (fl_weight_type)h.weights};
   file->form = (fl_form){.gate = activation_of(&h.gate),
                          .candidate = activation_of(&h.candidate),
                          .cell = activation_of(&h.cell),

@@ -14,7 +14,8 @@ typedef struct {
   int bias;
 } fl_file;
 
-/* Is it a whole file of ours, with sizes that fill it? Whether a plan can have such a form is not looked at. */
+/* Is it a whole file of ours, with sizes that fill it? Whether a plan can have such a form, and such weights, is
+ * not looked at. */
 fl_status fl_parse_file(const void *data, size_t size, fl_file *file);
 
 /* weights [L*D]: pointers into a file that has been parsed */

@@ -101,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--prefix", help="which LSTM, as inspect names it")
     which.add_argument("--all", action="store_true", help="all LSTMs that can be loaded, under their names")
     convert.add_argument("--dtype", choices=("float32", "float64"), help="convert the numbers to it")
+    convert.add_argument(
+        "--weights", choices=("float16", "bfloat16"), help="round the matrices to it; programs in C keep them so"
+    )
     convert.set_defaults(run=_convert)
     return parser
 
@@ -124,7 +127,9 @@ def _convert(given: argparse.Namespace) -> None:
         if not names:
             raise ValueError(f"{given.source} has no LSTM that can be loaded")
     lstms = {
-        name if given.all else "": files.load(given.source, name, dtype=given.dtype, **_reading(given))
+        name if given.all else "": files.load(
+            given.source, name, dtype=given.dtype, weights=given.weights, **_reading(given)
+        )
         for name in names
     }
     write_layers(lstms, given.target, to, given.byte_order)

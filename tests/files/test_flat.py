@@ -105,7 +105,7 @@ def test_every_length_and_every_byte_is_looked_at(order, tmp_path):
         (76, "I", 1, "does not describe an LSTM"),
         (144, "I", 4, "an unknown clip: 4"),
         (144, "I", 1, "clip should be a finite number greater than zero"),
-        (148, "I", 1, "does not describe an LSTM"),
+        (148, "I", 3, "matrices of type 3 beside 32 bits are unknown"),
         (160, "d", 2.0, "dropout should be from 0 to 1"),
         (160, "d", np.nan, "dropout should be from 0 to 1"),
         (168, "Q", 1, "does not describe an LSTM"),
@@ -119,6 +119,28 @@ def test_what_no_writer_made_is_refused(at, field, value, message, tmp_path):
     (tmp_path / "w.flw").write_bytes(data)
     with pytest.raises(ValueError, match=message):
         fastlstm.load(tmp_path / "w.flw")
+
+
+@pytest.mark.parametrize(("weights", "number"), [("float16", 1), ("bfloat16", 2)])
+def test_matrices_in_16_bits_are_so_in_c(weights, number, tmp_path, capsys):
+    lstm = fastlstm.LSTM(3, 5, seed=0)
+    fastlstm.save(lstm, tmp_path / "in.npz")
+    out = tmp_path / "out.flw"
+    assert main(["convert", str(tmp_path / "in.npz"), str(out), "--weights", weights]) == 0
+    expected = lstm.astype(weights=weights)
+    data = out.read_bytes()
+    assert data == _flat.content(expected, _flat.native_order())
+    assert np.frombuffer(data, np.uint32, 1, 148)[0] == number
+    assert f"for matrices in {weights}" in str(fastlstm.inspect(out))
+    for weight, array in fastlstm.load(out).state_dict().items():
+        assert_same_bits(array, expected.state_dict()[weight], weight)
+    assert fastlstm.load(out, dtype="float64").dtype == np.float64
+    damaged = bytearray(_flat.content(fastlstm.LSTM(3, 5, dtype="float64"), "little"))
+    struct.pack_into("<I", damaged, 148, number)
+    struct.pack_into("<I", damaged, 24, zlib.crc32(damaged[28:]))
+    out.write_bytes(damaged)
+    with pytest.raises(ValueError, match=f"matrices of type {number} beside 64 bits are unknown"):
+        fastlstm.load(out)
 
 
 # ---- the command line

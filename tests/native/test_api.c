@@ -169,7 +169,7 @@ static void refuses_plans_and_pools(const layer *l) {
   CHECK(fl_backward_size(NULL, 1) == SIZE_MAX);
   CHECK(fl_tape_size(l->plan, 2, 3, 7, 0, 0) == SIZE_MAX); /* more steps than there are */
   CHECK(fl_tape_size(l->plan, SIZE_MAX, 0, 0, 0, 0) == SIZE_MAX);
-  for (int status = FL_OK; status <= FL_ERROR_CONTENT + 1; status++) CHECK(fl_status_text((fl_status)status)[0]);
+  for (int status = FL_OK; status <= FL_ERROR_RANGE + 1; status++) CHECK(fl_status_text((fl_status)status)[0]);
 }
 
 /* one thing wrong at a time, for a forward and for a tape */

@@ -77,7 +77,8 @@ static void check_weights(const world *w) {
 
 static int same_sizes(const fl_config *a, const fl_config *b) {
   return a->dtype == b->dtype && a->input_size == b->input_size && a->hidden_size == b->hidden_size &&
-         a->proj_size == b->proj_size && a->num_layers == b->num_layers && a->directions == b->directions;
+         a->proj_size == b->proj_size && a->num_layers == b->num_layers && a->directions == b->directions &&
+         a->weights == b->weights;
 }
 
 static int same_activation(const fl_activation *a, const fl_activation *b) {
@@ -239,7 +240,7 @@ static void refuses_fields(world *w) {
       {AT_CLIP_AT, 4, 1},
       {AT_CLIP_AT, 4, 4},
       {AT_CLIP_AT, 4, UINT32_MAX},
-      {AT_CLIP_AT + 4, 4, 1},
+      {AT_WEIGHTS, 4, 3},
       {AT_DROPOUT, 8, nan},
       {AT_DROPOUT, 8, minus_one},
       {AT_DROPOUT, 8, two},
@@ -308,6 +309,23 @@ static void refuses_arguments(const world *w) {
   CHECK(fl_plan_get_config(NULL, &config) == FL_ERROR_ARGUMENT);
 }
 
+/* float64 has none of 16 bits, and what does not fit into them is told when it is packed */
+static void refuses_weight_types(const fl_config *config) {
+  fl_plan *plan;
+  world w = begin(config, 1);
+  put32(w.file, AT_WEIGHTS, FL_WEIGHTS_FLOAT16);
+  seal(w.file, w.size);
+  CHECK(status_of(w.file, w.size) == FL_ERROR_CONTENT);
+  end(&w);
+  const fl_config half = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_FLOAT16};
+  w = begin(&half, 1);
+  const float large = 70000;
+  memcpy(w.file + HEADER, &large, sizeof large);
+  seal(w.file, w.size);
+  CHECK(fl_plan_read(&plan, w.file, w.size, NULL) == FL_ERROR_RANGE && !plan);
+  end(&w);
+}
+
 /* ---- anything --------------------------------------------------------------------------------------------------- */
 
 static void try_mutants(const world *w) {
@@ -339,7 +357,7 @@ int main(void) {
       {FL_FLOAT32, 7, 9, 4, 2, 2, NULL, FL_WEIGHTS_REAL},       {FL_FLOAT64, 1, 2, 1, 3, 2, &forms[1], FL_WEIGHTS_REAL},
       {FL_FLOAT32, 5, 16, 0, 1, 2, &forms[0], FL_WEIGHTS_REAL}, {FL_FLOAT64, 4, 3, 0, 1, 1, &forms[2], FL_WEIGHTS_REAL},
   };
-  for (size_t k = 0; k < 12; k++) {
+  for (size_t k = 0; k < 2 * sizeof configs / sizeof *configs; k++) {
     world w = begin(&configs[k / 2], k % 2);
     fl_plan *plan;
     check_config(&w);
@@ -360,6 +378,7 @@ int main(void) {
   refuses_arguments(&w);
   CHECK(status_of(w.file, w.size) == FL_OK);
   end(&w);
+  refuses_weight_types(&configs[1]);
   const fl_config large = {FL_FLOAT32, 200, 90, 0, 2, 1, NULL, FL_WEIGHTS_REAL}; /* longer than what is read at once */
   w = begin(&large, 1);
   fl_plan *plan;

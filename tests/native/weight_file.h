@@ -23,6 +23,7 @@ enum {
   AT_CANDIDATE = 96,
   AT_CELL = 120,
   AT_CLIP_AT = 144,
+  AT_WEIGHTS = 148,
   AT_CLIP = 152,
   AT_DROPOUT = 160,
   AT_ZEROS = 168,
@@ -92,6 +93,7 @@ static inline size_t write_file(const fl_config *config, const fl_weights *weigh
   put64(data, AT_PROJ_SIZE, P);
   put64(data, AT_NUM_LAYERS, config->num_layers);
   put32(data, AT_DIRECTIONS, (uint32_t)D);
+  put32(data, AT_WEIGHTS, config->weights);
   put32(data, AT_CANDIDATE, FL_TANH);
   put32(data, AT_CELL, FL_TANH);
   uint32_t flags = weights->bias_ih != NULL;

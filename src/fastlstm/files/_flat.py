@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 
-from .. import _forms
+from .. import _forms, _weights
 from .._lstm import LSTM
 from .._sizes import Sizes
 from .._types import Array, Shape
@@ -26,7 +26,8 @@ MAGIC: Final = b"\x89FLW\r\n\x1a\n"
 _ORDER, _VERSION, _BOUNDARY = 0x01020304, 1, 64
 _SIGNS: Final[dict[ByteOrder, Literal["<", ">"]]] = {"little": "<", "big": ">"}
 # magic; byte order, version; size of the file; checksum | bits of a real; I, H, P, L; D, flags; gate, candidate, cell:
-# kind, 0, alpha, beta; where to clip, 0; clip, dropout; zeros. What is after the bar is summed, to the end of the file.
+# kind, 0, alpha, beta; where to clip, type of matrices; clip, dropout; zeros. What is after the bar is summed, to the
+# end of the file.
 _FIRST, _REST = "8sIIQI", "I4QII" + 3 * "IIdd" + "II2d3Q"
 _BIAS, _PEEPHOLES, _COUPLED, _BATCH_FIRST = 1, 2, 4, 8
 _PIECE: Final = 2**20
@@ -42,7 +43,8 @@ def content(lstm: LSTM[Any], order: ByteOrder) -> bytes:
     flags = sizes.bias * _BIAS + peepholes * _PEEPHOLES + coupled * _COUPLED + lstm.batch_first * _BATCH_FIRST
     stored = [number for kind, alpha, beta in activations for number in (kind, 0, alpha, beta)]
     told = (8 * lstm.dtype.itemsize, sizes.I, sizes.H, sizes.P, sizes.L, sizes.D, flags)
-    rest = struct.pack(sign + _REST, *told, *stored, clip_at, 0, clip, lstm.dropout, 0, 0, 0)
+    last = lstm.dropout, 0, 0, 0
+    rest = struct.pack(sign + _REST, *told, *stored, clip_at, _weights.number(lstm._settings.weights), clip, *last)
     checksum = zlib.crc32(rest)
     for part in parts:
         checksum = zlib.crc32(part, checksum)
@@ -79,9 +81,12 @@ def layers(path: Path, budget: Budget) -> list[Layer]:
 
 
 def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, place: int) -> Layer:
-    bits, I, H, P, L, D, flags, *stored, clip_at, zero, clip, dropout, z1, z2, z3 = told
-    if bits not in (32, 64) or D not in (1, 2) or flags > 15 or any((zero, z1, z2, z3, *stored[1::4])):
+    bits, I, H, P, L, D, flags, *stored, clip_at, packed, clip, dropout, z1, z2, z3 = told
+    if bits not in (32, 64) or D not in (1, 2) or flags > 15 or any((z1, z2, z3, *stored[1::4])):
         raise ValueError(f"its header does not describe an LSTM: {told}")
+    names = {number: name for name, number in _weights.NUMBERS.items()}
+    if packed not in names or (packed and bits != 32):
+        raise ValueError(f"matrices of type {packed} beside {bits} bits are unknown")
     if not 0 <= dropout <= 1:
         raise ValueError(f"dropout should be from 0 to 1, got: {dropout}")
     if not 0 < L <= budget.file_size // _BOUNDARY:  # before as many names are made
@@ -95,8 +100,9 @@ def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, place: 
             place += -(-math.prod(shape) * (bits // 8) // _BOUNDARY) * _BOUNDARY
     if place != budget.file_size:
         raise ValueError(f"its arrays end at {place}, the file at {budget.file_size}")
+    note = f"for matrices in {names[packed]}: weights= packs them so here" if packed else ""
     options: dict[str, bool | float] = {"batch_first": bool(flags & _BATCH_FIRST), "dropout": dropout}
-    return layer_of("", "LSTM", "the flat file for C", parameters, form=form, options=options)
+    return layer_of("", "LSTM", "the flat file for C", parameters, form=form, options=options, note=note)
 
 
 def _form(stored: list[Any], flags: int, clip_at: int, clip: float) -> _forms.Form:
