@@ -23,16 +23,18 @@ AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx
 SPEED = $(patsubst %,bench/test_%.py,sequence batch training step layers ahead zeros tokens compilers)
 LESSER_TESTS = $(SCALAR_TESTS) $(addprefix tests/, docs live torch) \
   $(addprefix tests/, keras/test_torch.py onnx/test_forms.py onnx/test_operator.py)
+NUMBERS_TESTS = $(patsubst %,tests/%.py,core/test_forward core/test_gates core/test_zeros core/test_tables \
+  core/test_two_ways forms/test_layers training/test_backward training/test_gates)
 SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objects.py)
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser bench bench-speed bench-speed-lesser scaling check \
-  check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
-  embed-elsewhere soak mutate fuzz prove-wheel keras-files sdist clean
+.PHONY: help demo train service test test-extras test-lesser test-isas bench bench-speed bench-speed-lesser scaling \
+  check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
+  embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 	  printf '  make %-18s %s\n' "$$name" "$$text"; done
 
 demo: .venv/demo/ready ## a published character model scores and writes text (ARGS="--length 1000")
@@ -52,7 +54,11 @@ test-extras: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## the tests that ne
 
 test-lesser: .venv/test/ready $(EXTRAS:%=.venv/test/with-%) ## what depends on the CPU, as lesser CPUs would run it
 	$(AVX2_ONLY) $(PYTEST) $(LESSER_TESTS) $(ARGS)
-	FASTLSTM_HIDE=avx512,avx2 $(PYTEST) $(SCALAR_TESTS) $(ARGS)
+	FASTLSTM_HIDE=avx512,avx2,neon $(PYTEST) $(SCALAR_TESTS) $(ARGS)
+
+test-isas: .venv/test/ready ## the tests of numbers, each instruction set of this CPU but the best (make test) forced
+	@isas=$$(.venv/test/bin/python -P -c "import fastlstm; print(*fastlstm.isas()[1:])") && for isa in $$isas; do \
+	  echo "FASTLSTM_ISA=$$isa"; FASTLSTM_ISA=$$isa $(PYTEST) $(NUMBERS_TESTS) $(ARGS) || exit 1; done
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and others that can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
@@ -114,6 +120,12 @@ bits-elsewhere: .venv/c/ready ## the frozen bits on other machines, cross-compil
 embed-elsewhere: .venv/test/ready ## examples/embed for Windows and others, cross-compiled, emulated (ARGS="windows")
 	.venv/test/bin/python -m tests.proofs.embed_elsewhere $(ARGS)
 
+python-aarch64: .venv/aarch64/ready ## the package on NEON, emulated: the contract's tests (ARGS="-- tests/live")
+	.venv/aarch64/bin/python tests/proofs/python_aarch64.py $(ARGS)
+
+avx512-emulated: .venv/c/ready ## each kernel, and the frozen bits, with AVX-512 on a CPU without it (minutes)
+	.venv/c/bin/python tests/proofs/avx512_emulated.py $(ARGS)
+
 soak: .venv/test/ready ## a million random calls, each checked, and nothing left behind (ARGS="--seconds 60")
 	.venv/test/bin/python -m tests.proofs.soak $(ARGS)
 
@@ -150,6 +162,7 @@ clean: ## remove what these targets made (but not .cache/, where the demo keeps 
 GROUPS_sanitize = sanitize
 GROUPS_sanitize-thread = sanitize
 PACKAGE = .
+PACKAGE_aarch64 =
 PACKAGE_c =
 PACKAGE_sdist =
 PACKAGE_workflows =
