@@ -8,13 +8,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { SERIAL = 0x3f8, STATUS = SERIAL + 5, EMPTY = 0x20, SWITCH = 0x8900 };
+enum { SERIAL = 0x3f8, STATUS = SERIAL + 5, SENT = 0x40, SWITCH = 0x8900 };
 
 /* straight to the serial port: that the emulator interrupts when it has room again is not relied on */
 static void say(const char *text, size_t length) {
   for (size_t j = 0; j < length; j++) {
-    while (!(inb(STATUS) & EMPTY)) continue;
     outb((unsigned char)text[j], SERIAL);
+    while (!(inb(STATUS) & SENT)) continue;
   }
 }
 
