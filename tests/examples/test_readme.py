@@ -11,6 +11,8 @@ from tests.support import EXAMPLES
 
 README = (EXAMPLES / "README.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(?:cd (\w+) && )?python ([^`]+)` \|.*\| ([^|]*) \|$", README, re.MULTILINE)
+#: Those in C, which have a page of their own.
+MADE = re.findall(r"^\| `make \w+` \|.*\]\((\w+)/README\.md\)", README, re.MULTILINE)
 
 #: What a row needs, and the module that it is told by.
 MODULES = {
@@ -26,7 +28,7 @@ MODULES = {
 def test_every_example_has_its_command() -> None:
     found = {path.name for path in EXAMPLES.iterdir() if path.is_dir() or path.suffix == ".py"} - {"__pycache__"}
     named = {re.split("[/.]", command.removeprefix("-m ").removeprefix("examples/"))[0] for _, command, _ in ROWS}
-    assert named == {name.removesuffix(".py") for name in found}
+    assert named | set(MADE) == {name.removesuffix(".py") for name in found}
 
 
 @pytest.mark.parametrize(("folder", "command", "needs"), ROWS, ids=[command.split()[-1] for _, command, _ in ROWS])
