@@ -455,8 +455,10 @@ def test_ready_says_whether_a_session_would_be_taken(tmp_path):
 def test_ready_says_that_snapshots_fail(tmp_path):
     with service(tmp_path, snapshot_seconds=0.05) as running:
         running.until("vad_snapshots_total", lambda count: count >= 1)
-        running.snapshot.unlink()
-        running.snapshot.mkdir()  # cannot be replaced by a file
+        while not running.snapshot.is_dir():  # which cannot be replaced by a file; a snapshot may come in between
+            running.snapshot.unlink(missing_ok=True)
+            with contextlib.suppress(FileExistsError):
+                running.snapshot.mkdir()
         running.until("vad_snapshots_failed_total", lambda count: count >= 1)
         assert get(running, "/ready") == (503, {"ready": False, "reasons": ["snapshots fail"]})
 
