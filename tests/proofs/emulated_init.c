@@ -45,6 +45,7 @@ int main(void) {
     const int n = snprintf(text, sizeof text, "%s ended: %d\n", commands[k][0], ran(commands[k]));
     say(text, (size_t)n);
   }
+  for (size_t k = 0; k < 2 * BUFSIZ; k++) say("\n", 1); /* Bochs loses the last that it has not written to its file */
   for (const char *letter = "Shutdown"; *letter; letter++) outb((unsigned char)*letter, SWITCH); /* Bochs knows it */
   for (;;) pause();
 }
