@@ -1,6 +1,7 @@
 """Matrices in 16 bits: the bits of the float32 layer that holds the rounded weights, whatever runs."""
 
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -128,3 +129,18 @@ def test_bad_names(make: Any) -> None:
         make(3, 4).astype(weights=None)
     with pytest.raises(ValueError, match="layers of float32"):
         make(3, 4, dtype="float64").astype(weights="bfloat16")
+
+
+@pytest.mark.parametrize("stored", [np.float16, np.float32])
+def test_a_file_in_16_bits(tmp_path: Path, stored: Any) -> None:
+    weights = {
+        name: a.astype(np.float16).astype(stored) for name, a in fastlstm.LSTM(3, 4, seed=0).state_dict().items()
+    }
+    np.savez(tmp_path / "weights.npz", **weights)
+    half = fastlstm.load(tmp_path / "weights.npz", weights="float16")
+    assert (half.weights, half.dtype) == ("float16", np.float32)
+    for name, array in weights.items():
+        np.testing.assert_array_equal(half.state_dict()[name], array)
+    for wrong in ("", "float64", "int8"):  # none of them is taken for one that was not given
+        with pytest.raises(ValueError, match="float32"):
+            fastlstm.load(tmp_path / "weights.npz", weights="float16", dtype=wrong)  # type: ignore[call-overload]

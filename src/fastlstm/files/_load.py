@@ -158,7 +158,9 @@ def load(
     ...     fastlstm.load(path, "encoder", dtype="float64")
     LSTM(4, 3, dtype='float64')
     """
-    wanted = None if dtype is None and weights is None else _checks.float_dtype(dtype or np.float32)
+    if dtype is None and weights is not None:
+        dtype = "float32"
+    wanted = None if dtype is None else _checks.float_dtype(dtype)
     file, format, budget = _detected(path, max_bytes)
     layer = _chosen(file, _guarded(file, format, budget, _configuration(config)), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
