@@ -64,6 +64,7 @@ _DEFAULTS: Final[dict[str, object]] = {
 
 def of_lstm(s: Settings) -> Settings:
     """Check the settings of an LSTM."""
+    dtype = _checks.float_dtype(s.dtype)
     made = Settings(
         input_size=_checks.size(s.input_size, "input_size"),
         hidden_size=_checks.size(s.hidden_size, "hidden_size"),
@@ -73,11 +74,11 @@ def of_lstm(s: Settings) -> Settings:
         dropout=_probability(s.dropout),
         bidirectional=_checks.flag(s.bidirectional, "bidirectional"),
         proj_size=_checks.integer(s.proj_size, "proj_size"),
-        dtype=_checks.float_dtype(s.dtype),
+        dtype=dtype,
         threads=_checks.thread_count(s.threads),
         isa=s.isa,
         form=_forms.checked(s.form),
-        weights=_weights.checked(s.weights, _checks.float_dtype(s.dtype)),
+        weights=_weights.checked(s.weights, dtype),
     )
     if made.proj_size < 0:
         raise ValueError(
@@ -98,13 +99,14 @@ def of_cell(s: Settings) -> Settings:
     fixed = s.num_layers, s.batch_first, s.dropout, s.bidirectional, s.proj_size, s.threads
     if fixed != (1, False, 0.0, False, 0, 1):
         raise ValueError("these are not the settings of a fastlstm.LSTMCell")
+    dtype = _checks.float_dtype(s.dtype)
     return s._replace(
         input_size=_checks.size(s.input_size, "input_size"),
         hidden_size=_checks.size(s.hidden_size, "hidden_size"),
         bias=_checks.flag(s.bias, "bias"),
-        dtype=_checks.float_dtype(s.dtype),
+        dtype=dtype,
         form=_forms.checked(s.form),
-        weights=_weights.checked(s.weights, _checks.float_dtype(s.dtype)),
+        weights=_weights.checked(s.weights, dtype),
     )
 
 

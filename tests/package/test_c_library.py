@@ -326,19 +326,24 @@ def service(request: pytest.FixtureRequest, prefix: Path, tmp_path_factory: pyte
     return build / "service"
 
 
-def test_the_service_answers_with_the_bits_of_python(service: Path) -> None:
-    lstm = fastlstm.load(service.with_name("model.npz"))
-    x = np.random.default_rng(1).standard_normal((20, 3)).astype(lstm.dtype)
-    lines = [" ".join(repr(float(number)) for number in row) for row in x]
-    answers = subprocess.run(
+def answers_of(service: Path, *lines: str) -> list[str]:
+    done = subprocess.run(
         [service],
-        input="\n".join([*lines, "reset", lines[0].replace(" ", ", "), ""]),
+        input="\n".join([*lines, ""]),
         capture_output=True,
         text=True,
         check=True,
         env=ENVIRONMENT,
         timeout=60,
-    ).stdout.splitlines()
+    )
+    return done.stdout.splitlines()
+
+
+def test_the_service_answers_with_the_bits_of_python(service: Path) -> None:
+    lstm = fastlstm.load(service.with_name("model.npz"))
+    x = np.random.default_rng(1).standard_normal((20, 3)).astype(lstm.dtype)
+    lines = [" ".join(repr(float(number)) for number in row) for row in x]
+    answers = answers_of(service, *lines, "reset", lines[0].replace(" ", ", "))
     got = np.array([answer.split() for answer in answers[:20]]).astype(lstm.dtype)
     assert_same_bits(got, lstm(x)[0], "the answers")
     assert answers[20:] == ["ok", answers[0]]
@@ -369,15 +374,7 @@ def test_the_service_refuses_what_is_no_sample_and_goes_on(service: Path) -> Non
         "Reset": "not a number",
     }
     lines = [*("1 2 3", "3 2 1"), *wrong, "1 2 3"]
-    said = subprocess.run(
-        [service],
-        input="\n".join([*lines, ""]),
-        capture_output=True,
-        text=True,
-        check=True,
-        env=ENVIRONMENT,
-        timeout=60,
-    ).stdout.splitlines()
+    said = answers_of(service, *lines)
     assert said[2 : 2 + len(wrong)] == [f"error: {why}" for why in wrong.values()]
     lstm = fastlstm.load(service.with_name("model.npz"))
     expected = lstm(np.array([[1, 2, 3], [3, 2, 1], [1, 2, 3]], lstm.dtype))[0]
