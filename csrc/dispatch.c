@@ -113,11 +113,11 @@ const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **fo
 }
 
 int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_weight_type weights, const char **found) {
-  const fl_isa *const row = find(isa);
-  if (!row) return 0;
-  *found = row->name;
-  *chosen = dtype == FL_FLOAT32 ? *row->f32 : *row->f64;
+  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, found);
+  if (!kernels) return 0;
+  *chosen = *kernels;
   if (weights == FL_WEIGHTS_REAL) return 1;
+  const fl_isa *const row = find(*found);
   const fl_weight_kernels *const readers = weights == FL_WEIGHTS_FLOAT16 ? row->float16 : row->bfloat16;
 #define FL_TAKE(name, arguments) chosen->name = readers->name;
   FL_WEIGHT_KERNEL_LIST(FL_TAKE)

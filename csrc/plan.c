@@ -29,7 +29,7 @@ static fl_status set_sizes(fl_plan *plan, const fl_config *config) {
 fl_status fl_make_plan(fl_plan **out, const fl_config *config, const fl_weights *weights, const char *isa) {
   assert(out && config && weights && config->num_layers && config->directions >= 1 && config->directions <= 2);
   fl_plan plan = {.passes = fl_passes_of(config->dtype, config->weights), .weights = config->weights};
-  if (!fl_choose_kernels(&plan.own_kernels, isa, config->dtype, config->weights, &plan.isa)) return FL_ERROR_ISA;
+  if (!fl_choose_kernels(&plan.kernels, isa, config->dtype, config->weights, &plan.isa)) return FL_ERROR_ISA;
   if (set_sizes(&plan, config) != FL_OK) return FL_ERROR_OVERFLOW;
   fl_plan *const made = malloc(sizeof *made);
   plan.layers = calloc(plan.L * plan.D, sizeof *plan.layers);
@@ -45,7 +45,6 @@ fl_status fl_make_plan(fl_plan **out, const fl_config *config, const fl_weights 
     made->own_form = *plan.form;
     made->form = &made->own_form;
   }
-  made->kernels = &made->own_kernels;
   if (!plan.passes->pack_plan(made, weights)) {
     fl_free_plan(made);
     return FL_ERROR_RANGE;

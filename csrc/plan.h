@@ -21,8 +21,7 @@ typedef struct {
 } fl_layer;
 
 struct fl_plan {
-  fl_kernels own_kernels;
-  const fl_kernels *kernels; /* own_kernels */
+  fl_kernels kernels; /* of the instruction set, and of the type of weights */
   const fl_passes *passes;
   fl_weight_type weights;
   const char *isa;

@@ -46,13 +46,13 @@ static void weight_gradients(const backward_pass *pass, size_t first, size_t las
   fl_outer_part *part = outer.part;
   if (wanted.weight_ih) *part++ = begin_gradient(own->dw, first, last, own->x, I);
   if (wanted.weight_hh) *part++ = begin_gradient(own->du, first, last, own->h, R);
-  if (part > outer.part) sum_over_rows(outer, plan->kernels->outer, member);
+  if (part > outer.part) sum_over_rows(outer, plan->kernels.outer, member);
   if (wanted.weight_ih) TYPED(unpack)(plan, own->dw, rounded(I), first, last, I, wanted.weight_ih);
   if (wanted.weight_hh) TYPED(unpack)(plan, own->du, rounded(R), first, last, R, wanted.weight_hh);
   if (!wanted.bias) return;
   outer.part[0] = begin_gradient(own->db, first, last, NULL, 0);
   outer.part[1].columns = 0;
-  sum_over_rows(outer, plan->kernels->sum_rows, member);
+  sum_over_rows(outer, plan->kernels.sum_rows, member);
   TYPED(unpack)(plan, own->db, 1, first, last, 1, wanted.bias);
 }
 
@@ -71,7 +71,7 @@ static void peephole_gradient(const backward_pass *pass, size_t panel) {
                                  .c_row = tape->cell_row,
                                  .coupled = plan->form->coupled,
                                  .out = wanted_of(pass->call, pass->index).weight_ph};
-  if (sums.out) plan->kernels->peephole_sums(&sums);
+  if (sums.out) plan->kernels.peephole_sums(&sums);
 }
 
 /* dW_hr of rows first..last */
@@ -88,7 +88,7 @@ static void projection_gradient(const backward_pass *pass, size_t first, size_t 
                           .last = last,
                           .part = {begin_gradient(pass->own->dhr, first, last, pass->own->x, H)},
                           .scratch = pass->call->scratch[member->slot].packed};
-  sum_over_rows(outer, plan->kernels->outer, member);
+  sum_over_rows(outer, plan->kernels.outer, member);
   for (size_t j = first; j < last; j++) memcpy(wanted + j * H, out + (j - first) * h_row, H * sizeof(real));
 }
 
@@ -117,7 +117,7 @@ static void input_gradient(const backward_pass *pass, size_t n0, size_t n, const
                               .z_panel = FL_PANEL,
                               .into = FL_ADD};
   memset(scratch->dx_block, 0, n * rounded(I) * sizeof(real));
-  plan->kernels->product(&product);
+  plan->kernels.product(&product);
   for (size_t r = 0; r < n; r++) {
     const size_t place = fl_tape_place(tape, n0 + r, pass->d == 1), t = place / tape->B, b = place % tape->B;
     real *const to = out + place * I;

@@ -68,7 +68,7 @@ static void dh_of_step(const backward_rows *rows, ptrdiff_t s, size_t steps) {
       start_dh(rows, s, r, tape->length[fl_group_row(&rows->group, r)] == next, from, end);
     product.first = share.part.first;
     product.last = share.part.end;
-    if (later) plan->kernels->product(&product);
+    if (later) plan->kernels.product(&product);
     for (size_t r = 0; tape->resets && r < later; r++) /* no gradient passes a reset */
       if (fl_tape_reset(tape, next, fl_group_row(&rows->group, r))) start_dh(rows, s, r, 0, from, end);
     for (size_t r = 0; plan->P && s >= 0 && r < active; r++) {
@@ -96,7 +96,7 @@ static void unproject(const backward_rows *rows, size_t active) {
     }
     product.first = share.part.first;
     product.last = share.part.end;
-    plan->kernels->product(&product);
+    plan->kernels.product(&product);
   }
 }
 
@@ -145,7 +145,7 @@ static void gates_of_step(const backward_rows *rows, size_t s) {
     start_dc(rows, s, active, share.part.first * FL_UNITS, end < plan->H ? end : plan->H);
     step.first = share.part.first;
     step.last = share.part.end;
-    plan->kernels->gradient_step(&step);
+    plan->kernels.gradient_step(&step);
   }
 }
 

@@ -109,11 +109,10 @@ static size_t next_of(size_t n, size_t most) {
   return next < most ? next : most;
 }
 
-static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
+/* `least` is what the cut that is the best so far takes; so here, and for layers side by side */
+static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, double *least, fl_cut *cut) {
   const size_t outputs = extent->back ? panels_of(plan->R) : plan->panels;
   const size_t most_groups = threads / plan->D < extent->B ? threads / plan->D : extent->B;
-  double best = call_ns(plan, extent, cut);
-  if (is_short(best)) return;
   for (size_t groups = 1; groups && groups <= most_groups; groups = next_of(groups, most_groups)) {
     const size_t most = threads / (plan->D * groups) < outputs ? threads / (plan->D * groups) : outputs;
     for (size_t team = 1; team; team = next_of(team, most)) {
@@ -121,8 +120,8 @@ static void share(const fl_plan *plan, const fl_extent *extent, size_t threads, 
                       .team = parts(outputs, parts(outputs, team))};
       other.members = plan->D * other.groups * other.team;
       const double took = call_ns(plan, extent, &other);
-      if (took >= best) continue;
-      best = took;
+      if (took >= *least) continue;
+      *least = took;
       *cut = other;
     }
   }
@@ -152,14 +151,14 @@ static int may_have_diagonals(const fl_plan *plan, const fl_extent *extent) {
   return plan->L > 1 && plan->D == 1 && !plan->P && !extent->train && !extent->back;
 }
 
-static void share_diagonals(const fl_plan *plan, const fl_extent *extent, size_t threads, double least, fl_cut *cut) {
+static void share_diagonals(const fl_plan *plan, const fl_extent *extent, size_t threads, double *least, fl_cut *cut) {
   const size_t items = plan->L * plan->panels, most = threads < items ? threads : items;
+  const int can_be = fl_uses_all_threads() && threads > plan->L; /* for tests: then they are */
   for (size_t n = 2; n && n <= most; n = next_of(n, most)) {
     const size_t team = parts(items, parts(items, n));
     const double took = diagonals_ns(plan, extent, team);
-    const int can_be = fl_uses_all_threads() && threads > plan->L; /* for tests: then they are */
-    if (took >= least && !can_be) continue;
-    least = took;
+    if (took >= *least && !can_be) continue;
+    *least = took;
     *cut = (fl_cut){.groups = 1, .team = team, .members = team, .diagonals = 1};
   }
 }
@@ -176,11 +175,9 @@ static void share_front(const fl_plan *plan, const fl_extent *extent, size_t thr
 }
 
 /* Layers side by side where that is better; what walks back through time has them one after the other. */
-static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, fl_cut *cut) {
+static void share_layers(const fl_plan *plan, const fl_extent *extent, size_t threads, double *least, fl_cut *cut) {
   if (extent->back || plan->L < 2 || plan->D > 1) return;
-  double least = call_ns(plan, extent, cut);
-  if (is_short(least)) return;
-  if (extent->T >= 2 * FRONT_LEAST) share_front(plan, extent, threads, &least, cut);
+  if (extent->T >= 2 * FRONT_LEAST) share_front(plan, extent, threads, least, cut);
   if (may_have_diagonals(plan, extent)) share_diagonals(plan, extent, threads, least, cut);
 }
 
@@ -205,8 +202,11 @@ fl_cut fl_decide(const fl_plan *plan, const fl_extent *extent, size_t threads) {
     cut.diagonals = forced.diagonals && forced.groups == 1 && may_have_diagonals(plan, extent);
     cut.members = plan->D * forced.groups * forced.team;
   } else if (threads > 1 && extent->T && extent->B) {
-    share(plan, extent, threads, &cut);
-    share_layers(plan, extent, threads, &cut);
+    double least = call_ns(plan, extent, &cut);
+    if (!is_short(least)) {
+      share(plan, extent, threads, &least, &cut);
+      share_layers(plan, extent, threads, &least, &cut);
+    }
   }
   cut.rows = parts(extent->B, cut.groups);
   cut_time(plan, extent, &cut);

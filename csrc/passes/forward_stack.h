@@ -80,7 +80,7 @@ static void run_panels(const forward_call *call, forward_layer *layers, size_t d
     product->last = panels - first < left ? panels : first + left;
     some.first += product->last - first;
     if (first == 0 && rows->s == d - l && (rows->s || !rows->steps)) copy_ends(rows, rows->s ? rows->s - 1 : 0);
-    if (on_diagonal(rows, l, d)) call->plan->kernels->step(&rows->step);
+    if (on_diagonal(rows, l, d)) call->plan->kernels.step(&rows->step);
   }
 }
 

@@ -131,7 +131,7 @@ static void project(const forward_rows *rows, size_t active) {
   while (fl_share_next(&rows->group, &share)) {
     product.first = share.part.first;
     product.last = share.part.end;
-    plan->kernels->product(&product);
+    plan->kernels.product(&product);
     for (size_t r = 0; r < active; r++) fl_unpack_projected(plan, &product, r, rows->at->y[r]);
   }
 }
@@ -170,13 +170,9 @@ static int run_input(const forward_rows *rows, fl_product *input, size_t s0, siz
   input->m = point_at_inputs(rows, s0, s1, active);
   if (!rows->pass->call->cut.chunk || rows->pass->table) return 1;
   const size_t work = input->m * input->operand[0].k * FL_PANEL;
-  fl_share share = fl_share_of(&rows->group, plan->panels, work);
-  if (share.grain == plan->panels && fl_halted(rows->group.member, plan->panels * work)) return 0;
-  while (fl_share_next(&rows->group, &share)) {
-    input->first = share.part.first;
-    input->last = share.part.end;
-    plan->kernels->product(input);
-  }
+  const int at_once = fl_share_of(&rows->group, plan->panels, work).grain == plan->panels;
+  if (at_once && fl_halted(rows->group.member, plan->panels * work)) return 0;
+  fl_share_product(plan, &rows->group, work, input);
   return 1;
 }
 
@@ -192,12 +188,7 @@ static void point_at_step(const forward_rows *rows, fl_step *step, size_t s, siz
 static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t active, size_t work) {
   const fl_plan *const plan = rows->pass->call->plan;
   point_at_step(rows, step, s, active);
-  fl_share share = fl_share_of(&rows->group, plan->panels, work);
-  while (fl_share_next(&rows->group, &share)) {
-    step->product.first = share.part.first;
-    step->product.last = share.part.end;
-    plan->kernels->step(step);
-  }
+  fl_share_step(plan, &rows->group, work, step);
   if (plan->P) project(rows, active);
 }
 

@@ -7,6 +7,7 @@
 
 #include <string.h>
 #include "base/threads.h"
+#include "group.h"
 #include "kernels/kernels.h"
 #include "plan.h"
 
@@ -95,6 +96,27 @@ static inline void fl_unpack_projected(const fl_plan *plan, const fl_product *pr
   }
 }
 
+/* ---- panels shared by a team ------------------------------------------------------------------------------------ */
+
+/* Of a product, a step, the panels that are the member's; work: multiply-adds of a panel. */
+static inline void fl_share_product(const fl_plan *plan, const fl_group *group, size_t work, fl_product *product) {
+  fl_share share = fl_share_of(group, plan->panels, work);
+  while (fl_share_next(group, &share)) {
+    product->first = share.part.first;
+    product->last = share.part.end;
+    plan->kernels.product(product);
+  }
+}
+
+static inline void fl_share_step(const fl_plan *plan, const fl_group *group, size_t work, fl_step *step) {
+  fl_share share = fl_share_of(group, plan->panels, work);
+  while (fl_share_next(group, &share)) {
+    step->product.first = share.part.first;
+    step->product.last = share.part.end;
+    plan->kernels.step(step);
+  }
+}
+
 /* ---- calls that can be given up --------------------------------------------------------------------------------- */
 
 /* rows to take at a time: as many as one panel's call of a kernel may have, a group of rows at least */
@@ -142,25 +164,25 @@ static inline fl_step fl_rows_of_step(const fl_step *step, size_t first, size_t 
 /* A step, a product: at once, or in short calls where the member's call can be given up. Member NULL: it cannot. */
 static inline void fl_run_step(const fl_plan *plan, const fl_step *step, fl_member *member) {
   if (!member || !member->halt) {
-    plan->kernels->step(step);
+    plan->kernels.step(step);
     return;
   }
   const size_t m = step->product.m, most = fl_rows_at_once(plan, m, member);
   for (size_t first = 0; first < m && !fl_halted(member, 0); first += most) {
     fl_step part = fl_rows_of_step(step, first, m - first < most ? m - first : most);
-    for (part.product.last = 0; fl_next_panels(&part.product, step->product.last, member);) plan->kernels->step(&part);
+    for (part.product.last = 0; fl_next_panels(&part.product, step->product.last, member);) plan->kernels.step(&part);
   }
 }
 
 static inline void fl_run_product(const fl_plan *plan, const fl_product *product, fl_member *member) {
   if (!member || !member->halt) {
-    plan->kernels->product(product);
+    plan->kernels.product(product);
     return;
   }
   const size_t m = product->m, most = fl_rows_at_once(plan, m, member);
   for (size_t first = 0; first < m && !fl_halted(member, 0); first += most) {
     fl_product part = fl_rows_of_product(product, first, m - first < most ? m - first : most);
-    for (part.last = 0; fl_next_panels(&part, product->last, member);) plan->kernels->product(&part);
+    for (part.last = 0; fl_next_panels(&part, product->last, member);) plan->kernels.product(&part);
   }
 }
 

@@ -334,12 +334,7 @@ static void advance_together(const sessions_call *call, const session_rows *at, 
   for (size_t l = 0; l < plan->L && !fl_halted(group->member, 0); l++) {
     fl_product product = advance_of_layer(call, at, call->batch->slots, call->n, l);
     if (!product.m) return;
-    fl_share share = fl_share_of(group, plan->panels, product.m * plan->R * FL_PANEL);
-    while (fl_share_next(group, &share)) {
-      product.first = share.part.first;
-      product.last = share.part.end;
-      plan->kernels->product(&product);
-    }
+    fl_share_product(plan, group, product.m * plan->R * FL_PANEL, &product);
   }
 }
 
@@ -348,12 +343,7 @@ static void run_layer_together(const sessions_call *call, const session_rows *at
   const fl_plan *const plan = call->sessions->plan;
   const size_t *const slots = call->batch->slots, k = plan->layers[l].input_size + plan->R;
   fl_step step = step_of_layer(call, at, slots, call->n, l, advanced);
-  fl_share share = fl_share_of(group, plan->panels, call->n * k * FL_PANEL);
-  while (fl_share_next(group, &share)) {
-    step.product.first = share.part.first;
-    step.product.last = share.part.end;
-    plan->kernels->step(&step);
-  }
+  fl_share_step(plan, group, call->n * k * FL_PANEL, &step);
   for (size_t r = 0; r < call->n; r++) at->x[r] = h_of(call->sessions, slots[r], l, 1);
 }
 

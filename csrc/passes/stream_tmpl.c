@@ -241,6 +241,6 @@ void TYPED(run_cell)(const fl_plan *plan, size_t B, const void *x, const void *h
                                .z = written + 5 * B};
   const fl_step step = fl_layer_step(plan, 0, B, 0, layer);
   const fl_fpenv caller = fl_fpenv_enter();
-  plan->kernels->step(&step);
+  plan->kernels.step(&step);
   fl_fpenv_leave(caller);
 }

@@ -66,7 +66,7 @@ static void fill_tokens(const table_call *call, size_t d, size_t first, size_t n
   for (size_t p = 0; p < plan->panels && !fl_halted(member, most * work); p = product.last) {
     product.first = p;
     product.last = plan->panels - p < most ? plan->panels : p + most;
-    plan->kernels->product(&product);
+    plan->kernels.product(&product);
   }
 }
 

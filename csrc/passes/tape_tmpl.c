@@ -111,7 +111,7 @@ static void read_row(const fl_tape *tape, size_t index, size_t n, size_t b, cons
     if (wanted[gate]) TYPED(unpack_gate)(plan, gates, gate, row_of(wanted[gate], b, plan->H));
   if (step->c) memcpy(row_of(step->c, b, plan->H), c, plan->H * sizeof(real));
   const fl_activation *const activation = plan->form ? &plan->form->cell : &standard;
-  if (step->cell) plan->kernels->activate(activation, c, row_of(step->cell, b, plan->H), plan->H);
+  if (step->cell) plan->kernels.activate(activation, c, row_of(step->cell, b, plan->H), plan->H);
 }
 
 static void clear_row(const fl_plan *plan, size_t b, const fl_tape_step *step) {

@@ -81,7 +81,7 @@ static void run_unpacked_layers(void *argument, fl_member *member) {
     for (size_t block; fl_next(member, blocks, &block);) {
       step.product.first = block * PANELS;
       step.product.last = plan->panels - block * PANELS < PANELS ? plan->panels : (block + 1) * PANELS;
-      plan->kernels->step(&step);
+      plan->kernels.step(&step);
     }
   }
   fl_fpenv_leave(caller);
