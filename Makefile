@@ -17,7 +17,7 @@ C_FILES = $(shell find csrc src bench tests examples -type f \( -name '*.[ch]' -
 # Tests: a worker a core, and all of a file on one worker, since what a file's tests share is made once.
 PYTEST = .venv/test/bin/python -m pytest --numprocesses=auto --maxprocesses=4 --dist=loadfile --no-loadscope-reorder
 EXTRAS = formats torch reinforcement service-test
-EXTRAS_TESTS = $(addprefix tests/, docs examples/test_readme.py files keras onnx reference service torch)
+EXTRAS_TESTS = $(addprefix tests/, compare docs examples/test_readme.py files keras onnx reference service torch)
 # A CPU without AVX-512 (and so without bfloat16), then one without vectors: hidden from us and from torch.
 AVX2_ONLY = FASTLSTM_HIDE=avx512 ONEDNN_MAX_CPU_ISA=AVX2 ATEN_CPU_CAPABILITY=avx2
 SPEED = $(patsubst %,bench/test_%.py,sequence batch training step layers ahead zeros tokens compilers)

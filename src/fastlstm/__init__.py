@@ -30,6 +30,8 @@ __version__ = "0.1.0"
 __all__ = [
     "LSTM",
     "ChunkGradients",
+    "Comparison",
+    "Difference",
     "Form",
     "Gradients",
     "LSTMCell",
@@ -41,6 +43,7 @@ __all__ = [
     "Tape",
     "ThreadPool",
     "__version__",
+    "compare",
     "gates_backward",
     "gates_forward",
     "inspect",
@@ -54,16 +57,22 @@ __all__ = [
     "tanh",
 ]
 
-for _thing in [globals()[name] for name in __all__]:
+_LATER = ("Comparison", "Difference", "compare")  # what few programs use
+
+for _thing in [globals()[name] for name in __all__ if name not in _LATER]:
     if callable(_thing):
         _thing.__module__ = __name__  # what pickles name: it should outlive the layout of this package
 del _thing
 
 
-if not TYPE_CHECKING:  # for a type checker every misspelt name would be an attribute
+if TYPE_CHECKING:
+    from ._compare import Comparison, Difference, compare
+else:  # for a type checker every misspelt name would be an attribute
 
     def __getattr__(name: str) -> Any:
         """Import the adapters when they are first asked for: what they adapt takes seconds to import."""
+        if name in _LATER:
+            return getattr(importlib.import_module("._compare", __name__), name)
         if name in ("keras", "onnx", "torch"):
             return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
