@@ -1,4 +1,4 @@
-"""The command line: ``fastlstm info | inspect | convert``."""
+"""The command line: ``fastlstm info | inspect | convert | compare``."""
 
 from __future__ import annotations
 
@@ -105,7 +105,36 @@ def _parser() -> argparse.ArgumentParser:
         "--weights", choices=("float16", "bfloat16"), help="round the matrices to it; programs in C keep them so"
     )
     convert.set_defaults(run=_convert)
+    _add_compare(commands, reading, told)
     return parser
+
+
+def _add_compare(commands: Any, reading: argparse.ArgumentParser, told: str) -> None:
+    does = "tell what weights of fewer bytes would do to the answers of an LSTM of a file"
+    compare = commands.add_parser("compare", parents=[reading], epilog=f"{told} input is --data.", help=does)
+    compare.add_argument("file", metavar="MODEL")
+    compare.add_argument("--prefix", help="which LSTM, as inspect names it")
+    compare.add_argument(
+        "--weights", type=_names, metavar="NAMES", help="such as float16,bfloat16; all but float32 if not given"
+    )
+    compare.add_argument(
+        "--data",
+        metavar="FILE",
+        help="inputs as the LSTM takes them, [T, B, I] or [T, I]: .npy, or .npz of x and perhaps h_0, c_0, lengths, "
+        "resets; random numbers if not given, which say little",
+    )
+    compare.add_argument("--json", action="store_true", help="all figures, step by step")
+    compare.add_argument("--plot", metavar="FILE", help="draw them along time: .png, .svg or .pdf; needs matplotlib")
+    compare.set_defaults(run=_compare)
+
+
+def _names(text: str) -> list[str]:
+    from ._compare import checked_names
+
+    try:
+        return list(checked_names(text.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _reading(given: argparse.Namespace) -> dict[str, Any]:
@@ -135,3 +164,9 @@ def _convert(given: argparse.Namespace) -> None:
     write_layers(lstms, given.target, to, given.byte_order)
     for name, lstm in lstms.items():
         print(f"{printable(given.target)}: {f'{printable(name)}: ' if name else ''}{lstm}")
+
+
+def _compare(given: argparse.Namespace) -> None:
+    from ._compare_command import run
+
+    run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)

@@ -253,7 +253,7 @@ def compare(
     >>> bool(0 < result["float16"].y.largest[-1, 0] < 1e-3), float(result["float32"].y.largest.max())
     (True, 0.0)
     """
-    names = _names(weights)
+    names = checked_names(weights)
     plain = _plain_layer(lstm)
     if metric is not None and not callable(metric):
         raise TypeError(f"metric should be callable, got: {type(metric).__name__}")
@@ -265,14 +265,10 @@ def compare(
     return Comparison(repr(plain), frame.T, frame.B, differences)
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all types of weights but float32."""
-    return tuple(name for name in _weights.NUMBERS if name is not None)
-
-
-def _names(weights: object) -> tuple[str, ...]:
+def checked_names(weights: object) -> tuple[str, ...]:
+    """Check names of types of weights; None: all but float32."""
     if weights is None:
-        return names()
+        return tuple(name for name in _weights.NUMBERS if name is not None)
     if isinstance(weights, str):
         weights = (weights,)
     if not isinstance(weights, Sequence) or not all(isinstance(name, str) for name in weights):

@@ -164,7 +164,7 @@ def test_without_a_command_the_help_is_shown(capsys):
     assert ended.value.code == 2
     told = capsys.readouterr()
     assert told.out == ""
-    assert all(f"\n    {command} " in told.err for command in ("info", "inspect", "convert"))
+    assert all(f"\n    {command} " in told.err for command in ("info", "inspect", "convert", "compare"))
 
 
 def test_a_warning_is_one_line_and_a_configuration_answers_it(tmp_path, capsys):
