@@ -43,9 +43,9 @@ class PlanCache(Generic[T]):
         self.kept: T | None = None
         self._memory = _core.Memory()  # blocks outlive a change of weights
 
-    def pack(self, parameters: Mapping[str, Array]) -> _core.Plan:
+    def pack(self, parameters: Mapping[str, Array], weights: str | None = None) -> _core.Plan:
         """Pack parameters of the standard cell, by torch's names and contiguous."""
-        return pack(self.sizes, parameters, self._memory)
+        return pack(self.sizes, _weights.stored(parameters, weights), self._memory, weights=weights)
 
     def current(self, holds: Callable[[T], bool], make: Callable[[], T]) -> T:
         """Return what is kept if that `holds`, or make it anew; nothing is kept where that fails."""

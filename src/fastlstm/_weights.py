@@ -12,6 +12,13 @@ from ._types import Array
 
 #: Their numbers in fastlstm.h.
 NUMBERS: Final = {None: 0, "float16": 1, "bfloat16": 2}
+#: What doors to files and models take for "as they are stored there".
+AUTO: Final = "auto"
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all types but that of the numbers themselves."""
+    return tuple(name for name in NUMBERS if name is not None)
 
 
 def checked(weights: object, dtype: np.dtype[Any]) -> str | None:
@@ -21,7 +28,7 @@ def checked(weights: object, dtype: np.dtype[Any]) -> str | None:
     if not isinstance(weights, str):
         raise TypeError(f"weights should be a name such as 'float16', got: {type(weights).__name__}")
     if weights not in NUMBERS:
-        raise ValueError(f"weights should be one of 'float32', 'float16', 'bfloat16', got: {weights!r}")
+        raise ValueError(f"weights should be one of {', '.join(map(repr, ('float32', *names())))}, got: {weights!r}")
     if dtype != np.float32:
         raise ValueError(f"weights={weights!r} is for layers of float32, got: dtype={dtype.name!r}")
     return weights

@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.utils.parametrize
 
-from .. import _checks
+from .. import _checks, _weights
+from ._accept import HALVES
 from ._cell import LSTMCell
 from ._embedding import Embedding
 from ._lstm import LSTM
-from ._switch import MARK, give_back, take
+from ._switch import MARK, checked_weights, give_back, take
 
 _OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
 
@@ -64,6 +65,7 @@ def accelerate(
     subclasses: bool = False,
     frozen: bool | None = None,
     tables: int | None = None,
+    weights: str | None = None,
 ) -> Accelerated:
     """Make every LSTM and LSTMCell in a model run and train on fastlstm, with the same parameters.
 
@@ -91,6 +93,10 @@ def accelerate(
         most bytes that each LSTM's table may take, ``fastlstm.LSTM.table_nbytes`` tells how many; it is made at the
         first call without gradients, and again when parameters have changed. Embeddings are swapped too. Needs
         ``frozen=True``. Sets the attribute of `LSTM`; `LSTM.no_table` says why a call did without.
+    weights : str, optional
+        For inference: store the packed matrices so, ``"float16"`` or ``"bfloat16"``; ``"auto"``: as the parameters,
+        where those have 16 bits. Modules of float16 and bfloat16 are taken then, too. ``"float32"`` undoes it. Sets the
+        attribute of `LSTM` and `LSTMCell`, of those switched before too.
 
     Returns
     -------
@@ -103,7 +109,8 @@ def accelerate(
     TypeError
         For something that is not a module.
     ValueError
-        For `tables` without ``frozen=True``.
+        For `tables` without ``frozen=True``; for an unknown name, or another type than their own for the weights of
+        modules of float64 that were switched before.
 
     Warns
     -----
@@ -128,8 +135,10 @@ def accelerate(
     Accelerated(swapped=['rnn'], left={'small': 'parameters have dtype torch.float16'})
     """
     modules = _modules(model)
+    kind = weights if weights == _weights.AUTO else checked_weights(weights)
     number = None if threads is None else _checks.thread_count(threads)
     most = None if tables is None else _checked_tables(tables, frozen)
+    _check_switched(modules, kind)
     done, before = Accelerated([], {}), False
     quantized: list[str] = []
     for name, module in modules.items():
@@ -140,7 +149,7 @@ def accelerate(
             continue  # a part of it
         why = _other(module)
         if why is None and isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
-            why = _ineligible(module, subclasses) or _take(module)
+            why = _ineligible(module, subclasses, kind) or _take(module)
             if why is None:
                 done.swapped.append(name)
         elif why is not None:
@@ -154,6 +163,8 @@ def accelerate(
             module.frozen = bool(frozen)
         if most is not None and isinstance(module, LSTM):
             module.tables = most
+        if weights is not None and isinstance(module, LSTM | LSTMCell):
+            module._set_weights(_resolved(kind, module))
     if most:
         _take_embeddings(modules, done)
     if frozen is None:
@@ -162,6 +173,25 @@ def accelerate(
         what = f"what it has is left: {done.left}" if done.left else "the model has no torch.nn.LSTM or LSTMCell"
         warnings.warn(f"fastlstm.torch.accelerate switched nothing: {what}", stacklevel=_outside())
     return done
+
+
+def _check_switched(modules: dict[str, torch.nn.Module], weights: str | None) -> None:
+    """Refuse a type of weights for modules that run here, before anything is changed."""
+    if weights in (None, _weights.AUTO):
+        return
+    for name, module in modules.items():
+        first = _first(module) if isinstance(module, LSTM | LSTMCell) else None
+        why = None if first is None else _unfit_dtype(first.dtype, weights)
+        if why is not None:
+            raise ValueError(f"{name or 'the model'}: {why}")
+
+
+def _resolved(weights: str | None, module: torch.nn.Module) -> str | None:
+    """Return what a module's matrices are to be stored in."""
+    if weights != _weights.AUTO:
+        return weights
+    first = _first(module)
+    return str(first.dtype).removeprefix("torch.") if first is not None and first.dtype in HALVES else None
 
 
 def _checked_tables(tables: object, frozen: bool | None) -> int:
@@ -261,14 +291,15 @@ def accelerated(
     subclasses: bool = False,
     frozen: bool | None = None,
     tables: int | None = None,
+    weights: str | None = None,
 ) -> Iterator[Accelerated]:
     """`accelerate` a model for the time of a ``with`` block, then restore what it swapped.
 
-    Modules that ran on fastlstm before get their `threads`, `frozen` and `tables` back.
+    Modules that ran on fastlstm before get their `threads`, `frozen`, `tables` and `weights` back.
 
     Parameters
     ----------
-    model, threads, subclasses, frozen, tables
+    model, threads, subclasses, frozen, tables, weights
         As for `accelerate`.
 
     Yields
@@ -287,7 +318,7 @@ def accelerated(
     """
     modules = _modules(model)
     before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell)]
-    done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen, tables=tables)
+    done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen, tables=tables, weights=weights)
     try:
         yield done
     finally:
@@ -306,7 +337,7 @@ def _modules(model: torch.nn.Module) -> dict[str, torch.nn.Module]:
 
 
 def _settings(module: torch.nn.Module) -> dict[str, Any]:
-    return {key: module.__dict__[key] for key in ("threads", "frozen", "tables") if key in module.__dict__}
+    return {key: module.__dict__[key] for key in ("threads", "frozen", "tables", "weights") if key in module.__dict__}
 
 
 def _outside() -> int:
@@ -327,7 +358,7 @@ def _other(module: torch.nn.Module) -> str | None:
     return None
 
 
-def _ineligible(module: torch.nn.Module, subclasses: bool) -> str | None:
+def _ineligible(module: torch.nn.Module, subclasses: bool, weights: str | None) -> str | None:
     """Say why a module cannot be swapped."""
     if "forward" in module.__dict__:
         return "its forward has been replaced on the object"
@@ -337,16 +368,32 @@ def _ineligible(module: torch.nn.Module, subclasses: bool) -> str | None:
     if overridden and not subclasses:
         name = type(module).__name__
         return f"{name} overrides {', '.join(overridden)}: accelerate(model, subclasses=True) takes it too"
-    first = next(iter(module.parameters()), None)
-    if first is None:  # views of a flat parameter stand in their place under FullyShardedDataParallel
-        first = getattr(module, "weight_ih" if isinstance(module, torch.nn.LSTMCell) else "weight_ih_l0", None)
-    if not isinstance(first, torch.Tensor):
+    if "weights" in module.__dict__:
+        return "it has an attribute of the name weights"
+    first = _first(module)
+    if first is None:
         return "it has no parameters of its own"
     if first.device.type != "cpu":
         return f"parameters are on {first.device}"
-    if first.dtype not in (torch.float32, torch.float64):
-        return f"parameters have dtype {first.dtype}"
-    return None
+    return _unfit_dtype(first.dtype, weights)
+
+
+def _unfit_dtype(dtype: torch.dtype, weights: str | None) -> str | None:
+    """Say why parameters of a dtype cannot be taken."""
+    if weights is None or weights == _weights.AUTO:
+        taken = (torch.float32, torch.float64, *(HALVES if weights else ()))
+        return None if dtype in taken else f"parameters have dtype {dtype}"
+    if dtype in (torch.float32, *HALVES):
+        return None
+    return f"parameters have dtype {dtype}, and weights={weights!r} is for float32 and types of 16 bits"
+
+
+def _first(module: torch.nn.Module) -> torch.Tensor | None:
+    """Return a module's first parameter."""
+    first = next(iter(module.parameters()), None)
+    if first is None:  # views of a flat parameter stand in their place under FullyShardedDataParallel
+        first = getattr(module, "weight_ih" if isinstance(module, torch.nn.LSTMCell) else "weight_ih_l0", None)
+    return first if isinstance(first, torch.Tensor) else None
 
 
 def _overridden(module: torch.nn.Module) -> list[str]:

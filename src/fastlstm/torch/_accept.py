@@ -22,6 +22,7 @@ except ImportError:  # torch before its exporter had them
 States = tuple[Tensor, Tensor]
 
 HALVES: Final = (torch.bfloat16, torch.float16)
+_COMPUTED: Final = dict.fromkeys(HALVES, torch.float32)
 #: A subclass that overrides one of these has its own idea of what happens around the arithmetic.
 TORCHS: Final = (
     "check_input",
@@ -152,22 +153,27 @@ def readable(t: Maybe) -> bool:
     return True
 
 
-def parameters(given: list[Tensor], sizes: Sizes) -> None:
+def computed_in(dtype: torch.dtype) -> torch.dtype:
+    """Return float32 for the types of 16 bits, whose values it holds, and any other for itself."""
+    return _COMPUTED.get(dtype, dtype)
+
+
+def parameters(given: list[Tensor], sizes: Sizes, *, halves: bool = False) -> None:
     """Refuse parameters that cannot be packed; raise where torch's own code would read memory that is not there."""
     if len(given) != len(sizes.shapes):
         raise Unfit(f"{len(given)} parameters, expected {len(sizes.shapes)}")
     for p, (name, shape) in zip(given, sizes.shapes.items(), strict=True):
-        _parameter(p, name, shape)
+        _parameter(p, name, shape, halves)
         if p.dtype != given[0].dtype:
             raise Unfit(f"{name} has dtype {p.dtype}, {next(iter(sizes.shapes))} {given[0].dtype}")
 
 
-def _parameter(p: Any, name: str, shape: tuple[int, ...]) -> None:
+def _parameter(p: Any, name: str, shape: tuple[int, ...], halves: bool) -> None:
     if type(p) not in (Tensor, torch.nn.Parameter):
         raise Unfit(f"{name} is a {type(p).__name__}")
     if p.device.type != "cpu" or p.layout != torch.strided:
         raise Unfit(f"{name} is on {p.device} with layout {p.layout}")
-    if p.dtype not in (torch.float32, torch.float64):
+    if p.dtype not in (torch.float32, torch.float64, *(HALVES if halves else ())):
         raise Unfit(f"{name} has dtype {p.dtype}, expected torch.float32 or torch.float64")
     if p.shape != shape:
         raise Unfit(f"{name} has shape {tuple(p.shape)}, expected {shape}")
@@ -322,6 +328,21 @@ def real(given: Any) -> Any:
     if isinstance(given, tuple | list):
         return tuple(map(real, given))
     return given.clone() if isinstance(given, Tensor) and given._is_zerotensor() else given
+
+
+def of_one_dtype(data: Any, hx: Any, dtype: torch.dtype) -> None:
+    """Refuse a call whose input and states have not the parameters' dtype."""
+    names = ("input", "hx[0]", "hx[1]")
+    for name, t in zip(names, (data, *(hx if isinstance(hx, tuple | list) else ())), strict=False):
+        if isinstance(t, Tensor) and t.dtype != dtype:
+            raise OtherDtype(name, t.dtype, dtype)
+
+
+def narrowed(made: Any, dtype: torch.dtype) -> Any:
+    """Round results, nested in tuples, to a dtype."""
+    if isinstance(made, PackedSequence):
+        return PackedSequence(made.data.to(dtype), *made[1:])
+    return tuple(narrowed(t, dtype) for t in made) if isinstance(made, tuple) else made.to(dtype)
 
 
 def widened(given: Any, dtype: torch.dtype) -> Any:

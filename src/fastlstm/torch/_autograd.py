@@ -19,10 +19,26 @@ _hooks = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", lambda 
 
 def run(call: Call, x: Tensor, h_0: Maybe, c_0: Maybe, parameters: tuple[Tensor, ...]) -> Results:
     """Run a call, differentiably where autograd follows one of its tensors."""
-    if wants_gradient(*parameters, x, h_0, c_0):
+    following = wants_gradient(*parameters, x, h_0, c_0)
+    check_trainable(call, following)
+    if following:
         made: Results = FusedLSTM.apply(call, x, h_0, c_0, *parameters)
         return made
     return _call.forward(call, x, h_0, c_0, call.tape() if call.dropout else None)
+
+
+def check_trainable(call: Call, following: bool) -> None:
+    """Refuse a call for training where the weights are for inference."""
+    if call.weights is not None and (following or call.dropout):
+        raise RuntimeError(for_inference(call.weights, "a gradient is wanted" if following else "dropout is on"))
+
+
+def for_inference(weights: str, what: str) -> str:
+    """Say that what is asked of a layer is not there."""
+    return (
+        f"weights={weights!r} is for inference, but {what}: call under torch.no_grad() or torch.inference_mode(), in "
+        "eval mode; to train, set weights=None"
+    )
 
 
 def wants_gradient(*tensors: Maybe) -> bool:

@@ -30,6 +30,7 @@ class Call(NamedTuple):
     seed: int = 0
     starts: NDArray[np.int64] | None = None  #: [T], of packed input: each step's first row; `lengths` falls
     unpacked: Addresses | None = None  #: one step, from parameters as they are
+    weights: str | None = None  #: what the matrices are stored in, for inference; None: as the numbers are
 
     def tape(self) -> _core.Tape:
         """Return an empty tape with this call's dropout."""

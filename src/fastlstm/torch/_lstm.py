@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 from .. import _checks, _core
 from .._sizes import Sizes
 from . import _accept, _autograd, _call, _operator
-from ._accept import OtherDtype, States, UnderAutocast, Unfit, ZeroTensor
+from ._accept import OtherDtype, Refused, States, UnderAutocast, Unfit, ZeroTensor
 from ._call import Call
 from ._embedding import Tabled, lookup_of, tabled
 from ._plans import Kept, Plans
@@ -37,9 +37,17 @@ class LSTM(Switched, torch.nn.LSTM):
         depend on it. One set of workers for each number serves all modules; they sleep between calls.
     frozen : bool, default False
         Promise that no parameter is written to past torch's version counter: see the attribute.
+    weights : str, optional
+        What to store the packed matrices in, for inference: see the attribute.
 
     Attributes
     ----------
+    weights : str or None
+        ``"float16"`` or ``"bfloat16"``: the packed matrices are rounded to it, as by `fastlstm.LSTM`, and results are,
+        to the bit, those of a float32 layer with the rounded parameters. Parameters of 16 bits lose nothing in their
+        own type; they are computed with in float32, and each result is rounded once. The parameters stay as they are.
+        A call that wants a gradient raises, and so does one that only torch's own code could run. None: as they are.
+        May be set at any time.
     tables : int
         Most bytes that a table of an Embedding may take: see `accelerate`. 0: there are none.
     no_table : str or None
@@ -84,9 +92,17 @@ class LSTM(Switched, torch.nn.LSTM):
     _overrides: ClassVar[str | None] = None
     _theirs = torch.nn.LSTM
 
-    def __init__(self, *args: Any, threads: int | None = None, frozen: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        threads: int | None = None,
+        frozen: bool = False,
+        weights: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         be_leaf(self)
+        self._set_weights(weights)
         if threads is not None:
             self.threads = _checks.thread_count(threads)
         if frozen:
@@ -145,11 +161,13 @@ class LSTM(Switched, torch.nn.LSTM):
         ):
             if lengths is not None or resets is not None:
                 raise RuntimeError("lengths= and resets= need fastlstm's own code, which cannot run in this graph")
+            if self.weights is not None:
+                raise RuntimeError("weights= needs fastlstm's own code, which cannot run in this graph")
             return super().forward(input, hx)
         batched = input.dim() == 3
         h_0, c_0 = (None, None) if hx is None else hx if batched else (hx[0].unsqueeze(1), hx[1].unsqueeze(1))
         dropping = self._is_dropping()
-        output, h_n, c_n = torch.ops.fastlstm.lstm(
+        given = (
             input if batched else input.unsqueeze(1),
             h_0,
             c_0,
@@ -164,6 +182,9 @@ class LSTM(Switched, torch.nn.LSTM):
             float(self.dropout) if dropping else 0.0,
             self.threads or 0,
         )
+        stored = self.weights
+        ops = torch.ops.fastlstm
+        output, h_n, c_n = ops.lstm(*given) if stored is None else ops.lstm_stored(*given, stored)
         return (output, (h_n, c_n)) if batched else (output.squeeze(1), (h_n.squeeze(1), c_n.squeeze(1)))
 
     def _eager(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
@@ -180,6 +201,8 @@ class LSTM(Switched, torch.nn.LSTM):
             return self._eager(_accept.real(input), _accept.real(hx), lengths, resets)
         if lengths is not None or resets is not None:
             raise RuntimeError(f"lengths= and resets= need fastlstm's own code, which cannot run here: {why}")
+        if self.weights is not None and not isinstance(why, Refused | OtherDtype):
+            self._need_ours(why)
         self.fallback = str(why)
         try:
             return super().forward(input, hx)
@@ -212,9 +235,12 @@ class LSTM(Switched, torch.nn.LSTM):
             raise Unfit(self._overrides)
         _accept.surroundings()
         ours_alone = lengths is not None or resets is not None
-        if ours_alone and _accept.is_autocast_on():
+        if (ours_alone or self.weights is not None) and _accept.is_autocast_on():
             return self._under_autocast(input, hx, lengths, resets)
         _accept.no_autocast()
+        if self.weights is not None and (dtype := self._weights()[0].dtype) in _accept.HALVES:
+            _accept.of_one_dtype(input.data if isinstance(input, PackedSequence) else input, hx, dtype)
+            return self._widened(input, hx, lengths, resets, dtype)
         if self.tables:
             found = self._by_table(input, hx, lengths, resets)
             if found is not None:
@@ -259,17 +285,24 @@ class LSTM(Switched, torch.nn.LSTM):
         """Take the short way, if there is one and the call is fit for it."""
         plans: Plans | None = self.__dict__.get("_plans")
         kept = None if plans is None else plans.kept
-        if kept is None or kept.direct is None or self._is_dropping():
+        if kept is None or kept.direct is None or kept.weights != self.weights or self._is_dropping():
             return None
         return kept.direct.run(self._parameters, input, hx, self.batch_first, self.frozen, workers(self.threads))
 
     def _under_autocast(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> Any:
         """Run in the parameters' dtype, and give the results the dtype that torch gives them under autocast."""
         dtype = self._weights()[0].dtype
-        made = torch.get_autocast_dtype("cpu") if dtype == torch.float32 else dtype  # autocast leaves float64 alone
+        made = dtype if dtype == torch.float64 else torch.get_autocast_dtype("cpu")  # autocast leaves float64 alone
         with torch.autocast("cpu", enabled=False):
-            output, states = self._run(_accept.widened(input, dtype), _accept.widened(hx, dtype), lengths, resets)
-            return output.to(made), tuple(state.to(made) for state in states)
+            return self._widened(input, hx, lengths, resets, made)
+
+    def _widened(
+        self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any, made: torch.dtype
+    ) -> Any:
+        """Run in a dtype that holds the parameters' values, and round the results once."""
+        dtype = _accept.computed_in(self._weights()[0].dtype)
+        results = self._run(_accept.widened(input, dtype), _accept.widened(hx, dtype), lengths, resets)
+        return _accept.narrowed(results, made)
 
     def _run(self, input: Tensor | PackedSequence, hx: States | None, lengths: Any, resets: Any) -> tuple[Any, States]:
         if isinstance(input, PackedSequence):
@@ -292,6 +325,7 @@ class LSTM(Switched, torch.nn.LSTM):
             resets,
             *self._dropout(),
             unpacked=kept.unpacked if unpacked else None,
+            weights=kept.weights,
         )
         output, h_n, c_n = _autograd.run(call, given.x, h_0, c_0, kept.parameters)
         if given.batched:
@@ -344,7 +378,9 @@ class LSTM(Switched, torch.nn.LSTM):
             sizes = Sizes(*numbers, 2 if self.bidirectional else 1, self.bias)
             plans = self.__dict__.setdefault("_plans", Plans(sizes))
         weights = self._weights()
-        return plans.sizes, plans.of(weights, frozen=self.frozen, unpacked=unpacked, threads=self.threads)
+        return plans.sizes, plans.of(
+            weights, frozen=self.frozen, unpacked=unpacked, threads=self.threads, weights=self.weights
+        )
 
     def _is_dropping(self) -> bool:
         return self.training and self.dropout > 0 and self.num_layers > 1

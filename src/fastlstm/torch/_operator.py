@@ -16,7 +16,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from .._sizes import Sizes
 from .._torch_gradients import in_dual_level, one_by_one
-from . import _accept, _call
+from . import _accept, _autograd, _call
 from ._accept import Refused, Unfit
 from ._call import Call
 from ._plans import Plans
@@ -24,7 +24,7 @@ from ._threads import workers
 
 
 class Arguments(NamedTuple):
-    """Of both operators, in their order; `_SCHEMA` says the same to torch."""
+    """Of all operators, in their order; `_SCHEMA` says the same to torch."""
 
     input: Tensor  # batched
     h_0: Tensor | None
@@ -66,6 +66,21 @@ def lstm(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @torch.library.custom_op(
+    "fastlstm::lstm_stored",
+    mutates_args=(),
+    device_types="cpu",
+    schema=f"({_SCHEMA}, str weights) -> (Tensor, Tensor, Tensor)",
+)
+def lstm_stored(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Output, h_n, c_n; the matrices are stored in `weights`, for inference."""
+    *rest, weights = given
+    a = Arguments(*rest)
+    call = _accepted(a, weights)
+    _autograd.check_trainable(call, following=False)
+    return _call.forward(call, a.input, a.h_0, a.c_0)
+
+
+@torch.library.custom_op(
     "fastlstm::lstm_backward",
     mutates_args=(),
     device_types="cpu",
@@ -92,7 +107,7 @@ def _refuse_tangents(*tensors: Tensor | None) -> None:
         )
 
 
-def _accepted(a: Arguments) -> Call:
+def _accepted(a: Arguments, weights: str | None = None) -> Call:
     """Check the arguments, or raise in torch's words. Here and not where the graph is made, to tie it to no shapes."""
     _refuse_tangents(a.input, a.h_0, a.c_0, *a.parameters)
     if a.input.dim() != 3:
@@ -100,7 +115,7 @@ def _accepted(a: Arguments) -> Call:
     sizes, threads = a.sizes, a.threads or None
     try:
         plans, aliases = _known_of(a.parameters, sizes)
-        kept = plans.of(aliases, threads=threads)
+        kept = plans.of(aliases, threads=threads, weights=weights)
         given = _accept.padded(a.input, sizes, kept.dtype, a.batch_first)
         for t, name, width in ((a.h_0, "hx[0]", sizes.R), (a.c_0, "hx[1]", sizes.H)):
             if t is not None:
@@ -111,7 +126,8 @@ def _accepted(a: Arguments) -> Call:
         raise ValueError(f"fastlstm::lstm cannot run: {unfit}") from None
     lengths, resets = _accept.steps(a.lengths, a.resets, given, sizes)
     seed = 0 if a.seed is None else int(a.seed)
-    return Call(kept.plan, sizes, a.batch_first, workers(threads), lengths, resets, a.dropout, seed)
+    team = workers(threads)
+    return Call(kept.plan, sizes, a.batch_first, team, lengths, resets, a.dropout, seed, weights=weights)
 
 
 # What was packed from a set of parameters, as long as the first of them lives: from aliases, since plans hold theirs.
@@ -134,12 +150,20 @@ def _are_aliases(some: list[Tensor], others: list[Tensor]) -> bool:
 
 @lstm.register_fake
 def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
-    a = Arguments(*given)
+    return _fake(Arguments(*given))
+
+
+def _fake(a: Arguments) -> tuple[Tensor, Tensor, Tensor]:
     D = 2 if a.bidirectional else 1
     H, R = a.parameters[0].size(0) // 4, a.parameters[1].size(1)
     B = a.input.size(0) if a.batch_first else a.input.size(1)
     output = a.input.new_empty((a.input.size(0), a.input.size(1), D * R))
     return output, a.input.new_empty((a.num_layers * D, B, R)), a.input.new_empty((a.num_layers * D, B, H))
+
+
+@lstm_stored.register_fake
+def _(*given: Any) -> tuple[Tensor, Tensor, Tensor]:
+    return _fake(Arguments(*given[:-1]))
 
 
 @lstm_backward.register_fake
@@ -160,7 +184,16 @@ def _backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
     return dx, None if h_0 is None else dh, None if c_0 is None else dc, rest, *(None,) * 9
 
 
+def _setup_stored(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
+    ctx.weights = inputs[-1]
+
+
+def _refuse_backward(ctx: Any, *grads: Tensor) -> tuple[Any, ...]:
+    raise RuntimeError(_autograd.for_inference(ctx.weights, "a gradient is wanted"))
+
+
 lstm.register_autograd(_backward, setup_context=_setup)
+lstm_stored.register_autograd(_refuse_backward, setup_context=_setup_stored)
 
 
 def decompositions() -> dict[Any, Any]:

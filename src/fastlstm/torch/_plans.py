@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .. import _core, _isa
+from .. import _core, _isa, _weights
 from .._plans import PlanCache
 from . import _accept
 from ._call import Addresses
@@ -43,6 +43,9 @@ def _version(p: Tensor) -> int | None:
     return None if p.is_inference() else p._version
 
 
+_INTEGERS: Final = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+
+
 class Look:
     """What the values of some parameters were, for comparison with all of them: to the bit."""
 
@@ -52,7 +55,7 @@ class Look:
         sizes = [p.numel() * item for p in dense]
         self.digest = _core.Digest([p.data_ptr() for p in dense], sizes, _isa.resolve(None), workers(threads))
         # with gaps or overlaps between their values: compared with a copy, as integers, since NaN is not NaN
-        integers = torch.int32 if item == 4 else torch.int64
+        integers = _INTEGERS[item]
         views = [p.view(integers) for p in held if not _is_dense(p)]
         self.others = [(p, p.clone()) for p in views]
 
@@ -80,6 +83,7 @@ class Kept(NamedTuple):
     look: Look | None  #: None: they were frozen
     unpacked: Addresses | None  #: where single steps may read the parameters as they are
     direct: _core.Direct | None  #: the short way of everyday calls
+    weights: str | None  #: what the matrices were asked to be stored in
 
     @property
     def parameters(self) -> tuple[Tensor, ...]:
@@ -88,13 +92,13 @@ class Kept(NamedTuple):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the parameters."""
-        return self.held[0].dtype
+        """Of the parameters; float32 for those of 16 bits, whose values it holds."""
+        return _accept.computed_in(self.held[0].dtype)
 
 
 def array_of(p: Tensor) -> NDArray[Any]:
     """View as a contiguous array, to be read; not by .numpy(): after that FSDP could not resize the storage again."""
-    return np.from_dlpack(p.contiguous())
+    return np.from_dlpack(p.to(_accept.computed_in(p.dtype)).contiguous())
 
 
 class Plans(PlanCache[Kept]):
@@ -106,36 +110,45 @@ class Plans(PlanCache[Kept]):
     """
 
     def of(
-        self, parameters: list[Tensor], *, frozen: bool = False, unpacked: bool = False, threads: int | None = 1
+        self,
+        parameters: list[Tensor],
+        *,
+        frozen: bool = False,
+        unpacked: bool = False,
+        threads: int | None = 1,
+        weights: str | None = None,
     ) -> Kept:
         """Return what is packed of these parameters (torch's order) as they are now; raise where that cannot be.
 
         With `frozen` their values are not looked at, if all have a version; nor with `unpacked`, by which the caller
-        says that it reads them as they are where it may. `threads` share the look; None for torch's number.
+        says that it reads them as they are where it may. `threads` share the look; None for torch's number. `weights`
+        is what to store the matrices in.
         """
 
         def holds(kept: Kept) -> bool:
-            if not kept.seen.same(parameters):
+            if kept.weights != weights or not kept.seen.same(parameters):
                 return False
             if (frozen and kept.seen.versioned) or (unpacked and kept.unpacked is not None):
                 return True
             return kept.look is not None and kept.look.same(threads)
 
-        return self.current(holds, lambda: self._make(parameters, frozen, threads))
+        return self.current(holds, lambda: self._make(parameters, frozen, threads, weights))
 
-    def _make(self, parameters: list[Tensor], frozen: bool, threads: int | None) -> Kept:
-        _accept.parameters(parameters, self.sizes)
+    def _make(self, parameters: list[Tensor], frozen: bool, threads: int | None, weights: str | None) -> Kept:
+        _accept.parameters(parameters, self.sizes, halves=weights is not None)
+        dtype = parameters[0].dtype
+        stored = _weights.checked(weights, np.dtype(np.float64 if dtype == torch.float64 else np.float32))
         # seen and looked at before they are packed: a write meanwhile is noticed at the next call
         tensors, versions = tuple(parameters), tuple(map(_version, parameters))
         seen = Seen(tensors, versions) if TABLE is None else _core.Seen(TABLE, tensors, versions)
         held = [p.detach() for p in parameters]
         look = None if frozen and seen.versioned else Look(held, threads)
-        plan = self.pack(self.sizes.named(map(array_of, held)))
+        plan = self.pack(self.sizes.named(map(array_of, held)), stored)
         direct = None
-        if isinstance(seen, _core.Seen) and (look is None or not look.others):
+        if isinstance(seen, _core.Seen) and (look is None or not look.others) and dtype not in _accept.HALVES:
             digest, names = None if look is None else look.digest, tuple(self.sizes.shapes)
             direct = _core.Direct(plan, seen, digest, held, Tensor, names)
-        return Kept(plan, seen, held, look, self._unpacked(plan, held), direct)
+        return Kept(plan, seen, held, look, self._unpacked(plan, held), direct, weights)
 
     def _unpacked(self, plan: _core.Plan, held: list[Tensor]) -> Addresses | None:
         """Return the addresses of each layer's parameters if steps are to read them as they are."""

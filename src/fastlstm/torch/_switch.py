@@ -3,23 +3,42 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
+import numpy as np
 import torch
+
+from .. import _weights
 
 MARK = "_accelerated"  # in the __dict__ of a module that `accelerate` switched
 # what a module has only while it runs here
-_OURS = (MARK, "_plans", "fallback", "threads", "frozen", "tables", "no_table", "_tabled", "__module__")
+_OURS = (MARK, "_plans", "fallback", "threads", "frozen", "weights", "tables", "no_table", "_tabled", "__module__")
 
 
 class Switched:
     """Mixed into torch's class by `LSTM` and `LSTMCell`."""
 
     _theirs: ClassVar[type[torch.nn.Module]]  #: the class that the very class stands for
+    weights: str | None = None
 
     def _get_name(self) -> str:
         """Tell ``print(model)`` what runs here."""
         return f"fastlstm.{type(self).__name__}"
+
+    def _set_weights(self, weights: str | None) -> None:
+        """Set the attribute, checked, where it is given."""
+        checked = checked_weights(weights)
+        if checked is not None or "weights" in self.__dict__:
+            self.weights = checked
+
+    def extra_repr(self) -> str:
+        """Tell ``print(model)`` the sizes as torch does, and what the matrices are stored in."""
+        told: str = super().extra_repr()  # type: ignore[misc]
+        return told if self.weights is None else f"{told}, weights={self.weights!r}"
+
+    def _need_ours(self, why: Exception) -> NoReturn:
+        """Refuse a call that torch's own code would answer with weights that are not rounded."""
+        raise RuntimeError(f"weights={self.weights!r} needs fastlstm's own code, which cannot run here: {why}")
 
     def __prepare_scriptable__(self) -> Any:
         """Refuse: called by torch.jit.script before it reads any source."""
@@ -58,6 +77,11 @@ class Switched:
     @qconfig.deleter
     def qconfig(self) -> None:
         self.__dict__.pop("qconfig", None)
+
+
+def checked_weights(weights: object) -> str | None:
+    """Check what matrices are to be stored in; None: as the parameters are."""
+    return _weights.checked(weights, np.dtype(np.float32))
 
 
 def take(module: torch.nn.Module, ours: type[torch.nn.Module]) -> None:
