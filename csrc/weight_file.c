@@ -58,7 +58,7 @@ static fl_arena lay_out(const fl_file *file, size_t layer, char *at, fl_weights 
   const fl_config *const config = &file->config;
   const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, real = config->dtype / 8;
   fl_arena arena = {.at = at};
-  *weights = (fl_weights){NULL};
+  *weights = (fl_weights){.weight_ih = NULL};
   weights->weight_ih = carve_matrix(&arena, 4 * H, layer ? config->directions * R : config->input_size, real);
   weights->weight_hh = carve_matrix(&arena, 4 * H, R, real);
   if (file->bias) weights->bias_ih = fl_carve(&arena, 4 * H, real);

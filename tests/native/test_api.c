@@ -36,7 +36,7 @@ static float *part(layer *l, size_t n) {
 }
 
 static layer made(size_t hidden, size_t P, size_t layers, size_t directions, const fl_form *form) {
-  layer l = {.config = {FL_FLOAT32, I, hidden, P, layers, directions, form}};
+  layer l = {.config = {FL_FLOAT32, I, hidden, P, layers, directions, form, FL_WEIGHTS_REAL}};
   const size_t R = P ? P : hidden;
   CHECK(layers * directions <= MOST);
   for (size_t k = 0; k < layers * directions; k++)

@@ -1,8 +1,10 @@
 """The installed C library: what is in it, and programs in C and C++ built on it, which must give Python's bits."""
 
+import json
 import math
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,6 +116,21 @@ def package(prefix: Path, *options: str) -> str:
     if not TOOLS["pkg-config"]:
         pytest.skip("needs pkg-config")
     return run(TOOLS["pkg-config"], *options, "fastlstm", PKG_CONFIG_PATH=str(prefix / "lib" / "pkgconfig")).strip()
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang"])
+def test_no_compiler_warns_of_the_library_and_its_tests(compiler: str, tmp_path: Path) -> None:
+    """Not the one alone that builds it here: what Clang says, GCC need not say."""
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={TOOLS['ninja']}"] if TOOLS["ninja"] else []
+    options = [f"-DCMAKE_C_COMPILER={compiler}", "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON", "-DFASTLSTM_TESTS=ON"]
+    run(TOOLS["cmake"], "-S", ROOT, "-B", tmp_path, *generator, *options)
+    commands = json.loads((tmp_path / "compile_commands.json").read_text(encoding="utf-8"))
+    ours = [shlex.split(entry["command"]) for entry in commands if entry["file"].endswith(".c")]
+    assert len(ours) > 50
+    for command in ours:
+        run(*command[: command.index("-o")], *command[command.index("-c") :], "-fsyntax-only", "-Werror")
 
 
 def test_the_library_passes_its_own_tests(built: Path) -> None:
