@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -72,6 +74,11 @@ void *aligned_alloc(size_t alignment, size_t size) {
   return __libc_memalign(alignment, size);
 }
 
+void *valloc(size_t size) {
+  forbidden("valloc");
+  return __libc_memalign((size_t)sysconf(_SC_PAGESIZE), size);
+}
+
 int posix_memalign(void **made, size_t alignment, size_t size) {
   forbidden("posix_memalign");
   *made = __libc_memalign(alignment, size);
@@ -96,15 +103,35 @@ void free(void *old) {
 PASSED_ON(pthread_mutex_lock, (pthread_mutex_t * lock), (lock))
 PASSED_ON(pthread_mutex_trylock, (pthread_mutex_t * lock), (lock))
 PASSED_ON(pthread_mutex_unlock, (pthread_mutex_t * lock), (lock))
+PASSED_ON(pthread_mutex_timedlock, (pthread_mutex_t * lock, const struct timespec *time), (lock, time))
+PASSED_ON(pthread_rwlock_tryrdlock, (pthread_rwlock_t * lock), (lock))
+PASSED_ON(pthread_rwlock_trywrlock, (pthread_rwlock_t * lock), (lock))
+PASSED_ON(pthread_rwlock_unlock, (pthread_rwlock_t * lock), (lock))
 PASSED_ON(pthread_rwlock_rdlock, (pthread_rwlock_t * lock), (lock))
 PASSED_ON(pthread_rwlock_wrlock, (pthread_rwlock_t * lock), (lock))
 PASSED_ON(pthread_spin_lock, (pthread_spinlock_t * lock), (lock))
+PASSED_ON(pthread_spin_trylock, (pthread_spinlock_t * lock), (lock))
+PASSED_ON(pthread_barrier_wait, (pthread_barrier_t * barrier), (barrier))
+PASSED_ON(mtx_lock, (mtx_t * lock), (lock)) /* of C11: glibc's go past the functions above */
+PASSED_ON(mtx_timedlock, (mtx_t * lock, const struct timespec *time), (lock, time))
+PASSED_ON(mtx_trylock, (mtx_t * lock), (lock))
+PASSED_ON(mtx_unlock, (mtx_t * lock), (lock))
+PASSED_ON(cnd_signal, (cnd_t * condition), (condition))
+PASSED_ON(cnd_broadcast, (cnd_t * condition), (condition))
+PASSED_ON(cnd_wait, (cnd_t * condition, mtx_t *lock), (condition, lock))
+PASSED_ON(cnd_timedwait, (cnd_t * condition, mtx_t *lock, const struct timespec *time), (condition, lock, time))
+PASSED_ON(pthread_cond_timedwait, (pthread_cond_t * condition, pthread_mutex_t *lock, const struct timespec *time),
+          (condition, lock, time))
 PASSED_ON(pthread_cond_wait, (pthread_cond_t * condition, pthread_mutex_t *lock), (condition, lock))
 PASSED_ON(pthread_cond_signal, (pthread_cond_t * condition), (condition))
 PASSED_ON(pthread_cond_broadcast, (pthread_cond_t * condition), (condition))
 PASSED_ON(sem_wait, (sem_t * semaphore), (semaphore))
+PASSED_ON(sem_trywait, (sem_t * semaphore), (semaphore))
+PASSED_ON(sem_timedwait, (sem_t * semaphore, const struct timespec *time), (semaphore, time))
 PASSED_ON(sem_post, (sem_t * semaphore), (semaphore))
 PASSED_ON(clock_gettime, (clockid_t clock, struct timespec *now), (clock, now))
+PASSED_ON(gettimeofday, (struct timeval *restrict now, void *restrict zone), (now, zone))
+PASSED_ON(timespec_get, (struct timespec * now, int base), (now, base))
 PASSED_ON(nanosleep, (const struct timespec *time, struct timespec *left), (time, left))
 
 /* ---- system calls ----------------------------------------------------------------------------------------------- */
