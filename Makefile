@@ -29,7 +29,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service test test-extras test-lesser test-isas bench bench-speed bench-speed-lesser scaling \
+.PHONY: help demo train service precision test test-extras test-lesser test-isas bench bench-speed bench-speed-lesser scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
 
@@ -45,6 +45,9 @@ train: .venv/demo/ready ## train a character model from scratch on the standard 
 
 service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
 	.venv/service/bin/python examples/service $(ARGS)
+
+precision: .venv/precision/ready ## what weights of fewer bytes do to five published models (ARGS="--weights float16 silero")
+	.venv/precision/bin/python examples/precision $(ARGS)
 
 test: .venv/test/ready $(WITH:%=.venv/test/with-%) ## the tests (ARGS="-k stream"; WITH="torch formats" for more)
 	$(PYTEST) tests $(ARGS)
