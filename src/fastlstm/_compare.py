@@ -268,7 +268,7 @@ def compare(
 def checked_names(weights: object) -> tuple[str, ...]:
     """Check names of types of weights; None: all but float32."""
     if weights is None:
-        return tuple(name for name in _weights.NUMBERS if name is not None)
+        return _weights.names()
     if isinstance(weights, str):
         weights = (weights,)
     if not isinstance(weights, Sequence) or not all(isinstance(name, str) for name in weights):

@@ -13,7 +13,7 @@ import fastlstm
 from fastlstm import _compare, _weights
 from tests.support import assert_same_bits
 
-NAMES = [name for name in _weights.NUMBERS if name is not None]
+NAMES = list(_weights.names())
 T, B, I, H = 40, 3, 5, 7
 
 KINDS = {
@@ -286,6 +286,7 @@ LARGE.load_state_dict(LARGE.state_dict() | {"weight_hh_l1": np.full((4 * H, H), 
             "lstm should be a layer of float32, got: dtype='float64'",
         ),
         ((GOOD, data(), "int3"), {}, ValueError, "weights should be one of .*got: 'int3'"),
+        ((GOOD, data(), "auto"), {}, ValueError, "weights should be one of .*got: 'auto'"),
         ((GOOD, data(), "float64"), {}, ValueError, "weights should be one of .*got: 'float64'"),
         ((GOOD, data(), ["float16", "int3"]), {}, ValueError, "weights should be one of .*got: 'int3'"),
         ((GOOD, data(), []), {}, ValueError, r"one or more different names, got: \[\]"),

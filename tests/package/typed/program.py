@@ -135,3 +135,13 @@ def kernels(x: Array32, c: Array64) -> None:
     fastlstm.LSTM(3, 4, threads=threads)
     fastlstm.LSTM(3, 4, threads=2.5)  # type: ignore[call-overload]
     fastlstm.sigmoyd(x)  # type: ignore[attr-defined]
+
+
+def comparisons(lstm: fastlstm.LSTM[np.float32], x: Array32) -> None:
+    """Names that are imported late have types all the same."""
+    found = fastlstm.compare(lstm, x, ["float16"], metric=lambda exact, ours: float(np.abs(exact - ours).max()))
+    assert_type(found, fastlstm.Comparison)
+    assert_type(found["float16"], fastlstm.Difference)
+    assert_type(found["float16"].y.largest, NDArray[np.float64])
+    fastlstm.compare(lstm, x, 16)  # type: ignore[arg-type]
+    fastlstm.compare(lstm, x, metrics=max)  # type: ignore[call-arg]
