@@ -6,11 +6,13 @@ import warnings
 from typing import Any
 
 import keras
+import numpy as np
 
+from .. import _weights
 from ._layer import LSTM
 
 
-def accelerate(model: Any) -> Any:
+def accelerate(model: Any, *, weights: str | None = None) -> Any:
     """Return a model with the same weights that has `fastlstm.keras.LSTM` wherever this one has `keras.layers.LSTM`.
 
     Also inside `Bidirectional`, other wrappers, and models in models. The model itself stays as it is. Loading a file
@@ -22,6 +24,9 @@ def accelerate(model: Any) -> Any:
     model : keras.Model or keras.Layer
         Built, and with a config that names its layers: Sequential and functional models have one, a subclassed model
         if its ``get_config`` gives one.
+    weights : str, optional
+        For inference: what the layers store their packed kernels in, as for `LSTM`; of those that are
+        `fastlstm.keras.LSTM` already, too. ``"float32"`` undoes it.
 
     Returns
     -------
@@ -35,7 +40,7 @@ def accelerate(model: Any) -> Any:
         For something that is not a Keras layer or model.
     ValueError
         For a model that is not built, or without a `keras.layers.LSTM` in its config; where it has one all the same,
-        as a subclassed model has, the message says what to do.
+        as a subclassed model has, the message says what to do. For unknown `weights`, or in layers of float64.
 
     Warns
     -----
@@ -53,7 +58,9 @@ def accelerate(model: Any) -> Any:
         raise TypeError(f"model should be a keras.Model or keras.Layer, got: {type(model).__name__}")
     if not model.built:
         raise ValueError(f"model {model.name!r} is not built: call it once, or build it")
-    config, swapped = _swapped(keras.saving.serialize_keras_object(model))
+    if weights is not None and weights != _weights.AUTO:
+        _weights.checked(weights, np.dtype(np.float32))
+    config, swapped = _swapped(keras.saving.serialize_keras_object(model), weights)
     if not swapped:
         raise ValueError(f"model {model.name!r} has no keras.layers.LSTM in its config{_advice(model)}")
     made = keras.saving.deserialize_keras_object(config)
@@ -62,6 +69,11 @@ def accelerate(model: Any) -> Any:
     if left := _others(made):
         warnings.warn(f"model {model.name!r}: {_listed(left)}", stacklevel=2)
     return made
+
+
+def _ours(entry: dict[str, Any], weights: str | None) -> dict[str, Any]:
+    """Give a layer's entry what its kernels are to be stored in."""
+    return entry if weights is None else entry | {"config": entry["config"] | {"weights": weights}}
 
 
 def _carry_states(model: Any, made: Any) -> None:
@@ -118,17 +130,19 @@ def _advice(model: Any) -> str:
     return f"; {_listed(left)}" if left else ""
 
 
-def _swapped(config: Any) -> tuple[Any, int]:
-    """Rewrite a config, and count the layers that were swapped."""
+def _swapped(config: Any, weights: str | None) -> tuple[Any, int]:
+    """Rewrite a config, and count the layers that were swapped, or given other weights."""
     if not isinstance(config, dict | list | tuple):
         return config, 0
     if not isinstance(config, dict):
-        parts = [_swapped(part) for part in config]
+        parts = [_swapped(part, weights) for part in config]
         return type(config)(part for part, _ in parts), sum(count for _, count in parts)
-    entries = {key: _swapped(value) for key, value in config.items()}
+    entries = {key: _swapped(value, weights) for key, value in config.items()}
     made = {key: value for key, (value, _) in entries.items()}
     count = sum(count for _, count in entries.values())
+    name = keras.saving.get_registered_name(LSTM)
     if (made.get("module"), made.get("class_name")) == ("keras.layers", "LSTM"):
-        name = keras.saving.get_registered_name(LSTM)
-        return made | {"module": LSTM.__module__, "registered_name": name}, count + 1
+        return _ours(made, weights) | {"module": LSTM.__module__, "registered_name": name}, count + 1
+    if weights is not None and made.get("registered_name") == name:
+        return _ours(made, weights), count + 1
     return made, count

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
+from keras.src.backend.common.variables import AutocastScope
 from numpy.typing import NDArray
 
 from .. import _checks
@@ -25,26 +27,46 @@ class Call(NamedTuple):
 
     tensors: list[Any]  #: input [B, T, I], h_0 and c_0, each [B, H] or [1, H]
     variables: list[Any]  #: kernel [I, 4H], recurrent_kernel [H, 4H] and, if there is one, bias [4H]
-    arrays: list[Array]  #: of the tensors
+    arrays: list[Array]  #: of the tensors, in the dtype that is computed in
     weights: list[Array]  #: of the variables
     valid: NDArray[np.bool_] | None  #: [B, T], where a step counts
     activations: Activations
+    made: str | None = None  #: the dtype that results are rounded to; None: as they are
+
+
+#: Types that are computed with in float32, where the weights are stored in a type of their own.
+HALVES = ("float16", "bfloat16")
+
+
+def is_symbolic() -> bool:
+    """Tell whether Keras asks for the shapes of results alone."""
+    found: bool = in_symbolic_scope()
+    return found
 
 
 def call(layer: Any, sequences: Any, initial_state: Any, mask: Any, training: bool) -> Call:
     """Look at all that a call is made of; raise Unfit for what Keras has to run, ValueError for what is wrong."""
     cell = layer.cell
     activations = _settings(layer, cell, mask is not None, training)
-    variables = [v.value for v in (cell.kernel, cell.recurrent_kernel, cell.bias) if v is not None]
+    owned = [v for v in (cell.kernel, cell.recurrent_kernel, cell.bias) if v is not None]
     tensors = [sequences, *initial_state]
-    arrays = _values([*tensors, *variables])
+    made = None
+    if layer.stored_as is None:
+        variables = [v.value for v in owned]
+        arrays = _values([*tensors, *variables])
+    else:
+        with AutocastScope(None):  # as they are: mixed precision would round biases, too
+            variables = [v.value for v in owned]
+        arrays = _of_halves(tensors, variables)
+        kind = keras.backend.standardize_dtype(sequences.dtype)
+        made = kind if kind in HALVES else None
     valid = None
     B, T, _ = sequences.shape
     if mask is not None:
         valid = checked(_seen([mask])[0], B, T)
     given, weights = arrays[: len(tensors)], arrays[len(tensors) :]
     _check_states(given[1:], B, len(weights[1]))
-    return Call(tensors, variables, given, weights, valid, activations)
+    return Call(tensors, variables, given, weights, valid, activations, made)
 
 
 def _settings(layer: Any, cell: Any, masked: bool, training: bool) -> Activations:
@@ -76,6 +98,17 @@ def _values(tensors: list[Any]) -> list[Array]:
     if len(kinds) > 1 or arrays[0].dtype not in _checks.FLOATS:
         _refuse({dtype.name for dtype in kinds})
     return arrays
+
+
+def _of_halves(tensors: list[Any], variables: list[Any]) -> list[Array]:
+    """View input and states in float32, and weights, where all of either may be of 16 bits."""
+    arrays = _seen([*tensors, *variables])
+    for some in (arrays[: len(tensors)], arrays[len(tensors) :]):
+        kinds = {array.dtype.name for array in some}
+        if len(kinds) > 1 or not kinds <= {"float32", *HALVES}:
+            told = ", ".join(sorted(kinds))
+            raise Unfit(f"{told}: input and states should be of one type, and weights, of float32 or of 16 bits")
+    return [a.astype(np.float32, copy=False) if k < len(tensors) else a for k, a in enumerate(arrays)]
 
 
 def _refuse(kinds: set[str]) -> None:

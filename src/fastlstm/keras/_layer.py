@@ -12,6 +12,7 @@ import numpy as np
 
 import fastlstm
 
+from .. import _weights
 from .._types import Array
 from . import _accept
 from ._masks import steps
@@ -34,9 +35,14 @@ class LSTM(keras.layers.LSTM):
         All arguments of `keras.layers.LSTM`, with its defaults.
     time_major : bool
         An argument of Keras 2, which its files have: False is dropped.
+    weights : str, optional
+        For inference: what to store the packed kernels in, ``"float16"`` or ``"bfloat16"``, as for `fastlstm.LSTM`;
+        ``"auto"``: as the layer computes, where that is in 16 bits (``dtype="mixed_float16"``, ``"float16"``, ...).
 
     Attributes
     ----------
+    stored_as : str or None
+        What the packed kernels are stored in, by `weights`; None: as the variables are, and keep being.
     fallback : str or None
         Why the latest call ran on Keras's own code; None if it ran on fastlstm, or if there was no call yet.
 
@@ -44,13 +50,21 @@ class LSTM(keras.layers.LSTM):
     ------
     ValueError
         When made or called: what Keras refuses; for ``time_major=True``; for an initial state or a mask of a wrong
-        shape; for an input with another number of features than the first one.
+        shape; for an input with another number of features than the first one; for unknown `weights`, or in a layer of
+        float64.
+    RuntimeError
+        With `weights`, where a gradient is wanted or only Keras's own code can run: its answer would be of weights
+        that are not rounded.
 
     Notes
     -----
     On fastlstm run: float32 and float64 with the numpy and torch backends, with and without a mask of any pattern, with
     gradients on the torch backend; with the jax backend calls outside ``jax.jit`` and ``jax.grad``. Activations:
     sigmoid, tanh, linear, relu, leaky_relu, elu, hard_sigmoid, softplus, softsign.
+
+    With `weights` results are, to the bit, those of the float32 layer with the rounded kernels. Layers of mixed
+    precision, float16 and bfloat16 run then, too: in float32, with biases as the variables have them, and each result
+    rounded once.
 
     On Keras's own code run: dropout in training, mixed precision, integer input, traced or compiled functions (among
     them ``model.predict`` and ``model.fit`` on jax), tensors that are not in the CPU's memory, TensorFlow and OpenVINO,
@@ -71,12 +85,22 @@ class LSTM(keras.layers.LSTM):
     """
 
     fallback: str | None = None
+    stored_as: str | None = None
     _plans: Plans | None = None
 
-    def __init__(self, *args: Any, time_major: bool = False, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, time_major: bool = False, weights: str | None = None, **kwargs: Any) -> None:
         if time_major:
             raise ValueError("time_major=True is not supported by Keras 3: the input should be (batch, time, features)")
         super().__init__(*args, **kwargs)
+        if weights == _weights.AUTO:
+            weights = self.compute_dtype if self.compute_dtype in _accept.HALVES else None
+        wide = "float64" in (self.compute_dtype, self.variable_dtype)
+        self.stored_as = _weights.checked(weights, np.dtype(np.float64 if wide else np.float32))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return the arguments that the layer was made with."""
+        config: dict[str, Any] = super().get_config()
+        return config if self.stored_as is None else config | {"weights": self.stored_as}
 
     def inner_loop(self, sequences: Any, initial_state: Any, mask: Any, training: bool = False) -> tuple[Any, Any, Any]:
         """Run the time loop: the step of `keras.layers.RNN.call` that differs.
@@ -102,6 +126,10 @@ class LSTM(keras.layers.LSTM):
         try:
             call = _accept.call(self, sequences, initial_state, mask, training)
         except _accept.Unfit as unfit:
+            if self.stored_as is not None and not _accept.is_symbolic():
+                raise RuntimeError(
+                    f"weights={self.stored_as!r} needs fastlstm's own code, which cannot run here: {unfit}"
+                ) from None
             self.fallback = str(unfit)
         else:
             if self.fallback is not None:
@@ -112,16 +140,28 @@ class LSTM(keras.layers.LSTM):
     def _run(self, call: _accept.Call) -> tuple[Any, Any, list[Any]]:
         if self._plans is None:
             self._plans = plans(call.weights)
-        lstm = self._plans.of(call.weights, call.activations)
+        lstm = self._plans.of(call.weights, call.activations, self.stored_as)
         valid = call.valid[:, ::-1] if call.valid is not None and self.go_backwards else call.valid
         if keras.backend.backend() == "torch":
             from . import _torch
 
             if _torch.wants_gradient(*call.tensors, *call.variables):
+                if self.stored_as is not None:
+                    raise RuntimeError(
+                        f"weights={self.stored_as!r} is for inference, but a gradient is wanted: call model.predict, "
+                        "or under torch.no_grad(); to train, make the layer without weights="
+                    )
                 return self._arrange(keras.ops, partial(_torch.run, lstm, call.variables), call.tensors, valid)
         # Keras's own operations would round float64 to float32.
         last, outputs, states = self._arrange(np, partial(_on_arrays, lstm), call.arrays, valid)
-        return tensor(last), tensor(outputs), [tensor(state) for state in states]
+        last, outputs, *states = (self._given(array, call.made) for array in (last, outputs, *states))
+        return last, outputs, states
+
+    @staticmethod
+    def _given(array: Array, dtype: str | None) -> Any:
+        """Make a tensor of a result, rounded to a dtype if that is not the result's own."""
+        made = tensor(array)
+        return made if dtype is None else keras.ops.cast(made, dtype)
 
     def _arrange(
         self, xp: Any, run: Callable[..., Any], tensors: list[Any], valid: Array | None

@@ -24,6 +24,7 @@ class Kept(NamedTuple):
 
     watched: _core.Watched
     activations: Activations
+    stored_as: str | None
     lstm: fastlstm.LSTM
 
 
@@ -34,24 +35,30 @@ class Plans(PlanCache[Kept]):
     value written through ``tensor.data`` or a NumPy view. It takes about as long as one time step.
     """
 
-    def of(self, weights: list[Array], activations: Activations) -> fastlstm.LSTM:
-        """Return an LSTM that holds kernel [I, 4H], recurrent_kernel [H, 4H] and, if there is one, bias [4H]."""
+    def of(self, weights: list[Array], activations: Activations, stored_as: str | None = None) -> fastlstm.LSTM:
+        """Return an LSTM that holds kernel [I, 4H], recurrent_kernel [H, 4H] and, if there is one, bias [4H].
+
+        Its matrices are stored in `stored_as`.
+        """
+        dtype = np.dtype(np.float64 if weights[0].dtype == np.float64 else np.float32)
         before = self.kept
 
         def holds(kept: Kept) -> bool:
-            return kept.activations == activations and kept.watched.same(weights)
+            return (kept.activations, kept.stored_as) == (activations, stored_as) and kept.watched.same(weights)
 
         def make() -> Kept:
             watched = _core.Watched(weights, _isa.resolve(None))  # before they are packed: a write meanwhile is noticed
-            if before is not None and before.activations == activations and before.lstm.dtype == weights[0].dtype:
+            made = [array.astype(dtype, copy=False) for array in weights]
+            settings = activations, stored_as, dtype
+            if before is not None and (before.activations, before.stored_as, before.lstm.dtype) == settings:
                 # another object, not new weights in the old one: its tapes are still good for its backward pass
-                return Kept(watched, activations, before.lstm._replaced(self._named(weights)))
-            return Kept(watched, activations, self._layer(weights, activations))
+                return Kept(watched, activations, stored_as, before.lstm._replaced(self._named(made)))
+            return Kept(watched, activations, stored_as, self._layer(made, activations, stored_as))
 
         return self.current(holds, make).lstm
 
-    def _layer(self, weights: list[Array], activations: Activations) -> fastlstm.LSTM:
-        form: dict[str, Any] = {}
+    def _layer(self, weights: list[Array], activations: Activations, stored_as: str | None) -> fastlstm.LSTM:
+        form: dict[str, Any] = {"weights": stored_as}
         if activations != STANDARD:
             gate, cell = activations
             form["form"] = fastlstm.Form(gate=gate, candidate=cell, cell=cell)

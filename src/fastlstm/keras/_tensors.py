@@ -31,6 +31,11 @@ def _torch(tensor: Any) -> Array | None:
     if type(tensor) is not torch.Tensor and type(tensor) is not torch.nn.Parameter:
         return None  # a subclass has its own idea of what follows
     try:
+        if tensor.dtype == torch.bfloat16:
+            import ml_dtypes  # Keras needs it, too
+
+            bits: Array = tensor.detach().view(torch.int16).numpy()
+            return bits.view(ml_dtypes.bfloat16)
         array: Array = tensor.detach().numpy()
     except (AttributeError, RuntimeError, TypeError):  # not a tensor; fake or wrapped; on another device
         return None
