@@ -17,6 +17,7 @@ from textgen.fetch import FetchError, cache_folder
 # pip asks a source archive for its metadata, which would run its setup.py. This stands in for setuptools, and answers.
 _STAND_IN = """\
 import os
+import sys
 
 
 def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
@@ -25,6 +26,9 @@ def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
     with open(os.path.join(metadata_directory, name, "METADATA"), "w", encoding="utf-8") as file:
         file.write("Metadata-Version: 2.1\\nName: {package}\\nVersion: {version}\\n")
     return name
+
+
+__legacy__ = sys.modules[__name__]
 """
 
 
@@ -97,4 +101,6 @@ class Published(NamedTuple):
             )
         except subprocess.TimeoutExpired:
             return "pip gave no answer in ten minutes"
-        return (done.stderr.strip() or "its hash is not the published one").splitlines()[-1]
+        lines = done.stderr.splitlines()
+        errors = [line for line in lines if line.startswith("ERROR: ")]
+        return (errors or lines or ["its hash is not the published one"])[-1].strip()
