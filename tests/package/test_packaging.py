@@ -165,6 +165,30 @@ def test_one_action_has_one_version() -> None:
     assert len(used) == len({name for name, _ in used})
 
 
+@workflows
+def test_what_proves_something_is_run_by_a_workflow() -> None:
+    """Each target of the Makefile but those that show, measure or make something for who calls them."""
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z0-9-]+):[^#\n]* ## ", makefile, re.MULTILINE))
+    shown = {"help", "demo", "train", "service", "bench", "bench-speed", "bench-speed-lesser", "scaling"}
+    apart = {"test-isas", "prove-errors", "keras-files", "clean"}  # ci.yml forces instruction sets; others: for reading
+    texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
+    run = set(re.findall(r"(?:make|target:) ([a-z0-9-]+)", texts))
+    run |= {each for listed in re.findall(r"target: \[(.*)\]", texts) for each in listed.split(", ")}
+    assert shown | apart <= targets
+    assert targets - shown - apart - run == set()
+
+
+@workflows
+def test_every_emulated_machine_is_named_by_a_workflow() -> None:
+    """By name, since a machine that is not named may be missing."""
+    text = (ROOT / ".github" / "workflows" / "weekly.yml").read_text(encoding="utf-8")
+    named = re.search(r'make bits-elsewhere ARGS="([^"]*)"', text)
+    assert named
+    proof = (ROOT / "tests" / "proofs" / "bits_elsewhere.py").read_text(encoding="utf-8")
+    assert sorted(named[1].split()) == sorted(re.findall(r'^    Machine\(\s*"([a-z0-9-]+)"', proof, re.MULTILINE))
+
+
 # Tests that are passed by
 
 
