@@ -6,6 +6,7 @@ Nothing here needs the network or looks at a clock.
 import ast
 import importlib.metadata
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -63,6 +64,19 @@ def test_one_compiled_module() -> None:
     compiled = [path.name for path in installed() if path.suffix in {".so", ".pyd"}]
     assert len(compiled) == 1
     assert compiled[0].startswith("_core.")
+
+
+def test_every_instruction_set_of_the_architecture_is_built_in() -> None:
+    """Whatever this CPU has of them: a wheel is for others, too."""
+    from fastlstm import _core
+
+    there = sysconfig.get_platform() if os.name == "nt" else platform.machine()
+    names = {"x86_64": ("x86-64-v4", "x86-64-v3"), "amd64": ("x86-64-v4", "x86-64-v3")}
+    names |= {"arm64": ("AArch64",), "aarch64": ("AArch64",)}
+    data = Path(_core.__file__).read_bytes()
+    for name in names.get(there.lower().removeprefix("win-"), ()):
+        assert f"{name}: ".encode() in data, name
+    assert b"portable C: " in data
 
 
 def test_types_are_installed() -> None:
