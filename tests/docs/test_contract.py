@@ -68,6 +68,23 @@ def test_another_rule_gives_other_bits(rule: str, value: int, row: str, monkeypa
     assert proof.computed(named(row), "float32") != named(row).hashes["float32"]
 
 
+@pytest.mark.parametrize(
+    ("most", "piece", "status", "said"),
+    [
+        (2000, 128, 0, "0 with other bits"),
+        (2000, 2, 1, "OTHER BITS"),
+        (-1, 128, 1, "0 rows of "),
+    ],
+)
+def test_the_proof_fails_where_bits_differ_or_nothing_was_compared(
+    most: int, piece: int, status: int, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["contract", str(most)])
+    monkeypatch.setattr(proof.contract, "PIECE", piece)
+    assert proof.main() == status
+    assert said in capsys.readouterr().out
+
+
 # ---- its arithmetic, against the machine's
 
 
