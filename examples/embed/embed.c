@@ -115,9 +115,10 @@ static void run_stream(const job *j) {
   fl_stream *const stream = fl_stream_init(j->plan, 1, aligned(fl_stream_size(j->plan, 1), &raw));
   if (!stream) fail("stream", "the plan is bidirectional");
   for (size_t t = 0; t < j->T; t++) {
-    fl_stream_step(stream, j->x + t * j->config.input_size * j->real, y);
+    check("a step", fl_stream_step(stream, j->x + t * j->config.input_size * j->real, y));
     write_reals(j->out, j->out_path, y, j->R, j->real);
-    fl_stream_advance(stream); /* once the answer is out: what the next step does not need its input for */
+    /* once the answer is out: what the next step does not need its input for */
+    check("the next step", fl_stream_advance(stream));
   }
   free(raw);
   free(y);

@@ -25,6 +25,7 @@ typedef struct {
   void *x, *y;
   char *line;
   size_t room;
+  int cut; /* the line was longer than that */
 } service;
 
 static void *allocated(size_t bytes) {
@@ -58,6 +59,7 @@ static double read_real(const char *text, char **end) {
 /* the numbers of a line; why not, or NULL */
 static const char *read_sample(service *s) {
   const char *at = s->line;
+  if (s->cut) return "the line is too long";
   for (size_t k = 0; k < s->I; k++) {
     char *end;
     const double value = read_real(at, &end);
@@ -87,14 +89,20 @@ static void answer(service *s) {
   putchar('\n');
 }
 
-/* the next line without its end; 0 at the end of the input, and after a line that is not whole */
+/* the next line without its end, as far as there is room; 0 at the end of the input, and after a line without an end */
 static int next_line(service *s) {
-  if (!fgets(s->line, (int)s->room, stdin)) return 0;
-  const size_t length = strcspn(s->line, "\r\n");
-  if (!s->line[length]) {
-    puts(feof(stdin) ? "error: the line has no end" : "error: the line is too long");
+  size_t length = 0;
+  int c;
+  s->cut = 0;
+  while ((c = getchar()) != EOF && c != '\n') {
+    s->cut |= length + 1 == s->room;
+    if (!s->cut) s->line[length++] = c ? (char)c : '?'; /* a NUL is not a number, nor the line's end */
+  }
+  if (c == EOF) {
+    if (length) puts("error: the line has no end");
     return 0;
   }
+  if (length && s->line[length - 1] == '\r') length--;
   s->line[length] = 0;
   return 1;
 }

@@ -389,6 +389,9 @@ def test_the_service_refuses_what_is_no_sample_and_goes_on(service: Path) -> Non
         "1 nan 3": "not a finite number",
         "1 2 1e999": "not a finite number",
         "Reset": "not a number",
+        "1 2 3\0": "too many numbers",
+        "1 2\0 3": "not a number",
+        "1 " * 10_000: "the line is too long",
     }
     lines = [*("1 2 3", "3 2 1"), *wrong, "1 2 3"]
     said = answers_of(service, *lines)
@@ -397,11 +400,10 @@ def test_the_service_refuses_what_is_no_sample_and_goes_on(service: Path) -> Non
     expected = lstm(np.array([[1, 2, 3], [3, 2, 1], [1, 2, 3]], lstm.dtype))[0]
     got = np.array([said[k].split() for k in (0, 1, -1)]).astype(lstm.dtype)
     assert_same_bits(got, expected, "around what was wrong")
-    for line, why in (("1 " * 10_000 + "\n", "the line is too long"), ("1 2 3", "the line has no end")):
-        said = subprocess.run(
-            [service], input=line, capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60
-        ).stdout.splitlines()
-        assert said == [f"error: {why}"]
+    said = subprocess.run(
+        [service], input="1 2 3", capture_output=True, text=True, check=True, env=ENVIRONMENT, timeout=60
+    ).stdout.splitlines()
+    assert said == ["error: the line has no end"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="static programs, and their symbols")
