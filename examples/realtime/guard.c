@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "guard.h"
 #include <dlfcn.h>
+#include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <pthread.h>
@@ -82,7 +83,7 @@ void *valloc(size_t size) {
 int posix_memalign(void **made, size_t alignment, size_t size) {
   forbidden("posix_memalign");
   *made = __libc_memalign(alignment, size);
-  return *made ? 0 : 12; /* ENOMEM */
+  return *made ? 0 : ENOMEM;
 }
 
 void free(void *old) {
@@ -92,13 +93,16 @@ void free(void *old) {
 
 /* ---- locks and clocks: said, then passed on --------------------------------------------------------------------- */
 
-#define PASSED_ON(name, parameters, arguments)                    \
-  int name parameters {                                           \
-    static int(*next) parameters;                                 \
-    forbidden(#name);                                             \
-    if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name);         \
-    return next arguments;                                        \
+/* Not all of them call the system: a lock that is free is taken, and most clocks are read, without. The filter below
+ * lets those that sleep do so. */
+#define PASSED_ON_AS(type, name, parameters, arguments)   \
+  type name parameters {                                  \
+    static type(*next) parameters;                        \
+    forbidden(#name);                                     \
+    if (!next) *(void **)&next = dlsym(RTLD_NEXT, #name); \
+    return next arguments;                                \
   }
+#define PASSED_ON(name, parameters, arguments) PASSED_ON_AS(int, name, parameters, arguments)
 
 PASSED_ON(pthread_mutex_lock, (pthread_mutex_t * lock), (lock))
 PASSED_ON(pthread_mutex_trylock, (pthread_mutex_t * lock), (lock))
@@ -111,6 +115,7 @@ PASSED_ON(pthread_rwlock_rdlock, (pthread_rwlock_t * lock), (lock))
 PASSED_ON(pthread_rwlock_wrlock, (pthread_rwlock_t * lock), (lock))
 PASSED_ON(pthread_spin_lock, (pthread_spinlock_t * lock), (lock))
 PASSED_ON(pthread_spin_trylock, (pthread_spinlock_t * lock), (lock))
+PASSED_ON(pthread_spin_unlock, (pthread_spinlock_t * lock), (lock))
 PASSED_ON(pthread_barrier_wait, (pthread_barrier_t * barrier), (barrier))
 PASSED_ON(mtx_lock, (mtx_t * lock), (lock)) /* of C11: glibc's go past the functions above */
 PASSED_ON(mtx_timedlock, (mtx_t * lock, const struct timespec *time), (lock, time))
@@ -132,7 +137,14 @@ PASSED_ON(sem_post, (sem_t * semaphore), (semaphore))
 PASSED_ON(clock_gettime, (clockid_t clock, struct timespec *now), (clock, now))
 PASSED_ON(gettimeofday, (struct timeval *restrict now, void *restrict zone), (now, zone))
 PASSED_ON(timespec_get, (struct timespec * now, int base), (now, base))
+PASSED_ON_AS(time_t, time, (time_t *now), (now))
+PASSED_ON_AS(clock_t, clock, (void), ())
 PASSED_ON(nanosleep, (const struct timespec *time, struct timespec *left), (time, left))
+PASSED_ON(clock_nanosleep, (clockid_t clock, int flags, const struct timespec *time, struct timespec *left),
+          (clock, flags, time, left))
+PASSED_ON(usleep, (useconds_t us), (us))
+PASSED_ON_AS(unsigned, sleep, (unsigned seconds), (seconds))
+PASSED_ON(thrd_sleep, (const struct timespec *time, struct timespec *left), (time, left))
 
 /* ---- system calls ----------------------------------------------------------------------------------------------- */
 
