@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from bench.building import ROOT, tool
@@ -72,11 +73,18 @@ def loops(assembly: str) -> Iterator[Loop]:
 def cycles(loop: Loop, cpu: str) -> float:
     """Ask the model how long an iteration takes when many follow each other."""
     text = "loop:\n" + "\n".join(re.sub(r"\.L\w+$", "loop", line) for line in loop.body)
-    mca = next(name for name in ("llvm-mca", "llvm-mca-22", "llvm-mca-19", "llvm-mca-16") if _knows(name))
-    command = [mca, "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", f"-iterations={ITERATIONS}", "-noalias=true"]
+    command = [_mca(), "-mtriple=aarch64-linux-gnu", f"-mcpu={cpu}", f"-iterations={ITERATIONS}", "-noalias=true"]
     done = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     (found,) = re.findall(r"Total Cycles:\s+(\d+)", done.stdout)
     return int(found) / ITERATIONS
+
+
+@cache
+def _mca() -> str:
+    names = ("llvm-mca", "llvm-mca-22", "llvm-mca-19", "llvm-mca-16")
+    if found := next(filter(_knows, names), None):
+        return found
+    raise SystemExit(f"one of {', '.join(names)} has to be installed, of LLVM 16 or later")
 
 
 def _knows(mca: str) -> bool:
