@@ -126,8 +126,7 @@ typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
  * Static string. "scalar" is always the last. */
 FL_API const char *fl_isa_name(size_t index);
 
-/* One line about it ("256-bit vectors with FMA: ..."). NULL for a name that fl_isa_name does not give. Static string.
- * */
+/* One line about it: "x86-64-v3: 256-bit vectors with FMA". NULL for a name that fl_isa_name does not give. Static. */
 FL_API const char *fl_isa_description(const char *name);
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */
@@ -478,8 +477,7 @@ FL_API fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_po
 FL_API fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
                                    const fl_cancel *cancel);
 
-/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of everything else here.
- * */
+/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of all else here. */
 FL_API fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
 
 /* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */

@@ -32,7 +32,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     lstm : LSTM
-        Its weights, sizes, form, batch_first and dropout are kept; threads and isa belong to the machine.
+        Its weights, sizes, form, batch_first and dropout are kept; threads and isa belong to the machine. Matrices in
+        16 bits are written as float32, the same numbers; only ``.flw`` tells, to C, that they were.
     path : path
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
@@ -51,8 +52,9 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    Accuracy: `load` gives the same layer back, bit for bit; from ONNX its nodes, one by one, without dropout, and with
-    the form's numbers (slopes, clip) rounded to float32. Source: ``src/fastlstm/files/_save.py``.
+    Accuracy: `load` gives the same layer back, bit for bit, with ``weights=`` given anew; from ONNX its nodes, one by
+    one, without dropout, and with the form's numbers (slopes, clip) rounded to float32. Source:
+    ``src/fastlstm/files/_save.py``.
 
     Examples
     --------
