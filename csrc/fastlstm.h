@@ -283,11 +283,11 @@ FL_API fl_status fl_file_read(const void *data, size_t size, fl_config *config, 
  *   weights  [n], index layer*D + direction; written: pointers into data */
 FL_API fl_status fl_file_weights(const void *data, size_t size, size_t n, fl_weights *weights);
 
-/* fl_plan_create of what is in a file. */
+/* fl_plan_create of what is in a file; plan and isa are as there. */
 FL_API fl_status fl_plan_read(fl_plan **plan, const void *data, size_t size, const char *isa);
 
-/* fl_plan_read of the file at a path, as fopen takes it. The file is read into memory that is free again when this
- * returns. FL_ERROR_FILE where that fails. */
+/* fl_plan_read of the file at a path, as fopen takes it. Path and file are read during the call, the file into memory
+ * that is free again when this returns. FL_ERROR_FILE where that fails. */
 FL_API fl_status fl_plan_load(fl_plan **plan, const char *path, const char *isa);
 
 /* ---- threads ---------------------------------------------------------------------------------------------------- */
@@ -301,14 +301,18 @@ FL_API fl_status fl_plan_load(fl_plan **plan, const char *path, const char *isa)
  * The others sleep on. No thread is bound to a CPU. */
 typedef struct fl_pool fl_pool;
 
-/* threads: how many share the work, the caller's included, 1..4096; threads - 1 are started. */
+/* Start a pool.
+ *   pool     written: the new pool, owned by the caller (fl_pool_destroy), or NULL on error
+ *   threads  how many share the work, the caller's included, 1..4096; threads - 1 are started */
 FL_API fl_status fl_pool_create(fl_pool **pool, size_t threads);
 
 /* Somebody else's threads: calls work(data) on up to `threads` of them at once, the caller's among them, and returns
  * when all have returned; fewer is fine. `flags` is 0. The form is that of libgomp's GOMP_parallel. */
 typedef void (*fl_parallel)(void (*work)(void *data), void *data, unsigned threads, unsigned flags);
 
-/* A pool that starts no threads and borrows them, so that a process with threads has them once. */
+/* A pool that starts no threads and borrows them, so that a process with threads has them once.
+ *   pool      as for fl_pool_create
+ *   parallel  called during calls that use the pool */
 FL_API fl_status fl_pool_borrow(fl_pool **pool, size_t threads, fl_parallel parallel);
 
 /* Joins and frees. NULL is fine. No call may be using the pool. */
@@ -345,8 +349,7 @@ FL_API size_t fl_threads_used(const fl_plan *plan, size_t T, size_t B, size_t th
 
 /* The whole sequence through all layers. Allocates nothing.
  *   pool       NULL to stay on the caller's thread
- *   workspace  fl_workspace_size bytes for the pool's number of threads, 64-byte aligned, owned by the caller;
- * scratch */
+ *   workspace  fl_workspace_size bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
 FL_API fl_status fl_forward(const fl_plan *plan, const fl_sequence *sequence, fl_pool *pool, void *workspace);
 
 /* How a long call is given up. `ask` is called on the thread that made the call, and on no other, now and then while it
@@ -420,7 +423,7 @@ FL_API fl_status fl_forward_train(const fl_sequence *sequence, fl_tape *tape, fl
 FL_API fl_status fl_forward_train_until(const fl_sequence *sequence, fl_tape *tape, fl_pool *pool, void *workspace,
                                         const fl_cancel *cancel);
 
-/* The sizes of a tape: those of the sequence, and of the plan. */
+/* The sizes of a tape: those of the sequence, and of the plan. `sizes` is written. */
 typedef struct fl_tape_sizes {
   fl_dtype dtype;
   size_t T, B, steps;              /* steps of all rows together */
@@ -477,7 +480,9 @@ FL_API fl_status fl_backward(fl_tape *tape, const fl_gradients *gradients, fl_po
 FL_API fl_status fl_backward_until(fl_tape *tape, const fl_gradients *gradients, fl_pool *pool, void *workspace,
                                    const fl_cancel *cancel);
 
-/* total[n] += part[n], for gradients of consecutive pieces, in the floating-point environment of all else here. */
+/* total += part, for gradients of consecutive pieces, in the floating-point environment of all else here.
+ *   total  [n] reals; read and written
+ *   part   [n] reals; read; may be total */
 FL_API fl_status fl_accumulate(fl_dtype dtype, void *total, const void *part, size_t n);
 
 /* The gates alone, for training. gates [rows, 4*units]: i, f, g, o; the rest as for fl_gates_forward. */
