@@ -556,7 +556,7 @@ endforeach()
     ("include", "library", "options", "shared"),
     [
         (f"add_subdirectory({ROOT} fastlstm)", "fastlstm::fastlstm", [], False),
-        (f"add_subdirectory({ROOT} fastlstm)", "fastlstm::shared", [], True),
+        (f"add_subdirectory({ROOT} fastlstm)", "fastlstm::shared", ["-DCMAKE_UNITY_BUILD=ON"], True),
         (
             "include(FetchContent)\n"
             f"FetchContent_Declare(fastlstm SOURCE_DIR {ROOT})\nFetchContent_MakeAvailable(fastlstm)",
@@ -565,7 +565,7 @@ endforeach()
             True,
         ),
     ],
-    ids=["add_subdirectory", "add_subdirectory-shared", "FetchContent-BUILD_SHARED_LIBS"],
+    ids=["add_subdirectory", "add_subdirectory-shared-UNITY_BUILD", "FetchContent-BUILD_SHARED_LIBS"],
 )
 def test_another_project_takes_the_library_in(
     tmp_path: Path, include: str, library: str, options: list[str], shared: bool
