@@ -68,7 +68,7 @@ INLINE V v_exponent(V a) {
 INLINE V v_load_rows(const real *const *row, size_t k) {
   return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(row[0] + k)), _mm_loadu_ps(row[4] + k), 1);
 }
-/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: turned over */
+/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: transposed */
 INLINE void v_turn(V *a) {
   const V p = _mm256_unpacklo_ps(a[0], a[1]), q = _mm256_unpackhi_ps(a[0], a[1]);
   const V r = _mm256_unpacklo_ps(a[2], a[3]), s = _mm256_unpackhi_ps(a[2], a[3]);

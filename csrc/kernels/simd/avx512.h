@@ -77,7 +77,7 @@ INLINE V v_load_rows(const real *const *row, size_t k) {
   const V a = _mm512_insertf32x4(_mm512_castps128_ps512(_mm_loadu_ps(row[0] + k)), _mm_loadu_ps(row[4] + k), 1);
   return _mm512_insertf32x4(_mm512_insertf32x4(a, _mm_loadu_ps(row[8] + k), 2), _mm_loadu_ps(row[12] + k), 3);
 }
-/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: turned over */
+/* LANE vectors as rows of small matrices, LANE x LANE in each 128 bits: transposed */
 INLINE void v_turn(V *a) {
   const V p = _mm512_unpacklo_ps(a[0], a[1]), q = _mm512_unpackhi_ps(a[0], a[1]);
   const V r = _mm512_unpacklo_ps(a[2], a[3]), s = _mm512_unpackhi_ps(a[2], a[3]);
