@@ -58,7 +58,7 @@ INLINE V v_weights(const weight *p) {
   return fl_from_bfloat16(*p);
 }
 #endif
-/* what a vector is made of where rows are read across: LANE numbers from each of as many rows as fit, then transposed */
+/* what is read across rows: LANE numbers from each of as many rows as fit into a vector, then transposed */
 #define LANE 1
 INLINE V v_load_rows(const real *const *row, size_t k) {
   return row[0][k];
