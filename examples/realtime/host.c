@@ -3,13 +3,13 @@
  *     realtime [CALLBACKS [OFFENCE]]
  *
  * CALLBACKS   how many: 1000000
- * OFFENCE     what one callback does beyond its work, so that it is found: malloc, lock, c11_lock, system, clock, fault,
- *             library
+ * OFFENCE     what one callback does beyond its work, so that it is found: malloc, lock, c11_lock, system, clock,
+ *             fault, library
  *
  * Callbacks come back to back, not every 1.33 ms, so that 10^7 take minutes. The thread has the priority of audio
  * threads, where it may, and rests now and then, as the system would make it do, too. Ends with 1 if anything was
- * found, if a page was touched for the first time, if the bits are not those of the whole sequence, or if the kernel has
- * no filter, so that system calls were not seen.
+ * found, if a page was touched for the first time, if the bits are not those of the whole sequence, or if the kernel
+ * has no filter, so that system calls were not seen.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #define _GNU_SOURCE
