@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, files
+from . import __version__, _weights, files
 from ._isa import show_config
 from .files._layer import printable
 from .files._save import FORMATS, format_of, write_layers
@@ -102,7 +102,9 @@ def _parser() -> argparse.ArgumentParser:
     which.add_argument("--all", action="store_true", help="all LSTMs that can be loaded, under their names")
     convert.add_argument("--dtype", choices=("float32", "float64"), help="convert the numbers to it")
     convert.add_argument(
-        "--weights", choices=("float16", "bfloat16"), help="round the matrices to it; programs in C keep them so"
+        "--weights",
+        choices=("float32", *_weights.names(), _weights.AUTO),
+        help="store the matrices so, rounded; auto: as IN does, if in 16 bits. Every format keeps it",
     )
     convert.set_defaults(run=_convert)
     _add_compare(commands, reading, told)
@@ -164,6 +166,8 @@ def _convert(given: argparse.Namespace) -> None:
     write_layers(lstms, given.target, to, given.byte_order)
     for name, lstm in lstms.items():
         print(f"{printable(given.target)}: {f'{printable(name)}: ' if name else ''}{lstm}")
+        if lstm.note and given.weights is None:
+            print(f"fastlstm convert: note: {lstm.note.replace('weights=', '--weights ')}", file=sys.stderr)
 
 
 def _compare(given: argparse.Namespace) -> None:

@@ -62,6 +62,8 @@ class Layer(Generic[F]):
 
     _is_cell: ClassVar[bool]
 
+    note: str = ""  #: what `load` has to say of the file that the layer is from: that it has weights of fewer bytes
+
     _settings: Settings
     _sizes: Sizes
     _parameters: Mapping[str, Array]

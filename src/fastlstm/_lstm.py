@@ -70,6 +70,12 @@ class LSTM(Layer[F]):
         ``"float16"`` or ``"bfloat16"``: store the matrices so, rounded, in half the memory; inference only. Inputs,
         outputs and states stay float32, and results are those of a float32 layer with the rounded weights, to the bit.
 
+    Attributes
+    ----------
+    note : str
+        What `load` has to say of the file that the layer is from: that ``weights="auto"`` would keep its matrices in 16
+        bits, as they are there. Empty otherwise.
+
     Raises
     ------
     ValueError, TypeError

@@ -50,6 +50,15 @@ def is_stored(name: str) -> bool:
     return name.startswith(("weight_ih", "weight_hh", "weight_hr"))
 
 
+def are_exact(parameters: Mapping[str, Array], weights: str) -> bool:
+    """Tell whether parameters of float32 lose nothing when they are stored so."""
+    try:
+        made = stored(parameters, weights)
+    except ValueError:
+        return False
+    return all(np.array_equal(made[name], array) for name, array in parameters.items() if is_stored(name))
+
+
 def stored(parameters: Mapping[str, Array], weights: str | None) -> Mapping[str, Array]:
     """Keep parameters as they are stored: matrices rounded to nearest, ties to even.
 

@@ -100,11 +100,12 @@ def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, place: 
             place += -(-math.prod(shape) * (bits // 8) // _BOUNDARY) * _BOUNDARY
     if place != budget.file_size:
         raise ValueError(f"its arrays end at {place}, the file at {budget.file_size}")
-    notes = [f"for matrices in {names[packed]}: weights= packs them so here"] if packed else []
+    note = ""
     if sign != _SIGNS[native_order()]:
-        notes.append(f"for {'big' if sign == '>' else 'little'}-endian machines, which C here refuses")
+        note = f"for {'big' if sign == '>' else 'little'}-endian machines, which C here refuses"
     options: dict[str, bool | float] = {"batch_first": bool(flags & _BATCH_FIRST), "dropout": dropout}
-    return layer_of("", "LSTM", "the flat file for C", parameters, form=form, options=options, note="; ".join(notes))
+    told: dict[str, Any] = {"form": form, "options": options, "note": note, "weights": names[packed] or ""}
+    return layer_of("", "LSTM", "the flat file for C", parameters, **told)
 
 
 def _form(stored: list[Any], flags: int, clip_at: int, clip: float) -> _forms.Form:

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 
+from .. import _weights
 from .._forms import Form
 from .._sizes import Sizes
 from ._stored import FLOATS, Stored
@@ -31,7 +32,7 @@ class Layer:
     bias : bool
         Whether there are bias parameters.
     dtype : str
-        Of the numbers in the file.
+        Of the numbers in the file; of the layer, where the file says what its matrices are to be stored in.
     form : Form or None
         Of the cell; None where the file does not tell, as `note` explains.
     options : mapping
@@ -44,6 +45,9 @@ class Layer:
         What the file does not say about `form` and `load` assumes, with a warning; empty if it is known.
     caution : str
         What the model does around the layer, which is left to the caller: `load` warns of it; empty if nothing.
+    weights : str
+        What ``load(..., weights="auto")`` stores the matrices in, since the file does: ``"float16"``, ``"bfloat16"``;
+        empty if the file has nothing but float32 or float64, or several types.
     """
 
     name: str
@@ -62,6 +66,7 @@ class Layer:
     problem: str = ""
     assumed: str = ""
     caution: str = ""
+    weights: str = ""
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
 
     def __str__(self) -> str:
@@ -71,8 +76,13 @@ class Layer:
         sizes = f"I={self.input_size} H={self.hidden_size} L={self.num_layers} D={self.directions} P={self.proj_size}"
         told += [sizes, self.dtype, *(() if self.bias else ("no bias",))]
         told += [repr(self.form) if self.form else "form unknown"] if self.form != Form() else []
-        notes = "; ".join(filter(None, (self.note, self.assumed, self.caution)))
+        notes = "; ".join(filter(None, (self.note, self.stored_note, self.assumed, self.caution)))
         return ", ".join(told) + (f" ({notes})" if notes else "")
+
+    @property
+    def stored_note(self) -> str:
+        """What the layer could have: weights as the file stores them; empty if that is float32 or float64."""
+        return f"for matrices in {self.weights}: weights='auto' keeps them so" if self.weights else ""
 
 
 class Layers(list[Layer]):
@@ -116,6 +126,7 @@ def layer_of(
     problem: str = "",
     assumed: str = "",
     caution: str = "",
+    weights: str = "",
 ) -> Layer:
     """Make a record of parameters under torch's names, or one that says why they make no LSTM."""
     sizes: dict[str, int] = {}
@@ -134,15 +145,24 @@ def layer_of(
         format=format,
         **sizes,
         bias="bias_ih_l0" in parameters,
-        dtype=_shown(", ".join(sorted({stored.dtype for stored in parameters.values()}))),
+        dtype="float32" if weights else _shown(", ".join(sorted({stored.dtype for stored in parameters.values()}))),
         form=form,
         options=options or {},
         note=_shown("; ".join(filter(None, (note, *origins)))),
         problem=_shown(problem),
         assumed=_shown(assumed),
         caution=_shown(caution),
+        weights=weights or _stored_in(parameters),
         parameters=parameters,
     )
+
+
+def _stored_in(parameters: Mapping[str, Stored]) -> str:
+    """Return the type that all matrices are stored in, if a layer of float32 can keep them so."""
+    kinds = {stored.dtype for name, stored in parameters.items() if _weights.is_stored(name)}
+    others = {stored.dtype for stored in parameters.values()} - kinds
+    (kind,) = kinds if len(kinds) == 1 else ("",)
+    return kind if kind in _weights.names() and "float64" not in others else ""
 
 
 def printable(text: str) -> str:

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _checks
+from .. import _checks, _weights
 from .._forms import Form
 from .._lstm import LSTM
 from .._thread_pool import ThreadPool
 from .._types import Array, Float32, Float64
 from ._layer import Layer, Layers, printable
+from ._stored import FLOATS
 
 if TYPE_CHECKING:
     from ._budget import Budget
@@ -117,8 +118,9 @@ def load(
     config, max_bytes
         As for `inspect`.
     weights : str, optional
-        As for `LSTM`, a float32 layer if no `dtype` is given: ``"float16"`` takes weights that are stored so as they
-        are.
+        As for `LSTM`, a float32 layer if no `dtype` is given. ``"auto"``: as the file stores the matrices, where that
+        is in 16 bits, which loses nothing; else as without. ``inspect`` tells which, and `LSTM.note` of a layer that
+        was loaded without.
 
     Returns
     -------
@@ -158,17 +160,15 @@ def load(
     ...     fastlstm.load(path, "encoder", dtype="float64")
     LSTM(4, 3, dtype='float64')
     """
-    if dtype is None and weights is not None:
+    if dtype is None and weights is not None and weights != _weights.AUTO:
         dtype = "float32"
     wanted = None if dtype is None else _checks.float_dtype(dtype)
+    if weights != _weights.AUTO:
+        weights = _weights.checked(weights, wanted or np.dtype(np.float32))
     file, format, budget = _detected(path, max_bytes)
     layer = _chosen(file, _guarded(file, format, budget, _configuration(config)), prefix)
     where = f"{layer.name!r} in {file}" if layer.name else str(file)
-    if wanted is None and layer.dtype not in ("float32", "float64"):
-        raise TypeError(
-            f"{where} is stored as {layer.dtype}: say what to convert it to, dtype='float32' (exact for float16 and "
-            "bfloat16) or dtype='float64'"
-        )
+    wanted = _wanted(layer, wanted, where, auto=weights == _weights.AUTO)
     if form is None and layer.form is None:
         raise ValueError(f"{where}: say which form, form=fastlstm.Form(...), since {layer.note}")
     if form is None and layer.assumed:
@@ -179,6 +179,11 @@ def load(
     options: dict[str, Any] = dict(layer.options)  # batch_first and dropout, checked by LSTM
     if batch_first is not None:
         options["batch_first"] = batch_first
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        converted = {name: array.astype(wanted, copy=False) for name, array in arrays.items()}
+    check_finite(converted, where)
+    if weights == _weights.AUTO:
+        weights = _stored_in(layer, wanted, converted)
     lstm = LSTM(
         layer.input_size,
         layer.hidden_size,
@@ -186,18 +191,41 @@ def load(
         layer.bias,
         bidirectional=layer.directions == 2,
         proj_size=layer.proj_size,
-        dtype=wanted or np.dtype(layer.dtype),
+        dtype=wanted,
         threads=threads,
         isa=isa,
         form=form or layer.form,
         weights=weights,
         **options,
     )
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        converted = {name: array.astype(lstm.dtype, copy=False) for name, array in arrays.items()}
-    check_finite(converted, where)
     lstm.load_state_dict(converted)
+    if weights is None and wanted == np.float32 and layer.weights:
+        lstm.note = layer.stored_note
     return lstm
+
+
+def _wanted(layer: Layer, wanted: np.dtype[Any] | None, where: str, *, auto: bool) -> np.dtype[Any]:
+    """Return the layer's dtype: what is asked for, or what the file has."""
+    if wanted is not None:
+        return wanted
+    if layer.dtype in ("float32", "float64"):
+        return np.dtype(layer.dtype)
+    if auto and "float64" not in layer.dtype:
+        return np.dtype(np.float32)  # which holds them all
+    keep = f"; or weights='auto', which keeps {layer.weights}" if layer.weights else ""
+    raise TypeError(
+        f"{where} is stored as {layer.dtype}: say what to convert it to, dtype='float32' (exact for float16 and "
+        f"bfloat16) or dtype='float64'{keep}"
+    )
+
+
+def _stored_in(layer: Layer, dtype: np.dtype[Any], arrays: Mapping[str, Array]) -> str | None:
+    """Return what "auto" stores the matrices in: as the file does, if they are what it says."""
+    if not layer.weights or dtype != np.float32:
+        return None
+    if layer.weights in FLOATS and not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
+        return None
+    return layer.weights
 
 
 def check_finite(arrays: dict[str, Array], where: str) -> None:

@@ -8,7 +8,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from .._forms import Form
 from .._types import Array
 from . import _flax_names, _own, _torch_names
 from ._layer import Layer
@@ -18,7 +17,7 @@ from ._zip import Archive
 #: NumPy itself reads headers of at most 10,000 bytes.
 _MOST_HEADER = 2**14
 _MOST_TEXT = 2**16
-_DEFAULT = Form(), {"batch_first": False, "dropout": 0.0}
+_DEFAULT = _own.Told()
 
 
 def layers(archive: Archive) -> list[Layer]:

@@ -17,7 +17,7 @@ from ._layer import Layer
 from ._stored import Stored, from_bytes, unread
 
 _DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
-_CODES: Final = {name: code for code, name in _DTYPES.items()}
+_CODES: Final = {name: code for code, name in _DTYPES.items()} | {"uint16": "BF16"}
 _BYTES: Final = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
 #: The format's own limit; and what Python's objects take of memory, in sizes of the text that they are made of.
 _MOST_HEADER, _OBJECTS = 100_000_000, 32
@@ -104,7 +104,7 @@ def _check_places(entries: Mapping[str, _Entry], size: int) -> None:
 
 
 def content(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return a file of arrays of float32 and float64."""
+    """Return a file of arrays of float16, float32 and float64, and of uint16 for the bits of bfloat16."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     place, parts = 0, []
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):  # aligned, as they follow

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from .. import _weights
 from .._extras import need
 from .._lstm import LSTM
+from .._types import Array
 from ._load import check_finite
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
         for machines of this one's byte order). A file that is there already is replaced when the new one is complete.
+        Matrices in 16 bits are written in them (``.npz`` has no bfloat16: in float32), and the file says so, which
+        ``load(path, weights="auto")`` takes.
 
     Raises
     ------
@@ -52,9 +56,9 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    Accuracy: `load` gives the same layer back, bit for bit, with ``weights=`` given anew; from ONNX its nodes, one by
-    one, without dropout, and with the form's numbers (slopes, clip) rounded to float32. Source:
-    ``src/fastlstm/files/_save.py``.
+    Accuracy: `load` gives the same layer back, bit for bit, with weights of 16 bits in float32 if not
+    ``weights="auto"``; from ONNX its nodes, one by one, without dropout, and with the form's numbers (slopes, clip)
+    rounded to float32. Source: ``src/fastlstm/files/_save.py``.
 
     Examples
     --------
@@ -81,11 +85,8 @@ def write_layers(
     `byte_order` is that of the machines that a flat file is for, instead of this one's.
     """
     to = to or format_of(path, "path")
-    arrays: dict[str, np.ndarray[Any, Any]] = {}
     for name, lstm in lstms.items():
-        weights = lstm.state_dict()
-        check_finite(weights, name or "lstm")
-        arrays |= {f"{name}.{parameter}" if name else parameter: array for parameter, array in weights.items()}
+        check_finite(lstm.state_dict(), name or "lstm")
     if any("\0" in name for name in lstms):
         raise ValueError("names with NUL in them cannot be written: write such layers one by one")
     if to in _SINGLE:
@@ -97,8 +98,30 @@ def write_layers(
         from . import _npz, _own, _safetensors  # not before they are needed: importing the package stays quick
 
         metadata = dict(_own.entry(name, lstm) for name, lstm in lstms.items())
+        arrays = {
+            f"{name}.{parameter}" if name else parameter: array
+            for name, lstm in lstms.items()
+            for parameter, array in _narrowed(lstm, bits=to == "safetensors").items()
+        }
         content = (_safetensors if to == "safetensors" else _npz).content(arrays, metadata)
     write_whole(content, path)
+
+
+def _narrowed(lstm: LSTM[Any], *, bits: bool) -> dict[str, Array]:
+    """Return parameters with matrices in the 16 bits that they are stored in; bfloat16 as its `bits`, or in float32."""
+    parameters = lstm.state_dict()
+    narrow = {"float16": _float16, "bfloat16": _bits_of_bfloat16 if bits else np.asarray}.get(lstm.weights)
+    if narrow is None:
+        return dict(parameters)
+    return {name: narrow(array) if _weights.is_stored(name) else array for name, array in parameters.items()}
+
+
+def _float16(array: Array) -> Array:
+    return array.astype(np.float16)
+
+
+def _bits_of_bfloat16(array: Array) -> Array:
+    return (array.view(np.uint32) >> 16).astype(np.uint16)
 
 
 def _single(lstm: LSTM[Any], to: str, path: str | os.PathLike[str], byte_order: ByteOrder | None) -> bytes:

@@ -7,9 +7,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from .._forms import Form
 from ._layer import Layer, layer_of
-from ._own import Described
+from ._own import Described, Told
 from ._parametrized import resolved
 from ._stored import Stored
 
@@ -43,9 +42,10 @@ def layers(
                 parameters[name] = resolved(name, parts)
             except ValueError as error:
                 problem = problem or str(error)
-        form, options = (own or {}).get(prefix) or (Form(), module_options((modules or {}).get(prefix, {})))
+        told = (own or {}).get(prefix) or Told(options=module_options((modules or {}).get(prefix, {})))
+        form, options, weights = told
         kind = "LSTMCell" if is_cell else "LSTM"
-        yield layer_of(prefix, kind, format, parameters, form=form, options=options, problem=problem)
+        yield layer_of(prefix, kind, format, parameters, form=form, options=options, problem=problem, weights=weights)
 
 
 def _move_raw(groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]]) -> None:
