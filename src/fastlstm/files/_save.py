@@ -34,8 +34,7 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
     Parameters
     ----------
     lstm : LSTM
-        Its weights, sizes, form, batch_first and dropout are kept; threads and isa belong to the machine. Matrices in
-        16 bits are written as float32, the same numbers; only ``.flw`` tells, to C, that they were.
+        Its weights, sizes, form, batch_first and dropout are kept; threads and isa belong to the machine.
     path : path
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
