@@ -34,6 +34,11 @@ def checked(weights: object, dtype: np.dtype[Any]) -> str | None:
     return weights
 
 
+def checked_or_auto(weights: object, dtype: np.dtype[Any] = np.dtype(np.float32)) -> str | None:  # noqa: B008
+    """Check what weights are to be stored in, where they may stay as they are stored."""
+    return AUTO if weights == AUTO else checked(weights, dtype)
+
+
 def number(weights: str | None) -> int:
     """Return what the core calls it."""
     return NUMBERS[weights]

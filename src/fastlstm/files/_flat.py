@@ -104,8 +104,8 @@ def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, place: 
     if sign != _SIGNS[native_order()]:
         note = f"for {'big' if sign == '>' else 'little'}-endian machines, which C here refuses"
     options: dict[str, bool | float] = {"batch_first": bool(flags & _BATCH_FIRST), "dropout": dropout}
-    told: dict[str, Any] = {"form": form, "options": options, "note": note, "weights": names[packed] or ""}
-    return layer_of("", "LSTM", "the flat file for C", parameters, **told)
+    known: dict[str, Any] = {"form": form, "options": options, "note": note, "weights": names[packed] or ""}
+    return layer_of("", "LSTM", "the flat file for C", parameters, **known)
 
 
 def _form(stored: list[Any], flags: int, clip_at: int, clip: float) -> _forms.Form:

@@ -33,6 +33,7 @@ def _layer(found: Found) -> Layer:
             if len(set(forms)) > 1:
                 raise ValueError("its two directions have other activations; fastlstm.onnx.load runs it")
             parameters = _weights.parameters_of(tensors, range(attributes.directions))
+            weights = found.stored_in() if tensors.W.dtype == "float32" else ""
         except (ValueError, TypeError, MemoryError) as error:
             return layer_of(found.name, kind, "ONNX", {}, problem=str(error))
     dtype = tensors.W.dtype.name
@@ -50,6 +51,7 @@ def _layer(found: Found) -> Layer:
         options={"batch_first": attributes.layout == 1},
         note="weights of 8 bits, dequantised" if kind != "LSTM" else "",
         caution=_caution(attributes.direction, states),
+        weights=weights,
     )
 
 

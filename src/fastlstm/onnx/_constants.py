@@ -6,7 +6,7 @@ import contextlib
 from typing import Final
 
 import numpy as np
-from onnx import AttributeProto, GraphProto, NodeProto, helper
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 
 from .._types import Array
 from ..files._budget import Budget
@@ -15,6 +15,7 @@ from ._fold import fold, is_folded
 from ._tensors import Source, shown
 
 _DEPTH: Final = 50  # nodes in a row; exporters need about five
+_STORED: Final = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _PLAIN: Final = {"value_int": np.int64, "value_ints": np.int64, "value_float": np.float32, "value_floats": np.float32}
 #: Operators whose result is zero where their first input is, whatever its shape: it may come with the sequence.
 _ZERO_AS_FIRST: Final = {
@@ -31,6 +32,10 @@ class _TooDeepError(NotConstantError):
     """It is computed by too many nodes in a row; from fewer of them it may be known."""
 
 
+def _type_of(tensor: TensorProto) -> str:
+    return _STORED.get(tensor.data_type, "")
+
+
 class Scope:
     """The constants that the nodes of one graph can see: its own, and those of the graphs around it."""
 
@@ -43,6 +48,7 @@ class Scope:
         self._known: dict[str, Array] = {}
         self._failed: dict[str, tuple[type[Exception], str]] = {}  # many nodes may ask for what is costly to refuse
         self._zeros: dict[str, bool] = {}
+        self._stored: dict[str, str] = {}
 
     def inside(self, graph: GraphProto) -> Scope:
         """Return the scope of a graph inside this one."""
@@ -83,6 +89,28 @@ class Scope:
         if name not in self._zeros:
             self._zeros[name] = self._made_of_zeros(name, depth)
         return self._zeros[name]
+
+    def stored_in(self, name: str, depth: int = 0) -> str:
+        """Name the type that a constant's numbers have in the file, before a Cast; empty if not of 16 bits."""
+        if name not in self._stored:
+            self._stored[name] = self._found_in(name, depth)
+        return self._stored[name]
+
+    def _found_in(self, name: str, depth: int) -> str:
+        if name in self._tensors:
+            return _type_of(self._tensors[name])
+        node = self._producers.get(name)
+        if node is None:
+            outer = None if name in self._inputs else self._outer
+            return "" if outer is None else outer.stored_in(name, depth)
+        self._look_up(name, node)
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx"):
+            return next((_type_of(held.t) for held in node.attribute if held.name == "value"), "")
+        if depth == _DEPTH or not is_folded(node) or node.op_type == "DequantizeLinear":
+            return ""
+        labels = node.input if node.op_type == "Concat" else node.input[:1]
+        kinds = {self.stored_in(label, depth + 1) for label in labels}
+        return kinds.pop() if len(kinds) == 1 else ""
 
     def _made_of_zeros(self, name: str, depth: int) -> bool:
         with contextlib.suppress(NotConstantError, ValueError):

@@ -15,7 +15,7 @@ from .._types import Array
 from . import _semantics
 from ._forms import attributes_of
 from ._semantics import Semantics
-from ._weights import tensors_of
+from ._weights import WEIGHTS_KEY, tensors_of
 
 _OLDEST: Final = 7
 
@@ -34,7 +34,8 @@ def export(
     Parameters
     ----------
     lstm : fastlstm.LSTM
-        Any but one with a projection. Dropout is left out: the model is for inference.
+        Any but one with a projection. Dropout is left out: the model is for inference. Weights in 16 bits are written
+        as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type.
     path : path, optional
         Where to write the file.
     opset : int
@@ -93,6 +94,8 @@ def export(
         opset_imports=imports,
         ir_version=max(4, helper.find_min_ir_version_for(imports)),  # from 4 on initializers are not inputs too
     )
+    if lstm._settings.weights is not None:
+        helper.set_model_props(model, {WEIGHTS_KEY: lstm._settings.weights})
     checker.check_model(model)
     if path is not None:
         onnx.save_model(model, os.fspath(path))

@@ -21,8 +21,16 @@ Outputs = tuple[Array, Array, Array]
 class Layer:
     """The operator with its weights."""
 
-    def __init__(self, tensors: Tensors, attributes: Attributes, semantics: Semantics, threads: int) -> None:
-        self.lstms = build(tensors, attributes, semantics, threads)
+    def __init__(
+        self,
+        tensors: Tensors,
+        attributes: Attributes,
+        semantics: Semantics,
+        threads: int,
+        weights: str | None = None,
+        stored_in: str = "",
+    ) -> None:
+        self.lstms = build(tensors, attributes, semantics, threads, weights, stored_in)
         self.dtype = tensors.W.dtype
         self._rows_first = attributes.layout == 1
         self._directions, self._direction = attributes.directions, attributes.direction

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, defs
 
-from .. import _checks
+from .. import _checks, _weights
 from .._types import Array
 from ..files._budget import Budget
 from ..files._layer import short
@@ -26,7 +26,7 @@ from ._operators import INPUTS, QUANTIZED_INPUTS, STATES, check_operator, inputs
 from ._quantized import dequantize_weights
 from ._semantics import Semantics
 from ._tensors import Source, regular
-from ._weights import Tensors, check
+from ._weights import WEIGHTS_KEY, Tensors, check
 from ._wire import weight
 
 _LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
@@ -39,9 +39,9 @@ _FIRST, _LAST = 7, 22  # versions of the operator: before 7 it had other attribu
 class Found:
     """An LSTM node, where it is, and what it can see."""
 
-    def __init__(self, name: str, proto: NodeProto, scope: Scope, opset: int) -> None:
+    def __init__(self, name: str, proto: NodeProto, scope: Scope, opset: int, told: str) -> None:
         self.name, self.proto, self.opset = name, proto, opset
-        self._scope = scope
+        self._scope, self._told = scope, told
         self._inputs = inputs_of(proto)
 
     def read(self) -> tuple[Attributes, Tensors, States]:
@@ -72,6 +72,11 @@ class Found:
             found |= dequantize_weights(found | scales, attributes)
         check_element(found["W"].dtype, "W")
         return Tensors(**found)
+
+    def stored_in(self) -> str:
+        """Name the type of fewer bytes that the model has the matrices in, or says that they are of; empty for none."""
+        kinds = {self._scope.stored_in(self._inputs[name]) for name in ("W", "R")}
+        return (kinds.pop() if len(kinds) == 1 else "") or self._told
 
     def states(self, attributes: Attributes, tensors: Tensors) -> States:
         """Tell what the model does about the initial state and the lengths."""
@@ -129,6 +134,7 @@ def load(
     semantics: str | Semantics = "onnx",
     threads: int = 1,
     max_bytes: int | None = None,
+    weights: str | None = None,
 ) -> list[Node]:
     """List every LSTM node of a model, and build those whose weights are constants.
 
@@ -144,6 +150,9 @@ def load(
     max_bytes : int, optional
         What reading the model may take of memory, instead of 64 MiB and 4 times the size of its files (numbers that
         take less than 4 bytes there beside that). For models that you trust.
+    weights : str, optional
+        As for `fastlstm.LSTM`: what to store the matrices of float32 nodes, and of the 16-bit types, in. ``"auto"``: as
+        the model does, where that is in 16 bits: nothing is lost. A node whose weights do not fit is not built.
 
     Returns
     -------
@@ -156,7 +165,7 @@ def load(
     FileNotFoundError
         For a path where nothing is.
     ValueError
-        For a file that is not an ONNX model, or a part of one; for a pipe or a device.
+        For a file that is not an ONNX model, or a part of one; for a pipe or a device; for unknown `weights`.
     MemoryError
         For a model whose parts alone, without the weights, would take more than they may.
     TypeError
@@ -180,7 +189,8 @@ def load(
     """
     _semantics.checked(semantics)
     max_bytes = None if max_bytes is None else _checks.size(max_bytes, "max_bytes")
-    return [_node(found, semantics, threads) for found in find(model, max_bytes)]
+    kind = _weights.checked_or_auto(weights)
+    return [_node(found, semantics, threads, kind) for found in find(model, max_bytes)]
 
 
 def find(model: object, max_bytes: int | None = None, budget: Budget | None = None) -> list[Found]:
@@ -218,11 +228,13 @@ def _read(model: object, max_bytes: int | None, budget: Budget | None) -> tuple[
 
 def _find(model: ModelProto, source: Source, names: dict[str, int]) -> Iterator[Found]:
     opset = _opset(model.opset_import)
-    yield from _walk(model.graph, "", Scope(model.graph, source), opset, names)
+    told = next((each.value for each in model.metadata_props if each.key == WEIGHTS_KEY), "")
+    told = told if told in _weights.names() else ""
+    yield from _walk(model.graph, "", Scope(model.graph, source), opset, names, told)
     for function in model.functions:
         inner = Scope(_as_graph(function), source, inputs_of="function")
         own = _opset(function.opset_import) or opset
-        yield from _walk(function, f"{function.name}/", inner, own, names)
+        yield from _walk(function, f"{function.name}/", inner, own, names, told)
 
 
 def _opset(imports: Any) -> int:
@@ -235,17 +247,17 @@ def _as_graph(function: FunctionProto) -> GraphProto:
 
 
 def _walk(
-    graph: GraphProto | FunctionProto, path: str, scope: Scope, opset: int, names: dict[str, int]
+    graph: GraphProto | FunctionProto, path: str, scope: Scope, opset: int, names: dict[str, int], told: str
 ) -> Iterator[Found]:
     for node in graph.node:
         if is_lstm(node):
             name = _unique(f"{path}{node.name or 'LSTM'}", names)
             scope.budget.keep("what is said of the model's nodes", _RECORD + sys.getsizeof(name))
-            yield Found(name, node, scope, opset)
+            yield Found(name, node, scope, opset, told)
         for attribute in (each for each in node.attribute if each.type in _GRAPHS):
             inner = f"{path}{node.name or node.op_type}.{attribute.name}/"
             for body in (attribute.g, *attribute.graphs):
-                yield from _walk(body, inner, scope.inside(body), opset, names)
+                yield from _walk(body, inner, scope.inside(body), opset, names, told)
 
 
 def _unique(name: str, names: dict[str, int]) -> str:
@@ -257,7 +269,7 @@ def _unique(name: str, names: dict[str, int]) -> str:
     return unique
 
 
-def _node(found: Found, semantics: str | Semantics, threads: int) -> Node:
+def _node(found: Found, semantics: str | Semantics, threads: int, weights: str | None) -> Node:
     """Build a node, or say why not; what is wrong with one does not keep the others from being built."""
     chosen = _semantics.of_node(semantics, found.proto)
     attributes: Attributes | None = None
@@ -268,7 +280,7 @@ def _node(found: Found, semantics: str | Semantics, threads: int) -> Node:
             _, tensors, states = found.read()
             kept = _LAYER + tensors.nbytes + states.nbytes
             found.budget.keep(f"the layer of {found.name}", kept)
-            built = Layer(tensors, attributes, chosen, threads), states
+            built = Layer(tensors, attributes, chosen, threads, weights, found.stored_in()), states
         except (ValueError, TypeError, MemoryError) as error:
             built = short(str(error))
     if not isinstance(built, str):

@@ -247,6 +247,9 @@ class Node:
             told.append(direction)
         if is_quantized(self.proto):
             told.append("dequantised")
+        stored = self._built().lstms[0]._settings.weights
+        if stored is not None:
+            told.append(f"weights={stored!r}")
         if self.computed:
             told.append(f"needs {' and '.join(self.computed)}")
         return f"Node({', '.join(told)})"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from onnx import NodeProto
 
+from .. import _weights as _storage
 from .._types import Array
 from . import _attributes, _semantics
 from ._attributes import Attributes
@@ -25,6 +26,7 @@ def run_node(
     *,
     semantics: str | Semantics = "onnx",
     threads: int = 1,
+    weights: str | None = None,
 ) -> tuple[Array, ...]:
     """Run a node of LSTM, or of com.microsoft's DynamicQuantizeLSTM, with the operator's inputs in order.
 
@@ -40,6 +42,8 @@ def run_node(
         As for `load`; a built node keeps its own.
     threads : int
         As for `fastlstm.LSTM`; a built node keeps its own.
+    weights : str, optional
+        As for `load`; None for a built node, which keeps its own.
 
     Returns
     -------
@@ -69,6 +73,7 @@ def run_node(
     _semantics.checked(semantics)
     if not isinstance(node, NodeProto | Node):
         raise TypeError(f"node should be an onnx.NodeProto or a Node, got: {type(node).__name__}")
+    kind = _storage.checked_or_auto(weights)
     proto = node.proto if isinstance(node, Node) else node
     check_operator(proto)
     values = _by_name(inputs, tuple(inputs_of(proto)))
@@ -77,12 +82,13 @@ def run_node(
         given = [name for name, value in values.items() if value is not None and name not in ("X", *STATES)]
         if given:
             raise ValueError(f"{', '.join(given)} should be None for a built node: it has its weights")
+        if weights is not None:
+            raise ValueError(f"weights should be None for a built node, which has its own, got: {weights!r}")
         return _named(proto, node(values["X"], **states))
     _check_presence(node, values)
     attributes = _attributes.read(node)
-    layer = Layer(
-        _weights(values, attributes, is_quantized(node)), attributes, _semantics.of_node(semantics, node), threads
-    )
+    tensors = _weights(values, attributes, is_quantized(node))
+    layer = Layer(tensors, attributes, _semantics.of_node(semantics, node), threads, kind)
     return _named(node, layer(values["X"], *(states.get(name) for name in STATES)))
 
 

@@ -9,8 +9,10 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from .. import _weights
 from .._lstm import LSTM
 from .._types import Array
+from ..files._stored import FLOATS
 from ._attributes import Attributes
 from ._dtypes import computed_in
 from ._forms import forms
@@ -20,6 +22,10 @@ from ._semantics import Semantics
 _TO_IFGO: Final = [0, 2, 3, 1]
 _TO_IOFC: Final = [0, 3, 1, 2]
 _SWAPPED: Final = [0, 2, 1]  # i, o, f and i, f, o: its own inverse
+
+
+#: Of the metadata of a model, which names the type that matrices are stored in.
+WEIGHTS_KEY: Final = "fastlstm.weights"
 
 
 class Tensors(NamedTuple):
@@ -61,14 +67,25 @@ def check(tensors: Tensors, attributes: Attributes) -> None:
             raise TypeError(f"{name} should have dtype {W.dtype}, that of W, got: {given.dtype}")
 
 
-def build(tensors: Tensors, attributes: Attributes, semantics: Semantics, threads: int) -> tuple[LSTM, ...]:
-    """Build the LSTM of a node; two of them, side by side, where its directions differ in form."""
+def build(
+    tensors: Tensors,
+    attributes: Attributes,
+    semantics: Semantics,
+    threads: int,
+    weights: str | None = None,
+    stored_in: str = "",
+) -> tuple[LSTM, ...]:
+    """Build the LSTM of a node; two of them, side by side, where its directions differ in form.
+
+    `weights` is what to store the matrices in; "auto": as the model, by the type of W or else by `stored_in`.
+    """
     check(tensors, attributes)
     W, R, B, P = tensors
     kinds = forms(attributes, P is not None, semantics)
     groups = [range(len(kinds))] if len(set(kinds)) == 1 else [range(d, d + 1) for d in range(len(kinds))]
     made = []
     for group in groups:
+        parameters = parameters_of(tensors, group)
         lstm = LSTM(
             W.shape[2],
             R.shape[2],
@@ -78,11 +95,20 @@ def build(tensors: Tensors, attributes: Attributes, semantics: Semantics, thread
             dtype=computed_in(W.dtype),
             threads=threads,
             form=kinds[group[0]],
+            weights=_chosen(parameters, tensors.W.dtype.name, stored_in) if weights == _weights.AUTO else weights,
             seed=0,  # any: these weights are replaced at once
         )
-        lstm.load_state_dict(parameters_of(tensors, group))
+        lstm.load_state_dict(parameters)
         made.append(lstm)
     return tuple(made)
+
+
+def _chosen(parameters: dict[str, Array], dtype: str, stored_in: str) -> str | None:
+    """Return the type of the model's matrices, if they lose nothing in it."""
+    kind = dtype if dtype in FLOATS and dtype in _weights.names() else stored_in
+    if dtype == "float64" or not kind or (kind in FLOATS and not _weights.are_exact(parameters, kind)):
+        return None
+    return kind
 
 
 def parameters_of(tensors: Tensors, directions: range) -> dict[str, Array]:
