@@ -5,6 +5,7 @@ Threads change places as often as the interpreter lets them, so that what holds 
 
 import copy
 import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ import pytest
 import fastlstm
 from tests.cases import Array
 from tests.core.support import at_once
-from tests.support import assert_same_bits
+from tests.support import ROOT, assert_same_bits
 
 I, T, LOADS = 9, 12, 120
 LAST = (LOADS - 1) % 2  # which weights are left in the end
@@ -322,3 +323,12 @@ def test_a_tape_serves_one_of_the_threads_that_ask(H: int) -> None:
         assert_same_bits(made[0].input, expected.input)
         for name, array in expected.parameters.items():
             assert_same_bits(made[0].parameters[name], array)
+
+
+@pytest.mark.parametrize(("threads", "rounds", "status"), [("1", "1", 0), ("6", "2", 0), ("0", "1", 2), ("2", "0", 2)])
+def test_the_proof_takes_any_number_of_threads(threads: str, rounds: str, status: int) -> None:
+    """For Pythons with the thread sanitizer; here it has to run at least."""
+    command = [sys.executable, "-m", "tests.proofs.many_threads", "--threads", threads, "--rounds", rounds]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == status, done.stdout + done.stderr
+    assert status or (done.stdout.startswith(f"{threads} threads, with") and done.stdout.endswith(" 0 failed\n"))

@@ -22,12 +22,14 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=4)
     parser.add_argument("--rounds", type=int, default=10)
     given = parser.parse_args()
+    if min(given.threads, given.rounds) < 1:
+        parser.error("there should be a thread, and a round")
     rng = np.random.default_rng(0)
     lstm = fastlstm.LSTM(16, 24, 2, seed=0, threads=fastlstm.ThreadPool(2))
     large = fastlstm.LSTM(65, 129, seed=0)  # of its steps the longer ones let the GIL go
     tokens = fastlstm.LSTM(8, 8, seed=0)
     table = tokens.table(rng.standard_normal((10, 8)).astype(np.float32))
-    x, wide = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 3, 16), (4, 65)))
+    x, wide = (rng.standard_normal(shape).astype(np.float32) for shape in ((6, 3, 16), (given.threads, 65)))
     expected = lstm(x)[0]
     stream, window, pool = lstm.stream(), lstm.window(3), large.pool(given.threads)
     ids = [pool.open() for _ in range(given.threads)]
@@ -42,7 +44,7 @@ def main() -> int:
             tokens(np.array([[1], [2], [3]]), table=table)
             for call in (
                 lambda: pool.step([ids[number]], wide[:1]),
-                lambda: pool.step(ids, wide[: given.threads]),
+                lambda: pool.step(ids, wide),
                 lambda: pool.advance(ids),
                 lambda: pool.state(ids[0]),
                 lambda: pool.grow(pool.capacity + 1),
