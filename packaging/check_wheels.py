@@ -9,9 +9,9 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PLATFORMS = {
-    "manylinux x86_64": r"manylinux_2_\d+_x86_64",
-    "manylinux aarch64": r"manylinux_2_\d+_aarch64",
+PLATFORMS = {  # of Linux none whose glibc is newer than 2.28, the one that is promised
+    "manylinux x86_64": r"manylinux_2_(\d|1\d|2[0-8])_x86_64",
+    "manylinux aarch64": r"manylinux_2_(\d|1\d|2[0-8])_aarch64",
     "musllinux x86_64": r"musllinux_1_\d+_x86_64",
     "musllinux aarch64": r"musllinux_1_\d+_aarch64",
     "macOS x86_64": r"macosx_\d+_\d+_x86_64",

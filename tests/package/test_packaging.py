@@ -67,6 +67,10 @@ def test_a_missing_wheel_is_named(tag: str) -> None:
     ("extra", "expected"),
     [
         ("fastlstm-0.1.0-cp311-cp311-linux_x86_64.whl", "unexpected: fastlstm-0.1.0-cp311-cp311-linux_x86_64.whl"),
+        (
+            "fastlstm-0.1.0-cp311-cp311-manylinux_2_34_x86_64.whl",
+            "unexpected: fastlstm-0.1.0-cp311-cp311-manylinux_2_34_x86_64.whl",
+        ),
         ("fastlstm-0.1.0-py3-none-any.whl", "unexpected: fastlstm-0.1.0-py3-none-any.whl"),
         ("fastlstm-0.1.0-cp310-cp310-win_amd64.whl", "not in pyproject.toml: cp310-cp310, Windows x86_64"),
         ("fastlstm-0.1.1.tar.gz", "expected one source archive, and one version, got: 0.1.0, 0.1.1"),
