@@ -133,3 +133,18 @@ def test_a_wrong_word_of_a_model_rounds_nothing() -> None:
         model = fastonnx.export(made(None))
         onnx.helper.set_model_props(model, {"fastlstm.weights": word})
         assert fastonnx.load(model, weights="auto")[0].lstm.weights == "float32"
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_convert(weights: str, tmp_path: Path) -> None:
+    from fastlstm._cli import main
+
+    fastlstm.save(made(None), tmp_path / "in.npz")
+    out, back = tmp_path / "out.onnx", tmp_path / "back.safetensors"
+    assert main(["convert", str(tmp_path / "in.npz"), str(out), "--weights", weights]) == 0
+    assert main(["convert", str(out), str(back), "--weights", "auto"]) == 0
+    expected = made(None).astype(weights=weights)
+    assert fastlstm.load(back, weights="auto").fingerprint() == expected.fingerprint()
+    header = tmp_path / "out.h"
+    assert main(["convert", str(back), str(header), "--to", "c-header", "--weights", "auto"]) == 0
+    assert f"FL_WEIGHTS_{weights.upper()}" in header.read_text()

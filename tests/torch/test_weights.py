@@ -250,9 +250,11 @@ def test_float64_and_bad_names() -> None:
     with pytest.raises(ValueError, match="layers of float32"):
         fast.LSTM(2, 3, dtype=torch.float64, weights="float16")(torch.ones(1, 1, 2, dtype=torch.float64))
     lstm = fast.LSTM(2, 3, weights="bfloat16")
-    lstm.weights = "int4"
     with pytest.raises(ValueError, match="weights should be one of"):
-        lstm(torch.ones(1, 1, 2))
+        lstm.weights = "int4"
+    assert lstm.weights == "bfloat16"
+    lstm.weights = "float32"
+    assert lstm.weights is None
 
 
 @pytest.mark.parametrize("make", [fast.LSTM, fast.LSTMCell])

@@ -25,6 +25,9 @@ class Switched:
         """Tell ``print(model)`` what runs here."""
         return f"fastlstm.{type(self).__name__}"
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, checked_weights(value) if name == "weights" else value)
+
     def _set_weights(self, weights: str | None) -> None:
         """Set the attribute, checked, where it is given."""
         checked = checked_weights(weights)
