@@ -130,6 +130,16 @@ def test_the_bill_names_the_archive_and_all_that_it_needs(tmp_path: Path) -> Non
     }
 
 
+# What builds the extension without a build back end
+
+
+def test_the_build_for_aarch64_has_all_that_the_extension_is_made_with() -> None:
+    """NumPy, too: from it Cython knows what an array is."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    needed = {each for each in settings["build-system"]["requires"] if not each.startswith("scikit-build-core")}
+    assert needed <= {each for each in settings["dependency-groups"]["aarch64"] if isinstance(each, str)}
+
+
 # The fuzz targets, without a fuzzer
 
 
