@@ -191,7 +191,7 @@ static int is_form(const fl_form *form, fl_dtype dtype) {
 
 static int is_weight_type(fl_weight_type weights, fl_dtype dtype) {
   if (weights == FL_WEIGHTS_REAL) return 1;
-  return dtype == FL_FLOAT32 && (weights == FL_WEIGHTS_FLOAT16 || weights == FL_WEIGHTS_BFLOAT16);
+  return dtype == FL_FLOAT32 && weights > FL_WEIGHTS_REAL && weights <= FL_WEIGHTS_INT8_FAST;
 }
 
 static fl_status check_config(const fl_config *config, const fl_weights *weights) {

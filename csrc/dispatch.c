@@ -42,6 +42,11 @@ static int has_avx512(void) {
   if (!has_avx2() || (saved_state() & OPMASK_ZMM) != OPMASK_ZMM) return 0;
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & leaf7) == leaf7;
 }
+
+static int has_avx512vnni(void) {
+  uint32_t eax, ebx, ecx, edx;
+  return has_avx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx & bit_AVX512VNNI);
+}
 #endif
 
 /* ---- the table -------------------------------------------------------------------------------------------------- */
@@ -50,22 +55,31 @@ typedef struct {
   const char *name, *description;
   int (*supported)(void);
   const fl_kernels *f32, *f64;
-  const fl_weight_kernels *float16, *bfloat16; /* of float32 numbers */
+  const fl_weight_kernels
+      *readers[FL_WEIGHTS_INT8_FAST + 1]; /* of float32 numbers, for each type of weights; [0] NULL */
+  int for_integers; /* the best for weights of 8 bits alone: of all others, what another row has */
 } fl_isa;
 
-#define FL_ISA(isa, description, supported)                                             \
-  {#isa,                                                                                \
-   description,                                                                         \
-   supported,                                                                           \
-   &fl_kernels_##isa##_f32,                                                             \
-   &fl_kernels_##isa##_f64,                                                             \
-   &fl_kernels_##isa##_f32_float16,                                                     \
-   &fl_kernels_##isa##_f32_bfloat16},
-#define FL_TABLES(isa)                                               \
-  extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64; \
-  extern const fl_weight_kernels fl_kernels_##isa##_f32_float16, fl_kernels_##isa##_f32_bfloat16;
+#define FL_ROW(isa, description, supported, base, integers)                                                            \
+  {#isa,                                                                                                              \
+   description,                                                                                                       \
+   supported,                                                                                                         \
+   &fl_kernels_##base##_f32,                                                                                          \
+   &fl_kernels_##base##_f64,                                                                                          \
+   {NULL, &fl_kernels_##base##_f32_float16, &fl_kernels_##base##_f32_bfloat16, &fl_kernels_##isa##_f32_int8,          \
+    &fl_kernels_##isa##_f32_int8_fast},                                                                               \
+   integers},
+#define FL_ISA(isa, description, supported) FL_ROW(isa, description, supported, isa, 0)
+#define FL_INTEGER_TABLES(isa) extern const fl_weight_kernels fl_kernels_##isa##_f32_int8, fl_kernels_##isa##_f32_int8_fast;
+#define FL_TABLES(isa)                                                                          \
+  extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;                       \
+  extern const fl_weight_kernels fl_kernels_##isa##_f32_float16, fl_kernels_##isa##_f32_bfloat16; \
+  FL_INTEGER_TABLES(isa)
 
 /* FASTLSTM_HAVE_*: set by CMake for the objects that it built */
+#ifdef FASTLSTM_HAVE_AVX512VNNI
+FL_INTEGER_TABLES(avx512vnni)
+#endif
 #ifdef FASTLSTM_HAVE_AVX512
 FL_TABLES(avx512)
 #endif
@@ -78,16 +92,19 @@ FL_TABLES(neon)
 FL_TABLES(scalar)
 
 static const fl_isa table[] = {
+#ifdef FASTLSTM_HAVE_AVX512VNNI
+    FL_ROW(avx512vnni, "x86-64-v4 with AVX512-VNNI: for weights of 8 bits", has_avx512vnni, avx512, 1)
+#endif
 #ifdef FASTLSTM_HAVE_AVX512
-    FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
+        FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
 #endif
 #ifdef FASTLSTM_HAVE_AVX2
-        FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
+            FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
 #ifdef FASTLSTM_HAVE_NEON
-            FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+                FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
 #endif
-                FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
+                    FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 
@@ -99,39 +116,53 @@ static int supported(size_t row) {
   return known[row] == 2;
 }
 
-static const fl_isa *find(const char *name) {
+static int has_integers(fl_weight_type weights) {
+  return weights == FL_WEIGHTS_INT8 || weights == FL_WEIGHTS_INT8_FAST;
+}
+
+/* of a name, or the best for weights of the type */
+static const fl_isa *find(const char *name, fl_weight_type weights) {
   for (size_t j = 0; j < ROWS; j++)
-    if ((!name || !strcmp(name, table[j].name)) && supported(j)) return &table[j];
+    if ((name ? !strcmp(name, table[j].name) : has_integers(weights) || !table[j].for_integers) && supported(j))
+      return &table[j];
   return NULL;
 }
 
 const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found) {
-  const fl_isa *const row = find(isa);
+  const fl_isa *const row = find(isa, FL_WEIGHTS_REAL);
   if (!row) return NULL;
   *found = row->name;
   return dtype == FL_FLOAT32 ? row->f32 : row->f64;
 }
 
 int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_weight_type weights, const char **found) {
-  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, found);
-  if (!kernels) return 0;
-  *chosen = *kernels;
-  if (weights == FL_WEIGHTS_REAL) return 1;
-  const fl_isa *const row = find(*found);
-  const fl_weight_kernels *const readers = weights == FL_WEIGHTS_FLOAT16 ? row->float16 : row->bfloat16;
+  const fl_isa *const row = find(isa, weights);
+  if (!row) return 0;
+  *found = row->name;
+  *chosen = dtype == FL_FLOAT32 ? *row->f32 : *row->f64;
+  const fl_weight_kernels *const readers = row->readers[weights];
+  if (!readers) return 1;
 #define FL_TAKE(name, arguments) chosen->name = readers->name;
   FL_WEIGHT_KERNEL_LIST(FL_TAKE)
 #undef FL_TAKE
   return 1;
 }
 
-const char *fl_isa_name(size_t index) {
+static const char *isa_name(size_t index, fl_weight_type weights) {
   for (size_t j = 0; j < ROWS; j++)
-    if (supported(j) && index-- == 0) return table[j].name;
+    if ((has_integers(weights) || !table[j].for_integers) && supported(j) && index-- == 0) return table[j].name;
   return NULL;
 }
 
+const char *fl_isa_name(size_t index) {
+  return isa_name(index, FL_WEIGHTS_REAL);
+}
+
+const char *fl_integer_isa_name(size_t index) {
+  return isa_name(index, FL_WEIGHTS_INT8);
+}
+
 const char *fl_isa_description(const char *name) {
-  const fl_isa *const row = name ? find(name) : NULL;
+  const fl_isa *const row = name ? find(name, FL_WEIGHTS_REAL) : NULL;
   return row ? row->description : NULL;
 }

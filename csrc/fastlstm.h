@@ -126,6 +126,9 @@ typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
  * Static string. "scalar" is always the last. */
 FL_API const char *fl_isa_name(size_t index);
 
+/* The same for weights of 8 bits: instruction sets that are for these alone, too. */
+FL_API const char *fl_integer_isa_name(size_t index);
+
 /* One line about it: "x86-64-v3: 256-bit vectors with FMA". NULL for a name that fl_isa_name does not give. Static. */
 FL_API const char *fl_isa_description(const char *name);
 
@@ -213,12 +216,15 @@ typedef struct fl_form {
 } fl_form;
 
 /* What the matrices of a float32 plan are stored in. With 16 bits they are rounded to the nearest, ties to even, when
- * they are packed; the results are, to the bit, those of a plan whose float32 weights were rounded so. Biases and
- * peepholes stay float32. For inference only. */
+ * they are packed; the results are, to the bit, those of a plan whose float32 weights were rounded so. With 8 bits
+ * inputs and states are rounded, too, each row by its own largest number (docs/precision.md); at most 16384 inputs and
+ * units, else FL_ERROR_OVERFLOW. Biases and peepholes stay float32. For inference only. */
 typedef enum fl_weight_type {
-  FL_WEIGHTS_REAL = 0,     /* as the numbers are */
-  FL_WEIGHTS_FLOAT16 = 1,  /* IEEE 754 binary16: up to 65504, 11 bits */
-  FL_WEIGHTS_BFLOAT16 = 2, /* the range of float32, 8 bits */
+  FL_WEIGHTS_REAL = 0,      /* as the numbers are */
+  FL_WEIGHTS_FLOAT16 = 1,   /* IEEE 754 binary16: up to 65504, 11 bits */
+  FL_WEIGHTS_BFLOAT16 = 2,  /* the range of float32, 8 bits */
+  FL_WEIGHTS_INT8 = 3,      /* -127..127 times a scale for each row; inputs and states rounded to 16 bits */
+  FL_WEIGHTS_INT8_FAST = 4, /* the same weights; inputs and states rounded to 7 bits */
 } fl_weight_type;
 
 typedef struct fl_config {

@@ -87,11 +87,12 @@ typedef struct {
 #undef FL_DECLARE
 } fl_passes;
 
-extern const fl_passes fl_passes_f32, fl_passes_f64, fl_passes_f32_half;
+extern const fl_passes fl_passes_f32, fl_passes_f64, fl_passes_f32_half, fl_passes_f32_int8;
 
 static inline const fl_passes *fl_passes_of(fl_dtype dtype, fl_weight_type weights) {
   if (dtype == FL_FLOAT64) return &fl_passes_f64;
-  return weights == FL_WEIGHTS_REAL ? &fl_passes_f32 : &fl_passes_f32_half;
+  if (weights == FL_WEIGHTS_REAL) return &fl_passes_f32;
+  return weights == FL_WEIGHTS_FLOAT16 || weights == FL_WEIGHTS_BFLOAT16 ? &fl_passes_f32_half : &fl_passes_f32_int8;
 }
 
 /* where they are written: size_t TYPED(measure_plan)(const fl_plan *plan) { ... } */

@@ -13,6 +13,7 @@
 #include "base/compiler.h"
 #include "fastlstm.h"
 
+#define FL_LONGEST_INT8 16384 /* k of a row that is rounded to integers: they are on the stack */
 #define FL_UNITS 8  /* hidden units in a panel: the granule of packing and of thread splits */
 #define FL_PANEL 32 /* reals of a panel per k: 4 gates of 8 units, [i 8][f 8][g 8][o 8] */
 

@@ -17,11 +17,16 @@
 
 #define VL_WIDE (VL > FL_UNITS)
 #include "activations.h"
+#ifndef WEIGHT_INT8
 #include "gemm.h"
 #include "product.h"
 #include "sparse.h"
+#endif
 #include "forms.h"
 #include "gates.h"
+#ifdef WEIGHT_INT8
+#include "integers.h"
+#endif
 #include "preconditions.h"
 #if WEIGHTS_ARE_REALS
 #include "gates_gradient.h"
@@ -105,6 +110,7 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
+#ifndef WEIGHT_INT8
 /* with the lists of its rows, so many at once */
 static NOINLINE void product_of_lists(const fl_product *call, size_t most) {
   row_lists lists;
@@ -123,6 +129,7 @@ static void kernel_product(const fl_product *call) {
   else
     panels_product(call, call->first, call->last, call->first * call->z_panel, NULL);
 }
+#endif
 
 /* ---- one time step ---------------------------------------------------------------------------------------------- */
 
@@ -140,6 +147,17 @@ static void take_given(const fl_step *step, size_t first, size_t n, size_t z_at)
     }
 }
 
+/* as many panels at once as make the two sweeps over the gates worth while */
+INLINE size_t group_of(size_t m) {
+  return m < FL_GROUP_ROWS ? FL_GROUP_ROWS / m : 1;
+}
+
+/* is z scratch, of the panels at hand? */
+INLINE int has_scratch(const fl_step *step) {
+  return step->product.into == FL_NEW || (step->given && step->product.operand[0].k);
+}
+
+#ifndef WEIGHT_INT8
 /* a step, `group` panels at once; with lists, of their rows alone */
 static NOINLINE void step_in_groups(const fl_step *step, size_t group, const row_lists *lists) {
   const fl_product *const product = &step->product;
@@ -150,8 +168,7 @@ static NOINLINE void step_in_groups(const fl_step *step, size_t group, const row
     const weight *const w = product->weights;
     const weight *const after =
         done + n == panels ? NULL : w + (product->down ? p - 1 : p + n) * product->weights_panel;
-    const int scratch = product->into == FL_NEW || (step->given && product->operand[0].k);
-    const size_t z_at = scratch ? 0 : p * product->z_panel;
+    const size_t z_at = has_scratch(step) ? 0 : p * product->z_panel;
     if (step->given) take_given(step, p, n, z_at);
     if (lists)
       sparse_product(product, lists, p, p + n, z_at, after);
@@ -179,14 +196,63 @@ static NOINLINE void step_of_lists(const fl_step *call, size_t group, size_t mos
 
 static void kernel_step(const fl_step *step) {
   EXPECT(step, step);
-  /* as many panels at once as make the two sweeps over the gates worth while */
-  const size_t m = step->product.m, group = m < FL_GROUP_ROWS ? FL_GROUP_ROWS / m : 1;
+  const size_t group = group_of(step->product.m);
   const size_t most = step->product.skip_zeros ? sparse_limit(&step->product) : 0;
   if (RARELY(most))
     step_of_lists(step, group, most);
   else
     step_in_groups(step, group, NULL);
 }
+#else
+
+/* ---- weights of 8 bits, in two forms ---------------------------------------------------------------------------- */
+
+/* the rows of a step from r on, as many as have been rounded; with the scratch of all */
+static fl_step rounded_step(const fl_step *call, size_t r, size_t m) {
+  fl_step step = *call;
+  step.product.m = m;
+  step.product.z += r;
+  if (step.given) step.given += r;
+  step.c_prev += r;
+  step.c += r;
+  step.h += r;
+  return step;
+}
+
+/* Once for all panels: rounding a row takes as long as two panels. */
+static void integer_step(const int fast, const fl_step *call) {
+  const fl_product *const product = &call->product;
+  const size_t panels = product->last - product->first, group = group_of(product->m);
+  rounded_rows rounded;
+  for (size_t r = 0; r < product->m; r += rounded.m) {
+    if (product->operand[0].k)
+      round_rows(fast, product, r, &rounded);
+    else
+      rounded.m = product->m;
+    const fl_step step = rounded_step(call, r, rounded.m);
+    for (size_t done = 0; done < panels; done += group) {
+      const size_t n = panels - done < group ? panels - done : group;
+      const size_t p = product->down ? product->last - done - n : product->first + done;
+      const size_t z_at = has_scratch(call) ? 0 : p * product->z_panel;
+      if (step.given) take_given(&step, p, n, z_at);
+      rounded_product(fast, product, r, &rounded, p, p + n, z_at);
+      gates_of_panels(&step, p, n, z_at);
+    }
+  }
+}
+
+#define INTEGER_KERNELS(form, fast)                               \
+  static void kernel_product_##form(const fl_product *product) { \
+    EXPECT(product, product);                                     \
+    integer_product(fast, product);                               \
+  }                                                               \
+  static void kernel_step_##form(const fl_step *step) {          \
+    EXPECT(step, step);                                           \
+    integer_step(fast, step);                                     \
+  }
+INTEGER_KERNELS(int8, 0)
+INTEGER_KERNELS(int8_fast, 1)
+#endif
 
 #if WEIGHTS_ARE_REALS
 /* ---- backward --------------------------------------------------------------------------------------------------- */
@@ -345,6 +411,11 @@ static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
 #if WEIGHTS_ARE_REALS
 extern const fl_kernels TABLE;
 const fl_kernels TABLE = {FL_KERNEL_LIST(FL_ENTRY)};
+#elif defined(WEIGHT_INT8)
+#define FAST_TABLE TABLE_(FASTLSTM_ISA, f32_int8_fast)
+extern const fl_weight_kernels TABLE, FAST_TABLE;
+const fl_weight_kernels TABLE = {kernel_product_int8, kernel_step_int8};
+const fl_weight_kernels FAST_TABLE = {kernel_product_int8_fast, kernel_step_int8_fast};
 #else
 extern const fl_weight_kernels TABLE;
 const fl_weight_kernels TABLE = {FL_WEIGHT_KERNEL_LIST(FL_ENTRY)};

@@ -31,7 +31,7 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
                                .down = down,
                                .operand = {{rows.x, layer->input_size}, {rows.h_prev, advanced ? 0 : plan->R}},
                                .weights = layer->weights,
-                               .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
+                               .weights_panel = (WEIGHT_ROWS(layer->input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
                                .start = layer->bias,
                                .z = advanced ? rows.advanced : rows.z,
                                .z_panel = advanced ? FL_PANEL : m * FL_PANEL,
@@ -50,7 +50,7 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
  * holds it. */
 static inline fl_step fl_given_step(fl_step step, const void *const *given) {
   fl_product *const product = &step.product;
-  product->weights = (const weight *)product->weights + product->operand[0].k * FL_PANEL;
+  product->weights = (const weight *)product->weights + WEIGHT_ROWS(product->operand[0].k) * FL_PANEL;
   product->operand[0] = product->operand[1];
   product->operand[1].k = 0;
   product->start = NULL;
@@ -69,8 +69,8 @@ static inline fl_product fl_layer_advance(const fl_plan *plan, size_t l, size_t 
                       .last = plan->panels,
                       .down = down,
                       .operand = {{h_prev, plan->R}},
-                      .weights = layer->weights + layer->input_size * FL_PANEL,
-                      .weights_panel = (layer->input_size + plan->R) * FL_PANEL,
+                      .weights = layer->weights + WEIGHT_ROWS(layer->input_size) * FL_PANEL,
+                      .weights_panel = (WEIGHT_ROWS(layer->input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
                       .z = advanced,
                       .z_panel = FL_PANEL};
 }
@@ -82,7 +82,7 @@ static inline fl_product fl_layer_project(const fl_plan *plan, const fl_layer *l
                       .last = plan->project_panels,
                       .operand = {{(const void *const *)h, plan->H}},
                       .weights = layer->project,
-                      .weights_panel = plan->H * FL_PANEL,
+                      .weights_panel = WEIGHT_ROWS(plan->H) * FL_PANEL,
                       .z = out,
                       .z_panel = m * FL_PANEL};
 }

@@ -9,6 +9,7 @@
 #include "base/compiler.h"
 #include "base/fpenv.h"
 #include "kernels/half.h"
+#include "kernels/quantise.h"
 
 /* Where lane `at`, counted through all panels, is in the natural order: 4H rows, gate by gate. 0: past the last
  * unit. */
@@ -25,6 +26,30 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
+#ifdef WEIGHT_INT8
+/* One lane of a panel, whose groups are at `to`: the row's scale, then its integers (integers.h). 0 where a number is not
+ * finite. */
+static int pack_lane(uint8_t *to, size_t lane, const real *row, size_t k) {
+  float scale;
+  int32_t offset = FL_OFFSET;
+  const int finite = fl_scale_of(row, row ? k : 0, &scale);
+  memcpy(to + lane * sizeof scale, &scale, sizeof scale);
+  memcpy(to + (FL_PANEL + lane) * sizeof offset, &offset, sizeof offset);
+  to += HEADER_ROWS * FL_PANEL;
+  for (size_t j = 0; j < WEIGHT_ROWS(k) - HEADER_ROWS; j++) {
+    const int q = row && j < k && finite ? fl_integer_of(row[j], scale) : 0;
+    to[(j / GROUP * FL_PANEL + lane) * GROUP + j % GROUP] = (uint8_t)(q + FL_OFFSET);
+  }
+  return finite;
+}
+
+static int pack_panel(fl_weight_type type, weight *to, const real *const *row, size_t k) {
+  int finite = 1;
+  (void)type;
+  for (size_t lane = 0; lane < FL_PANEL; lane++) finite &= pack_lane(to, lane, row[lane], k);
+  return finite;
+}
+#else
 /* what v_weights reads again; 0 where it does not fit */
 static int store(fl_weight_type type, real x, weight *to) {
 #if WEIGHTS_ARE_REALS
@@ -45,6 +70,7 @@ static int pack_panel(fl_weight_type type, weight *to, const real *const *row, s
       if (row[lane]) fit &= store(type, row[lane][j], &to[j * FL_PANEL + lane]);
   return fit;
 }
+#endif
 
 /* not inlined: its additions must stay between the two writes of the floating-point environment */
 NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, real *bias) {
@@ -58,14 +84,15 @@ static int pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, 
   const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
   const size_t R = plan->R;
   int fit = 1;
-  for (size_t p = 0; p < plan->panels; p++, packed += (I + R) * FL_PANEL) {
+  for (size_t p = 0; p < plan->panels; p++, packed += (WEIGHT_ROWS(I) + WEIGHT_ROWS(R)) * FL_PANEL) {
     const real *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
     for (size_t lane = 0, row; lane < FL_PANEL; lane++) {
       if (!natural_row(plan, p * FL_PANEL + lane, &row) || is_coupled(plan, p * FL_PANEL + lane)) continue;
       ih[lane] = weight_ih + row * I;
       hh[lane] = weight_hh + row * R;
     }
-    fit &= pack_panel(plan->weights, packed, ih, I) & pack_panel(plan->weights, packed + I * FL_PANEL, hh, R);
+    fit &=
+        pack_panel(plan->weights, packed, ih, I) & pack_panel(plan->weights, packed + WEIGHT_ROWS(I) * FL_PANEL, hh, R);
   }
   return fit;
 }
@@ -82,7 +109,11 @@ static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
 #else
 static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
   (void)plan, (void)layer; /* nothing else has been packed */
+#ifdef WEIGHT_INT8
+  return 0; /* four inputs share a group: leaving one out saves little */
+#else
   return 1;
+#endif
 }
 #endif
 
@@ -93,7 +124,7 @@ static int pack_projection(const fl_plan *plan, const fl_weights *weights, weigh
     const real *row[FL_PANEL] = {0};
     for (size_t lane = 0; lane < FL_PANEL && p * FL_PANEL + lane < plan->P; lane++)
       row[lane] = weight_hr + (p * FL_PANEL + lane) * plan->H;
-    fit &= pack_panel(plan->weights, packed + p * FL_PANEL * plan->H, row, plan->H);
+    fit &= pack_panel(plan->weights, packed + p * FL_PANEL * WEIGHT_ROWS(plan->H), row, plan->H);
   }
   return fit;
 }
@@ -116,8 +147,9 @@ typedef struct {
 static parts carve_parts(const fl_plan *plan, size_t input_size, fl_arena *arena) {
   const size_t panel = FL_PANEL * sizeof(weight);
   size_t gates = 0, projection = 0;
-  if (input_size > (size_t)PTRDIFF_MAX - plan->R || !fl_multiply(plan->panels, input_size + plan->R, &gates) ||
-      !fl_multiply(plan->project_panels, plan->H, &projection))
+  if (input_size > (size_t)PTRDIFF_MAX / 2 - plan->R ||
+      !fl_multiply(plan->panels, WEIGHT_ROWS(input_size) + WEIGHT_ROWS(plan->R), &gates) ||
+      !fl_multiply(plan->project_panels, WEIGHT_ROWS(plan->H), &projection))
     arena->overflow = 1;
   parts made = {.bias = fl_carve(arena, plan->panels, FL_PANEL * sizeof(real)),
                 .weights = fl_carve(arena, gates, panel),

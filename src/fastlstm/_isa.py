@@ -5,11 +5,17 @@ from __future__ import annotations
 import functools
 import os
 
-from . import _core
+from . import _core, _weights
 
 
-def isas() -> list[str]:
+def isas(*, weights: str | None = None) -> list[str]:
     """List the instruction sets that are built in and that this CPU has, best first.
+
+    Parameters
+    ----------
+    weights : str, optional
+        ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"``. They can be named
+        for every layer, which then runs as it would without.
 
     Returns
     -------
@@ -22,8 +28,8 @@ def isas() -> list[str]:
     >>> fastlstm.isas()[-1]
     'scalar'
     """
-    hidden = _hidden()
-    return [name for name in _core.isa_names() if name not in hidden]
+    names = _core.isa_names(weights in _weights.INTEGERS)
+    return [name for name in names if not any(name.startswith(hidden) for hidden in _hidden())]
 
 
 @functools.cache
@@ -57,21 +63,21 @@ def isa() -> str:
     return _default()
 
 
-def resolve(name: str | None) -> bytes:
+def resolve(name: str | None, weights: str | None = None) -> bytes:
     """Turn an ``isa=`` argument into a name for C: the default for None, an error for one that cannot run here."""
-    return (_default() if name is None else _checked(name, "isa")).encode()
+    return (_default(weights) if name is None else _checked(name, "isa")).encode()
 
 
 @functools.cache
-def _default() -> str:
+def _default(weights: str | None = None) -> str:
     forced = os.environ.get("FASTLSTM_ISA")
-    return _checked(forced, "FASTLSTM_ISA") if forced else isas()[0]
+    return _checked(forced, "FASTLSTM_ISA") if forced else isas(weights=weights)[0]
 
 
 def _checked(name: object, argument: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{argument} should be the name of an instruction set, got: {type(name).__name__}")
-    if name not in isas():
+    if name not in isas(weights="int8"):
         raise ValueError(f"{argument}={name!r} is unknown or not supported by this CPU; supported: {', '.join(isas())}")
     return name
 

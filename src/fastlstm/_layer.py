@@ -136,7 +136,7 @@ class Layer(Generic[F]):
 
     @property
     def weights(self) -> str:
-        """What the matrices are stored in: the name of `dtype`, or ``"float16"`` or ``"bfloat16"``."""
+        """What the matrices are stored in: the name of `dtype`, or that of a type of fewer bits."""
         return self._settings.weights or self._settings.dtype.name
 
     def astype(self, *, weights: str) -> Self:
@@ -146,6 +146,7 @@ class Layer(Generic[F]):
         ----------
         weights : str
             ``"float16"`` or ``"bfloat16"``: rounded to nearest, ties to even, in half the memory, for inference.
+            ``"int8"``, ``"int8-fast"``: integers of 8 bits with a scale for each row, in a quarter of the memory.
             ``"float32"``: 32 bits again, of what they were rounded to.
 
         Returns
@@ -162,8 +163,9 @@ class Layer(Generic[F]):
 
         Notes
         -----
-        Results are, to the bit, those of a float32 layer that holds the rounded weights. Biases and peepholes stay
-        float32.
+        With 16 bits results are, to the bit, those of a float32 layer that holds the rounded weights. With 8 bits the
+        inputs and states are rounded, too, row by row, to 16 bits or, with ``"int8-fast"``, to 7 (docs/precision.md).
+        Biases and peepholes stay float32.
 
         Examples
         --------
@@ -192,9 +194,9 @@ class Layer(Generic[F]):
         Returns
         -------
         dict of str to array
-            Read-only arrays, not copies but for matrices in 16 bits, which are given in float32. New weights come in
-            through `load_state_dict`. Each is an attribute too (``lstm.weight_ih_l0``), but which there are depends on
-            the sizes: type checkers know them here only.
+            Read-only arrays, not copies but for matrices in 16 or 8 bits, which are given in float32. New weights come
+            in through `load_state_dict`. Each is an attribute too (``lstm.weight_ih_l0``), but which there are depends
+            on the sizes: type checkers know them here only.
 
         Examples
         --------

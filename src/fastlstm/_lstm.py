@@ -69,6 +69,8 @@ class LSTM(Layer[F]):
     weights : str, optional
         ``"float16"`` or ``"bfloat16"``: store the matrices so, rounded, in half the memory; inference only. Inputs,
         outputs and states stay float32, and results are those of a float32 layer with the rounded weights, to the bit.
+        ``"int8"`` or ``"int8-fast"``: integers of 8 bits with a scale for each row, in a quarter of the memory; rows of
+        inputs and states are rounded to 16 or to 7 bits, each by itself (docs/precision.md has errors and arithmetic).
 
     Attributes
     ----------
@@ -414,7 +416,7 @@ class LSTM(Layer[F]):
         ------
         ValueError, TypeError
             As for calling the layer; ValueError for keep_every with a bidirectional layer, and for what is for
-            inference only: a form with a clip, weights in 16 bits.
+            inference only: a form with a clip, weights in 16 or 8 bits.
 
         Notes
         -----

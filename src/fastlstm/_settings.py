@@ -88,6 +88,7 @@ def of_lstm(s: Settings) -> Settings:
         raise ValueError(f"proj_size has to be smaller than hidden_size, got: {made.proj_size} and {made.hidden_size}")
     if made.num_layers > MOST_LAYERS:
         raise ValueError(f"num_layers should be at most {MOST_LAYERS}, got: {made.num_layers}")
+    _weights.check_sizes(made.weights, made.input_size, made.hidden_size * (2 if made.bidirectional else 1))
     _isa.resolve(made.isa)
     check_memory(4 * made.num_layers * made.hidden_size)  # before there is a name for every layer
     return made
@@ -100,7 +101,7 @@ def of_cell(s: Settings) -> Settings:
     if fixed != (1, False, 0.0, False, 0, 1):
         raise ValueError("these are not the settings of a fastlstm.LSTMCell")
     dtype = _checks.float_dtype(s.dtype)
-    return s._replace(
+    made = s._replace(
         input_size=_checks.size(s.input_size, "input_size"),
         hidden_size=_checks.size(s.hidden_size, "hidden_size"),
         bias=_checks.flag(s.bias, "bias"),
@@ -108,6 +109,8 @@ def of_cell(s: Settings) -> Settings:
         form=_forms.checked(s.form),
         weights=_weights.checked(s.weights, dtype),
     )
+    _weights.check_sizes(made.weights, made.input_size, made.hidden_size)
+    return made
 
 
 def _probability(dropout: object) -> float:

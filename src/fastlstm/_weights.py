@@ -1,9 +1,9 @@
-"""What the matrices of a float32 layer are stored in: 32 bits, or rounded to 16, whose exact values then count."""
+"""What the matrices of a float32 layer are stored in: 32 bits, or rounded to 16 or 8, whose exact values then count."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
@@ -11,7 +11,11 @@ from ._parameters import frozen
 from ._types import Array
 
 #: Their numbers in fastlstm.h.
-NUMBERS: Final = {None: 0, "float16": 1, "bfloat16": 2}
+NUMBERS: Final = {None: 0, "float16": 1, "bfloat16": 2, "int8": 3, "int8-fast": 4}
+#: Those whose matrices are integers with a scale for each row.
+INTEGERS: Final = ("int8", "int8-fast")
+#: FL_LONGEST_INT8 of csrc/kernels/kernels.h: numbers in a row of integers.
+LONGEST: Final = 16384
 #: What doors to files and models take for "as they are stored there".
 AUTO: Final = "auto"
 
@@ -37,6 +41,12 @@ def checked(weights: object, dtype: np.dtype[Any]) -> str | None:
 def checked_or_auto(weights: object, dtype: np.dtype[Any] = np.dtype(np.float32)) -> str | None:  # noqa: B008
     """Check what weights are to be stored in, where they may stay as they are stored."""
     return AUTO if weights == AUTO else checked(weights, dtype)
+
+
+def check_sizes(weights: str | None, *sizes: int) -> None:
+    """Refuse rows that are too long to be rounded to integers: they are on the stack."""
+    if weights in INTEGERS and max(sizes) > LONGEST:
+        raise ValueError(f"weights={weights!r} is for at most {LONGEST} inputs and units of a layer, got: {max(sizes)}")
 
 
 def number(weights: str | None) -> int:
@@ -75,18 +85,32 @@ def stored(parameters: Mapping[str, Array], weights: str | None) -> Mapping[str,
     return parameters if weights is None else _Stored(parameters, weights)
 
 
+class Integers(NamedTuple):
+    """A matrix as integers: ``values * scales[:, None]`` is exact in float32."""
+
+    values: Array  # int8 [rows, columns], -127..127
+    scales: Array  # float32 [rows], of 16 significant bits
+
+
 class _Stored(Mapping[str, Array]):
-    """Parameters of which the matrices take 16 bits a number; whoever asks for one gets it in float32."""
+    """Parameters of which the matrices take 16 or 8 bits a number; whoever asks for one gets it in float32."""
 
     def __init__(self, parameters: Mapping[str, Array], weights: str) -> None:
         self._weights = weights
-        narrow = {"float16": _to_float16, "bfloat16": _to_bfloat16}[weights]
-        self._kept = {
+        narrow = {"float16": _to_float16, "bfloat16": _to_bfloat16}.get(weights, _to_integers)
+        self._kept: dict[str, Array | Integers] = {
             name: narrow(array, name) if is_stored(name) else frozen(array) for name, array in parameters.items()
         }
 
+    def integers(self, name: str) -> Integers | None:
+        """Return a matrix as it is kept, None for what is none."""
+        kept = self._kept[name]
+        return kept if isinstance(kept, Integers) else None
+
     def __getitem__(self, name: str) -> Array:
         array = self._kept[name]
+        if isinstance(array, Integers):
+            return frozen(array.values * array.scales[:, np.newaxis])
         if array.dtype == np.float16:
             return frozen(array.astype(np.float32))
         if array.dtype == np.uint16:
@@ -121,3 +145,16 @@ def _fitting(made: Array, fits: Array, array: Array, name: str, what: str) -> Ar
     if not fits.all():
         raise ValueError(f"{name} has {array[~fits].flat[0]}, which does not fit in {what}")
     return made
+
+
+def _to_integers(array: Array, name: str) -> Integers:
+    """Round each row to -127..127 times its scale, as csrc/kernels/quantise.h does: again and again the same."""
+    _fitting(array, np.isfinite(array), array, name, "int8: it is not finite")
+    largest = np.abs(array).max(axis=1, initial=0)
+    zeros = largest < np.float32(2.0**-100)
+    bits = (largest / np.float32(127)).view(np.uint32)
+    scales = ((bits + np.uint32(0xFF)) & np.uint32(0xFFFFFF00)).view(np.float32)
+    scales[zeros] = 1
+    values = np.rint(array / scales[:, np.newaxis])
+    values[zeros] = 0
+    return Integers(frozen(values.astype(np.int8)), frozen(scales))

@@ -105,7 +105,7 @@ def test_every_length_and_every_byte_is_looked_at(order, tmp_path):
         (76, "I", 1, "does not describe an LSTM"),
         (144, "I", 4, "an unknown clip: 4"),
         (144, "I", 1, "clip should be a finite number greater than zero"),
-        (148, "I", 3, "matrices of type 3 beside 32 bits are unknown"),
+        (148, "I", 5, "matrices of type 5 beside 32 bits are unknown"),
         (160, "d", 2.0, "dropout should be from 0 to 1"),
         (160, "d", np.nan, "dropout should be from 0 to 1"),
         (168, "Q", 1, "does not describe an LSTM"),

@@ -244,7 +244,7 @@ static void check_refusals(void) {
   }
   fl_plan *plan;
   one[2] = 0;
-  config.weights = (fl_weight_type)3;
+  config.weights = (fl_weight_type)5;
   CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT);
   config.weights = FL_WEIGHTS_FLOAT16;
   config.dtype = FL_FLOAT64;

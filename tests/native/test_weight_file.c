@@ -240,7 +240,7 @@ static void refuses_fields(world *w) {
       {AT_CLIP_AT, 4, 1},
       {AT_CLIP_AT, 4, 4},
       {AT_CLIP_AT, 4, UINT32_MAX},
-      {AT_WEIGHTS, 4, 3},
+      {AT_WEIGHTS, 4, 5},
       {AT_DROPOUT, 8, nan},
       {AT_DROPOUT, 8, minus_one},
       {AT_DROPOUT, 8, two},

@@ -38,12 +38,12 @@ def installed() -> list[Path]:
 
 @pytest.mark.unsanitized
 @editable
-def test_installed_size_is_below_2_5_mb() -> None:
+def test_installed_size_is_below_3_mb() -> None:
     files = [Path(str(file.locate())) for file in DISTRIBUTION.files or []]
     assert files
     ours = {path for path in {*files, *installed()} if path.is_file() and "__pycache__" not in path.parts}
     sizes = {path: path.stat().st_size for path in ours}  # not what pip has Python compile
-    assert sum(sizes.values()) < 2_500_000, sizes  # of which the kernels for weights of 16 bits are 0.4
+    assert sum(sizes.values()) < 3_000_000, sizes  # of which the kernels for weights of 16 and 8 bits are 0.8
 
 
 @editable

@@ -7,6 +7,7 @@
 #ifndef FASTLSTM_SIMD_H
 #define FASTLSTM_SIMD_H
 
+#define INTEGER_WORDS "simd/avx2_integers.h"
 #include <immintrin.h>
 
 #if REAL_BITS == 32
@@ -152,7 +153,7 @@ INLINE V v_weights(const weight *p) {
 INLINE V v_weights(const weight *p) {
   return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
 }
-#else
+#elif defined(WEIGHT_BFLOAT16)
 INLINE V v_weights(const weight *p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
   return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));

@@ -7,6 +7,7 @@
 #ifndef FASTLSTM_SIMD_H
 #define FASTLSTM_SIMD_H
 
+#define INTEGER_WORDS "simd/avx512_integers.h"
 #include <immintrin.h>
 
 #if REAL_BITS == 32
@@ -162,7 +163,7 @@ INLINE V v_weights(const weight *p) {
 INLINE V v_weights(const weight *p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
 }
-#else
+#elif defined(WEIGHT_BFLOAT16)
 INLINE V v_weights(const weight *p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));

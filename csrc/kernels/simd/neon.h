@@ -7,6 +7,7 @@
 #ifndef FASTLSTM_SIMD_H
 #define FASTLSTM_SIMD_H
 
+#define INTEGER_WORDS "simd/neon_integers.h"
 #include <arm_neon.h>
 
 #ifndef TILE_ROWS
@@ -162,7 +163,7 @@ INLINE V v_weights(const weight *p) {
 INLINE V v_weights(const weight *p) {
   return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
 }
-#else
+#elif defined(WEIGHT_BFLOAT16)
 INLINE V v_weights(const weight *p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
 }

@@ -6,6 +6,7 @@
 #ifndef FASTLSTM_SIMD_H
 #define FASTLSTM_SIMD_H
 
+#define INTEGER_WORDS "simd/scalar_integers.h"
 #include <math.h>
 #include <stdint.h>
 #include <string.h>
@@ -53,7 +54,7 @@ INLINE V v_weights(const weight *p) {
 INLINE V v_weights(const weight *p) {
   return fl_from_float16(*p);
 }
-#else
+#elif defined(WEIGHT_BFLOAT16)
 INLINE V v_weights(const weight *p) {
   return fl_from_bfloat16(*p);
 }

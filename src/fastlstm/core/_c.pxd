@@ -52,6 +52,7 @@ cdef extern from "fastlstm.h" nogil:
     int fl_contract()
     const char *fl_status_text(fl_status)
     const char *fl_isa_name(size_t)
+    const char *fl_integer_isa_name(size_t)
     const char *fl_isa_description(const char *)
     ctypedef struct fl_activation_info:
         const char *name

@@ -5,12 +5,15 @@ def contract():
     return fl_contract()
 
 
-def isa_names():
-    """Names of the instruction sets that are built in and that this CPU has, best first."""
+def isa_names(bint integers=False):
+    """Names of the instruction sets that are built in and that this CPU has, best first; those for integers, too."""
+    cdef const char *name
     names = []
-    while fl_isa_name(len(names)) is not NULL:
-        names.append(fl_isa_name(len(names)).decode())
-    return names
+    while True:
+        name = fl_integer_isa_name(len(names)) if integers else fl_isa_name(len(names))
+        if name is NULL:
+            return names
+        names.append(name.decode())
 
 
 def isa_description(str name):

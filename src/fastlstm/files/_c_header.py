@@ -50,7 +50,7 @@ def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
         yield f"  {{{', '.join(entry or 'NULL' for entry in row)}}},"
     yield "};"
     told = f"FL_{lstm.dtype.name.upper()}, {sizes.I}, {sizes.H}, {sizes.P}, {sizes.L}, {sizes.D}, &{name}_form"
-    told += f", FL_WEIGHTS_{(lstm._settings.weights or 'real').upper()}"
+    told += f", FL_WEIGHTS_{(lstm._settings.weights or 'real').upper().replace('-', '_')}"
     yield f"static const fl_config {name}_config = {{{told}}};"
     yield from ("", "#endif")
 
