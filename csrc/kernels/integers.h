@@ -25,7 +25,6 @@ enum {
   BLOCK = 256, /* k in a sum of integers */
   BLOCK_GROUPS = BLOCK / GROUP,
   GROUP_BYTES = GROUP * FL_PANEL, /* weights of a group */
-  LINES_BYTES = 64 * 1024,        /* of rounded rows at a time, on the stack */
 };
 
 /* Of a form, in constants: bytes of rounded numbers a group; bytes of weights in a vector; vectors a panel; sums a
@@ -321,8 +320,12 @@ INLINE void integer_panels(const int fast, size_t m, const integer_slice *slice,
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------- */
 
-/* rounded rows of both operands */
-enum { MOST_LINES = 128 };
+/* rounded rows of both operands, on the stack: at least one, of the longest */
+enum {
+  MOST_LINES = 128,
+  LINES_BYTES = 2 * (FL_LONGEST_INT8 * sizeof(int16_t) + FL_LONGEST_INT8 / BLOCK * sizeof(int32_t)),
+};
+_Static_assert(FL_LONGEST_INT8 % BLOCK == 0 && LINES_BYTES % 64 == 0, "whole blocks and lines");
 typedef struct {
   size_t m;
   rounded_row row[2][MOST_LINES];

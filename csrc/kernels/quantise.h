@@ -16,7 +16,7 @@ enum { FL_LARGEST_INTEGER = 127, FL_OFFSET = 128 };
 /* Below it a row counts as zeros: a scale, and what it meets, would be subnormal. */
 #define FL_LEAST_ROW 0x1p-100f
 
-/* Of k weights, 1 for zeros. 0 where one is not finite. */
+/* Of k weights, 1 for zeros. 0 where one is not finite, or would not be once rounded. */
 static inline int fl_scale_of(const float *row, size_t k, float *scale) {
   float largest = 0;
   *scale = 1;
@@ -27,7 +27,7 @@ static inline int fl_scale_of(const float *row, size_t k, float *scale) {
   if (largest < FL_LEAST_ROW) return 1;
   const float exact = largest / FL_LARGEST_INTEGER;
   *scale = fl_float_of((fl_bits_of(exact) + 0xff) & ~0xffu); /* up: no integer gets above the largest */
-  return 1;
+  return fl_bits_of(*scale * FL_LARGEST_INTEGER) < 0x7f800000;
 }
 
 /* to the nearest, ties to even; rounds as the floating-point environment says, which has been set */

@@ -80,7 +80,7 @@ def stored(parameters: Mapping[str, Array], weights: str | None) -> Mapping[str,
     Raises
     ------
     ValueError
-        For a number that is not finite, or too large for 16 bits; it names the parameter.
+        For a number that is not finite, or too large once rounded; it names the parameter.
     """
     return parameters if weights is None else _Stored(parameters, weights)
 
@@ -155,6 +155,9 @@ def _to_integers(array: Array, name: str) -> Integers:
     bits = (largest / np.float32(127)).view(np.uint32)
     scales = ((bits + np.uint32(0xFF)) & np.uint32(0xFFFFFF00)).view(np.float32)
     scales[zeros] = 1
+    with np.errstate(over="ignore"):
+        fits = np.isfinite(scales * np.float32(127))[:, np.newaxis] | (np.abs(array) < largest[:, np.newaxis])
+    _fitting(array, fits, array, name, "int8, up to 3.4028e38")
     values = np.rint(array / scales[:, np.newaxis])
     values[zeros] = 0
     return Integers(frozen(values.astype(np.int8)), frozen(scales))

@@ -274,6 +274,12 @@ def test_back_and_forth(weights: str) -> None:
         small.forward(x)
 
 
+def to_int8(state: dict[str, Array]) -> Any:
+    lstm = fastlstm.LSTM(3, 4)
+    lstm.load_state_dict(state)
+    return lstm.astype(weights="int8")
+
+
 def test_bad_input() -> None:
     with pytest.raises(
         ValueError, match="weights should be one of 'float32', 'float16', 'bfloat16', 'int8', 'int8-fast'"
@@ -285,5 +291,13 @@ def test_bad_input() -> None:
     state["weight_hh_l0"][2, 1] = np.nan
     with pytest.raises(ValueError, match="weight_hh_l0 has nan"):
         fastlstm.LSTM(3, 4, weights="int8").load_state_dict(state)
+    state["weight_hh_l0"][2, 1] = -np.finfo(np.float32).max  # 127 times its scale, rounded up, is infinite
+    for make in (lambda s: fastlstm.LSTM(3, 4, weights="int8").load_state_dict(s), to_int8):
+        with pytest.raises(
+            ValueError, match=r"weight_hh_l0 has -3.4028\d*e\+38, which does not fit in int8, up to 3.4028e38"
+        ):
+            make(state)
+    state["weight_hh_l0"][2, 1] = np.float32(-3.4028e38)
+    assert np.isfinite(to_int8(state).weight_hh_l0).all()
     with pytest.raises(ValueError, match="at most 16384 inputs and units of a layer, got: 16385"):
         fastlstm.LSTM(16385, 1, weights="int8")

@@ -1,9 +1,11 @@
 /* Weights of 8 bits: every instruction set, batch and way through a layer gives the same bits.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#include <float.h>
 #include <math.h>
 #include "kernels/quantise.h"
 #include "layer.h"
+#include "plan.h"
 
 enum { T = 4, MOST_ROWS = 70 };
 
@@ -93,8 +95,49 @@ static void check_rounding(void) {
     CHECK(largest == FL_LARGEST_INTEGER);
     CHECK(fl_scale_of(row, 40, &again) && again == scale); /* and so for ever */
   }
+  row[7] = 0x1.fffp127f;
+  CHECK(fl_scale_of(row, 40, &scale) && isfinite(scale * FL_LARGEST_INTEGER));
+  row[7] = -FLT_MAX;
+  CHECK(!fl_scale_of(row, 40, &scale));
   row[7] = -INFINITY;
   CHECK(!fl_scale_of(row, 40, &scale));
+}
+
+/* both operands as long as they may be: a layer of this size would have 8 GiB of weights */
+static void check_longest_rows(fl_weight_type type) {
+  enum { K = FL_LONGEST_INT8, M = 3, HEADER = 8 * FL_PANEL, PANEL = 2 * (HEADER + K * FL_PANEL) };
+  float *const x = numbers((size_t)M * K, FL_FLOAT32), z[M][FL_PANEL], expected[M][FL_PANEL];
+  void *const raw = allocated(PANEL + 64);
+  uint8_t *const w = (uint8_t *)raw + (64 - (uintptr_t)raw % 64);
+  for (size_t j = 0; j < PANEL; j++) w[j] = (uint8_t)(1 + draw(255));
+  for (size_t lane = 0; lane < 2 * FL_PANEL; lane++) { /* scales, then offsets */
+    const float scale = 0.01f;
+    const int32_t offset = FL_OFFSET;
+    for (size_t j = 0; j < 2; j++)
+      memcpy(w + j * PANEL / 2 + 4 * lane, lane < FL_PANEL ? (const void *)&scale : (const void *)&offset, 4);
+  }
+  const void *const rows[M] = {x, x + K, x + 2 * K};
+  void *const to[M] = {z[0], z[1], z[2]};
+  const fl_product product = {.m = M,
+                              .last = 1,
+                              .operand = {{rows, K}, {rows, K}},
+                              .weights = w,
+                              .weights_panel = PANEL,
+                              .z = to,
+                              .z_panel = FL_PANEL};
+  fl_kernels kernels;
+  const char *name;
+  CHECK(fl_choose_kernels(&kernels, "scalar", FL_FLOAT32, type, &name));
+  kernels.product(&product);
+  memcpy(expected, z, sizeof z);
+  for (size_t j = 0; fl_integer_isa_name(j); j++) {
+    memset(z, 0, sizeof z);
+    CHECK(fl_choose_kernels(&kernels, fl_integer_isa_name(j), FL_FLOAT32, type, &name));
+    kernels.product(&product);
+    expect_same(z[0], expected[0], M * FL_PANEL);
+  }
+  free(raw);
+  free(x);
 }
 
 int main(void) {
@@ -106,6 +149,8 @@ int main(void) {
                                  {{FL_FLOAT32, 513, 24, 0, 1, 1, NULL, FL_WEIGHTS_INT8}, MOST_ROWS},
                                  {{FL_FLOAT32, 12, 40, 0, 1, 1, &seeing, FL_WEIGHTS_INT8}, 14}};
   check_rounding();
+  check_longest_rows(FL_WEIGHTS_INT8);
+  check_longest_rows(FL_WEIGHTS_INT8_FAST);
   for (size_t j = 0; j < sizeof shapes / sizeof shapes[0]; j++)
     for (int fast = 0; fast < 2; fast++) {
       shape s = shapes[j];
