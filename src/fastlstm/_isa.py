@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import os
 
+import numpy as np
+
 from . import _core, _weights
 
 
@@ -14,13 +16,18 @@ def isas(*, weights: str | None = None) -> list[str]:
     Parameters
     ----------
     weights : str, optional
-        ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"``. They can be named
-        for every layer, which then runs as it would without.
+        As of `LSTM`. ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"``. They
+        can be named for every layer, which then runs as it would without.
 
     Returns
     -------
     list of str
         The last is always ``"scalar"``. All of them give the same bits.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For weights that are none.
 
     Examples
     --------
@@ -28,7 +35,7 @@ def isas(*, weights: str | None = None) -> list[str]:
     >>> fastlstm.isas()[-1]
     'scalar'
     """
-    names = _core.isa_names(weights in _weights.INTEGERS)
+    names = _core.isa_names(_weights.checked(weights, np.dtype(np.float32)) in _weights.INTEGERS)
     return [name for name in names if not any(name.startswith(hidden) for hidden in _hidden())]
 
 
@@ -47,7 +54,7 @@ def isa() -> str:
     Returns
     -------
     str
-        One of `isas`.
+        One of ``isas()``; of ``isas(weights="int8")`` where ``FASTLSTM_ISA`` names one that is for such weights alone.
 
     Raises
     ------
@@ -57,7 +64,7 @@ def isa() -> str:
     Examples
     --------
     >>> import fastlstm
-    >>> fastlstm.isa() in fastlstm.isas()
+    >>> fastlstm.isa() in fastlstm.isas(weights="int8")
     True
     """
     return _default()
@@ -77,8 +84,11 @@ def _default(weights: str | None = None) -> str:
 def _checked(name: object, argument: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"{argument} should be the name of an instruction set, got: {type(name).__name__}")
-    if name not in isas(weights="int8"):
-        raise ValueError(f"{argument}={name!r} is unknown or not supported by this CPU; supported: {', '.join(isas())}")
+    supported = isas(weights="int8")
+    if name not in supported:
+        raise ValueError(
+            f"{argument}={name!r} is unknown or not supported by this CPU; supported: {', '.join(supported)}"
+        )
     return name
 
 
@@ -91,12 +101,10 @@ def show_config() -> None:
     >>> fastlstm.show_config()  # doctest: +ELLIPSIS
     fastlstm ...
     """
-    import numpy as np
-
     from . import __version__
     from ._contract import CONTRACT
 
     print(f"fastlstm {__version__}, contract {CONTRACT}, numpy {np.__version__}")
     print(f"  {_core.cpus()} CPUs for this process: a call takes no more threads")
-    for name in isas():
-        print(f"  {'*' if name == isa() else ' '} {name:8} {_core.isa_description(name)}")
+    for name in isas(weights="int8"):
+        print(f"  {'*' if name == isa() else ' '} {name:10} {_core.isa_description(name)}")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastlstm
+from tests.support import run_python
 
 Array = np.ndarray[Any, Any]
 WEIGHTS = ("int8", "int8-fast")
@@ -272,6 +273,29 @@ def test_back_and_forth(weights: str) -> None:
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(small))(x)[0], y)
     with pytest.raises(ValueError, match="for inference"):
         small.forward(x)
+
+
+@pytest.mark.parametrize("isa", fastlstm.isas(weights="int8"))
+def test_the_environment_forces_an_instruction_set(isa: str) -> None:
+    script = """
+import fastlstm
+print(fastlstm.isa(), fastlstm.LSTM(4, 3).isa, fastlstm.LSTM(4, 3, weights="int8").isa)
+fastlstm.show_config()
+"""
+    names, *lines = run_python(script, FASTLSTM_ISA=isa, FASTLSTM_HIDE="").splitlines()
+    assert names.split() == [isa] * 3
+    assert [line.split()[1] for line in lines if line.startswith("  * ")] == [isa]
+
+
+def test_instruction_sets_for_unknown_weights() -> None:
+    assert fastlstm.isas(weights="float16") == fastlstm.isas(weights="float32") == fastlstm.isas()
+    with pytest.raises(ValueError, match=r"weights should be one of 'float32', .*'int8-fast', got: 'int4'"):
+        fastlstm.isas(weights="int4")
+    with pytest.raises(TypeError, match="weights should be a name such as 'float16', got: int"):
+        fastlstm.isas(weights=8)  # type: ignore[arg-type]
+    supported = ", ".join(fastlstm.isas(weights="int8"))
+    with pytest.raises(ValueError, match=f"isa='mmx' is unknown or not supported by this CPU; supported: {supported}$"):
+        fastlstm.LSTM(4, 3, isa="mmx")
 
 
 def to_int8(state: dict[str, Array]) -> Any:

@@ -637,7 +637,7 @@ def test_show_config(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == f"fastlstm {fastlstm.__version__}, contract 2, numpy {np.__version__}"
     assert lines[1] == f"  {_core.cpus()} CPUs for this process: a call takes no more threads"
-    assert [line.split()[0 if line[2] == " " else 1] for line in lines[2:]] == fastlstm.isas()
+    assert [line.split()[0 if line[2] == " " else 1] for line in lines[2:]] == fastlstm.isas(weights="int8")
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [fastlstm.isa()]
 
 
