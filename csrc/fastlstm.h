@@ -253,7 +253,7 @@ typedef struct fl_weights {
  *   plan     written: the new plan, owned by the caller (fl_plan_destroy), or NULL on error
  *   weights  [L*D], index layer*D + direction; read
  *   isa      name of an instruction set, or NULL for the best one; read
- * FL_ERROR_RANGE where 16 bits cannot hold a weight. */
+ * FL_ERROR_RANGE where 16 or 8 bits cannot hold a weight. */
 FL_API fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 
 /* Its sizes, as fl_plan_create was given them.

@@ -104,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     convert.add_argument(
         "--weights",
         choices=("float32", *_weights.names(), _weights.AUTO),
-        help="store the matrices so, rounded; auto: as IN does, if in 16 bits. Every format keeps it",
+        help="store the matrices so, rounded; auto: as IN does, if in 16 or 8 bits. Every format keeps it",
     )
     convert.set_defaults(run=_convert)
     _add_compare(commands, reading, told)

@@ -157,7 +157,8 @@ class Layer(Generic[F]):
         Raises
         ------
         ValueError
-            For another name, a layer of float64, and a weight that 16 bits cannot hold.
+            For another name, a layer of float64, a weight that it cannot hold, and for 8 bits more than 16384 inputs or
+            units.
         TypeError
             For something that is not a name.
 

@@ -41,6 +41,7 @@ def layer_by_layer(lstm, x, lengths):
             bidirectional=lstm.bidirectional,
             proj_size=lstm.proj_size,
             form=lstm.form,
+            weights=lstm.weights,
         )
         given = lstm.state_dict()
         one.load_state_dict({name: given[name.replace("_l0", f"_l{k}")] for name in one.state_dict()})
@@ -50,7 +51,7 @@ def layer_by_layer(lstm, x, lengths):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["float16", "bfloat16"])
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("lengths", [None, [T, 13, 9], [0, 25, 0]], ids=["whole", "unequal", "some empty"])
 def test_every_figure(kind, name, lengths):
     lstm = fastlstm.LSTM(I, H, seed=1, **KINDS[kind])

@@ -1,4 +1,4 @@
-"""Matrices in 16 bits in files: as they are stored, with `weights="auto"`, and as they are written."""
+"""Matrices in 16 and in 8 bits in files: as they are stored, with `weights="auto"`, and as they are written."""
 
 import copy
 import pickle
@@ -13,7 +13,8 @@ from fastlstm._cli import main
 from fastlstm._weights import is_stored
 from tests.support import assert_same_bits
 
-WEIGHTS = ("float16", "bfloat16")
+WEIGHTS = ("float16", "bfloat16", "int8", "int8-fast")
+HALVES = ("float16", "bfloat16")
 KINDS = ({}, {"num_layers": 2, "bidirectional": True}, {"proj_size": 2, "bias": False}, {"batch_first": True})
 NOTE = "for matrices in {}: weights='auto' keeps them so"
 
@@ -54,18 +55,19 @@ def test_what_is_saved_comes_back(ending: str, weights: str, kind: Any, tmp_path
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-def test_matrices_take_16_bits_in_the_file(weights: str, tmp_path: Path) -> None:
+def test_what_matrices_are_written_in(weights: str, tmp_path: Path) -> None:
     safetensors = pytest.importorskip("safetensors")
     lstm = made(weights)
     fastlstm.save(lstm, tmp_path / "lstm.safetensors")
     with safetensors.safe_open(tmp_path / "lstm.safetensors", "numpy") as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    code = {"float16": "F16", "bfloat16": "BF16"}[weights]
+    code = {"float16": "F16", "bfloat16": "BF16"}.get(weights, "F32")  # whole numbers times a scale: exact
     assert kinds == {name: code if is_stored(name) else "F32" for name in lstm.state_dict()}
 
 
 def test_numpy_reads_what_is_saved(tmp_path: Path) -> None:
-    for weights, dtype in ("float16", np.float16), ("bfloat16", np.float32):
+    for weights in WEIGHTS:
+        dtype = np.float16 if weights == "float16" else np.float32
         lstm = made(weights)
         fastlstm.save(lstm, tmp_path / "lstm.npz")
         with np.load(tmp_path / "lstm.npz") as file:
@@ -77,7 +79,7 @@ def test_numpy_reads_what_is_saved(tmp_path: Path) -> None:
 def test_several_of_different_types_in_a_file(tmp_path: Path) -> None:
     from fastlstm.files._save import write_layers
 
-    layers = {"a": made("float16"), "b": made(None), "c": made("bfloat16")}
+    layers = {"a": made(None)} | {f"of {weights}": made(weights) for weights in WEIGHTS}
     for ending in ".npz", ".safetensors":
         path = tmp_path / f"all{ending}"
         write_layers(layers, path)
@@ -129,7 +131,7 @@ def test_weights_that_are_made_of_parts_are_not_rounded(tmp_path: Path) -> None:
         assert_same_bits(found.state_dict()[name], array)
 
 
-@pytest.mark.parametrize("dtype", WEIGHTS)
+@pytest.mark.parametrize("dtype", HALVES)
 def test_a_checkpoint_of_torch(dtype: str, tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     module = torch.nn.LSTM(3, 5).to(getattr(torch, dtype))
@@ -168,9 +170,10 @@ def test_a_type_that_is_unknown_in_a_file(entry: str, tmp_path: Path) -> None:
         fastlstm.load(path, weights="auto")
 
 
-def test_a_wrong_word_about_values_rounds_nothing(tmp_path: Path) -> None:
-    """The file says float16, and has values that are none."""
-    fastlstm.save(made("bfloat16", batch_first=True), tmp_path / "lstm.npz")
+@pytest.mark.parametrize("weights", ["bfloat16", "int8", "int8-fast"])
+def test_a_wrong_word_about_values_rounds_nothing(weights: str, tmp_path: Path) -> None:
+    """The file names a type, and has values that are none of it."""
+    fastlstm.save(made(weights, batch_first=True), tmp_path / "lstm.npz")
     with np.load(tmp_path / "lstm.npz") as file:
         content = dict(file)
     np.savez(tmp_path / "lstm.npz", **content | {"weight_ih_l0": content["weight_ih_l0"] + np.float32(1e-3)})

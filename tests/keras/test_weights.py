@@ -1,4 +1,4 @@
-"""Kernels in 16 bits through Keras's layer: the bits of fastlstm's own layer with the same, and no others."""
+"""Kernels in 16 and in 8 bits through Keras's layer: the bits of fastlstm's own layer with the same, and no others."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ import fastlstm
 from tests.keras.support import BACKEND, MASKS, H, I, arrays, c_0, fastkeras, h_0, keras, quiet, randomized, x
 from tests.support import assert_same_bits
 
-WEIGHTS = ("float16", "bfloat16")
+WEIGHTS = ("float16", "bfloat16", "int8", "int8-fast")
 RUNS = BACKEND in ("numpy", "torch", "jax")
 pytestmark = pytest.mark.skipif(not RUNS, reason=f"fastlstm does not run on {BACKEND}")
 
@@ -87,14 +87,15 @@ def test_auto_leaves_float32_and_float64_as_they_are() -> None:
     assert fastkeras.LSTM(H, weights="float32").stored_as is None
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @quiet
-def test_a_model() -> None:
+def test_a_model(weights: str) -> None:
     layers = [keras.Input((6, I)), keras.layers.Bidirectional(keras.layers.LSTM(H)), keras.layers.Dense(2)]
     model = keras.Sequential(layers)
-    served = fastkeras.accelerate(model, weights="bfloat16")
+    served = fastkeras.accelerate(model, weights=weights)
     both = served.layers[0]
-    assert (both.forward_layer.stored_as, both.backward_layer.stored_as) == ("bfloat16", "bfloat16")
-    assert both.forward_layer.get_config()["weights"] == "bfloat16"
+    assert (both.forward_layer.stored_as, both.backward_layer.stored_as) == (weights, weights)
+    assert both.forward_layer.get_config()["weights"] == weights
     again = fastkeras.accelerate(served, weights="float16")
     assert again.layers[0].forward_layer.stored_as == "float16"
     back = fastkeras.accelerate(served, weights="float32")
@@ -102,7 +103,7 @@ def test_a_model() -> None:
     assert "weights" not in back.layers[0].forward_layer.get_config()
     with no_grad():
         expected = [
-            own(layer, "bfloat16")(x[:, ::step])[1][0][0]
+            own(layer, weights)(x[:, ::step])[1][0][0]
             for layer, step in ((both.forward_layer, 1), (both.backward_layer, -1))
         ]
         assert_same_bits(arrays(both(x))[0], np.concatenate(expected, axis=1))
@@ -110,11 +111,12 @@ def test_a_model() -> None:
 
 @pytest.mark.skipif(BACKEND != "torch", reason="gradients on torch")
 @quiet
-def test_for_inference() -> None:
-    layer = made("float16")
-    with pytest.raises(RuntimeError, match="weights='float16' is for inference, but a gradient is wanted"):
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_for_inference(weights: str) -> None:
+    layer = made(weights)
+    with pytest.raises(RuntimeError, match=f"weights={weights!r} is for inference, but a gradient is wanted"):
         layer(x)
-    model = keras.Sequential([keras.Input((6, I)), fastkeras.LSTM(H, weights="float16")])
+    model = keras.Sequential([keras.Input((6, I)), fastkeras.LSTM(H, weights=weights)])
     model.compile(loss="mse", optimizer="sgd")
     with pytest.raises(RuntimeError, match="is for inference"):
         model.fit(x, np.zeros((4, H)), verbose=0)

@@ -1,4 +1,4 @@
-"""Matrices in 16 bits through torch's modules: the bits of fastlstm's own layer with the same, and no others."""
+"""Matrices in 16 and in 8 bits through torch's modules: the bits of fastlstm's own layer with the same."""
 
 import copy
 import io
@@ -15,7 +15,7 @@ from tests.torch.support import arrays, import_torch
 torch = import_torch()
 fast = pytest.importorskip("fastlstm.torch")
 
-WEIGHTS = ("float16", "bfloat16")
+WEIGHTS = ("float16", "bfloat16", "int8", "int8-fast")
 KINDS = (
     {"num_layers": 2},
     {"bidirectional": True, "num_layers": 2},
@@ -116,18 +116,19 @@ def test_a_cell(weights: str, bias: bool) -> None:
     assert fast.LSTMCell(2, 3, weights=weights).weights == weights
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @torch.no_grad()
-def test_large_layers_are_not_read_as_they_are() -> None:
+def test_large_layers_are_not_read_as_they_are(weights: str) -> None:
     """A step of few rows reads large layers' parameters, which are not rounded."""
-    lstm, cell = fast.LSTM(256, 512, weights="bfloat16"), fast.LSTMCell(256, 512, weights="bfloat16")
+    lstm, cell = fast.LSTM(256, 512, weights=weights), fast.LSTMCell(256, 512, weights=weights)
     x = torch.randn(1, 1, 256)
     for _ in range(2):
-        same(lstm(x), own(lstm, "bfloat16")(x.numpy()))
-        same(cell(x[0]), own(cell, "bfloat16")(x[0].numpy()))
+        same(lstm(x), own(lstm, weights)(x.numpy()))
+        same(cell(x[0]), own(cell, weights)(x[0].numpy()))
 
 
 @pytest.mark.parametrize("asked", ["auto", *WEIGHTS])
-@pytest.mark.parametrize("half", WEIGHTS)
+@pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("make", [torch.nn.LSTM, torch.nn.LSTMCell])
 @torch.no_grad()
 def test_parameters_of_16_bits(asked: str, half: str, make: Any) -> None:
@@ -163,11 +164,14 @@ def test_auto_leaves_float32_and_float64_as_they_are() -> None:
     output.sum().backward()  # float32 trains
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("make", [fast.LSTM, fast.LSTMCell])
-def test_for_inference(make: Any) -> None:
-    module = make(2, 3, weights="float16")
+def test_for_inference(make: Any, weights: str) -> None:
+    module = make(2, 3, weights=weights)
     x = input_of(module)
-    with pytest.raises(RuntimeError, match=r"weights='float16' is for inference, but a gradient is wanted: .*no_grad"):
+    with pytest.raises(
+        RuntimeError, match=rf"weights='{weights}' is for inference, but a gradient is wanted: .*no_grad"
+    ):
         module(x)
     module.requires_grad_(False)
     module(x)
@@ -229,14 +233,20 @@ def test_what_torch_would_run_is_refused() -> None:
             module(torch.ones(*x.shape[:-1], 5))
 
 
-@torch.no_grad()
-def test_float64_and_bad_names() -> None:
+@pytest.mark.parametrize("weights", WEIGHTS)
+def test_float64_is_left(weights: str) -> None:
     model = torch.nn.ModuleDict({"wide": torch.nn.LSTM(2, 3).double(), "rnn": torch.nn.LSTM(2, 3)})
-    done = fast.accelerate(model, weights="float16")
+    done = fast.accelerate(model, weights=weights)
     assert done.swapped == ["rnn"]
     assert done.left == {
-        "wide": "parameters have dtype torch.float64, and weights='float16' is for float32 and types of 16 bits"
+        "wide": f"parameters have dtype torch.float64, and weights={weights!r} is for float32, float16 and bfloat16"
     }
+
+
+@torch.no_grad()
+def test_bad_names() -> None:
+    model = torch.nn.ModuleDict({"wide": torch.nn.LSTM(2, 3).double(), "rnn": torch.nn.LSTM(2, 3)})
+    fast.accelerate(model, weights="float16")
     fast.accelerate(model)
     with pytest.raises(ValueError, match=r"wide: parameters have dtype torch.float64"):
         fast.accelerate(model, weights="bfloat16")
@@ -270,16 +280,17 @@ def test_what_does_not_fit_is_an_error(make: Any) -> None:
     module(x)
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @torch.no_grad()
-def test_copies_and_files_keep_it() -> None:
-    lstm = fast.LSTM(2, 3, weights="bfloat16")
+def test_copies_and_files_keep_it(weights: str) -> None:
+    lstm = fast.LSTM(2, 3, weights=weights)
     file = io.BytesIO()
     torch.save(lstm, file)
     file.seek(0)
     x = torch.ones(2, 1, 2)
     for again in copy.deepcopy(lstm), torch.load(file, weights_only=False):
-        assert again.weights == "bfloat16"
-        same(again(x), own(lstm, "bfloat16")(x.numpy()))
+        assert again.weights == weights
+        same(again(x), own(lstm, weights)(x.numpy()))
     plain = torch.nn.LSTM(2, 3)
     plain.load_state_dict(lstm.state_dict())
 
@@ -292,23 +303,25 @@ def test_for_a_time() -> None:
     assert [getattr(m, "weights", "") for m in model] == ["", "float16", None]
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @torch.no_grad()
-def test_tables() -> None:
+def test_tables(weights: str) -> None:
     model = torch.nn.Sequential(torch.nn.Embedding(5, 4), torch.nn.LSTM(4, 6))
-    fast.accelerate(model, weights="float16", frozen=True, tables=2**20)
+    fast.accelerate(model, weights=weights, frozen=True, tables=2**20)
     tokens = torch.tensor([[0, 3], [4, 1]])
     found = model(tokens)
     assert model[1].no_table is None
-    same(found, own(model[1], "float16")(model[0].weight.detach().numpy()[tokens.numpy()]))
+    same(found, own(model[1], weights)(model[0].weight.detach().numpy()[tokens.numpy()]))
 
 
+@pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("make", [fast.LSTM, fast.LSTMCell])
 @torch.no_grad()
-def test_in_a_graph(make: Any) -> None:
-    module = make(4, 6, weights="float16").eval()
+def test_in_a_graph(make: Any, weights: str) -> None:
+    module = make(4, 6, weights=weights).eval()
     for x in input_of(module), input_of(module)[0]:
         exported = torch.export.export(module, (x,)).module()
-        same(exported(x), own(module, "float16")(x.numpy()))
+        same(exported(x), own(module, weights)(x.numpy()))
 
 
 def test_a_gradient_through_a_graph_is_refused() -> None:

@@ -18,7 +18,6 @@ from .._lstm import LSTM
 from .._thread_pool import ThreadPool
 from .._types import Array, Float32, Float64
 from ._layer import Layer, Layers, printable
-from ._stored import FLOATS
 
 if TYPE_CHECKING:
     from ._budget import Budget
@@ -119,8 +118,8 @@ def load(
         As for `inspect`.
     weights : str, optional
         As for `LSTM`, a float32 layer if no `dtype` is given. ``"auto"``: as the file stores the matrices, where that
-        is in 16 bits, which loses nothing; else as without. ``inspect`` tells which, and `LSTM.note` of a layer that
-        was loaded without.
+        is in 16 bits, or `save` wrote of a layer of 8, which loses nothing; else as without. ``inspect`` tells which,
+        and `LSTM.note` of a layer that was loaded without.
 
     Returns
     -------
@@ -223,7 +222,7 @@ def _stored_in(layer: Layer, dtype: np.dtype[Any], arrays: Mapping[str, Array]) 
     """Return what "auto" stores the matrices in: as the file does, if they are what it says."""
     if not layer.weights or dtype != np.float32:
         return None
-    if layer.weights in FLOATS and not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
+    if not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
         return None
     return layer.weights
 

@@ -39,8 +39,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
         for machines of this one's byte order). A file that is there already is replaced when the new one is complete.
-        Matrices in 16 bits are written in them (``.npz`` has no bfloat16: in float32), and the file says so, which
-        ``load(path, weights="auto")`` takes.
+        Matrices in 16 bits are written in them (``.npz`` has no bfloat16: in float32), those in 8 bits as the float32
+        of the same values, and the file names the type, which ``load(path, weights="auto")`` takes.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
 
     Notes
     -----
-    Accuracy: `load` gives the same layer back, bit for bit, with weights of 16 bits in float32 if not
+    Accuracy: `load` gives the same layer back, bit for bit, with weights of 16 or 8 bits in float32 if not
     ``weights="auto"``; from ONNX its nodes, one by one, without dropout, and with the form's numbers (slopes, clip)
     rounded to float32. Source: ``src/fastlstm/files/_save.py``.
 
@@ -107,7 +107,7 @@ def write_layers(
 
 
 def _narrowed(lstm: LSTM[Any], *, bits: bool) -> dict[str, Array]:
-    """Return parameters with matrices in the 16 bits that they are stored in; bfloat16 as its `bits`, or in float32."""
+    """Return parameters with matrices of 16 bits in those, bfloat16 as its `bits` or in float32; others in float32."""
     parameters = lstm.state_dict()
     narrow = {"float16": _float16, "bfloat16": _bits_of_bfloat16 if bits else np.asarray}.get(lstm.weights)
     if narrow is None:

@@ -36,8 +36,9 @@ class LSTM(keras.layers.LSTM):
     time_major : bool
         An argument of Keras 2, which its files have: False is dropped.
     weights : str, optional
-        For inference: what to store the packed kernels in, ``"float16"`` or ``"bfloat16"``, as for `fastlstm.LSTM`;
-        ``"auto"``: as the layer computes, where that is in 16 bits (``dtype="mixed_float16"``, ``"float16"``, ...).
+        For inference: what to store the packed kernels in, ``"float16"``, ``"bfloat16"``, ``"int8"`` or
+        ``"int8-fast"``, as for `fastlstm.LSTM`; ``"auto"``: as the layer computes, where that is in 16 bits
+        (``dtype="mixed_float16"``, ``"float16"``, ...).
 
     Attributes
     ----------

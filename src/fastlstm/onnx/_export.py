@@ -34,8 +34,8 @@ def export(
     Parameters
     ----------
     lstm : fastlstm.LSTM
-        Any but one with a projection. Dropout is left out: the model is for inference. Weights in 16 bits are written
-        as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type.
+        Any but one with a projection. Dropout is left out: the model is for inference. Weights in 16 or in 8 bits are
+        written as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type.
     path : path, optional
         Where to write the file.
     opset : int

@@ -152,7 +152,8 @@ def load(
         take less than 4 bytes there beside that). For models that you trust.
     weights : str, optional
         As for `fastlstm.LSTM`: what to store the matrices of float32 nodes, and of the 16-bit types, in. ``"auto"``: as
-        the model does, where that is in 16 bits: nothing is lost. A node whose weights do not fit is not built.
+        the model does, in 16 bits or as its metadata say, where nothing is lost by it. A node whose weights do not fit
+        is not built.
 
     Returns
     -------

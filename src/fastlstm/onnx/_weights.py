@@ -106,7 +106,7 @@ def build(
 def _chosen(parameters: dict[str, Array], dtype: str, stored_in: str) -> str | None:
     """Return the type of the model's matrices, if they lose nothing in it."""
     kind = dtype if dtype in FLOATS and dtype in _weights.names() else stored_in
-    if dtype == "float64" or not kind or (kind in FLOATS and not _weights.are_exact(parameters, kind)):
+    if dtype == "float64" or not kind or not _weights.are_exact(parameters, kind):
         return None
     return kind
 

@@ -94,9 +94,10 @@ def accelerate(
         first call without gradients, and again when parameters have changed. Embeddings are swapped too. Needs
         ``frozen=True``. Sets the attribute of `LSTM`; `LSTM.no_table` says why a call did without.
     weights : str, optional
-        For inference: store the packed matrices so, ``"float16"`` or ``"bfloat16"``; ``"auto"``: as the parameters,
-        where those have 16 bits. Modules of float16 and bfloat16 are taken then, too. ``"float32"`` undoes it. Sets the
-        attribute of `LSTM` and `LSTMCell`, of those switched before too.
+        For inference: store the packed matrices so, ``"float16"``, ``"bfloat16"``, ``"int8"`` or ``"int8-fast"``, as
+        for `fastlstm.LSTM`; ``"auto"``: as the parameters, where those have 16 bits. Modules of float16 and bfloat16
+        are taken then, too. ``"float32"`` undoes it. Sets the attribute of `LSTM` and `LSTMCell`, of those switched
+        before too.
 
     Returns
     -------
@@ -385,7 +386,7 @@ def _unfit_dtype(dtype: torch.dtype, weights: str | None) -> str | None:
         return None if dtype in taken else f"parameters have dtype {dtype}"
     if dtype in (torch.float32, *HALVES):
         return None
-    return f"parameters have dtype {dtype}, and weights={weights!r} is for float32 and types of 16 bits"
+    return f"parameters have dtype {dtype}, and weights={weights!r} is for float32, float16 and bfloat16"
 
 
 def _first(module: torch.nn.Module) -> torch.Tensor | None:

@@ -43,11 +43,11 @@ class LSTM(Switched, torch.nn.LSTM):
     Attributes
     ----------
     weights : str or None
-        ``"float16"`` or ``"bfloat16"``: the packed matrices are rounded to it, as by `fastlstm.LSTM`, and results are,
-        to the bit, those of a float32 layer with the rounded parameters. Parameters of 16 bits lose nothing in their
-        own type; they are computed with in float32, and each result is rounded once. The parameters stay as they are.
-        A call that wants a gradient raises, and so does one that only torch's own code could run. None: as they are.
-        May be set at any time.
+        ``"float16"``, ``"bfloat16"``, ``"int8"`` or ``"int8-fast"``: the packed matrices are rounded to it, as by
+        `fastlstm.LSTM`, and results are its, to the bit. Parameters of 16 bits lose nothing in their own type; they are
+        computed with in float32, and each result is rounded once. The parameters stay as they are. A call that wants a
+        gradient raises, and so does one that only torch's own code could run. None: as they are. May be set at any
+        time.
     tables : int
         Most bytes that a table of an Embedding may take: see `accelerate`. 0: there are none.
     no_table : str or None
