@@ -16,6 +16,8 @@ from typing import Any
 from bench.contenders import Loop, Prepared
 from bench.works import Array, Work, make
 
+WARM = 0.06  # seconds before each round
+
 
 @dataclass(frozen=True)
 class Round:
@@ -55,8 +57,7 @@ class Worker:
     def round(self, work: Work, n: int) -> Round:
         """Time `n` calls, and return when all threads of the process sleep again."""
         loop, *_ = self._prepared[work]
-        # The contenders before have left the caches to themselves; our threads may be asleep.
-        loop(n // 8)
+        _warm(loop, max(n // 8, 1))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
         seconds = _timed(loop, n) / n
         disturbed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw != before
@@ -94,6 +95,17 @@ def _timed(loop: Loop, n: int) -> float:
     start = time.perf_counter_ns()
     loop(n)
     return (time.perf_counter_ns() - start) * 1e-9
+
+
+def _warm(loop: Loop, n: int) -> None:
+    """Run until the CPU is at its speed: others have left the caches to themselves, threads may be asleep.
+
+    A CPU that has waited for a tenth of a second, as between rounds, ran at half its speed for the next 20 to 40 ms on
+    a virtual machine. With an eighth of a round, often no call at all, who came after a long wait lost 1.6 times.
+    """
+    end = time.perf_counter() + WARM
+    while time.perf_counter() < end:
+        loop(n)
 
 
 def _settle() -> None:
