@@ -70,7 +70,8 @@ typedef struct {
     &fl_kernels_##isa##_f32_int8_fast},                                                                               \
    integers},
 #define FL_ISA(isa, description, supported) FL_ROW(isa, description, supported, isa, 0)
-#define FL_INTEGER_TABLES(isa) extern const fl_weight_kernels fl_kernels_##isa##_f32_int8, fl_kernels_##isa##_f32_int8_fast;
+#define FL_INTEGER_TABLES(isa) \
+  extern const fl_weight_kernels fl_kernels_##isa##_f32_int8, fl_kernels_##isa##_f32_int8_fast;
 #define FL_TABLES(isa)                                                                          \
   extern const fl_kernels fl_kernels_##isa##_f32, fl_kernels_##isa##_f64;                       \
   extern const fl_weight_kernels fl_kernels_##isa##_f32_float16, fl_kernels_##isa##_f32_bfloat16; \

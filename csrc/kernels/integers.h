@@ -6,8 +6,8 @@
  *   an operand        z = fma(s * scale of x, scale of the unit's weights, start), s the blocks' sums as float32, added
  *                     in order
  *
- * LIMIT: 32639 in the accurate form, whose q is two signed bytes (256 hi + lo) where an instruction multiplies bytes; 64
- * in the fast one: 255 * 64 * 2 is below 2^15, so that AVX2's sums of two products never saturate.
+ * LIMIT: 32639 in the accurate form, whose q is two signed bytes (256 hi + lo) where an instruction multiplies bytes;
+ * 64 in the fast one: 255 * 64 * 2 is below 2^15, so that AVX2's sums of two products never saturate.
  *
  * One division a row, and a multiplication for each number: dividing each costs 10 % of a step at H=128.
  *

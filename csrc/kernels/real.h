@@ -1,7 +1,7 @@
 /* The type of the numbers, and the type that weights are stored in. What touches them is compiled once for each pair:
  * REAL_BITS 32 and 64 with weights of the same type, 32 with weights of 16 bits: what reads them as numbers with
- * WEIGHT_FLOAT16 and with WEIGHT_BFLOAT16, what only counts in them once, with WEIGHT_HALF; and 32 with WEIGHT_INT8. Elsewhere a pointer
- * to reals is a pointer to something: to count in it does not compile (-Werror=pointer-arith).
+ * WEIGHT_FLOAT16 and with WEIGHT_BFLOAT16, what only counts in them once, with WEIGHT_HALF; and 32 with WEIGHT_INT8.
+ * Elsewhere a pointer to reals is a pointer to something: to count in it does not compile (-Werror=pointer-arith).
  *
  * TYPES names the two in the tables; WEIGHTS_ARE_REALS: weights that are not packed can be read as they are
  * (unpacked.h), and trained.

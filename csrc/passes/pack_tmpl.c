@@ -27,8 +27,8 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
 #ifdef WEIGHT_INT8
-/* One lane of a panel, whose groups are at `to`: the row's scale, then its integers (integers.h). 0 where a number is not
- * finite. */
+/* One lane of a panel, whose groups are at `to`: the row's scale, then its integers (integers.h). 0 where a number is
+ * not finite. */
 static int pack_lane(uint8_t *to, size_t lane, const real *row, size_t k) {
   float scale;
   int32_t offset = FL_OFFSET;

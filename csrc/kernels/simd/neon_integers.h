@@ -1,5 +1,5 @@
-/* Words for integers, 128 bits (scalar_integers.h says what they mean). There is no product of unsigned and signed bytes
- * in every AArch64: weights become signed, 128 lower, and i_reals takes that much less off.
+/* Words for integers, 128 bits (scalar_integers.h says what they mean). Not every AArch64 has a product of unsigned and
+ * signed bytes: weights become signed, 128 lower, and i_reals takes that much less off.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #ifndef FASTLSTM_INTEGER_WORDS_H
