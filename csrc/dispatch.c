@@ -117,14 +117,10 @@ static int supported(size_t row) {
   return known[row] == 2;
 }
 
-static int has_integers(fl_weight_type weights) {
-  return weights == FL_WEIGHTS_INT8 || weights == FL_WEIGHTS_INT8_FAST;
-}
-
 /* of a name, or the best for weights of the type */
 static const fl_isa *find(const char *name, fl_weight_type weights) {
   for (size_t j = 0; j < ROWS; j++)
-    if ((name ? !strcmp(name, table[j].name) : has_integers(weights) || !table[j].for_integers) && supported(j))
+    if ((name ? !strcmp(name, table[j].name) : fl_has_integers(weights) || !table[j].for_integers) && supported(j))
       return &table[j];
   return NULL;
 }
@@ -151,7 +147,7 @@ int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_we
 
 static const char *isa_name(size_t index, fl_weight_type weights) {
   for (size_t j = 0; j < ROWS; j++)
-    if ((has_integers(weights) || !table[j].for_integers) && supported(j) && index-- == 0) return table[j].name;
+    if ((fl_has_integers(weights) || !table[j].for_integers) && supported(j) && index-- == 0) return table[j].name;
   return NULL;
 }
 

@@ -89,10 +89,14 @@ typedef struct {
 
 extern const fl_passes fl_passes_f32, fl_passes_f64, fl_passes_f32_half, fl_passes_f32_int8;
 
+static inline int fl_has_integers(fl_weight_type weights) {
+  return weights == FL_WEIGHTS_INT8 || weights == FL_WEIGHTS_INT8_FAST;
+}
+
 static inline const fl_passes *fl_passes_of(fl_dtype dtype, fl_weight_type weights) {
   if (dtype == FL_FLOAT64) return &fl_passes_f64;
   if (weights == FL_WEIGHTS_REAL) return &fl_passes_f32;
-  return weights == FL_WEIGHTS_FLOAT16 || weights == FL_WEIGHTS_BFLOAT16 ? &fl_passes_f32_half : &fl_passes_f32_int8;
+  return fl_has_integers(weights) ? &fl_passes_f32_int8 : &fl_passes_f32_half;
 }
 
 /* where they are written: size_t TYPED(measure_plan)(const fl_plan *plan) { ... } */

@@ -20,7 +20,7 @@ static fl_status set_sizes(fl_plan *plan, const fl_config *config) {
   plan->D = config->directions;
   plan->form = config->form && !is_standard(config->form) ? config->form : NULL;
   if (plan->H > (size_t)PTRDIFF_MAX / 8 || plan->L > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
-  if (plan->weights >= FL_WEIGHTS_INT8 &&
+  if (fl_has_integers(plan->weights) &&
       (plan->I > FL_LONGEST_INT8 || plan->D * plan->R > FL_LONGEST_INT8 || plan->H > FL_LONGEST_INT8))
     return FL_ERROR_OVERFLOW;
   plan->panels = (plan->H + FL_UNITS - 1) / FL_UNITS;

@@ -35,6 +35,13 @@ struct fl_plan {
   const fl_form *form; /* own_form, or NULL: the standard cell */
 };
 
+#ifdef REAL_BITS
+/* weights from a panel of a layer to the next: W's, then U's */
+static inline size_t fl_weights_panel(const fl_plan *plan, size_t input_size) {
+  return (WEIGHT_ROWS(input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL;
+}
+#endif
+
 static inline int fl_has_peepholes(const fl_plan *plan) {
   return plan->form && plan->form->peepholes;
 }

@@ -56,8 +56,8 @@ INLINE size_t rounded_bytes(const int fast, size_t k) {
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
 
-/* the largest |x|; *finite: NaN where one is not, else 0 */
-INLINE real largest_of(const real *x, size_t k, real *finite) {
+/* the largest |x|; *not_finite: NaN where one is, else 0 */
+INLINE real largest_of(const real *x, size_t k, real *not_finite) {
   real lanes[VL], tail[VL] = {0};
   V most = v_set1(0), bad = v_set1(0);
   size_t j = 0;
@@ -75,8 +75,8 @@ INLINE real largest_of(const real *x, size_t k, real *finite) {
   for (j = 0; j < VL; j++)
     if (lanes[j] > largest) largest = lanes[j];
   v_store(lanes, bad);
-  for (*finite = 0, j = 0; j < VL; j++)
-    if (!(lanes[j] == 0)) *finite = lanes[j];
+  for (*not_finite = 0, j = 0; j < VL; j++)
+    if (!(lanes[j] == 0)) *not_finite = lanes[j];
   return largest;
 }
 
@@ -165,14 +165,9 @@ INLINE void block_sums(const int fast, const size_t rows, const size_t columns, 
       for (size_t r = 0; r < rows; r++) {
         const int8_t *const numbers = q[r] + g * Q_BYTES(fast);
         IV *const to = sum + (r * columns + c) * SUMS(fast);
-        if (fast) {
-          to[0] = i_dot(to[0], weights, i_every(numbers));
-        } else if (PLANES) {
-          to[0] = i_dot(to[0], weights, i_every(numbers));
-          to[SUMS(fast) - 1] = i_dot(to[SUMS(fast) - 1], weights, i_every(numbers + GROUP));
-        } else {
-          to[0] = i_dot_words(to[0], weights, i_every_words(numbers));
-        }
+        to[0] = fast || PLANES ? i_dot(to[0], weights, i_every(numbers))
+                               : i_dot_words(to[0], weights, i_every_words(numbers));
+        if (SUMS(fast) == 2) to[1] = i_dot(to[1], weights, i_every(numbers + GROUP));
       }
     }
   }
@@ -185,7 +180,7 @@ INLINE void block_sums(const int fast, const size_t rows, const size_t columns, 
       if (fast)
         i_store(s + r * lanes + c * (I_BYTES / 4), from[0]);
       else if (PLANES)
-        i_store(s + r * lanes + c * (I_BYTES / 4), i_planes(from[0], from[SUMS(fast) - 1]));
+        i_store(s + r * lanes + c * (I_BYTES / 4), i_planes(from[0], from[1]));
       else if (c % 2 == 0)
         i_store(s + r * lanes + c / 2 * (I_BYTES / 4), i_join(from[0], from[1]));
     }
@@ -285,8 +280,7 @@ INLINE void few_integer_rows(const int fast, const size_t rows, const integer_sl
   }
 }
 
-#define INTEGER_SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-_Static_assert(I_ACCUMULATORS / TILE_COLUMNS <= 12, "INTEGER_SIZES ends at 12");
+_Static_assert(I_ACCUMULATORS / TILE_COLUMNS <= 12, "SIZES ends at 12");
 
 /* many rows against one panel, in balanced tiles */
 INLINE void many_integer_rows(const int fast, size_t m, const integer_slice *slice, const integer_result *to) {
@@ -300,7 +294,7 @@ INLINE void many_integer_rows(const int fast, size_t m, const integer_slice *sli
   case rows:                                                                                                   \
     if (rows <= MOST_ROWS(fast)) integer_tile(fast, rows, TILE_COLUMNS, &at, &there, column); \
     break;
-      switch (n) { INTEGER_SIZES(TILE) }
+      switch (n) { SIZES(TILE) }
 #undef TILE
     }
   }
@@ -339,16 +333,15 @@ typedef struct {
   _Alignas(64) int8_t memory[LINES_BYTES];
 } rounded_rows;
 
-/* as many rows of a product, from r on, as there is room for */
-static NOINLINE void round_rows(const int fast, const fl_product *product, size_t r, rounded_rows *rounded) {
+/* as many rows of a product, from the first, as there is room for; all where there is nothing to round */
+static NOINLINE void round_rows(const int fast, const fl_product *product, rounded_rows *rounded) {
   const size_t each = rounded_bytes(fast, product->operand[0].k) + rounded_bytes(fast, product->operand[1].k);
-  size_t fit = LINES_BYTES / each, left = product->m - r, used = 0;
-  if (fit > MOST_LINES) fit = MOST_LINES;
+  size_t fit = each ? LINES_BYTES / each : product->m, left = product->m, used = 0;
+  if (each && fit > MOST_LINES) fit = MOST_LINES;
   rounded->m = left <= fit ? left : left <= 2 * fit ? (left + 1) / 2 : fit; /* no small rest */
   for (size_t j = 0; j < 2 && product->operand[j].k; j++)
     for (size_t n = 0; n < rounded->m; n++, used += rounded_bytes(fast, product->operand[j].k))
-      rounded->row[j][n] =
-          round_row(fast, product->operand[j].rows[r + n], product->operand[j].k, rounded->memory + used);
+      rounded->row[j][n] = round_row(fast, product->operand[j].rows[n], product->operand[j].k, rounded->memory + used);
 }
 
 /* a function of its own: beside it GCC makes the code for one row 10 % slower */
@@ -356,13 +349,13 @@ static NOINLINE void panels_by_planes(size_t m, const integer_slice *slice, cons
   integer_panels(BY_PLANES, m, slice, to, panels);
 }
 
-/* panels first..last of the rows from r on, which have been rounded, into z, whose panel `first` is at z_at */
-static NOINLINE void rounded_product(const int fast, const fl_product *product, size_t r, const rounded_rows *rounded,
+/* panels first..last of the rows that have been rounded, into z, whose panel `first` is at z_at */
+static NOINLINE void rounded_product(const int fast, const fl_product *product, const rounded_rows *rounded,
                                      size_t first, size_t last, size_t z_at) {
   integer_slice slice = {.w = (const weight *)product->weights + first * product->weights_panel,
                          .w_panel = product->weights_panel};
   integer_result to = {.start = product->start ? (const real *)product->start + first * FL_PANEL : NULL,
-                       .z = product->z + r,
+                       .z = product->z,
                        .z_at = z_at,
                        .z_panel = product->z_panel,
                        .meets = product->into == FL_MEET};
@@ -378,14 +371,6 @@ static NOINLINE void rounded_product(const int fast, const fl_product *product, 
     slice.w += WEIGHT_ROWS(slice.k) * FL_PANEL;
     to.start = NULL;
     to.meets = 1;
-  }
-}
-
-static void integer_product(const int fast, const fl_product *product) {
-  rounded_rows rounded;
-  for (size_t r = 0; r < product->m; r += rounded.m) {
-    round_rows(fast, product, r, &rounded);
-    rounded_product(fast, product, r, &rounded, product->first, product->last, product->first * product->z_panel);
   }
 }
 

@@ -16,6 +16,8 @@
 #include STRINGIZE(simd/FASTLSTM_ISA.h)
 
 #define VL_WIDE (VL > FL_UNITS)
+/* SIZES(X): X(rows) for every number of rows that a tile may have, and more, which a constant condition leaves out */
+#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #include "activations.h"
 #ifndef WEIGHT_INT8
 #include "gemm.h"
@@ -110,6 +112,24 @@ static void kernel_gates_backward(const fl_gates_gradient *call) {
 
 /* ---- packed product --------------------------------------------------------------------------------------------- */
 
+/* the rows of a product from r on */
+INLINE fl_product rows_from(fl_product product, size_t r) {
+  product.m -= r;
+  for (size_t j = 0; j < 2 && product.operand[j].k; j++) product.operand[j].rows += r;
+  product.z += r;
+  return product;
+}
+
+/* the same of a step, whose scratch is that of all */
+INLINE fl_step step_from(fl_step step, size_t r) {
+  step.product = rows_from(step.product, r);
+  if (step.given) step.given += r;
+  step.c_prev += r;
+  step.c += r;
+  step.h += r;
+  return step;
+}
+
 #ifndef WEIGHT_INT8
 /* with the lists of its rows, so many at once */
 static NOINLINE void product_of_lists(const fl_product *call, size_t most) {
@@ -128,6 +148,16 @@ static void kernel_product(const fl_product *call) {
     product_of_lists(call, most);
   else
     panels_product(call, call->first, call->last, call->first * call->z_panel, NULL);
+}
+#else
+
+static void integer_product(const int fast, const fl_product *call) {
+  rounded_rows rounded;
+  for (size_t r = 0; r < call->m; r += rounded.m) {
+    const fl_product rest = rows_from(*call, r);
+    round_rows(fast, &rest, &rounded);
+    rounded_product(fast, &rest, &rounded, call->first, call->last, call->first * call->z_panel);
+  }
 }
 #endif
 
@@ -183,11 +213,7 @@ static NOINLINE void step_in_groups(const fl_step *step, size_t group, const row
 static NOINLINE void step_of_lists(const fl_step *call, size_t group, size_t most) {
   row_lists lists;
   for (size_t r = 0; r < call->product.m; r += lists.m) {
-    fl_step step = *call;
-    step.product = rows_from(call->product, r);
-    step.c_prev += r;
-    step.c += r;
-    step.h += r;
+    fl_step step = step_from(*call, r);
     list_rows(&lists, &step.product, most);
     step.product.m = lists.m;
     step_in_groups(&step, group, &lists);
@@ -207,35 +233,21 @@ static void kernel_step(const fl_step *step) {
 
 /* ---- weights of 8 bits, in two forms ---------------------------------------------------------------------------- */
 
-/* the rows of a step from r on, as many as have been rounded; with the scratch of all */
-static fl_step rounded_step(const fl_step *call, size_t r, size_t m) {
-  fl_step step = *call;
-  step.product.m = m;
-  step.product.z += r;
-  if (step.given) step.given += r;
-  step.c_prev += r;
-  step.c += r;
-  step.h += r;
-  return step;
-}
-
 /* Once for all panels: rounding a row takes as long as two panels. */
 static void integer_step(const int fast, const fl_step *call) {
   const fl_product *const product = &call->product;
   const size_t panels = product->last - product->first, group = group_of(product->m);
   rounded_rows rounded;
   for (size_t r = 0; r < product->m; r += rounded.m) {
-    if (product->operand[0].k)
-      round_rows(fast, product, r, &rounded);
-    else
-      rounded.m = product->m;
-    const fl_step step = rounded_step(call, r, rounded.m);
+    fl_step step = step_from(*call, r);
+    round_rows(fast, &step.product, &rounded);
+    step.product.m = rounded.m;
     for (size_t done = 0; done < panels; done += group) {
       const size_t n = panels - done < group ? panels - done : group;
       const size_t p = product->down ? product->last - done - n : product->first + done;
       const size_t z_at = has_scratch(call) ? 0 : p * product->z_panel;
       if (step.given) take_given(&step, p, n, z_at);
-      rounded_product(fast, product, r, &rounded, p, p + n, z_at);
+      rounded_product(fast, &step.product, &rounded, p, p + n, z_at);
       gates_of_panels(&step, p, n, z_at);
     }
   }

@@ -50,7 +50,9 @@ static void expect_product(const fl_product *product) {
   assert(product->m > 0 && product->first < product->last);
   assert(product->operand[0].k > 0 && (product->weights || product->unpacked[0]) && product->z);
   assert(is_aligned(product->weights, 64));
-  assert(product->weights_panel >= (product->operand[0].k + product->operand[1].k) * FL_PANEL);
+  assert(product->weights_panel >=
+         (WEIGHT_ROWS(product->operand[0].k) + (product->operand[1].k ? WEIGHT_ROWS(product->operand[1].k) : 0)) *
+             FL_PANEL);
   assert(product->z_panel >= FL_PANEL);
   assert(product->into != FL_ADD || !product->start);
   assert(!product->skip_zeros || (product->into != FL_ADD && !product->unpacked[0]));

@@ -53,8 +53,6 @@ INLINE void few_rows_product(const size_t rows, slice s, size_t panels, int down
   }
 }
 
-/* SIZES(X): X(rows) for every number of rows that a tile may have, and more, which `count <= TILE_ROWS` leaves out */
-#define SIZES(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 _Static_assert(TILE_ROWS >= 1 && TILE_ROWS <= 12, "SIZES ends at 12");
 _Static_assert(PANEL_VECTORS % TILE_VECTORS == 0, "tiles have to cover a panel");
 _Static_assert(FL_UNITS % VL == 0 || VL == 2 * FL_UNITS, "a vector holds units of one cell, or of two");

@@ -131,14 +131,6 @@ static NOINLINE void list_rows(row_lists *lists, const fl_product *product, size
   }
 }
 
-/* the rows of a product from r on */
-INLINE fl_product rows_from(fl_product product, size_t r) {
-  product.m -= r;
-  for (size_t j = 0; j < 2 && product.operand[j].k; j++) product.operand[j].rows += r;
-  product.z += r;
-  return product;
-}
-
 /* the listed rows against n panels side by side */
 INLINE void listed_rows(const row_lists *lists, const slice *panels, size_t n) {
   slice s = *panels;

@@ -145,7 +145,7 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   const size_t I = pass->layer->input_size;
   *step = (fl_step){.product = {.operand = {{at->x, I}, {at->h, plan->R}},
                                 .weights = pass->layer->weights,
-                                .weights_panel = (WEIGHT_ROWS(I) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
+                                .weights_panel = fl_weights_panel(plan, I),
                                 .start = pass->layer->bias,
                                 .z = at->z,
                                 .skip_zeros = pass->layer->skip_zeros},

@@ -31,7 +31,7 @@ static inline fl_step fl_layer_step(const fl_plan *plan, size_t l, size_t m, int
                                .down = down,
                                .operand = {{rows.x, layer->input_size}, {rows.h_prev, advanced ? 0 : plan->R}},
                                .weights = layer->weights,
-                               .weights_panel = (WEIGHT_ROWS(layer->input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
+                               .weights_panel = fl_weights_panel(plan, layer->input_size),
                                .start = layer->bias,
                                .z = advanced ? rows.advanced : rows.z,
                                .z_panel = advanced ? FL_PANEL : m * FL_PANEL,
@@ -70,7 +70,7 @@ static inline fl_product fl_layer_advance(const fl_plan *plan, size_t l, size_t 
                       .down = down,
                       .operand = {{h_prev, plan->R}},
                       .weights = layer->weights + WEIGHT_ROWS(layer->input_size) * FL_PANEL,
-                      .weights_panel = (WEIGHT_ROWS(layer->input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
+                      .weights_panel = fl_weights_panel(plan, layer->input_size),
                       .z = advanced,
                       .z_panel = FL_PANEL};
 }

@@ -84,7 +84,7 @@ static int pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, 
   const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
   const size_t R = plan->R;
   int fit = 1;
-  for (size_t p = 0; p < plan->panels; p++, packed += (WEIGHT_ROWS(I) + WEIGHT_ROWS(R)) * FL_PANEL) {
+  for (size_t p = 0; p < plan->panels; p++, packed += fl_weights_panel(plan, I)) {
     const real *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
     for (size_t lane = 0, row; lane < FL_PANEL; lane++) {
       if (!natural_row(plan, p * FL_PANEL + lane, &row) || is_coupled(plan, p * FL_PANEL + lane)) continue;
@@ -102,7 +102,7 @@ static int pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, 
 static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
   const weight *w = layer->weights;
   int finite = 1;
-  for (size_t p = 0; p < plan->panels; p++, w += (layer->input_size + plan->R) * FL_PANEL)
+  for (size_t p = 0; p < plan->panels; p++, w += fl_weights_panel(plan, layer->input_size))
     for (size_t k = 0; k < layer->input_size * FL_PANEL; k++) finite &= w[k] - w[k] == 0;
   return finite;
 }

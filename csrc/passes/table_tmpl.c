@@ -58,7 +58,7 @@ static void fill_tokens(const table_call *call, size_t d, size_t first, size_t n
   fl_product product = {.m = n,
                         .operand = {{x, layer->input_size}},
                         .weights = layer->weights,
-                        .weights_panel = (WEIGHT_ROWS(layer->input_size) + WEIGHT_ROWS(plan->R)) * FL_PANEL,
+                        .weights_panel = fl_weights_panel(plan, layer->input_size),
                         .start = layer->bias,
                         .z = z,
                         .z_panel = FL_PANEL,

@@ -48,7 +48,7 @@ class Published(NamedTuple):
         FetchError
             If it is not in the cache and could not be fetched.
         """
-        path = self._fetched()
+        path = self.path()
         if path.suffix == ".whl":
             with zipfile.ZipFile(path) as archive:
                 return archive.read(name)
@@ -57,7 +57,8 @@ class Published(NamedTuple):
             assert found is not None, name
             return found.read()
 
-    def _fetched(self) -> Path:
+    def path(self) -> Path:
+        """Return where it lies, fetched if need be; raises as `member`."""
         path = cache_folder().parent / self.package / self.file
         if self._is_genuine(path):
             return path

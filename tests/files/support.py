@@ -1,13 +1,7 @@
 """What the tests of files share: layouts of torch and Keras 2; published packages, fetched with pip into the cache."""
 
-import hashlib
 import json
-import os
 import pickle
-import subprocess
-import sys
-import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,26 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from precision.published import Published
 from textgen import fetch
 
 from tests.cases import Array, Case, make_data
-
-# pip asks a source archive for its metadata, which would run its setup.py. This stands in for setuptools and answers.
-_STAND_IN = """\
-import os
-import sys
-
-
-def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-    name = "{name}-{version}.dist-info"
-    os.mkdir(os.path.join(metadata_directory, name))
-    with open(os.path.join(metadata_directory, name, "METADATA"), "w", encoding="utf-8") as file:
-        file.write("Metadata-Version: 2.1\\nName: {name}\\nVersion: {version}\\n")
-    return name
-
-
-__legacy__ = sys.modules[__name__]
-"""
 
 
 @dataclass(frozen=True)
@@ -48,51 +26,21 @@ class Package:
 
     def path(self) -> Path:
         """Return where it lies, fetched if need be; without a connection the test is skipped."""
-        path = fetch.cache_folder().parent / self.name / self.archive
-        if not self._is_genuine(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            (path.parent / ".gitignore").write_text("*\n", encoding="utf-8")
-            with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-                self._download(Path(folder))
-                if not self._is_genuine(Path(folder) / self.archive):
-                    pytest.skip(f"{self.archive} could not be fetched: put it at {path}")
-                os.replace(Path(folder) / self.archive, path)
-        return path
+        try:
+            return self._published().path()
+        except fetch.FetchError as error:
+            pytest.skip(str(error))
+
+    def _published(self) -> Published:
+        return Published(self.name, self.version, self.archive, self.sha256)
 
     def extracted(self, member: str, folder: Path) -> Path:
         """Write one member of the archive into a folder, and nothing else."""
-        path = self.path()
-        if path.suffix == ".whl":
-            with zipfile.ZipFile(path) as archive:
-                content = archive.read(member)
-        else:
-            with tarfile.open(path) as archive:
-                file = archive.extractfile(member)
-                assert file is not None, member
-                content = file.read()
+        self.path()
+        content = self._published().member(member)
         made = folder / member.replace("/", "-")
         made.write_bytes(content)
         return made
-
-    def _is_genuine(self, path: Path) -> bool:
-        return path.is_file() and hashlib.sha256(path.read_bytes()).hexdigest() == self.sha256
-
-    def _download(self, folder: Path) -> None:
-        backend = folder / "backend" / "setuptools"
-        backend.mkdir(parents=True)
-        (backend / "__init__.py").touch()
-        (backend / "build_meta.py").write_text(_STAND_IN.format(name=self.name, version=self.version), "utf-8")
-        requirement = folder / "requirement.txt"
-        requirement.write_text(f"{self.name}=={self.version} --hash=sha256:{self.sha256}\n", encoding="utf-8")
-        options = "--quiet --no-input --disable-pip-version-check --retries 1 --timeout 15 --no-deps --no-cache-dir"
-        options += " --use-pep517 --no-build-isolation --require-hashes"
-        if self.archive.endswith(".tar.gz"):
-            options += f" --no-binary {self.name}"
-        command = [sys.executable, "-m", "pip", "download", *options.split(), "--dest", folder, "-r", requirement]
-        environment = os.environ | {"PYTHONPATH": str(backend.parent)}
-        subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=300, check=False
-        )
 
 
 CHARS2VEC = Package(
