@@ -86,6 +86,8 @@ extern "C" {
 #define FL_API __attribute__((visibility("default")))
 #endif
 
+/* ---- versions and errors ---------------------------------------------------------------------------------------- */
+
 /* Version of the library that runs: "0.1.0". Static string. */
 FL_API const char *fl_version(void);
 
