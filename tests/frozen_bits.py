@@ -38,14 +38,18 @@ class Row:
     Parameters
     ----------
     line : str
-        ``kind option=value ... : hash hash``, the hashes of float32 and float64.
+        ``kind option=value ... :: hash hash``, the hashes of float32 and float64; with ``stored=``, the type that
+        weights are stored in, of float32 alone.
     """
 
     def __init__(self, line: str) -> None:
         self.name, _, hashes = (part.strip() for part in line.partition("::"))
         self.kind, *options = self.name.split()
         self.options = dict(option.split("=") for option in options)
-        self.hashes = dict(zip(DTYPES, hashes.split(), strict=False))
+        self.stored = self.options.get("stored")
+        self.dtypes = DTYPES[:1] if self.stored else DTYPES
+        self.hashes = dict(zip(self.dtypes, hashes.split(), strict=False))
+        self.isas = fastlstm.isas(weights=self.stored)
 
     def __getitem__(self, option: str) -> int:
         """Return an option that is a number; 0 where it is not given, 1 for sizes."""
@@ -136,6 +140,7 @@ def layer_of(row: Row, dtype: str, isa: str) -> fastlstm.LSTM:
         proj_size=row["P"],
         dropout=dropout,
         dtype=dtype,
+        weights=row.stored,
         isa=isa,
         form=form_of(row),
         **options,  # type: ignore[arg-type]
@@ -254,7 +259,8 @@ def sessions(row: Row, dtype: str, isa: str) -> Iterator[Array]:
 
 def cell(row: Row, dtype: str, isa: str) -> Iterator[Array]:
     """Run a cell for some steps."""
-    step = fastlstm.LSTMCell(row["I"], row["H"], bool(row["bias"]), dtype=dtype, isa=isa, form=form_of(row))
+    options: dict[str, Any] = {"dtype": dtype, "weights": row.stored, "isa": isa, "form": form_of(row)}
+    step = fastlstm.LSTMCell(row["I"], row["H"], bool(row["bias"]), **options)
     step.load_state_dict(parameters_of(row, step.state_dict(), dtype))
     h, c = (state[0] for state in states_of(row, dtype, row["B"]))
     for x in arguments(row, dtype)[0]:
@@ -295,7 +301,7 @@ def write() -> None:
             lines.append(line)
             continue
         row = Row(line)
-        hashes = [{computed(row, dtype, isa) for isa in fastlstm.isas()} for dtype in DTYPES]
+        hashes = [{computed(row, dtype, isa) for isa in row.isas} for dtype in row.dtypes]
         if any(len(each) > 1 for each in hashes):
             raise SystemExit(f"the instruction sets disagree: {row.name}")
         lines.append(f"{row.name} :: {' '.join(each.pop() for each in hashes)}")

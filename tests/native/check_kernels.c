@@ -1,4 +1,5 @@
-/* Every kernel of FL_KERNEL_LIST by itself: on every instruction set and real type, against the scalar one, to the bit.
+/* Every kernel of FL_KERNEL_LIST by itself: on every instruction set and real type, against the scalar one, to the bit;
+ * those of FL_WEIGHT_KERNEL_LIST with weights of every type.
  *
  *   check_kernels [seed]      random calls within each kernel's contract (kernels.h)
  *   check_kernels --bench     nanoseconds of a call of typical size, with one row and with 32
@@ -10,6 +11,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <math.h>
 #include <time.h>
+#include "passes.h"
 #include "plan.h"
 #include "support.h"
 
@@ -32,6 +34,7 @@ typedef struct {
 
 typedef struct {
   fl_dtype dtype;
+  fl_weight_type type; /* of the weights */
   size_t real;
   size_t bench;   /* rows of a call of typical size; 0: a random call */
   uint64_t state; /* of the random numbers */
@@ -86,25 +89,35 @@ static double number(call *c) {
   return ldexp((double)below(c, 1 << 20) - (1 << 19), -17); /* -4..4, exact as a float */
 }
 
-/* n reals, `offset` bytes from where a vector would be aligned */
-static void *reals_at(call *c, int role, size_t n, size_t offset) {
+/* not yet filled, `offset` bytes from where a vector would be aligned */
+static array *array_of(call *c, int role, size_t bytes, size_t offset) {
   CHECK(c->array_count < MOST_ARRAYS);
   array *const a = &c->arrays[c->array_count++];
-  *a = (array){.bytes = n * c->real, .role = role};
+  *a = (array){.bytes = bytes, .role = role};
   a->block = a->bytes + 2 * MARGIN;
   char *const block = (char *)aligned(a->block + offset, &a->raw) + offset;
   a->at = block + MARGIN;
   memset(block, POISON, a->block);
+  return a;
+}
+
+static void *filled(array *a) {
+  char *const block = a->at - MARGIN;
+  a->before = memcpy(allocated(a->block), block, a->block);
+  FORBID(block, MARGIN);
+  FORBID(a->at + a->bytes, MARGIN);
+  return a->at;
+}
+
+static void *reals_at(call *c, int role, size_t n, size_t offset) {
+  array *const a = array_of(c, role, n * c->real, offset);
   for (size_t j = 0; role & FILL && j < n; j++) {
     if (c->dtype == FL_FLOAT32)
       ((float *)a->at)[j] = (float)number(c);
     else
       ((double *)a->at)[j] = number(c);
   }
-  a->before = memcpy(allocated(a->block), block, a->block);
-  FORBID(block, MARGIN);
-  FORBID(a->at + a->bytes, MARGIN);
-  return a->at;
+  return filled(a);
 }
 
 static void *reals(call *c, int role, size_t n) {
@@ -237,6 +250,52 @@ static void run_gates_backward(const fl_kernels *k, call *c) {
 
 /* ---- products and steps ----------------------------------------------------------------------------------------- */
 
+/* Rows of FL_PANEL weights that k of them take in a panel: those of 8 bits come in groups of four k, after a scale and
+ * an offset for each lane (kernels/integers.h). */
+enum { HEADER_ROWS = 8, GROUP = 4 };
+static size_t weight_rows(const call *c, size_t k) {
+  return k && fl_has_integers(c->type) ? HEADER_ROWS + (k + GROUP - 1) / GROUP * GROUP : k;
+}
+
+/* Of an operand in a panel: any scales, any offsets, any integers. */
+static void fill_integers(call *c, char *to, size_t k) {
+  for (size_t lane = 0; lane < FL_PANEL; lane++) {
+    const float scale = (float)number(c);
+    const int32_t offset = c->bench || below(c, 4) ? 128 : (int32_t)below(c, 256);
+    memcpy(to + 4 * lane, &scale, 4);
+    memcpy(to + 4 * (FL_PANEL + lane), &offset, 4);
+  }
+  const int extreme = maybe(c) && maybe(c);
+  for (size_t j = HEADER_ROWS * FL_PANEL; j < weight_rows(c, k) * FL_PANEL; j++)
+    to[j] = (char)(extreme ? 255 * below(c, 2) : below(c, 256));
+}
+
+/* of 16 bits, any that is finite */
+static uint16_t half(call *c) {
+  const unsigned bits = (unsigned)below(c, 1 << 16), mask = c->type == FL_WEIGHTS_FLOAT16 ? 0x7c00 : 0x7f80;
+  return (uint16_t)((bits & mask) == mask ? bits & ~0x0400u : bits);
+}
+
+static void *words(call *c, const fl_product *product) {
+  const size_t panel = product->weights_panel * (fl_has_integers(c->type) ? 1 : 2);
+  array *const a = array_of(c, IN, product->last * panel, 0);
+  for (size_t p = 0; p < product->last; p++) {
+    char *to = a->at + p * panel;
+    if (fl_has_integers(c->type)) {
+      for (size_t j = 0; j < 2 && product->operand[j].k; j++) {
+        fill_integers(c, to, product->operand[j].k);
+        to += weight_rows(c, product->operand[j].k) * FL_PANEL;
+      }
+      continue;
+    }
+    for (size_t j = 0; j < product->weights_panel; j++, to += 2) {
+      const uint16_t bits = half(c);
+      memcpy(to, &bits, sizeof bits);
+    }
+  }
+  return filled(a);
+}
+
 /* one operand or two, weights, panels; not where it goes */
 static fl_product product_of(call *c, size_t m) {
   fl_product a = {.m = m, .first = maybe(c) ? below(c, 4) : 0, .down = maybe(c)};
@@ -246,9 +305,8 @@ static fl_product product_of(call *c, size_t m) {
     const size_t k = size(c, 1, below(c, 8) ? 300 : 1100, 256);
     a.operand[j] = (fl_operand){rows(c, IN, m, k), k};
   }
-  const size_t k = a.operand[0].k + a.operand[1].k;
-  a.weights_panel = k * FL_PANEL;
-  a.weights = reals_at(c, IN, a.last * a.weights_panel, 0);
+  a.weights_panel = (weight_rows(c, a.operand[0].k) + weight_rows(c, a.operand[1].k)) * FL_PANEL;
+  a.weights = c->type == FL_WEIGHTS_REAL ? reals_at(c, IN, a.last * a.weights_panel, 0) : words(c, &a);
   return a;
 }
 
@@ -269,14 +327,14 @@ static void set_real(call *c, const void *p, size_t j, double to) {
 static void maybe_skip_zeros(call *c, fl_product *a) {
   const size_t k = a->operand[0].k;
   const int sparse = maybe(c);
-  if (c->bench || a->into == FL_ADD || a->unpacked[0] || !maybe(c)) return;
+  if (fl_has_integers(c->type) || c->bench || a->into == FL_ADD || a->unpacked[0] || !maybe(c)) return;
   a->skip_zeros = c != &one;
   for (size_t r = 0; r < a->m; r++) {
     const size_t zeros = sparse || maybe(c) ? 8 + below(c, 9) : 0; /* sixteenths */
     for (size_t j = 0; j < k; j++)
       if (below(c, 16) < zeros) set_real(c, a->operand[0].rows[r], j, maybe(c) ? 0 : -0.0);
   }
-  for (size_t p = 0; p < a->last; p++)
+  for (size_t p = 0; c->type == FL_WEIGHTS_REAL && p < a->last; p++)
     for (size_t j = p * a->weights_panel; j < p * a->weights_panel + k * FL_PANEL; j++)
       if (!isfinite(real_at(c, a->weights, j))) set_real(c, a->weights, j, 1e-30);
   for (size_t j = 0; a->start && j < a->last * FL_PANEL; j++)
@@ -287,7 +345,7 @@ static void build_product(call *c) {
   const size_t m = row_count(c);
   fl_product *const a = &c->product;
   *a = product_of(c, m);
-  a->into = (fl_into)below(c, FL_ADD + 1);
+  a->into = (fl_into)below(c, c->type == FL_WEIGHTS_REAL ? FL_ADD + 1 : FL_ADD); /* which is for training */
   if (a->into != FL_ADD && maybe(c)) a->start = reals(c, IN, a->last * FL_PANEL);
   const int role = a->into == FL_NEW ? OUT : INOUT;
   if (maybe(c)) {
@@ -344,7 +402,7 @@ static void build_step(call *c) {
     a->z_panel = FL_PANEL;
     a->z = rows(c, s->train || s->form ? INOUT : USED, m, a->last * FL_PANEL);
   }
-  if (a->start && a->into == FL_NEW && maybe(c)) {
+  if (c->type == FL_WEIGHTS_REAL && a->start && a->into == FL_NEW && maybe(c)) {
     for (size_t j = 0; j < 2; j++) a->unpacked[j] = reals(c, IN, 4 * s->units * a->operand[j].k);
     pack_unpacked(c, s);
   }
@@ -469,18 +527,42 @@ static const checker checkers[] = {
     FL_KERNEL_LIST(CHECKER)
 #undef CHECKER
 };
-enum { CHECKERS = sizeof checkers / sizeof checkers[0] };
+#define PLUS_1(name, arguments) +1
+enum { CHECKERS = sizeof checkers / sizeof checkers[0], READERS = 0 FL_WEIGHT_KERNEL_LIST(PLUS_1) }; /* these first */
+#undef PLUS_1
 
-static const fl_kernels *kernels_of(const char *isa, fl_dtype dtype) {
+/* the types of numbers and weights */
+typedef struct {
+  fl_dtype dtype;
+  fl_weight_type type;
+  const char *name;
+} types;
+static const types ALL_TYPES[] = {
+    {FL_FLOAT32, FL_WEIGHTS_REAL, "float32"},    {FL_FLOAT64, FL_WEIGHTS_REAL, "float64"},
+    {FL_FLOAT32, FL_WEIGHTS_FLOAT16, "float16"}, {FL_FLOAT32, FL_WEIGHTS_BFLOAT16, "bfloat16"},
+    {FL_FLOAT32, FL_WEIGHTS_INT8, "int8"},       {FL_FLOAT32, FL_WEIGHTS_INT8_FAST, "int8-fast"}};
+enum { TYPES = sizeof ALL_TYPES / sizeof ALL_TYPES[0] };
+
+/* of a kernel: float32 and float64, or all */
+static size_t types_of(size_t checker) {
+  return checker < READERS ? TYPES : 2;
+}
+
+static const char *isa_of(const types *t, size_t index) {
+  return fl_has_integers(t->type) ? fl_integer_isa_name(index) : fl_isa_name(index);
+}
+
+static fl_kernels kernels_of(const char *isa, const types *t) {
   const char *found;
-  const fl_kernels *const kernels = fl_kernels_of(isa, dtype, &found);
-  CHECK(kernels && !strcmp(found, isa));
+  fl_kernels kernels;
+  CHECK(fl_choose_kernels(&kernels, isa, t->dtype, t->type, &found) && !strcmp(found, isa));
   return kernels;
 }
 
-static void build(const checker *k, call *c, fl_dtype dtype, uint64_t seed, size_t bench) {
-  c->dtype = dtype;
-  c->real = (size_t)dtype / 8;
+static void build(const checker *k, call *c, const types *t, uint64_t seed, size_t bench) {
+  c->dtype = t->dtype;
+  c->type = t->type;
+  c->real = (size_t)t->dtype / 8;
   c->bench = bench;
   c->state = mix(seed);
   c->array_count = c->list_count = 0;
@@ -488,17 +570,17 @@ static void build(const checker *k, call *c, fl_dtype dtype, uint64_t seed, size
   k->build(c);
 }
 
-static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t seed) {
-  const fl_kernels *const scalar = kernels_of("scalar", dtype), *const kernels = kernels_of(isa, dtype);
+static void check(const checker *k, const char *isa, const types *t, uint64_t seed) {
+  const fl_kernels scalar = kernels_of("scalar", t), kernels = kernels_of(isa, t);
   size_t which;
-  build(k, &one, dtype, seed, 0);
-  build(k, &other, dtype, seed, 0);
-  k->run(scalar, &one);
-  k->run(kernels, &other);
+  build(k, &one, t, seed, 0);
+  build(k, &other, t, seed, 0);
+  k->run(&scalar, &one);
+  k->run(&kernels, &other);
   const char *const wrong = difference(&one, &other, &which);
   if (wrong) {
-    fprintf(stderr, "%s, float%d on %s, seed %llx: array %zu of %zu: %s\n", k->name, (int)dtype, isa,
-            (unsigned long long)seed, which, other.array_count, wrong);
+    fprintf(stderr, "%s, %s on %s, seed %llx: array %zu of %zu: %s\n", k->name, t->name, isa, (unsigned long long)seed,
+            which, other.array_count, wrong);
     exit(1);
   }
   release(&one);
@@ -506,13 +588,13 @@ static void check(const checker *k, const char *isa, fl_dtype dtype, uint64_t se
 }
 
 /* Every array of a good call, with one byte changed: has to be noticed. */
-static void check_the_check(const checker *k, fl_dtype dtype) {
-  const fl_kernels *const kernels = kernels_of("scalar", dtype);
+static void check_the_check(const checker *k, const types *t) {
+  const fl_kernels kernels = kernels_of("scalar", t);
   size_t which, noticed = 0;
-  build(k, &one, dtype, 7, 0);
-  build(k, &other, dtype, 7, 0);
-  k->run(kernels, &one);
-  k->run(kernels, &other);
+  build(k, &one, t, 7, 0);
+  build(k, &other, t, 7, 0);
+  k->run(&kernels, &one);
+  k->run(&kernels, &other);
   CHECK(!difference(&one, &other, &which));
   for (size_t j = 0; j < other.array_count; j++) {
     const array *const a = &other.arrays[j];
@@ -552,15 +634,15 @@ static double time_of(const checker *k, const fl_kernels *kernels) {
 }
 
 static void bench(void) {
-  printf("%-16s %-8s %-8s %12s %12s\n", "ns per call of", "on", "type", "1 row", "32 rows");
+  printf("%-16s %-10s %-10s %12s %12s\n", "ns per call of", "on", "type", "1 row", "32 rows");
   for (size_t j = 0; j < CHECKERS; j++)
-    for (size_t i = 0; fl_isa_name(i); i++)
-      for (int dtype = FL_FLOAT32; dtype <= FL_FLOAT64; dtype += FL_FLOAT64 - FL_FLOAT32) {
-        const fl_kernels *const kernels = kernels_of(fl_isa_name(i), (fl_dtype)dtype);
-        printf("%-16s %-8s float%-3d", checkers[j].name, fl_isa_name(i), dtype);
+    for (const types *t = ALL_TYPES; t < ALL_TYPES + types_of(j); t++)
+      for (size_t i = 0; isa_of(t, i); i++) {
+        const fl_kernels kernels = kernels_of(isa_of(t, i), t);
+        printf("%-16s %-10s %-10s", checkers[j].name, isa_of(t, i), t->name);
         for (size_t m = 1; m <= 32; m += 31) {
-          build(&checkers[j], &one, (fl_dtype)dtype, 1, m);
-          printf(" %12.0f", time_of(&checkers[j], kernels));
+          build(&checkers[j], &one, t, 1, m);
+          printf(" %12.0f", time_of(&checkers[j], &kernels));
           release(&one);
         }
         printf("\n");
@@ -574,13 +656,13 @@ int main(int count, char **arguments) {
   }
   const uint64_t seed = count > 1 ? strtoull(arguments[1], NULL, 16) : 0;
   for (size_t j = 0; j < CHECKERS; j++)
-    for (int dtype = FL_FLOAT32; dtype <= FL_FLOAT64; dtype += FL_FLOAT64 - FL_FLOAT32) {
-      check_the_check(&checkers[j], (fl_dtype)dtype);
-      for (size_t i = 0; fl_isa_name(i); i++)
-        for (uint64_t n = 0; n < CALLS; n++) check(&checkers[j], fl_isa_name(i), (fl_dtype)dtype, seed + n);
+    for (const types *t = ALL_TYPES; t < ALL_TYPES + types_of(j); t++) {
+      check_the_check(&checkers[j], t);
+      for (size_t i = 0; isa_of(t, i); i++)
+        for (uint64_t n = 0; n < CALLS; n++) check(&checkers[j], isa_of(t, i), t, seed + n);
     }
-  printf("kernels: %d, each %d times in two types on", (int)CHECKERS, (int)CALLS);
-  for (size_t i = 0; fl_isa_name(i); i++) printf(" %s", fl_isa_name(i));
+  printf("kernels: %d, each %d times with each type, on", (int)CHECKERS, (int)CALLS);
+  for (size_t i = 0; fl_integer_isa_name(i); i++) printf(" %s", fl_integer_isa_name(i));
   printf(": the same bits\n");
   return 0;
 }

@@ -27,9 +27,11 @@ typedef struct {
 #undef FIELD
   fl_form form;
   uint64_t hash[2]; /* float32, float64 */
+  fl_weight_type type;
 } row;
 
 static const char *const CLIPS[] = {"none", "activations", "gates", "state"};
+static const char *const STORED[] = {"", "float16", "bfloat16", "int8", "int8-fast"}; /* as fl_weight_type */
 static const char *const VALUES[] = {"plain", "special", "tiny", "huge", "wide"};
 enum { PLAIN, SPECIAL, TINY, HUGE_, WIDE };
 
@@ -74,6 +76,8 @@ static void read_option(row *r, const char *option, char *value) {
 #undef NUMBER
   if (!strcmp(option, "values"))
     snprintf(r->values, sizeof r->values, "%s", value);
+  else if (!strcmp(option, "stored"))
+    r->type = (fl_weight_type)FIND(STORED, value);
   else if (!strcmp(option, "gate"))
     r->form.gate = activation_of(value);
   else if (!strcmp(option, "candidate"))
@@ -110,7 +114,7 @@ static int read_row(char *line, row *r) {
   r->form.coupled = r->coupled;
   char *end;
   r->hash[0] = strtoull(hashes + 2, &end, 16);
-  r->hash[1] = strtoull(end, &end, 16);
+  if (r->type == FL_WEIGHTS_REAL) r->hash[1] = strtoull(end, &end, 16);
   CHECK(*end == '\n' || *end == '\r');
   return 1;
 }
@@ -222,7 +226,7 @@ static layer layer_of(run *r) {
       at[j] = sizes[j] ? numbers(r, PARAMETERS + 8 * k + j, sizes[j], PLAIN, o->weights) : NULL;
     weights[k] = (fl_weights){at[0], at[1], at[2], at[3], at[4], at[5]};
   }
-  const fl_config config = {r->dtype, a.I, a.H, (size_t)o->P, a.L, a.D, &o->form, FL_WEIGHTS_REAL};
+  const fl_config config = {r->dtype, a.I, a.H, (size_t)o->P, a.L, a.D, &o->form, o->type};
   CHECK(fl_plan_create(&a.plan, &config, weights, r->isa) == FL_OK);
   CHECK(!strcmp(fl_plan_isa(a.plan), r->isa));
   return a;
@@ -454,19 +458,21 @@ static uint64_t computed(const row *o, fl_dtype dtype, const char *isa, void (*c
 
 static const char *only; /* the instruction set that is asked for; NULL: all */
 
-/* the next one to run, from the k-th on, and after it the next k */
-static const char *next_isa(size_t *k) {
+/* the next one to run, from the k-th on, and after it the next k; those for integers alone only where there are any */
+static const char *next_isa(size_t *k, int integers) {
   const char *name;
-  while ((name = fl_isa_name((*k)++)) && only && strcmp(name, only)) continue;
+  while ((name = (integers || only ? fl_integer_isa_name : fl_isa_name)((*k)++)) && only && strcmp(name, only))
+    continue;
   return name;
 }
 
 /* whether they give the row's hashes */
 static int agrees(const row *o, const group *g, size_t line) {
+  const int integers = o->type == FL_WEIGHTS_INT8 || o->type == FL_WEIGHTS_INT8_FAST;
   int good = 1;
   const char *isa;
-  for (size_t k = 0; (isa = next_isa(&k));)
-    for (int wide = 0; wide < 2; wide++) {
+  for (size_t k = 0; (isa = next_isa(&k, integers));)
+    for (int wide = 0; wide < (o->type == FL_WEIGHTS_REAL ? 2 : 1); wide++) {
       const uint64_t got = computed(o, wide ? FL_FLOAT64 : FL_FLOAT32, isa, g->compute);
       if (got == o->hash[wide]) continue;
       fprintf(stderr, "line %zu, %s, float%d on %s: %016llx, expected %016llx\n", line, o->kind, wide ? 64 : 32, isa,
@@ -496,7 +502,7 @@ int main(int count, char **arguments) {
   fclose(table);
   printf("frozen bits: %zu groups on", rows);
   const char *isa;
-  for (size_t k = 0; (isa = next_isa(&k));) printf(" %s", isa);
+  for (size_t k = 0; (isa = next_isa(&k, 1));) printf(" %s", isa);
   printf("; %zu differ\n", wrong);
   return wrong > 0 || rows < 100;
 }

@@ -20,7 +20,7 @@ from tests.frozen_bits import CELL, GRAD_C, GRAD_H, GRAD_OUTPUT, INPUT, Array, R
 from tests.support import ROOT
 
 #: Options of rows that docs/contract.py does not know.
-BEYOND = {"gate", "candidate", "cell", "peepholes", "coupled", "clip", "dropout", "keep_every"}
+BEYOND = {"gate", "candidate", "cell", "peepholes", "coupled", "clip", "dropout", "keep_every", "stored"}
 
 USUAL, BLOCKS = 300_000, "backward I=3 H=41 T=50 B=5 weights=-2"
 
