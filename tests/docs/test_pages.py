@@ -83,6 +83,7 @@ def test_a_block_runs_as_it_stands(text: str, line: int, tmp_path: Path, monkeyp
         if re.search(sign, text) and importlib.util.find_spec(module) is None:
             pytest.skip(f"pip install {module}")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [""])
     if re.search(NEEDS["keras"], text):  # which reads its backend's name once
         run_alone(text, tmp_path)
         return
