@@ -21,6 +21,7 @@ from fastlstm import _core
 from fastlstm.files import _flat
 from fastlstm.files._save import write_layers
 from tests.cases import Array
+from tests.docs import memory
 from tests.support import EXAMPLES, ROOT, assert_same_bits
 
 SEARCHED = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
@@ -225,6 +226,34 @@ def test_the_call_that_the_header_shows_compiles_and_runs(prefix: Path, tmp_path
     flags = ["-std=c11", *WARNINGS, f"-I{prefix / 'include'}", "-pthread"]
     run(COMPILERS["c"], *flags, source, library, "-lm", "-o", program)
     assert run(program) == "ok\n"
+
+
+@pytest.fixture(name="sizes", scope="module")
+def build_sizes(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the program that tells what every object of a layer takes."""
+    program = tmp_path_factory.mktemp("sizes") / "sizes"
+    flags = ["-std=c11", *WARNINGS, f"-I{prefix / 'include'}", "-pthread"]
+    source = ROOT / "tests" / "native" / "sizes.c"
+    run(COMPILERS["c"], *flags, source, prefix / "lib" / "libfastlstm.a", "-lm", "-o", program)
+    return program
+
+
+@pytest.mark.parametrize("T", [1, 300])
+@pytest.mark.parametrize("B", [1, 33])
+@pytest.mark.parametrize(
+    ("I", "H", "P", "L", "D"),
+    [(64, 128, 0, 1, 1), (7, 13, 5, 3, 1), (1, 1, 0, 1, 2), (300, 512, 40, 2, 1), (64, 130, 0, 2, 2)],
+)
+def test_everything_takes_what_the_page_on_memory_says(
+    T: int, B: int, I: int, H: int, P: int, L: int, D: int, sizes: Path
+) -> None:
+    for number, weights in enumerate(("float32", "float16", "bfloat16", "int8", "int8-fast", "float64")):
+        bits, kind = (64, 0) if weights == "float64" else (32, number)
+        lines = run(sizes, *map(str, (bits, kind, I, H, P, L, D, T, B, 1000))).splitlines()
+        told = {what: int(size) for what, size in (line.split() for line in lines)}
+        assert len(told) == 3 + 2 * (kind == 0) + 4 * (D == 1)
+        expected = memory.sizes(weights, I=I, H=H, P=P, L=L, D=D, T=T, B=B, V=1000, S=1000, N=T)
+        assert memory.outside(told, expected) == [], weights
 
 
 def test_programs_refuse_bad_files(programs: list[Path], tmp_path: Path) -> None:
