@@ -194,6 +194,12 @@ static int is_weight_type(fl_weight_type weights, fl_dtype dtype) {
   return dtype == FL_FLOAT32 && weights > FL_WEIGHTS_REAL && weights <= FL_WEIGHTS_INT8_FAST;
 }
 
+/* Is there a matrix, once, where there should be one, and as integers only in a plan that has them? */
+static int is_matrix(const void *reals, const fl_integers *integers, int needed, int may_be_integers) {
+  if (!integers) return !reals == !needed;
+  return may_be_integers && needed && !reals && integers->values && integers->scales;
+}
+
 static fl_status check_config(const fl_config *config, const fl_weights *weights) {
   if (!config || !weights || !is_dtype(config->dtype)) return FL_ERROR_ARGUMENT;
   if (!config->input_size || !config->hidden_size || !config->num_layers) return FL_ERROR_ARGUMENT;
@@ -204,9 +210,12 @@ static fl_status check_config(const fl_config *config, const fl_weights *weights
   if (config->num_layers > (size_t)PTRDIFF_MAX / 256) return FL_ERROR_OVERFLOW;
   const int peepholes = config->form && config->form->peepholes;
   for (size_t j = 0; j < config->num_layers * config->directions; j++) {
-    if (!weights[j].weight_ih || !weights[j].weight_hh) return FL_ERROR_ARGUMENT;
-    if (!weights[j].weight_hr != !config->proj_size) return FL_ERROR_ARGUMENT;
-    if (!weights[j].weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
+    const fl_weights *const w = &weights[j];
+    const int integers = fl_has_integers(config->weights);
+    if (!is_matrix(w->weight_ih, w->integers_ih, 1, integers)) return FL_ERROR_ARGUMENT;
+    if (!is_matrix(w->weight_hh, w->integers_hh, 1, integers)) return FL_ERROR_ARGUMENT;
+    if (!is_matrix(w->weight_hr, w->integers_hr, config->proj_size != 0, integers)) return FL_ERROR_ARGUMENT;
+    if (!w->weight_ph != !peepholes) return FL_ERROR_ARGUMENT;
   }
   return FL_OK;
 }

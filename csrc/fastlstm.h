@@ -240,6 +240,15 @@ typedef struct fl_config {
   fl_weight_type weights; /* other than FL_WEIGHTS_REAL with float32 only */
 } fl_config;
 
+/* A matrix that has been rounded to 8 bits elsewhere: row r is scales[r] * (values[r] - offsets[r]), and is used as it
+ * is. Owned by the caller, read during fl_plan_create only. */
+typedef struct fl_integers {
+  const void *values;  /* [rows, columns] uint8_t, or int8_t, contiguous */
+  const float *scales; /* [rows] > 0, finite; a whole row with no difference from its offset may have 0 */
+  const void *offsets; /* [rows] of the values' type; NULL for zeros of int8_t, 128 of uint8_t */
+  int is_signed;       /* not 0: int8_t */
+} fl_integers;
+
 /* The parameters of one layer in one direction, in torch's layout; owned by the caller, read during fl_plan_create
  * only. */
 typedef struct fl_weights {
@@ -249,13 +258,17 @@ typedef struct fl_weights {
   const void *bias_hh;   /* [4H] reals, or NULL for zeros */
   const void *weight_hr; /* [P, H] reals, contiguous; NULL if and only if P = 0 */
   const void *weight_ph; /* [3H] reals: the peepholes of i, f, o; NULL if and only if the form has none */
+  /* for plans with 8 bits: each in the place of its matrix, which is NULL then; else NULL */
+  const fl_integers *integers_ih; /* [4H, I_l] */
+  const fl_integers *integers_hh; /* [4H, R] */
+  const fl_integers *integers_hr; /* [P, H] */
 } fl_weights;
 
 /* Pack weights into a new plan.
  *   plan     written: the new plan, owned by the caller (fl_plan_destroy), or NULL on error
  *   weights  [L*D], index layer*D + direction; read
  *   isa      name of an instruction set, or NULL for the best one; read
- * FL_ERROR_RANGE where 16 or 8 bits cannot hold a weight. */
+ * FL_ERROR_RANGE where 16 or 8 bits cannot hold a weight, or a scale is not one. */
 FL_API fl_status fl_plan_create(fl_plan **plan, const fl_config *config, const fl_weights *weights, const char *isa);
 
 /* Its sizes, as fl_plan_create was given them.

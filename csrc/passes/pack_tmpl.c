@@ -26,28 +26,69 @@ static int is_coupled(const fl_plan *plan, size_t at) {
 
 /* ---- weights in ------------------------------------------------------------------------------------------------- */
 
+/* A row of a matrix: reals, or, in a plan of 8 bits, the caller's integers. Neither: past the last unit, or the weights
+ * of a gate that the form has not. */
+typedef struct {
+  const real *reals;
+  const fl_integers *integers;
+  size_t at; /* its number among the integers' rows */
+} weight_row;
+
+static weight_row row_of(const real *reals, const fl_integers *integers, size_t at, size_t k) {
+  return (weight_row){reals ? reals + at * k : NULL, integers, at};
+}
+
 #ifdef WEIGHT_INT8
-/* One lane of a panel, whose groups are at `to`: the row's scale, then its integers (integers.h). 0 where a number is
- * not finite. */
-static int pack_lane(uint8_t *to, size_t lane, const real *row, size_t k) {
+/* Where the integers of a lane go: its scale, its offset, its groups (kernels/integers.h). */
+typedef struct {
+  uint8_t *panel;
+  size_t lane;
+} integer_lane;
+
+static void put_header(integer_lane to, float scale, uint8_t offset) {
+  const int32_t wide = offset;
+  memcpy(to.panel + to.lane * sizeof scale, &scale, sizeof scale);
+  memcpy(to.panel + (FL_PANEL + to.lane) * sizeof wide, &wide, sizeof wide);
+}
+
+static void put_integer(integer_lane to, size_t j, uint8_t q) {
+  to.panel[HEADER_ROWS * FL_PANEL + (j / GROUP * FL_PANEL + to.lane) * GROUP + j % GROUP] = q;
+}
+
+/* 0 where a number is not finite */
+static int round_lane(integer_lane to, const real *row, size_t k) {
   float scale;
-  int32_t offset = FL_OFFSET;
   const int finite = fl_scale_of(row, row ? k : 0, &scale);
-  memcpy(to + lane * sizeof scale, &scale, sizeof scale);
-  memcpy(to + (FL_PANEL + lane) * sizeof offset, &offset, sizeof offset);
-  to += HEADER_ROWS * FL_PANEL;
-  for (size_t j = 0; j < WEIGHT_ROWS(k) - HEADER_ROWS; j++) {
-    const int q = row && j < k && finite ? fl_integer_of(row[j], scale) : 0;
-    to[(j / GROUP * FL_PANEL + lane) * GROUP + j % GROUP] = (uint8_t)(q + FL_OFFSET);
-  }
+  put_header(to, scale, FL_OFFSET);
+  for (size_t j = 0; j < WEIGHT_ROWS(k) - HEADER_ROWS; j++)
+    put_integer(to, j, (uint8_t)(FL_OFFSET + (row && j < k && finite ? fl_integer_of(row[j], scale) : 0)));
   return finite;
 }
 
-static int pack_panel(fl_weight_type type, weight *to, const real *const *row, size_t k) {
-  int finite = 1;
+/* as they are; 0 for a scale that is none */
+static int copy_lane(integer_lane to, const fl_integers *from, size_t row, size_t k) {
+  const uint8_t flip = from->is_signed ? FL_OFFSET : 0, *const values = (const uint8_t *)from->values + row * k;
+  const uint8_t offset = from->offsets ? ((const uint8_t *)from->offsets)[row] ^ flip : FL_OFFSET;
+  const float scale = from->scales[row];
+  int largest = 0;
+  put_header(to, scale, offset);
+  for (size_t j = 0; j < WEIGHT_ROWS(k) - HEADER_ROWS; j++) {
+    const uint8_t q = j < k ? values[j] ^ flip : offset;
+    const int size = q > offset ? q - offset : offset - q;
+    if (size > largest) largest = size;
+    put_integer(to, j, q);
+  }
+  return fl_is_scale(scale, largest);
+}
+
+static int pack_panel(fl_weight_type type, weight *to, const weight_row *row, size_t k) {
+  int fit = 1;
   (void)type;
-  for (size_t lane = 0; lane < FL_PANEL; lane++) finite &= pack_lane(to, lane, row[lane], k);
-  return finite;
+  for (size_t lane = 0; lane < FL_PANEL; lane++) {
+    const integer_lane at = {to, lane};
+    fit &= row[lane].integers ? copy_lane(at, row[lane].integers, row[lane].at, k) : round_lane(at, row[lane].reals, k);
+  }
+  return fit;
 }
 #else
 /* what v_weights reads again; 0 where it does not fit */
@@ -63,11 +104,11 @@ static int store(fl_weight_type type, real x, weight *to) {
 
 /* to[k][lane] = row[lane][k], lanes without a row (past the last unit) left as they are: zero. 0 where one does not
  * fit. */
-static int pack_panel(fl_weight_type type, weight *to, const real *const *row, size_t k) {
+static int pack_panel(fl_weight_type type, weight *to, const weight_row *row, size_t k) {
   int fit = 1;
   for (size_t j = 0; j < k; j++)
     for (size_t lane = 0; lane < FL_PANEL; lane++)
-      if (row[lane]) fit &= store(type, row[lane][j], &to[j * FL_PANEL + lane]);
+      if (row[lane].reals) fit &= store(type, row[lane].reals[j], &to[j * FL_PANEL + lane]);
   return fit;
 }
 #endif
@@ -81,15 +122,14 @@ NOINLINE void TYPED(pack_bias)(const fl_plan *plan, const fl_weights *weights, r
 }
 
 static int pack_gates(const fl_plan *plan, size_t I, const fl_weights *weights, weight *packed) {
-  const real *const weight_ih = weights->weight_ih, *const weight_hh = weights->weight_hh;
   const size_t R = plan->R;
   int fit = 1;
   for (size_t p = 0; p < plan->panels; p++, packed += fl_weights_panel(plan, I)) {
-    const real *ih[FL_PANEL] = {0}, *hh[FL_PANEL] = {0};
+    weight_row ih[FL_PANEL] = {{0}}, hh[FL_PANEL] = {{0}};
     for (size_t lane = 0, row; lane < FL_PANEL; lane++) {
       if (!natural_row(plan, p * FL_PANEL + lane, &row) || is_coupled(plan, p * FL_PANEL + lane)) continue;
-      ih[lane] = weight_ih + row * I;
-      hh[lane] = weight_hh + row * R;
+      ih[lane] = row_of(weights->weight_ih, weights->integers_ih, row, I);
+      hh[lane] = row_of(weights->weight_hh, weights->integers_hh, row, R);
     }
     fit &=
         pack_panel(plan->weights, packed, ih, I) & pack_panel(plan->weights, packed + WEIGHT_ROWS(I) * FL_PANEL, hh, R);
@@ -118,12 +158,11 @@ static int has_finite_input(const fl_plan *plan, const fl_layer *layer) {
 #endif
 
 static int pack_projection(const fl_plan *plan, const fl_weights *weights, weight *packed) {
-  const real *const weight_hr = weights->weight_hr;
   int fit = 1;
   for (size_t p = 0; p < plan->project_panels; p++) {
-    const real *row[FL_PANEL] = {0};
+    weight_row row[FL_PANEL] = {{0}};
     for (size_t lane = 0; lane < FL_PANEL && p * FL_PANEL + lane < plan->P; lane++)
-      row[lane] = weight_hr + (p * FL_PANEL + lane) * plan->H;
+      row[lane] = row_of(weights->weight_hr, weights->integers_hr, p * FL_PANEL + lane, plan->H);
     fit &= pack_panel(plan->weights, packed + p * FL_PANEL * WEIGHT_ROWS(plan->H), row, plan->H);
   }
   return fit;

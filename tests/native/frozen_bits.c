@@ -224,7 +224,12 @@ static layer layer_of(run *r) {
     void *at[6];
     for (unsigned j = 0; j < 6; j++)
       at[j] = sizes[j] ? numbers(r, PARAMETERS + 8 * k + j, sizes[j], PLAIN, o->weights) : NULL;
-    weights[k] = (fl_weights){at[0], at[1], at[2], at[3], at[4], at[5]};
+    weights[k] = (fl_weights){.weight_ih = at[0],
+                              .weight_hh = at[1],
+                              .bias_ih = at[2],
+                              .bias_hh = at[3],
+                              .weight_hr = at[4],
+                              .weight_ph = at[5]};
   }
   const fl_config config = {r->dtype, a.I, a.H, (size_t)o->P, a.L, a.D, &o->form, o->type};
   CHECK(fl_plan_create(&a.plan, &config, weights, r->isa) == FL_OK);

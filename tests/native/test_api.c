@@ -40,12 +40,12 @@ static layer made(size_t hidden, size_t P, size_t layers, size_t directions, con
   const size_t R = P ? P : hidden;
   CHECK(layers * directions <= MOST);
   for (size_t k = 0; k < layers * directions; k++)
-    l.weights[k] = (fl_weights){part(&l, 4 * hidden * (k < directions ? I : directions * R)),
-                                part(&l, 4 * hidden * R),
-                                part(&l, 4 * hidden),
-                                part(&l, 4 * hidden),
-                                P ? part(&l, P * hidden) : NULL,
-                                form && form->peepholes ? part(&l, 3 * hidden) : NULL};
+    l.weights[k] = (fl_weights){.weight_ih = part(&l, 4 * hidden * (k < directions ? I : directions * R)),
+                                .weight_hh = part(&l, 4 * hidden * R),
+                                .bias_ih = part(&l, 4 * hidden),
+                                .bias_hh = part(&l, 4 * hidden),
+                                .weight_hr = P ? part(&l, P * hidden) : NULL,
+                                .weight_ph = form && form->peepholes ? part(&l, 3 * hidden) : NULL};
   CHECK(fl_plan_create(&l.plan, &l.config, l.weights, NULL) == FL_OK);
   return l;
 }

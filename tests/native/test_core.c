@@ -321,12 +321,12 @@ static job begin(const sizes *size) {
   CHECK(L * D <= sizeof j.weights / sizeof j.weights[0]);
   for (size_t k = 0; k < L * D; k++) {
     const size_t I = k < D ? c->input_size : j.out;
-    j.weights[k] = (fl_weights){numbers(4 * H * I, dtype),
-                                numbers(4 * H * j.R, dtype),
-                                numbers(4 * H, dtype),
-                                numbers(4 * H, dtype),
-                                c->proj_size ? numbers(c->proj_size * H, dtype) : NULL,
-                                c->form && c->form->peepholes ? numbers(3 * H, dtype) : NULL};
+    j.weights[k] = (fl_weights){.weight_ih = numbers(4 * H * I, dtype),
+                                .weight_hh = numbers(4 * H * j.R, dtype),
+                                .bias_ih = numbers(4 * H, dtype),
+                                .bias_hh = numbers(4 * H, dtype),
+                                .weight_hr = c->proj_size ? numbers(c->proj_size * H, dtype) : NULL,
+                                .weight_ph = c->form && c->form->peepholes ? numbers(3 * H, dtype) : NULL};
   }
   if (size->with_lengths) {
     j.lengths = malloc(B * sizeof *j.lengths);

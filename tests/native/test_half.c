@@ -69,12 +69,12 @@ static void make_plans(job *j, const char *isa) {
   const size_t H = c->hidden_size, R = c->proj_size ? c->proj_size : H, D = c->directions;
   fl_weights weights[2 * MOST_LAYERS] = {0};
   for (size_t l = 0; l < D * c->num_layers; l++)
-    weights[l] = (fl_weights){matrix(4 * H * (l < D ? c->input_size : D * R)),
-                              matrix(4 * H * R),
-                              matrix(4 * H),
-                              matrix(4 * H),
-                              c->proj_size ? matrix(c->proj_size * H) : NULL,
-                              c->form && c->form->peepholes ? matrix(3 * H) : NULL};
+    weights[l] = (fl_weights){.weight_ih = matrix(4 * H * (l < D ? c->input_size : D * R)),
+                              .weight_hh = matrix(4 * H * R),
+                              .bias_ih = matrix(4 * H),
+                              .bias_hh = matrix(4 * H),
+                              .weight_hr = c->proj_size ? matrix(c->proj_size * H) : NULL,
+                              .weight_ph = c->form && c->form->peepholes ? matrix(3 * H) : NULL};
   CHECK(fl_plan_create(&j->half, c, weights, isa) == FL_OK);
   for (size_t l = 0; l < D * c->num_layers; l++) {
     const void *const matrices[] = {weights[l].weight_ih, weights[l].weight_hh, weights[l].weight_hr};

@@ -140,6 +140,115 @@ static void check_longest_rows(fl_weight_type type) {
   free(x);
 }
 
+/* ---- integers from elsewhere ------------------------------------------------------------------------------------ */
+
+enum { OWN_I = 37, OWN_H = 21, OWN_P = 10, OWN_B = 9, MOST_OWN = 4 * OWN_H * OWN_I };
+
+/* a matrix as it is given, twice: values of uint8_t, and the same of int8_t */
+typedef struct {
+  uint8_t values[2][MOST_OWN], offsets[2][4 * OWN_H];
+  float scales[4 * OWN_H];
+  fl_integers given[2];
+} matrix;
+
+static matrix *random_matrix(size_t rows, size_t columns, int per_row) {
+  matrix *const m = allocated(sizeof *m);
+  for (size_t r = 0; r < rows; r++) {
+    m->scales[r] = per_row || !r ? ldexpf(1 + (float)draw(1 << 23) * 0x1p-23f, -12) : m->scales[0];
+    m->offsets[0][r] = per_row || !r ? (uint8_t)draw(256) : m->offsets[0][0];
+    m->offsets[1][r] = m->offsets[0][r] ^ 0x80;
+    for (size_t k = 0; k < columns; k++) {
+      m->values[0][r * columns + k] = (uint8_t)draw(256);
+      m->values[1][r * columns + k] = m->values[0][r * columns + k] ^ 0x80;
+    }
+  }
+  for (int j = 0; j < 2; j++) m->given[j] = (fl_integers){m->values[j], m->scales, m->offsets[j], j};
+  return m;
+}
+
+static void expect_plan(const fl_config *config, const fl_weights *weights, const float *x, const float *expected) {
+  const shape s = {*config, OWN_B};
+  float y[T * OWN_B * OWN_P];
+  for (size_t j = 0; fl_integer_isa_name(j); j++) {
+    fl_plan *plan;
+    CHECK(fl_plan_create(&plan, config, weights, fl_integer_isa_name(j)) == FL_OK);
+    run(plan, &s, 0, OWN_B, x, 0, y);
+    expect_same(y, expected, T * OWN_B * OWN_P);
+    fl_plan_destroy(plan);
+  }
+}
+
+/* any offsets and scales: every instruction set, and both types of values, as scalar */
+static void check_given(fl_weight_type type, int per_row) {
+  const fl_config config = {FL_FLOAT32, OWN_I, OWN_H, OWN_P, 1, 1, NULL, type};
+  const shape s = {config, OWN_B};
+  matrix *const ih = random_matrix(4 * OWN_H, OWN_I, per_row), *const hh = random_matrix(4 * OWN_H, OWN_P, per_row);
+  matrix *const hr = random_matrix(OWN_P, OWN_H, per_row);
+  float *const x = numbers((size_t)T * OWN_B * OWN_I, FL_FLOAT32), expected[T * OWN_B * OWN_P];
+  fl_weights weights = {.integers_ih = ih->given, .integers_hh = hh->given, .integers_hr = hr->given};
+  fl_plan *plan;
+  CHECK(fl_plan_create(&plan, &config, &weights, "scalar") == FL_OK);
+  run(plan, &s, 0, OWN_B, x, 0, expected);
+  fl_plan_destroy(plan);
+  expect_plan(&config, &weights, x, expected);
+  weights.integers_ih++, weights.integers_hr++; /* int8_t */
+  expect_plan(&config, &weights, x, expected);
+  ih->scales[7] = 0x1p-149f; /* as good as any */
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_OK);
+  fl_plan_destroy(plan);
+  static const float wrong[] = {0, -1, NAN, INFINITY, 0x1p127f};
+  for (size_t j = 0; j < sizeof wrong / sizeof wrong[0]; j++) {
+    ih->scales[7] = wrong[j];
+    CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_RANGE && !plan);
+  }
+  free(ih);
+  free(hh);
+  free(hr);
+  free(x);
+}
+
+/* what is rounded here, and what comes as the same integers */
+static void check_given_as_rounded(fl_weight_type type) {
+  const fl_config config = {FL_FLOAT32, OWN_I, OWN_H, OWN_P, 1, 1, NULL, type};
+  const shape s = {config, OWN_B};
+  const size_t rows[] = {4 * OWN_H, 4 * OWN_H, OWN_P}, columns[] = {OWN_I, OWN_P, OWN_H};
+  float *reals[3], *const x = numbers((size_t)T * OWN_B * OWN_I, FL_FLOAT32), expected[T * OWN_B * OWN_P];
+  matrix *given[3];
+  fl_plan *plan;
+  for (size_t m = 0; m < 3; m++) {
+    reals[m] = numbers(rows[m] * columns[m], FL_FLOAT32);
+    given[m] = random_matrix(rows[m], columns[m], 1);
+    for (size_t r = 0; r < rows[m]; r++) {
+      CHECK(fl_scale_of(reals[m] + r * columns[m], columns[m], &given[m]->scales[r]));
+      for (size_t k = r * columns[m]; k < (r + 1) * columns[m]; k++)
+        given[m]->values[1][k] = (uint8_t)fl_integer_of(reals[m][k], given[m]->scales[r]);
+    }
+    given[m]->given[1].offsets = NULL;
+  }
+  const fl_weights rounded = {.weight_ih = reals[0], .weight_hh = reals[1], .weight_hr = reals[2]};
+  CHECK(fl_plan_create(&plan, &config, &rounded, "scalar") == FL_OK);
+  run(plan, &s, 0, OWN_B, x, 0, expected);
+  fl_plan_destroy(plan);
+  fl_weights weights = {.weight_ih = reals[0], .integers_hh = &given[1]->given[1], .integers_hr = &given[2]->given[1]};
+  expect_plan(&config, &weights, x, expected); /* one of each */
+  weights.integers_ih = &given[0]->given[1];
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT); /* twice */
+  weights.weight_ih = NULL;
+  expect_plan(&config, &weights, x, expected);
+  fl_config other = config;
+  other.weights = FL_WEIGHTS_REAL;
+  CHECK(fl_plan_create(&plan, &other, &weights, NULL) == FL_ERROR_ARGUMENT);
+  other.weights = type, other.proj_size = 0;
+  CHECK(fl_plan_create(&plan, &other, &weights, NULL) == FL_ERROR_ARGUMENT);
+  given[2]->given[1].scales = NULL;
+  CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_ERROR_ARGUMENT);
+  for (size_t m = 0; m < 3; m++) {
+    free(reals[m]);
+    free(given[m]);
+  }
+  free(x);
+}
+
 int main(void) {
   static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
   static const shape shapes[] = {{{FL_FLOAT32, 1, 1, 0, 1, 1, NULL, FL_WEIGHTS_INT8}, 3},
@@ -151,6 +260,9 @@ int main(void) {
   check_rounding();
   check_longest_rows(FL_WEIGHTS_INT8);
   check_longest_rows(FL_WEIGHTS_INT8_FAST);
+  for (int kind = 0; kind < 4; kind++) check_given(kind % 2 ? FL_WEIGHTS_INT8_FAST : FL_WEIGHTS_INT8, kind / 2);
+  check_given_as_rounded(FL_WEIGHTS_INT8);
+  check_given_as_rounded(FL_WEIGHTS_INT8_FAST);
   for (size_t j = 0; j < sizeof shapes / sizeof shapes[0]; j++)
     for (int fast = 0; fast < 2; fast++) {
       shape s = shapes[j];

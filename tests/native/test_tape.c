@@ -167,9 +167,12 @@ static job begin(const shape *s, const char *isa) {
     layer *const l = &j.layers[k];
     *l = (layer){numbers(4 * H * width), numbers(4 * H * j.R),   numbers(4 * H),
                  numbers(4 * H),         drawn_if(P > 0, P * H), drawn_if(f->form && f->form->peepholes, 3 * H)};
-    weights[k] =
-        (fl_weights){narrowed(&j, l->ih, 4 * H * width), narrowed(&j, l->hh, 4 * H * j.R), narrowed(&j, l->b_ih, 4 * H),
-                     narrowed(&j, l->b_hh, 4 * H),       narrowed(&j, l->hr, P * H),       narrowed(&j, l->ph, 3 * H)};
+    weights[k] = (fl_weights){.weight_ih = narrowed(&j, l->ih, 4 * H * width),
+                              .weight_hh = narrowed(&j, l->hh, 4 * H * j.R),
+                              .bias_ih = narrowed(&j, l->b_ih, 4 * H),
+                              .bias_hh = narrowed(&j, l->b_hh, 4 * H),
+                              .weight_hr = narrowed(&j, l->hr, P * H),
+                              .weight_ph = narrowed(&j, l->ph, 3 * H)};
   }
   CHECK(fl_plan_create(&j.plan, f, weights, isa) == FL_OK);
   for (size_t k = 0; k < LD; k++) {
