@@ -134,6 +134,12 @@ def readable(array: Array) -> Array:
     return np.require(array, requirements=("C", "A"))
 
 
+def frozen(array: Array) -> Array:
+    """Return a read-only view, which ``setflags`` cannot make writable: a packed copy of it can then never be stale."""
+    array.setflags(write=False)
+    return array.view()
+
+
 def pair(value: object, name: str, letters: str) -> tuple[Any, Any]:
     """Check for two things, in a tuple or a list."""
     made = tuple(value) if isinstance(value, tuple | list) else ()

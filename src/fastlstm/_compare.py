@@ -431,7 +431,7 @@ def _weight_errors(plain: LSTM[Any], reduced: LSTM[Any]) -> dict[str, float]:
 
 def _saturated(state_dict: Mapping[str, Array]) -> dict[str, float]:
     """Tell the share of integers at either end of a range that is the same on both sides of zero."""
-    whole = {name: array for name, array in state_dict.items() if array.dtype.kind == "i"}
+    whole = {name: array for name, array in state_dict.items() if _weights.is_stored(name) and array.dtype.kind == "i"}
     return {name: float(np.mean(np.abs(a.astype(np.int64)) >= np.iinfo(a.dtype).max)) for name, a in whole.items()}
 
 

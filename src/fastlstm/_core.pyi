@@ -5,6 +5,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import disjoint_base
 
+from ._integers import Parameter
+
 _Array: TypeAlias = NDArray[Any]
 _States: TypeAlias = tuple[_Array, _Array]
 
@@ -49,7 +51,7 @@ class Plan:
         proj_size: int,
         num_layers: int,
         directions: int,
-        parameters: list[tuple[_Array | None, ...]],
+        parameters: list[tuple[Parameter | None, ...]],
         isa: bytes,
         memory: Memory,
         form: tuple[Any, ...],

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import _core, _parameters, _plans, _weights
 from ._forms import Form
+from ._integers import Parameter
 from ._settings import Settings
 from ._sizes import Sizes
 from ._types import Array, F
@@ -50,7 +51,7 @@ class Origin:
             made = hashlib.sha256(f"{sizes} {s.form}".encode())
             if s.weights is not None:
                 made.update(f" {s.weights}".encode())
-            for name, array in self._parameters.items():
+            for name, array in _weights.state_dict(self._parameters).items():
                 made.update(f" {name} ".encode())
                 made.update((array if sys.byteorder == "little" else array.byteswap()).data)
             self._fingerprint = made.digest()[:16]
@@ -85,7 +86,7 @@ class Layer(Generic[F]):
         sizes = s.sizes(cell=self._is_cell)
         self._use(s, sizes, _parameters.loaded(state_dict, sizes.shapes, s.dtype))
 
-    def _use(self, s: Settings, sizes: Sizes, given: Mapping[str, Array]) -> None:
+    def _use(self, s: Settings, sizes: Sizes, given: Mapping[str, Parameter]) -> None:
         """Pack first, then swap all together: calls under way finish with the old weights, an error changes nothing."""
         parameters = _weights.stored(given, s.weights)
         memory = self.__dict__.setdefault("_memory", _core.Memory())  # blocks outlive a change of weights
@@ -181,7 +182,7 @@ class Layer(Generic[F]):
             raise TypeError(f"weights should be a name such as 'float16', got: {type(weights).__name__}")
         made = type(self).__new__(type(self))
         settings = self._settings._replace(weights=_weights.checked(weights, self._settings.dtype))
-        made._load(settings, self._parameters)
+        made._load(settings, self.state_dict())
         return made
 
     @property
@@ -195,9 +196,12 @@ class Layer(Generic[F]):
         Returns
         -------
         dict of str to array
-            Read-only arrays, not copies but for matrices in 16 or 8 bits, which are given in float32. New weights come
-            in through `load_state_dict`. Each is an attribute too (``lstm.weight_ih_l0``), but which there are depends
-            on the sizes: type checkers know them here only.
+            Read-only arrays, not copies but for matrices in 16 bits, which are given in float32. Matrices in 8 bits are
+            given as they are: integers of int8, ``weight_ih_l0_scale`` with one float32 for each row, and, where a
+            model came with zero points that are not zero, ``weight_ih_l0_zero_point``; a row stands for
+            ``scale * (integers - zero_point)``. New weights come in through `load_state_dict`. Each parameter is an
+            attribute too (``lstm.weight_ih_l0``, a matrix in 8 bits as the float32 it stands for), but which there are
+            depends on the sizes: type checkers know them here only.
 
         Examples
         --------
@@ -205,7 +209,7 @@ class Layer(Generic[F]):
         >>> {name: array.shape for name, array in fastlstm.LSTM(4, 3).state_dict().items()}
         {'weight_ih_l0': (12, 4), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
         """
-        return dict(self._parameters)
+        return _weights.state_dict(self._parameters)
 
     def load_state_dict(self, state_dict: object) -> None:
         """Take all parameters from a mapping with torch's names; anything that `numpy.asarray` reads will do.
@@ -213,14 +217,18 @@ class Layer(Generic[F]):
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            Exactly the names of `state_dict`, each of its shape and of the layer's dtype. The values are copied.
+            Exactly the names of `state_dict`, each of its shape and of the layer's dtype. A matrix may be given in 8
+            bits, int8 or uint8, together with its scale and, unless it is zero, its zero point: single numbers, or one
+            for each row. Layers with weights in 8 bits use such integers as they are, others what they stand for. The
+            values are copied.
 
         Raises
         ------
         TypeError
             For something that is not a mapping, or a wrong dtype.
         ValueError
-            For missing or unexpected names, or a wrong shape. The layer keeps its weights then.
+            For missing or unexpected names, a wrong shape, or scales and zero points that cannot be. The layer keeps
+            its weights then.
 
         Notes
         -----
@@ -276,7 +284,7 @@ class Layer(Generic[F]):
         return [*super().__dir__(), *self.__dict__.get("_parameters", ())]
 
     def __getstate__(self) -> dict[str, Any]:
-        own = {"settings": tuple(self._settings), "parameters": dict(self._parameters)}
+        own = {"settings": tuple(self._settings), "parameters": self.state_dict()}
         state: Any = super().__getstate__()  # a copy of __dict__, and where a subclass has __slots__ a pair with theirs
         attributes = state[0] | state[1] if isinstance(state, tuple) else state
         return own | {"attributes": {name: value for name, value in attributes.items() if name not in _OWN}}

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from . import _checks
+from . import _checks, _integers
+from ._checks import frozen
+from ._integers import Parameter
 from ._sizes import Shapes, check_memory
 from ._types import Array, Shape
 
@@ -29,25 +31,27 @@ def _uniform(rng: np.random.Generator, bound: float, shape: Shape) -> Array:
     return drawn
 
 
-def frozen(array: Array) -> Array:
-    """Return a read-only view, which ``setflags`` cannot make writable: a packed copy of it can then never be stale."""
-    array.setflags(write=False)
-    return array.view()
-
-
-def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str, Array]:
-    """Copy parameters out of a mapping: all of them, no others, of the right shape and dtype."""
+def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str, Parameter]:
+    """Copy parameters out of a mapping: all of them, no others, of the right shape and dtype, or as integers."""
     if not isinstance(state_dict, Mapping):
         raise TypeError(f"state_dict should be a mapping of names to arrays, got: {type(state_dict).__name__}")
     missing = [name for name in shapes if name not in state_dict]
-    unexpected = [str(name) for name in state_dict if name not in shapes]
+    integers = [name for name in shapes if len(shapes[name]) == 2 and _integers.are(state_dict, name)]
+    known = {*shapes, *(f"{name}{end}" for name in integers for end in (_integers.SCALE, _integers.ZERO_POINT))}
+    unexpected = [str(name) for name in state_dict if name not in known]
     if missing or unexpected:
         told = [
             f"{what}: {', '.join(names)}" for what, names in (("missing", missing), ("unexpected", unexpected)) if names
         ]
         raise ValueError(f"state_dict does not fit; {'; '.join(told)}")
-    made = {}
+    if integers and dtype != np.float32:
+        raise ValueError(f"{integers[0]} is of integers, which are for layers of float32, got: dtype='{dtype}'")
+    made: dict[str, Parameter] = {}
     for name, expected in shapes.items():
+        if name in integers:
+            made[name] = _integers.of(state_dict, name, expected)
+            continue
+        _integers.refuse_without_scale(state_dict[name], name)
         array = _checks.floats(state_dict[name], f"state_dict[{name!r}]", dtype)
         made[name] = frozen(
             np.array(_checks.shape(array, f"state_dict[{name!r}]", expected, "the parameter's"), order="C")

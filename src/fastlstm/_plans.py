@@ -27,7 +27,7 @@ def pack(
     bits = 8 * next(iter(parameters.values())).itemsize
     numbers = sizes.I, sizes.H, sizes.P, sizes.L, sizes.D
     rest = memory, _forms.packed(form), _weights.number(weights)
-    return _core.Plan(bits, *numbers, sizes.rows(parameters), _isa.resolve(isa, weights), *rest)
+    return _core.Plan(bits, *numbers, sizes.rows(_weights.packable(parameters)), _isa.resolve(isa, weights), *rest)
 
 
 class PlanCache(Generic[T]):

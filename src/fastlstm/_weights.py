@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
 
 import numpy as np
 
-from ._parameters import frozen
+from ._checks import frozen
+from ._integers import SCALE, ZERO_POINT, Integers, Parameter
 from ._types import Array
 
 #: Their numbers in fastlstm.h.
@@ -62,7 +63,7 @@ def check_trainable(weights: str | None) -> None:
 
 def is_stored(name: str) -> bool:
     """Tell whether a parameter is a matrix: biases and peepholes stay float32."""
-    return name.startswith(("weight_ih", "weight_hh", "weight_hr"))
+    return name.startswith(("weight_ih", "weight_hh", "weight_hr")) and not name.endswith((SCALE, ZERO_POINT))
 
 
 def are_exact(parameters: Mapping[str, Array], weights: str) -> bool:
@@ -74,43 +75,45 @@ def are_exact(parameters: Mapping[str, Array], weights: str) -> bool:
     return all(np.array_equal(made[name], array) for name, array in parameters.items() if is_stored(name))
 
 
-def stored(parameters: Mapping[str, Array], weights: str | None) -> Mapping[str, Array]:
-    """Keep parameters as they are stored: matrices rounded to nearest, ties to even.
+def stored(parameters: Mapping[str, Parameter], weights: str | None) -> Mapping[str, Array]:
+    """Keep parameters as they are stored: matrices rounded to nearest, ties to even; those of integers as they are.
 
     Raises
     ------
     ValueError
         For a number that is not finite, or too large once rounded; it names the parameter.
     """
-    return parameters if weights is None else _Stored(parameters, weights)
+    if weights is None:
+        return {name: array.array() if isinstance(array, Integers) else array for name, array in parameters.items()}
+    return _Stored(parameters, weights)
 
 
-class Integers(NamedTuple):
-    """A matrix as integers: ``values * scales[:, None]`` is exact in float32."""
+def packable(parameters: Mapping[str, Array]) -> Mapping[str, Parameter]:
+    """Return parameters as the core packs them: matrices of integers as such, others in their dtype."""
+    return _Packable(parameters) if isinstance(parameters, _Stored) else parameters
 
-    values: Array  # int8 [rows, columns], -127..127
-    scales: Array  # float32 [rows], of 16 significant bits
+
+def state_dict(parameters: Mapping[str, Array]) -> dict[str, Array]:
+    """Return parameters for a state dict: integers with their scales and zero points, other matrices as they are."""
+    made: dict[str, Array] = {}
+    for name, array in packable(parameters).items():
+        made |= array.entries(name) if isinstance(array, Integers) else {name: array}
+    return made
 
 
 class _Stored(Mapping[str, Array]):
     """Parameters of which the matrices take 16 or 8 bits a number; whoever asks for one gets it in float32."""
 
-    def __init__(self, parameters: Mapping[str, Array], weights: str) -> None:
-        self._weights = weights
-        narrow = {"float16": _to_float16, "bfloat16": _to_bfloat16}.get(weights, _to_integers)
-        self._kept: dict[str, Array | Integers] = {
-            name: narrow(array, name) if is_stored(name) else frozen(array) for name, array in parameters.items()
+    def __init__(self, parameters: Mapping[str, Parameter], weights: str) -> None:
+        narrow = {"float16": _to_float16, "bfloat16": _to_bfloat16}.get(weights)
+        self.kept: dict[str, Parameter] = {
+            name: _narrowed(array, name, narrow) if is_stored(name) else array for name, array in parameters.items()
         }
 
-    def integers(self, name: str) -> Integers | None:
-        """Return a matrix as it is kept, None for what is none."""
-        kept = self._kept[name]
-        return kept if isinstance(kept, Integers) else None
-
     def __getitem__(self, name: str) -> Array:
-        array = self._kept[name]
+        array = self.kept[name]
         if isinstance(array, Integers):
-            return frozen(array.values * array.scales[:, np.newaxis])
+            return array.array()
         if array.dtype == np.float16:
             return frozen(array.astype(np.float32))
         if array.dtype == np.uint16:
@@ -118,13 +121,36 @@ class _Stored(Mapping[str, Array]):
         return array
 
     def __contains__(self, name: object) -> bool:  # Mapping's would widen an array
-        return name in self._kept
+        return name in self.kept
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._kept)
+        return iter(self.kept)
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self.kept)
+
+
+class _Packable(Mapping[str, Parameter]):
+    """The same, but that matrices of integers are not widened."""
+
+    def __init__(self, parameters: _Stored) -> None:
+        self._parameters = parameters
+
+    def __getitem__(self, name: str) -> Parameter:
+        kept = self._parameters.kept[name]
+        return kept if isinstance(kept, Integers) else self._parameters[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+
+def _narrowed(array: Parameter, name: str, narrow: Callable[[Array, str], Array] | None) -> Parameter:
+    if narrow is None:
+        return array if isinstance(array, Integers) else _to_integers(array, name)
+    return narrow(array.array() if isinstance(array, Integers) else array, name)
 
 
 def _to_float16(array: Array, name: str) -> Array:

@@ -47,15 +47,15 @@ def integers_of(matrix: Array) -> tuple[Array, Array]:
     return values, scales
 
 
-def part_of(x: Array, matrix: Array, limit: int, start: Array) -> Array:
-    """W x, or U h, of one row, with what it starts from."""
-    values, scales = integers_of(matrix)
+def part_of(x: Array, matrix: tuple[Array, Array], limit: int, start: Array) -> Array:
+    """W x, or U h, of one row, with what it starts from; W is whole numbers and scales."""
+    values, scales = matrix
     largest = np.abs(x).max()
     factor = np.float32(limit) / largest if largest >= np.float32(2.0**-100) else np.float32(0)
     scale = largest / np.float32(limit) if factor else np.float32(0)
     q = np.rint(x * factor).astype(np.int64)
-    out = np.zeros(len(matrix), np.float32)
-    for unit in range(len(matrix)):
+    out = np.zeros(len(values), np.float32)
+    for unit in range(len(values)):
         total = np.float32(0)
         for k in range(0, len(x), 256):
             total = total + np.float32(int(values[unit, k : k + 256] @ q[k : k + 256]))
@@ -65,11 +65,12 @@ def part_of(x: Array, matrix: Array, limit: int, start: Array) -> Array:
     return out
 
 
-def plain_step(lstm: Any, x: Array, h: Array, c: Array, limit: int) -> tuple[Array, Array]:
+def plain_step(
+    ih: tuple[Array, Array], hh: tuple[Array, Array], bias: Array, x: Array, h: Array, c: Array, limit: int
+) -> tuple[Array, Array]:
     """One step of a layer with one direction; the gates are the package's own, of the sum."""
-    bias = lstm.bias_ih_l0 + lstm.bias_hh_l0 + np.float32(0)
     rows = [
-        part_of(row, lstm.weight_ih_l0, limit, bias) + part_of(state, lstm.weight_hh_l0, limit, np.zeros_like(bias))
+        part_of(row, ih, limit, bias) + part_of(state, hh, limit, np.zeros_like(bias))
         for row, state in zip(x, h, strict=True)
     ]
     return fastlstm.gates_forward(np.array(rows), c)
@@ -85,8 +86,9 @@ def test_the_arithmetic_in_whole_numbers(weights: str, sizes: tuple[int, int]) -
     x[2, 1] *= np.float32(2.0**-110)
     h, c = (rng.standard_normal((3, sizes[1])).astype(np.float32) * 3 for _ in range(2))
     found, (h_n, c_n) = lstm.astype(weights=weights)(x, (h[np.newaxis], c[np.newaxis]))
+    ih, hh = integers_of(lstm.weight_ih_l0), integers_of(lstm.weight_hh_l0)
     for t, step in enumerate(x):
-        h, c = plain_step(lstm, step, h, c, LIMITS[weights])
+        h, c = plain_step(ih, hh, lstm.bias_ih_l0 + lstm.bias_hh_l0 + np.float32(0), step, h, c, LIMITS[weights])
         np.testing.assert_array_equal(found[t], h, strict=True)
     np.testing.assert_array_equal(h_n[0], h, strict=True)
     np.testing.assert_array_equal(c_n[0], c, strict=True)
@@ -107,6 +109,154 @@ def test_rounding_weights() -> None:
     assert not made[4:6].any()
     error, largest = np.abs(made - state["weight_ih_l0"]), np.abs(state["weight_ih_l0"]).max(axis=1, keepdims=True)
     assert (error <= largest / 253)[largest[:, 0] != np.float32(2.0**-120)].all()
+
+
+# ---- integers from elsewhere -------------------------------------------------------------------------------------
+
+
+def given(kind: str, sizes: tuple[int, int], dtype: Any) -> dict[str, Any]:
+    """Draw a state dict as other libraries quantise: per tensor or per row, with zero points or without."""
+    rng = np.random.default_rng(7)
+    limits = np.iinfo(dtype)
+    state: dict[str, Any] = {}
+    for name, columns in zip(("weight_ih_l0", "weight_hh_l0"), sizes, strict=True):
+        rows = 4 * sizes[1]
+        state[name] = rng.integers(limits.min, limits.max + 1, (rows, columns)).astype(dtype)
+        per_row = kind == "rows"
+        state[f"{name}_scale"] = rng.uniform(1e-3, 3e-3, rows if per_row else ()).astype(np.float32)
+        if kind != "no zero points":
+            zeros = rng.integers(limits.min, limits.max + 1, rows if per_row else 1)
+            state[f"{name}_zero_point"] = zeros.astype(dtype)
+    for name in ("bias_ih_l0", "bias_hh_l0"):
+        state[name] = rng.standard_normal(4 * sizes[1]).astype(np.float32)
+    return state
+
+
+def whole(state: dict[str, Any], name: str) -> tuple[Array, Array]:
+    """Return the whole numbers that are multiplied, and the scales of the rows."""
+    values = state[name].astype(np.int64)
+    zeros = np.broadcast_to(np.asarray(state.get(f"{name}_zero_point", 0), np.int64), len(values))
+    return values - zeros[:, np.newaxis], np.broadcast_to(state[f"{name}_scale"], len(values))
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8])
+@pytest.mark.parametrize("kind", ["rows", "tensor", "no zero points"])
+@pytest.mark.parametrize("sizes", [(5, 3), (259, 9)])
+def test_the_arithmetic_with_integers_from_elsewhere(
+    weights: str, dtype: Any, kind: str, sizes: tuple[int, int]
+) -> None:
+    state = given(kind, sizes, dtype)
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((3, 2, sizes[0])).astype(np.float32)
+    h, c = (rng.standard_normal((2, sizes[1])).astype(np.float32) for _ in range(2))
+    ih, hh = whole(state, "weight_ih_l0"), whole(state, "weight_hh_l0")
+    expected, h_t, c_t = [], h, c
+    for step in x:
+        bias = state["bias_ih_l0"] + state["bias_hh_l0"] + np.float32(0)
+        h_t, c_t = plain_step(ih, hh, bias, step, h_t, c_t, LIMITS[weights])
+        expected.append(h_t)
+    for isa in fastlstm.isas(weights=weights):
+        lstm = fastlstm.LSTM(*sizes, weights=weights, isa=isa)
+        lstm.load_state_dict(state)
+        for layer in (lstm, pickle.loads(pickle.dumps(lstm))):
+            np.testing.assert_array_equal(layer(x, (h[None], c[None]))[0], expected, err_msg=isa)
+    for name, (values, scales) in (("weight_ih_l0", ih), ("weight_hh_l0", hh)):
+        np.testing.assert_array_equal(
+            getattr(lstm, name), (values * scales[:, None].astype(np.float64)).astype(np.float32)
+        )
+
+
+def test_a_state_dict_of_integers_and_back() -> None:
+    lstm, x = fastlstm.LSTM(20, 9, proj_size=4, weights="int8", seed=0), inputs({"input_size": 20})
+    state = lstm.state_dict()
+    assert {name for name in state if state[name].dtype == np.int8} == {"weight_ih_l0", "weight_hh_l0", "weight_hr_l0"}
+    assert "weight_ih_l0_zero_point" not in state
+    for name in ("weight_ih_l0", "weight_hh_l0", "weight_hr_l0"):
+        stands_for = state[name] * state[f"{name}_scale"][:, np.newaxis]
+        np.testing.assert_array_equal(getattr(lstm, name), stands_for, strict=True)
+    again = fastlstm.LSTM(20, 9, proj_size=4, weights="int8")
+    again.load_state_dict(state)
+    assert again.fingerprint() == lstm.fingerprint()
+    np.testing.assert_array_equal(again(x)[0], lstm(x)[0])
+    plain = fastlstm.LSTM(20, 9, proj_size=4)
+    plain.load_state_dict(state)  # what they stand for
+    np.testing.assert_array_equal(plain.weight_ih_l0, lstm.weight_ih_l0, strict=True)
+    assert plain.state_dict()["weight_ih_l0"].dtype == np.float32
+    fast = lstm.astype(weights="int8-fast")
+    assert all(np.array_equal(fast.state_dict()[name], array) for name, array in state.items())
+
+
+def test_integers_with_zero_points_stay_as_they_came() -> None:
+    state = given("rows", (6, 5), np.uint8)
+    lstm = fastlstm.LSTM(6, 5, weights="int8")
+    lstm.load_state_dict(state)
+    for made in (lstm, lstm.astype(weights="int8-fast"), pickle.loads(pickle.dumps(lstm))):
+        kept = made.state_dict()
+        for name in ("weight_ih_l0", "weight_ih_l0_zero_point"):  # the same distances, in int8
+            np.testing.assert_array_equal(kept[name], (state[name].astype(np.int16) - 128).astype(np.int8), strict=True)
+        np.testing.assert_array_equal(kept["weight_ih_l0_scale"], state["weight_ih_l0_scale"], strict=True)
+    assert not any(array.flags.writeable for array in lstm.state_dict().values())
+    state["weight_ih_l0"][:] = 0
+    assert lstm.state_dict()["weight_ih_l0"].any()  # a copy
+    other = dict(lstm.state_dict(), weight_ih_l0_zero_point=lstm.state_dict()["weight_ih_l0_zero_point"][::-1])
+    before = lstm.fingerprint()
+    lstm.load_state_dict(other)
+    assert lstm.fingerprint() != before
+
+
+WRONG: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"weight_ih_l0_scale": np.float32(0)}, "weight_ih_l0_scale should be finite and greater than zero, got: 0.0"),
+    ({"weight_ih_l0_scale": np.float32(-1)}, "greater than zero, got: -1.0"),
+    ({"weight_ih_l0_scale": np.full(20, np.nan, np.float32)}, "greater than zero, got: nan for row 0"),
+    ({"weight_ih_l0_scale": np.float32(3e38)}, "weight_ih_l0_scale is too large"),
+    (
+        {"weight_ih_l0_scale": np.ones(5, np.float32)},
+        r"should have shape \(\) or \(20,\), one for each row, got: \(5,\)",
+    ),
+    ({"weight_ih_l0_scale": np.ones((20, 1), np.float32)}, r"got: \(20, 1\)"),
+    ({"weight_ih_l0_scale": np.ones(20)}, "weight_ih_l0_scale should have dtype float32"),
+    ({"weight_ih_l0_zero_point": 256}, r"weight_ih_l0_zero_point should be in 0..255, as uint8 is, got: 256"),
+    ({"weight_ih_l0_zero_point": -1}, "got: -1"),
+    ({"weight_ih_l0_zero_point": 1.0}, "weight_ih_l0_zero_point should be of integers, got: float64"),
+    ({"weight_ih_l0_zero_point": np.zeros(3, np.uint8)}, r"got: \(3,\)"),
+    ({"weight_ih_l0": np.zeros((20, 6), np.int16)}, "weight_ih_l0 should have dtype int8 or uint8, got: int16"),
+    ({"weight_ih_l0": np.zeros((20, 7), np.int8)}, r"Expected weight_ih_l0 size \(20, 6\)"),
+    ({"bias_ih_l0_scale": np.float32(1)}, "unexpected: bias_ih_l0_scale"),
+    ({"weight_ih_l0_scales": np.float32(1)}, "unexpected: weight_ih_l0_scales"),
+)
+
+
+@pytest.mark.parametrize(("change", "message"), WRONG)
+@pytest.mark.parametrize("weights", ["int8", "float32"])
+def test_integers_that_cannot_be(weights: str, change: dict[str, Any], message: str) -> None:
+    lstm, x = fastlstm.LSTM(6, 5, weights=weights, seed=0), inputs({"input_size": 6})
+    before = lstm(x)[0]
+    with pytest.raises((ValueError, TypeError), match=message):
+        lstm.load_state_dict(given("tensor", (6, 5), np.uint8) | change)
+    np.testing.assert_array_equal(lstm(x)[0], before)
+
+
+def test_integers_without_a_scale_or_for_float64() -> None:
+    state = given("tensor", (6, 5), np.uint8)
+    with pytest.raises(ValueError, match="weight_hh_l0 is of integers, which are for layers of float32"):
+        fastlstm.LSTM(6, 5, dtype="float64").load_state_dict(
+            {n: a for n, a in state.items() if "weight_ih_l0_" not in n} | {"weight_ih_l0": np.zeros((20, 6))}
+        )
+    del state["weight_hh_l0_scale"], state["weight_hh_l0_zero_point"]
+    with pytest.raises(ValueError, match="weight_hh_l0 is of uint8, which needs weight_hh_l0_scale"):
+        fastlstm.LSTM(6, 5, weights="int8").load_state_dict(state)
+
+
+def test_a_row_of_no_distance_may_have_any_scale() -> None:
+    state = given("rows", (6, 5), np.uint8)
+    state["weight_ih_l0"][3] = state["weight_ih_l0_zero_point"][3]
+    state["weight_ih_l0_scale"][3] = 0
+    for weights in ("int8", "float32"):
+        lstm = fastlstm.LSTM(6, 5, weights=weights)
+        lstm.load_state_dict(state)
+        assert not lstm.weight_ih_l0[3].any()
+        assert np.isfinite(lstm(inputs({"input_size": 6}))[0]).all()
 
 
 # ---- the same bits, whatever runs --------------------------------------------------------------------------------
@@ -170,7 +320,11 @@ def step_by_step(lstm: Any, x: Array, y: Array) -> None:
 def test_a_cell(weights: str) -> None:
     cell = fastlstm.LSTMCell(6, 11, weights=weights, seed=0)
     layer = fastlstm.LSTM(6, 11, weights=weights)
-    layer.load_state_dict({f"{name}_l0": array for name, array in cell.state_dict().items()})
+    state = cell.state_dict()
+    parts = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+    layer.load_state_dict(
+        {name.replace(part, f"{part}_l0"): state[name] for part in parts for name in state if part in name}
+    )
     x = np.random.default_rng(0).standard_normal((3, 6)).astype(np.float32)
     h, c = cell(x)
     y, (_, c_n) = layer(x[np.newaxis])
@@ -201,7 +355,7 @@ def test_a_row_that_is_not_finite_is_alone_with_it(weights: str, isa: str) -> No
 @pytest.mark.parametrize("weights", WEIGHTS)
 def test_extremes(weights: str) -> None:
     lstm = fastlstm.LSTM(600, 5, weights=weights)
-    state = {name: np.ones_like(array) for name, array in lstm.state_dict().items()}
+    state = {name: np.ones_like(array) for name, array in fastlstm.LSTM(600, 5).state_dict().items()}
     state["weight_ih_l0"][:] = -1e30
     lstm.load_state_dict(state)
     largest = np.finfo(np.float32).max
@@ -236,7 +390,7 @@ def test_back_and_forth(weights: str) -> None:
     y = small(x)[0]
     plain = small.astype(weights="float32")
     for name, array in plain.state_dict().items():
-        np.testing.assert_array_equal(array, small.state_dict()[name], strict=True)
+        np.testing.assert_array_equal(array, getattr(small, name), strict=True)
     np.testing.assert_array_equal(plain.astype(weights=weights)(x)[0], y)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(small))(x)[0], y)
     with pytest.raises(ValueError, match="for inference"):

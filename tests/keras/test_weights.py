@@ -39,7 +39,7 @@ def own(layer: Any, weights: str | None) -> Any:
     kernel, recurrent, bias = map(plain, (v._value for v in layer.cell.weights))
     lstm = fastlstm.LSTM(I, H, batch_first=True, weights=weights)
     parameters = kernel.T, recurrent.T, bias, np.zeros_like(bias)
-    lstm.load_state_dict(dict(zip(lstm.state_dict(), parameters, strict=True)))
+    lstm.load_state_dict(dict(zip(fastlstm.LSTM(I, H).state_dict(), parameters, strict=True)))
     return lstm
 
 

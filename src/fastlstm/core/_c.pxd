@@ -28,6 +28,11 @@ cdef extern from "fastlstm.h" nogil:
         size_t input_size, hidden_size, proj_size, num_layers, directions
         const fl_form *form
         int weights
+    ctypedef struct fl_integers:
+        const void *values
+        const float *scales
+        const void *offsets
+        int is_signed
     ctypedef struct fl_weights:
         const void *weight_ih
         const void *weight_hh
@@ -35,6 +40,9 @@ cdef extern from "fastlstm.h" nogil:
         const void *bias_hh
         const void *weight_hr
         const void *weight_ph
+        const fl_integers *integers_ih
+        const fl_integers *integers_hh
+        const fl_integers *integers_hr
     ctypedef struct fl_sequence:
         size_t T, B
         const void *input

@@ -30,6 +30,28 @@ cdef inline void read_arrays(fl_sequence *s, cnp.ndarray x, cnp.ndarray y, int t
     s.h_0, s.c_0, s.h_n, s.c_n = address(h_0), address(c_0), address(h_n), address(c_n)
 
 
+cdef struct given_matrix:
+    # as reals, or as integers
+    const void *reals
+    const fl_integers *integers
+
+
+cdef given_matrix read_matrix(given, int typenum, cnp.npy_intp rows, cnp.npy_intp columns, fl_integers *room) except *:
+    """A matrix as an array, or as (values, scales, zeros), which ``room`` then points to."""
+    cdef given_matrix made = given_matrix(NULL, NULL)
+    if not isinstance(given, tuple):
+        must(dense(given, typenum, rows * columns))
+        made.reals = address(given)
+        return made
+    values, scales, zeros = given
+    must(dense(values, cnp.NPY_INT8, rows * columns) and dense(scales, cnp.NPY_FLOAT32, rows)
+         and dense_or_none(zeros, cnp.NPY_INT8, rows))
+    room.values, room.scales, room.offsets = address(values), <const float *>address(scales), address(zeros)
+    room.is_signed = 1
+    made.integers = room
+    return made
+
+
 @cython.final
 cdef class Plan:
     """Packed weights: immutable, so that any number of threads may use one."""
@@ -47,7 +69,8 @@ cdef class Plan:
                   Memory memory not None, tuple form not None, int weight_type=0):
         cdef fl_form packed
         cdef fl_config config
-        cdef fl_weights *weights
+        cdef fl_weights *weights = NULL
+        cdef fl_integers *integers = NULL
         cdef fl_status status
         cdef const char *name = isa
         cdef Py_ssize_t j
@@ -62,34 +85,42 @@ cdef class Plan:
         config.num_layers, config.directions = num_layers, directions
         read_form(&packed, form)
         must(num_layers > 0 and directions > 0 and len(parameters) == num_layers * directions)
-        weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
-        if weights is NULL:
-            raise MemoryError()
         try:
+            weights = <fl_weights *>malloc(len(parameters) * sizeof(fl_weights))
+            integers = <fl_integers *>malloc(len(parameters) * 3 * sizeof(fl_integers))
+            if weights is NULL or integers is NULL:
+                raise MemoryError()
             for j in range(len(parameters)):
-                self.read(&weights[j], input_size if j < directions else directions * self.width, parameters[j])
+                self.read(&weights[j], &integers[3 * j], input_size if j < directions else directions * self.width,
+                          parameters[j])
             with nogil:
                 status = fl_plan_create(&self.plan, &config, weights, name)
         finally:
             free(weights)
+            free(integers)
         raise_for(status)
         self.bytes = fl_plan_size(self.plan)
 
     def __dealloc__(self):
         fl_plan_destroy(self.plan)
 
-    cdef int read(self, fl_weights *to, Py_ssize_t width, parameters) except -1:
-        """Those of one layer, whose input has this width, in one direction."""
+    cdef int read(self, fl_weights *to, fl_integers *room, Py_ssize_t width, parameters) except -1:
+        """Those of one layer, whose input has this width, in one direction; ``room`` is for its three matrices."""
         cdef int typenum = self.typenum
+        cdef given_matrix matrix
         ih, hh, bias_ih, bias_hh, hr, ph = parameters
-        must(dense(ih, typenum, 4 * self.hidden_size * width) and dense(hh, typenum, 4 * self.hidden_size * self.width)
-             and dense_or_none(bias_ih, typenum, 4 * self.hidden_size)
+        must(dense_or_none(bias_ih, typenum, 4 * self.hidden_size)
              and dense_or_none(bias_hh, typenum, 4 * self.hidden_size)
-             and dense_or_none(hr, typenum, self.proj_size * self.hidden_size)
              and dense_or_none(ph, typenum, 3 * self.hidden_size))
-        to.weight_ih, to.weight_hh = address(ih), address(hh)
-        to.bias_ih, to.bias_hh = address(bias_ih), address(bias_hh)
-        to.weight_hr, to.weight_ph = address(hr), address(ph)
+        to.bias_ih, to.bias_hh, to.weight_ph = address(bias_ih), address(bias_hh), address(ph)
+        matrix = read_matrix(ih, typenum, 4 * self.hidden_size, width, &room[0])
+        to.weight_ih, to.integers_ih = matrix.reals, matrix.integers
+        matrix = read_matrix(hh, typenum, 4 * self.hidden_size, self.width, &room[1])
+        to.weight_hh, to.integers_hh = matrix.reals, matrix.integers
+        matrix = given_matrix(NULL, NULL)
+        if hr is not None:
+            matrix = read_matrix(hr, typenum, self.proj_size, self.hidden_size, &room[2])
+        to.weight_hr, to.integers_hr = matrix.reals, matrix.integers
         return 0
 
     @property

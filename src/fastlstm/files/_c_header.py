@@ -38,7 +38,7 @@ def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
     yield f" * fl_plan_create(&plan, &{name}_config, {name}_weights, NULL). */"
     yield from (f"#ifndef {guard}", f"#define {guard}", "", "#include <stddef.h>", "#include <fastlstm.h>", "")
     kind = {"float32": "float", "float64": "double"}[lstm.dtype.name]
-    for parameter, array in lstm.state_dict().items():
+    for parameter, array in lstm._parameters.items():
         yield f"static const {kind} {name}_{parameter}[] = {{"
         yield from _numbers(array)
         yield "};"

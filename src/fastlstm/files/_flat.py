@@ -36,7 +36,7 @@ _PIECE: Final = 2**20
 def content(lstm: LSTM[Any], order: ByteOrder) -> bytes:
     """Return the file of a layer, for machines of a byte order."""
     sign, sizes = _SIGNS[order], lstm._sizes
-    rows = [array for row in sizes.rows(lstm.state_dict()) for array in row if array is not None]
+    rows = [array for row in sizes.rows(lstm._parameters) for array in row if array is not None]
     parts = [array.astype(array.dtype.newbyteorder(sign), copy=False).tobytes() for array in rows]
     parts = [part + bytes(-len(part) % _BOUNDARY) for part in parts]
     *activations, peepholes, coupled, clip_at, clip = _forms.packed(lstm.form)

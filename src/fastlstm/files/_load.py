@@ -227,7 +227,7 @@ def _stored_in(layer: Layer, dtype: np.dtype[Any], arrays: Mapping[str, Array]) 
     return layer.weights
 
 
-def check_finite(arrays: dict[str, Array], where: str) -> None:
+def check_finite(arrays: Mapping[str, Array], where: str) -> None:
     """Refuse weights that are NaN or infinite: nothing but NaN would come of them."""
     for name, array in arrays.items():
         wrong = np.count_nonzero(~np.isfinite(array))

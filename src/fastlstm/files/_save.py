@@ -85,7 +85,7 @@ def write_layers(
     """
     to = to or format_of(path, "path")
     for name, lstm in lstms.items():
-        check_finite(lstm.state_dict(), name or "lstm")
+        check_finite(lstm._parameters, name or "lstm")
     if any("\0" in name for name in lstms):
         raise ValueError("names with NUL in them cannot be written: write such layers one by one")
     if to in _SINGLE:
@@ -108,7 +108,7 @@ def write_layers(
 
 def _narrowed(lstm: LSTM[Any], *, bits: bool) -> dict[str, Array]:
     """Return parameters with matrices of 16 bits in those, bfloat16 as its `bits` or in float32; others in float32."""
-    parameters = lstm.state_dict()
+    parameters = lstm._parameters
     narrow = {"float16": _float16, "bfloat16": _bits_of_bfloat16 if bits else np.asarray}.get(lstm.weights)
     if narrow is None:
         return dict(parameters)

@@ -137,7 +137,7 @@ def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
 def tensors_of(lstm: LSTM, layer: int) -> Tensors:
     """Return the operator's weights of one layer."""
     ends = ("", "_reverse")[: lstm._sizes.D]
-    parameters = lstm.state_dict()
+    parameters = lstm._parameters
 
     def stacked(name: str, order: list[int]) -> Array:
         return np.stack([_blocks(parameters[f"{name}_l{layer}{end}"], order) for end in ends])

@@ -1,0 +1,118 @@
+"""Matrices of 8 bits as another library or a state dict has them: integers, and for each row a scale and a zero point.
+
+A row stands for ``scale * (values - zero_point)``. Names are those of compressed checkpoints: ``weight_ih_l0`` for the
+integers, ``weight_ih_l0_scale``, and ``weight_ih_l0_zero_point`` where it is not zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from . import _checks
+from ._checks import frozen
+from ._types import Array, Shape
+
+SCALE: Final = "_scale"
+ZERO_POINT: Final = "_zero_point"
+KINDS: Final = (np.dtype(np.int8), np.dtype(np.uint8))
+
+
+class Integers(NamedTuple):
+    """A matrix as integers: ``array()`` is what they stand for."""
+
+    values: Array  # int8 [rows, columns]
+    scales: Array  # float32 [rows]
+    zeros: Array | None = None  # int8 [rows]; None: all are zero
+
+    def array(self) -> Array:
+        """Return the numbers in float32, each rounded once."""
+        made = self.values.astype(np.float32)
+        if self.zeros is not None:
+            made -= self.zeros[:, np.newaxis]
+        made *= self.scales[:, np.newaxis]
+        return frozen(made)
+
+    def entries(self, name: str) -> dict[str, Array]:
+        """Name its arrays in a state dict."""
+        made = {name: self.values, f"{name}{SCALE}": self.scales}
+        return made if self.zeros is None else made | {f"{name}{ZERO_POINT}": self.zeros}
+
+
+Parameter = Array | Integers
+
+
+def matrix(values: object, scale: object, zero_point: object, name: str, expected: Shape) -> Integers:
+    """Copy a matrix of int8 or uint8, whose scale and zero point are single numbers or one for each row.
+
+    Raises
+    ------
+    TypeError
+        For another dtype; a zero point may be an integer of any.
+    ValueError
+        For another shape, a scale that is not finite and greater than zero, and a zero point that the integers' dtype
+        does not hold; and for scales so large that a weight would be infinite.
+    """
+    given = _checks.shape(_checks.read(values, name, "int8 or uint8"), name, expected, "the parameter's")
+    if given.dtype not in KINDS:
+        raise TypeError(f"{name} should have dtype int8 or uint8, got: {given.dtype}")
+    scales = _for_rows(_checks.floats(scale, f"{name}{SCALE}", np.dtype(np.float32)), f"{name}{SCALE}", len(given))
+    zeros = np.zeros(len(given), given.dtype)
+    if zero_point is not None:
+        zeros = _zeros(zero_point, f"{name}{ZERO_POINT}", given.dtype, len(given))
+    offset = np.uint8(0 if given.dtype == np.int8 else 128)  # the same distances, in int8
+    made = Integers(*(frozen((a.view(np.uint8) ^ offset).view(np.int8)) for a in (given, zeros)))
+    made = Integers(made.values, frozen(scales), made.scales if made.scales.any() else None)
+    _check_scales(made, name)
+    return made
+
+
+def _for_rows(array: Array, name: str, rows: int) -> Array:
+    if array.shape not in ((), (1,), (rows,)):
+        raise ValueError(f"{name} should have shape () or {(rows,)}, one for each row, got: {array.shape}")
+    return np.array(np.broadcast_to(array.reshape(-1) if array.size == 1 else array, (rows,)), order="C")
+
+
+def _zeros(given: object, name: str, kind: np.dtype[np.int8 | np.uint8], rows: int) -> Array:
+    array = _checks.read(given, name, "integers")
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"{name} should be of integers, got: {array.dtype}")
+    limits = np.iinfo(kind)
+    wrong = array[(array < limits.min) | (array > limits.max)]
+    if wrong.size:
+        raise ValueError(f"{name} should be in {limits.min}..{limits.max}, as {kind} is, got: {wrong.flat[0]}")
+    return _for_rows(array, name, rows).astype(kind)
+
+
+def _check_scales(given: Integers, name: str) -> None:
+    """Scales are greater than zero; one of zero is fine where the whole row stands for zeros."""
+    zeros = np.int16(0) if given.zeros is None else given.zeros.astype(np.int16)[:, np.newaxis]
+    farthest = np.abs(given.values.astype(np.int16) - zeros).max(axis=1, initial=0)
+    fine = np.isfinite(given.scales) & (given.scales >= 0) & ((given.scales > 0) | (farthest == 0))
+    if not fine.all():
+        raise ValueError(
+            f"{name}{SCALE} should be finite and greater than zero, got: {given.scales[~fine][0]} for row "
+            f"{int(np.flatnonzero(~fine)[0])}"
+        )
+    with np.errstate(over="ignore"):
+        if not np.isfinite(given.scales * farthest.astype(np.float32)).all():
+            raise ValueError(f"{name}{SCALE} is too large: some weights would be infinite in float32")
+
+
+def are(state_dict: Mapping[str, object], name: str) -> bool:
+    """Tell whether a state dict has a matrix as integers: it is told by its scale."""
+    return f"{name}{SCALE}" in state_dict
+
+
+def refuse_without_scale(value: object, name: str) -> None:
+    """Say what integers need."""
+    if getattr(value, "dtype", None) in KINDS:
+        raise ValueError(f"{name} is of {value.dtype}, which needs {name}{SCALE}")  # type: ignore[attr-defined]
+
+
+def of(state_dict: Mapping[str, object], name: str, expected: Shape) -> Integers:
+    """Copy a matrix out of a state dict that has it as integers."""
+    zero_point = state_dict.get(f"{name}{ZERO_POINT}")
+    return matrix(state_dict[name], state_dict[f"{name}{SCALE}"], zero_point, name, expected)
