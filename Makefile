@@ -29,7 +29,8 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service precision docs test test-extras test-lesser test-isas bench bench-speed bench-speed-lesser scaling \
+.PHONY: help demo train service precision docs test test-extras test-lesser test-isas \
+  bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
 
@@ -65,6 +66,13 @@ test-isas: .venv/test/ready ## the tests of numbers, each instruction set of thi
 
 bench: .venv/bench/ready .venv/bench/rivals ## the benchmarks, against torch, onnxruntime and others that can be had
 	.venv/bench/bin/python -m pytest bench $(ARGS)
+
+bench-bytes: .venv/bench/ready .venv/bench/rivals ## weights in 16 and 8 bits beside others': time, error, memory
+	.venv/bench/bin/python -m pytest bench/test_bytes.py $(ARGS)
+	.venv/bench/bin/python -m bench.memory
+
+bench-bytes-lesser: .venv/bench/ready .venv/bench/rivals ## the same, as a CPU without AVX-512 would run them
+	$(AVX2_ONLY) .venv/bench/bin/python -m pytest bench/test_bytes.py $(ARGS)
 
 bench-speed: .venv/bench/ready .venv/bench/rivals ## some tables: what is to be fast, mostly on one thread (ARGS=--quick)
 	.venv/bench/bin/python -m pytest $(SPEED) -k "not two or test_layers" $(ARGS)

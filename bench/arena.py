@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.truth import complaint, expected
+from bench.truth import Error, complaint, distance, expected
 from bench.worker import Round
 from bench.works import Array, Work
 
@@ -35,10 +35,11 @@ class ContenderError(Exception):
 
 @dataclass
 class Result:
-    """What an entry gave: a round for each turn it had, or the error that kept it from any."""
+    """What an entry gave: a round for each turn it had, or the error that kept it from any; how exact its answer is."""
 
     rounds: list[Round] = field(default_factory=list)
     error: str | None = None
+    off: Error | None = None
 
     @property
     def times(self) -> list[float]:
@@ -97,11 +98,12 @@ class Arena:
             try:
                 answer = self._worker(name, work).ask("answer", work)
                 if name != LIMITS:
-                    question = Work(work.kind, work.case)  # the answer does not depend on the threads
+                    question = Work(work.kind, work.case)  # the same for all threads and weights
                     if question not in right:
                         right[question] = expected(question)
-                    if (wrong := complaint(question, answer, right[question])) is not None:
+                    if (wrong := complaint(work, answer, right[question])) is not None:
                         raise ContenderError(wrong)
+                    results[label].off = distance(answer, right[question])
                 if label in alike:
                     bits[label] = answer.tobytes()
                     first = next(iter(bits))

@@ -15,7 +15,7 @@ from bench.works import Case
 
 REPORT = pytest.StashKey[Report]()
 
-Record = Callable[[str, Row, Mapping[str, Result]], None]
+Record = Callable[[str, Row | list[Row], Mapping[str, Result]], None]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -62,14 +62,16 @@ def arena(pytestconfig: pytest.Config) -> Iterator[Arena]:
 
 @pytest.fixture
 def record(benchmark: BenchmarkFixture, pytestconfig: pytest.Config) -> Iterator[Record]:
-    """Provide ``record(table, row, results)``, which ends a test: it enters the row. The first result is ours.
+    """Provide ``record(table, rows, results)``, which ends a test: it enters a row or more. The first result is ours.
 
     The test fails if anyone gave a wrong answer or broke down; a rival that is not installed is only missed.
     """
     report = pytestconfig.stash[REPORT]
 
-    def record(table: str, row: Row, results: Mapping[str, Result]) -> None:
-        report.add(table, row)
+    def record(table: str, rows: Row | list[Row], results: Mapping[str, Result]) -> None:
+        row, *more = rows if isinstance(rows, list) else [rows]
+        for each in (row, *more):
+            report.add(table, each)
         errors = {result.error for result in results.values() if result.error}
         report.notes += sorted(errors.difference(report.notes))
         benchmark.group = table

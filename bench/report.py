@@ -47,14 +47,16 @@ class Report:
 
 def _grid(rows: Sequence[Row]) -> list[list[str]]:
     names = max((list(row) for row in rows), key=len)
-    return [names, *([_show(row.get(name)) for name in names] for row in rows)]
+    return [names, *([_show(row.get(name), error=name.endswith("error")) for name in names] for row in rows)]
 
 
-def _show(cell: Cell) -> str:
+def _show(cell: Cell, *, error: bool) -> str:
     if cell is None:
         return "-"
     if isinstance(cell, bool):
         return "yes" if cell else "no"
+    if isinstance(cell, float) and error:
+        return f"{cell:.1e}"
     if isinstance(cell, float):
         digits = 0 if abs(cell) >= 100 else 1 if abs(cell) >= 10 else 2
         return f"{cell:.{digits}f}"

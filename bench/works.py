@@ -94,15 +94,20 @@ GRADIENTS = ("input", "weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"
 
 @dataclass(frozen=True)
 class Work:
-    """One thing to run: a case, the way to run it, and how many threads may work."""
+    """One thing to run: a case, the way to run it, how many threads may work, and how the matrices are stored.
+
+    What is stored in fewer bytes than float32 has the same right answer, and a bound of its own for how far it may be
+    from it: `truth.BOUNDS` has the names.
+    """
 
     kind: str
     case: Case
     threads: int = 1
+    weights: str = "float32"
 
     def __str__(self) -> str:
         """Name the work in messages."""
-        return f"{self.kind} {self.case.name}"
+        return f"{self.kind} {self.case.name}" + (f" {self.weights}" if self.weights != "float32" else "")
 
 
 @dataclass(frozen=True)

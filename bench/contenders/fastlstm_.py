@@ -1,6 +1,7 @@
 """fastlstm: ours."""
 
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 
@@ -38,9 +39,13 @@ def prepare(work: Work, data: Data) -> Prepared:
 
 
 def _lstm(work: Work, data: Data) -> fastlstm.LSTM:
-    lstm = fastlstm.LSTM(work.case.I, work.case.H, threads=work.threads, **work.case.config)
+    lstm = fastlstm.LSTM(work.case.I, work.case.H, threads=work.threads, **_fewer(work), **work.case.config)
     lstm.load_state_dict(data.weights)
     return lstm
+
+
+def _fewer(work: Work) -> dict[str, Any]:
+    return {} if work.weights == "float32" else {"weights": work.weights}  # a build from before does not know the word
 
 
 def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
@@ -177,7 +182,7 @@ def _call(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 
 def _cell(work: Work, data: Data) -> tuple[Loop, Answer]:
-    cell = fastlstm.LSTMCell(work.case.I, work.case.H)
+    cell = fastlstm.LSTMCell(work.case.I, work.case.H, **_fewer(work))
     cell.load_state_dict({name.removesuffix("_l0"): array for name, array in data.weights.items()})
     x, zero = data.x[0], np.zeros((1, work.case.H), np.float32)
 

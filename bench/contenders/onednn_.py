@@ -3,16 +3,26 @@
 From the package that ships the library built on GNU OpenMP and nothing else, which is oneDNN 3.2: newer packages bring
 a SYCL runtime along, and with it another way of threading. Torch's own is newer. Weights lie in the layout that the
 primitive asks for, and arguments are bound once.
+
+Weights in bfloat16 mean inputs, h and outputs in bfloat16, too, and sums in float32. Weights in 8 bits, with a scale
+for each unit and gate, meet x and h in 8 bits, whose scale is one for both and for all times. So x is divided by its
+largest magnitude, and W multiplied by it: what is left to h is then all of the range, and the answers are several times
+as exact as with W as it is. Sums of two products of 8 bits are cut off where the CPU has no instruction for it (VNNI):
+there x and h have 7.
+
+Without AMX, whose code in this version ends the process on a virtual machine that has it (illegal instruction), unless
+ONEDNN_MAX_CPU_ISA says otherwise.
 """
 
 import ctypes
 import os
 from collections.abc import Mapping, Sequence
-from ctypes import byref, c_int, c_int64, c_size_t, c_void_p
+from ctypes import byref, c_float, c_int, c_int64, c_size_t, c_void_p
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, distribution
 from itertools import cycle, islice, repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,10 +33,11 @@ label = "onednn"
 
 if NO_AVX512 and os.environ.get("ONEDNN_MAX_CPU_ISA") != "AVX2":
     raise ImportError("oneDNN does without AVX-512 if ONEDNN_MAX_CPU_ISA=AVX2 is set")
+os.environ.setdefault("ONEDNN_MAX_CPU_ISA", "AVX512_CORE_FP16")
 PACKAGE = "onednn-cpu-gomp"
 
 # The library's numbers for what is used here. Layouts are named by axes, in order, and by gaps.
-CPU, FLOAT32, ANY = 1, 3, 1
+CPU, BFLOAT16, FLOAT32, INT8, UINT8, ANY = 1, 2, 3, 5, 6, 1
 IN_ORDER = {2: 2, 3: 4, 4: 5, 5: 6}
 INFERENCE, TRAINING, BACKWARD = 96, 64, 128
 FORWARDS, BOTH_WAYS = 1, 3
@@ -37,7 +48,29 @@ GRADIENT = 128  # added to an argument's number
 # In this order a description takes them; two more are peepholes and a projection.
 FORWARD_ORDER = (SRC, SRC_H, SRC_C, W, U, None, None, BIAS, DST, DST_H, DST_C)
 
+PER_UNIT_AND_GATE = 1 << 3 | 1 << 4  # of the axes of a matrix: layer, direction, input, gate, unit
+
 Arguments = dict[int, "Memory"]
+
+
+class Types(NamedTuple):
+    """What the numbers are: x and h, the matrices, the output; and how those of 8 bits are scaled.
+
+    All others are float32.
+    """
+
+    data: int = FLOAT32
+    matrices: int = FLOAT32
+    output: int = FLOAT32
+    scales: c_void_p | None = None
+
+    def of(self, argument: int) -> int:
+        """Tell an argument's."""
+        known = dict.fromkeys((SRC, SRC_H, DST_H), self.data) | {W: self.matrices, U: self.matrices, DST: self.output}
+        return known.get(argument, FLOAT32)
+
+
+PLAIN = Types()
 
 
 def _open() -> ctypes.CDLL:
@@ -67,7 +100,7 @@ _openmp = ctypes.CDLL("libgomp.so.1")
 def version() -> str:
     """Say what is measured."""
     found = _library.dnnl_version().contents
-    return f"{found.major}.{found.minor}.{found.patch} ({PACKAGE})"
+    return f"{found.major}.{found.minor}.{found.patch} ({PACKAGE}, at most {os.environ['ONEDNN_MAX_CPU_ISA']})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
@@ -81,9 +114,13 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 def _make(function: str, *arguments: object) -> c_void_p:
     """Call a function of the library that makes something."""
     made = c_void_p()
-    if status := getattr(_library, function)(byref(made), *arguments):
-        raise RuntimeError(f"{function}: status {status}")
+    _call(function, byref(made), *arguments)
     return made
+
+
+def _call(function: str, *arguments: object) -> None:
+    if status := getattr(_library, function)(*arguments):
+        raise RuntimeError(f"{function}: status {status}")
 
 
 _engine = _make("dnnl_engine_create", c_int(CPU), c_size_t(0))
@@ -106,16 +143,56 @@ class Memory:
         return self.bytes.view(np.float32).reshape(self.shape)
 
 
-def _layout(shape: Sequence[int], tag: int | None = None) -> c_void_p:
+def _layout(shape: Sequence[int], tag: int | None = None, of: int = FLOAT32) -> c_void_p:
     tag = IN_ORDER[len(shape)] if tag is None else tag
     dims = (c_int64 * 12)(*shape)
-    return _make("dnnl_memory_desc_create_with_tag", c_int(len(shape)), dims, c_int(FLOAT32), c_int(tag))
+    return _make("dnnl_memory_desc_create_with_tag", c_int(len(shape)), dims, c_int(of), c_int(tag))
 
 
 def _of(array: Array) -> Memory:
     memory = Memory(_layout(array.shape), array.shape)
     memory.array[...] = array
     return memory
+
+
+def _typed(array: Array, types: Types) -> Memory:
+    """Make x or h of its type."""
+    memory = Memory(_layout(array.shape, of=types.data), array.shape)
+    _reorder(_of(array), memory, types)
+    return memory
+
+
+def _plain(memory: Memory) -> Array:
+    """Copy numbers of any type and layout into an array."""
+    _reorder(memory, copy := Memory(_layout(memory.shape), memory.shape))
+    return copy.array
+
+
+def _types(work: Work, data: Data) -> tuple[Types, Data]:
+    """Choose what the numbers are, and change them so that they fit."""
+    if work.weights == "float32":
+        return PLAIN, data
+    if work.weights == "bfloat16":
+        if not _has("avx512f"):
+            raise NotImplementedError("not here: the LSTM primitive has no bfloat16 without AVX-512")
+        return Types(BFLOAT16, BFLOAT16, BFLOAT16), data
+    if work.weights != "int8" or work.case.num_layers * work.case.directions > 1:
+        raise ValueError(f"{work}: not with oneDNN")
+    most = float(np.abs(data.x).max())
+    data = replace(data, x=data.x / most, weights=data.weights | {"weight_ih_l0": data.weights["weight_ih_l0"] * most})
+    scales, levels = _make("dnnl_primitive_attr_create"), 127 if _has("avx512_vnni", "avx_vnni") else 63
+    _call("dnnl_primitive_attr_set_rnn_data_qparams", scales, c_float(levels), c_float(levels + 1))
+    matrices = np.concatenate([data.weights["weight_ih_l0"], data.weights["weight_hh_l0"]], axis=1)
+    of_units = (127 / np.abs(matrices).max(axis=1)).astype(np.float32)
+    told = c_int64(of_units.size), c_int(PER_UNIT_AND_GATE), c_void_p(of_units.ctypes.data)
+    _call("dnnl_primitive_attr_set_rnn_weights_qparams", scales, *told)
+    return Types(UINT8, INT8, FLOAT32, scales), data
+
+
+def _has(*instructions: str) -> bool:
+    """Tell whether the CPU has one of them, and oneDNN may use it."""
+    flags = Path("/proc/cpuinfo").read_text().split()
+    return os.environ["ONEDNN_MAX_CPU_ISA"] != "AVX2" and any(name in flags for name in instructions)
 
 
 class Primitive:
@@ -130,10 +207,10 @@ class Primitive:
         number = c_int(argument)
         return c_void_p(_library.dnnl_primitive_desc_query_md(self.description, c_int(ARGUMENT_LAYOUT), number))
 
-    def laid_out(self, argument: int, memory: Memory) -> Memory:
-        """Copy an argument into the layout that is preferred here."""
+    def laid_out(self, argument: int, memory: Memory, types: Types = PLAIN) -> Memory:
+        """Copy an argument into the layout, and to the type, that is preferred here."""
         wanted = Memory(self.layout(argument), memory.shape)
-        _reorder(memory, wanted)
+        _reorder(memory, wanted, types)
         return wanted
 
     def bind(self, arguments: Arguments) -> Loop:
@@ -150,9 +227,9 @@ class Primitive:
         return loop
 
 
-def _reorder(source: Memory, target: Memory) -> None:
+def _reorder(source: Memory, target: Memory, types: Types = PLAIN) -> None:
     layouts = source.layout, _engine, target.layout, _engine
-    primitive = Primitive(_make("dnnl_reorder_primitive_desc_create", *layouts, None))
+    primitive = Primitive(_make("dnnl_reorder_primitive_desc_create", *layouts, types.scales))
     primitive.bind({FROM: source, TO: target})(1)
 
 
@@ -174,10 +251,12 @@ def _parameters(weights: Mapping[str, Array], suffixes: Sequence[str]) -> Argume
     }
 
 
-def _described(kind: int, shapes: Mapping[int, Sequence[int]], hint: Primitive | None = None) -> Primitive:
+def _described(
+    kind: int, shapes: Mapping[int, Sequence[int]], hint: Primitive | None = None, types: Types = PLAIN
+) -> Primitive:
     """Describe an LSTM by the shapes of its arguments; those that are not given are left out."""
     directions = shapes[W][1]
-    layouts = {n: _layout(shape, ANY if n in {W, U} else None) for n, shape in shapes.items()}
+    layouts = {n: _layout(shape, ANY if n in {W, U} else None, types.of(n)) for n, shape in shapes.items()}
     order: list[Any] = [layouts.get(n) if n is not None else None for n in FORWARD_ORDER]
     name = "dnnl_lstm_forward_primitive_desc_create"
     if hint is not None:
@@ -185,7 +264,7 @@ def _described(kind: int, shapes: Mapping[int, Sequence[int]], hint: Primitive |
         gradients = {n: _layout(shape, ANY if n in {W, U} else None) for n, shape in shapes.items()}
         order += [gradients.get(n) if n is not None else None for n in FORWARD_ORDER]
         name = "dnnl_lstm_backward_primitive_desc_create"
-    tail = [ctypes.c_uint(0), *([hint.description] if hint is not None else []), None]
+    tail = [ctypes.c_uint(0), *([hint.description] if hint is not None else []), types.scales]
     direction = c_int(BOTH_WAYS if directions == 2 else FORWARDS)
     return Primitive(_make(name, _engine, c_int(kind), direction, *order, *tail))
 
@@ -194,21 +273,23 @@ def _shapes(arguments: Arguments) -> dict[int, Sequence[int]]:
     return {number: memory.shape for number, memory in arguments.items()}
 
 
-def _layer(arguments: Arguments, output: tuple[int, ...]) -> tuple[Loop, Memory]:
+def _layer(arguments: Arguments, output: tuple[int, ...], types: Types) -> tuple[Loop, Memory]:
     """Prepare a layer of inference from zero states on its way through an input: the loop and its output."""
-    arguments = arguments | {DST: Memory(_layout(output), output)}
-    primitive = _described(INFERENCE, _shapes(arguments))
-    arguments |= {n: primitive.laid_out(n, arguments[n]) for n in (W, U)}
+    arguments = arguments | {DST: Memory(_layout(output, of=types.output), output)}
+    primitive = _described(INFERENCE, _shapes(arguments), types=types)
+    arguments |= {n: primitive.laid_out(n, arguments[n], types) for n in (W, U)}
     return primitive.bind(arguments), arguments[DST]
 
 
 def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
-    case, x = work.case, _of(data.x)
+    case = work.case
+    types, data = _types(work, data)
+    x = _typed(data.x, types)
     output = case.T, case.B, case.directions * case.H
     loops = []
     for number in range(case.num_layers):
         suffixes = (f"_l{number}", f"_l{number}_reverse")[: case.directions]
-        once, x = _layer({SRC: x} | _parameters(data.weights, suffixes), output)
+        once, x = _layer({SRC: x} | _parameters(data.weights, suffixes), output, types)
         loops.append(once)
     last = x
 
@@ -219,21 +300,22 @@ def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
 
     def answer() -> Array:
         loop(1)
-        return last.array
+        return _plain(last)
 
     return (loops[0] if len(loops) == 1 else loop), answer
 
 
 def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
-    state = 1, 1, 1, work.case.H
-    here, there = ([_of(np.zeros(state, np.float32)) for _ in "hc"] for _ in range(2))
-    x, y = _of(data.x[:1]), Memory(_layout(state[1:]), state[1:])
+    types, data = _types(work, data)
+    zeros = np.zeros((1, 1, 1, work.case.H), np.float32)
+    here, there = ([_typed(zeros, types), _of(zeros)] for _ in range(2))
+    x, y = _typed(data.x[:1], types), Memory(_layout(zeros[0].shape, of=types.output), zeros[0].shape)
     arguments = {SRC: x, DST: y} | _parameters(data.weights, ["_l0"])
     states = [
         {SRC_H: old[0], SRC_C: old[1], DST_H: new[0], DST_C: new[1]} for old, new in ((here, there), (there, here))
     ]
-    primitive = _described(INFERENCE, _shapes(arguments | states[0]))
-    arguments |= {n: primitive.laid_out(n, arguments[n]) for n in (W, U)}
+    primitive = _described(INFERENCE, _shapes(arguments | states[0]), types=types)
+    arguments |= {n: primitive.laid_out(n, arguments[n], types) for n in (W, U)}
     # Two bindings in turn: what one writes as its new state, the other reads as its old one.
     to_and_fro = [primitive.bind(arguments | state) for state in states]
 
@@ -242,13 +324,13 @@ def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
             once(1)
 
     def answer() -> Array:
-        for memory in here:
-            memory.array[:] = 0
+        _reorder(_of(zeros), here[0], types)
+        here[1].array[:] = 0
         outputs = []
         for step, once in zip(data.x, cycle(to_and_fro), strict=False):
-            x.array[0] = step
+            _reorder(_of(step[None]), x, types)
             once(1)
-            outputs.append(y.array[0].copy())
+            outputs.append(_plain(y)[0])
         return np.stack(outputs)
 
     return loop, answer
@@ -278,9 +360,7 @@ def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
             go_back(1)
 
     def in_order(n: int) -> Array:
-        memory = gradients[n + GRADIENT]
-        _reorder(memory, plain_copy := Memory(_layout(memory.shape), memory.shape))
-        array = plain_copy.array
+        array = _plain(gradients[n + GRADIENT])
         return array if n not in {W, U} else array[0, 0].reshape(array.shape[2], -1).T
 
     def answer() -> Array:

@@ -6,10 +6,11 @@ Sessions and windows are in `onnxruntime_live`.
 from itertools import cycle, islice, repeat
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 
 from bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live
-from bench.contenders.onnxruntime_graph import bind, layer, stack
+from bench.contenders.onnxruntime_graph import bind, layer, products, quantised, stack
 from bench.works import Array, Data, Work
 
 label = "onnxruntime"
@@ -24,14 +25,16 @@ def version() -> str:
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work: a sequence, with or without lengths, or a step as a sequence of one, or what lives on."""
+    """Prepare a work: a sequence, with or without lengths, or a step as a sequence of one, or what lives on.
+
+    Weights in 8 bits are what ``quantize_dynamic`` makes of an LSTM node, DynamicQuantizeLSTM ("int8"), or of products
+    in a Scan, MatMulInteger ("int8-matmul").
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = work.threads
     options.inter_op_num_threads = 1
     again, plain = work.kind == "window_again", work.case.num_layers * work.case.directions == 1
-    model = (
-        layer(data.weights, ragged=work.kind == "lengths") if plain and not again else stack(data.weights, last=again)
-    )
+    model = _model(work, data, plain=plain, again=again)
     session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     if again:
         return onnxruntime_live.window(session, work, data)
@@ -40,6 +43,19 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     if work.kind.startswith("step"):
         return _step(session, data)
     return _sequence(session, work, data) if plain else _stack(session, work, data)
+
+
+def _model(work: Work, data: Data, *, plain: bool, again: bool) -> onnx.ModelProto:
+    if work.weights == "int8-matmul":
+        return quantised(products(data.weights), "MatMul")
+    model = (
+        layer(data.weights, ragged=work.kind == "lengths") if plain and not again else stack(data.weights, last=again)
+    )
+    if work.weights == "float32":
+        return model
+    if work.weights != "int8":
+        raise ValueError(f"onnxruntime has no LSTM with weights in {work.weights}")
+    return quantised(model, "LSTM")
 
 
 def _sequence(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:

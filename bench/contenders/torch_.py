@@ -1,6 +1,7 @@
 """PyTorch: nn.LSTM for sequences (oneDNN), nn.LSTMCell for a step, both under inference_mode; autograd for training.
 
-Whole modules, as they are, are in `torch_modules`, sessions in `torch_sessions`.
+Whole modules, as they are, are in `torch_modules`, sessions in `torch_sessions`, weights in fewer bytes in
+`torch_fewer`.
 """
 
 from itertools import repeat
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 
 from bench.contenders import NO_AVX512, Answer, Loop, torch_modules, torch_sessions
+from bench.contenders.torch_fewer import changed, dtype_of
 from bench.works import GRADIENTS, Array, Data, Work
 
 label = "torch"
@@ -39,9 +41,10 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 
 def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
-    lstm = torch.nn.LSTM(work.case.I, work.case.H, **work.case.config).eval()
+    lstm: Any = torch.nn.LSTM(work.case.I, work.case.H, **work.case.config).eval()
     lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
-    x: Any = torch.from_numpy(data.x)
+    lstm = changed(lstm, work.weights)
+    x: Any = torch.from_numpy(data.x).to(dtype_of(work.weights))
     if work.kind == "lengths":
         x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.from_numpy(data.lengths), enforce_sorted=False)
 
@@ -57,7 +60,7 @@ def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
             output, _ = lstm(x)
             if work.kind == "lengths":
                 output, _ = torch.nn.utils.rnn.pad_packed_sequence(output, total_length=work.case.T)
-            result: Array = output.numpy()
+            result: Array = output.float().numpy()
             return result
 
     return loop, answer
@@ -87,10 +90,11 @@ def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 
 def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
-    cell = torch.nn.LSTMCell(work.case.I, work.case.H).eval()
+    cell: Any = torch.nn.LSTMCell(work.case.I, work.case.H).eval()
     cell.load_state_dict({name.removesuffix("_l0"): torch.from_numpy(array) for name, array in data.weights.items()})
-    inputs = torch.from_numpy(data.x)
-    x, zero = inputs[0], torch.zeros(1, work.case.H)
+    cell, dtype = changed(cell, work.weights), dtype_of(work.weights)
+    inputs = torch.from_numpy(data.x).to(dtype)
+    x, zero = inputs[0], torch.zeros(1, work.case.H, dtype=dtype)
 
     def loop(n: int) -> None:
         torch.set_num_threads(work.threads)
@@ -104,7 +108,7 @@ def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
             state, outputs = (zero, zero), []
             for x in inputs:
                 state = cell(x, state)
-                outputs.append(state[0].numpy())
+                outputs.append(state[0].float().numpy())
             return np.stack(outputs)
 
     return loop, answer

@@ -1,23 +1,27 @@
 """Sessions with torch: their states in two tensors, gathered by index, one step of the batch, scattered."""
 
 from itertools import cycle, islice
+from typing import Any
 
 import numpy as np
 import torch
 
 from bench.contenders import Answer, Loop
+from bench.contenders.torch_fewer import changed, dtype_of
 from bench.works import COMPANIES, Array, Data, Work, companies
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     """Prepare the kinds "sessions", an LSTMCell, and "sessions_layer", an LSTM of one step."""
     weights = {name: torch.from_numpy(array) for name, array in data.weights.items()}
-    cell, lstm = torch.nn.LSTMCell(work.case.I, work.case.H).eval(), torch.nn.LSTM(work.case.I, work.case.H).eval()
+    cell: Any = torch.nn.LSTMCell(work.case.I, work.case.H).eval()
+    lstm: Any = torch.nn.LSTM(work.case.I, work.case.H).eval()
     cell.load_state_dict({name.removesuffix("_l0"): tensor for name, tensor in weights.items()})
     lstm.load_state_dict(weights)
-    inputs, calls = torch.from_numpy(data.x), list(torch.from_numpy(companies(work.case)))
+    cell, lstm, dtype = changed(cell, work.weights), changed(lstm, work.weights), dtype_of(work.weights)
+    inputs, calls = torch.from_numpy(data.x).to(dtype), list(torch.from_numpy(companies(work.case)))
     steps, everyone, _ = data.x.shape
-    h, c = torch.zeros(2, everyone, work.case.H)
+    h, c = torch.zeros(2, everyone, work.case.H, dtype=dtype)
 
     def step_cell(ids: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
         h_n, c_n = cell(x, (h.index_select(0, ids), c.index_select(0, ids)))
@@ -48,7 +52,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
             c.zero_()
             for k, ids in enumerate(calls):
                 t = k // COMPANIES
-                output[t, ids] = step(ids, inputs[t, ids])
+                output[t, ids] = step(ids, inputs[t, ids]).float()
         return output
 
     return loop, answer

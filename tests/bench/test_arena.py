@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +11,9 @@ import pytest
 import fastlstm
 from bench import arena as arenas
 from bench.arena import Arena
-from bench.truth import complaint, expected
+from bench.truth import BOUNDS, complaint, distance, expected
 from bench.works import CHECKED_STEPS, ZERO_SHARE, ZEROS, Case, Work, make
+from fastlstm import reference
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
 
@@ -28,6 +30,9 @@ if hasattr(fastlstm.LSTM, "table"):
     ALIKE += [[Work(kind, TOKENS) for kind in ("tokens", "tokens_table")]]
     ALIKE += [[Work(kind, TOKENS) for kind in ("tokens_step", "tokens_step_table")]]
 WORKS += [work for group in ALIKE for work in group]
+FEWER = ("float16", "bfloat16", "int8", "int8-fast")
+WORKS += [Work(kind, STEP, weights=weights) for kind in ("step", "step_cell", "sessions") for weights in FEWER]
+ALONE = Case("arena-alone", T=40, B=2, I=48, H=64)
 
 
 @pytest.fixture(scope="module")
@@ -65,6 +70,63 @@ def test_other_bits_get_no_time(arena: Arena) -> None:
         "fastlstm: step arena-b: wrong answer: other bits than those of 'arena-a'",
         [],
     )
+
+
+def test_fewer_bytes_are_told_how_far_they_are_from_the_same_answer(arena: Arena) -> None:
+    entries = {name: ("fastlstm", Work("sequence", ALONE, weights=name)) for name in ("float32", *FEWER)}
+    results = arena.play(entries)
+    assert [result.error for result in results.values()] == [None] * len(entries)
+    off = [result.off.rms for result in results.values() if result.off is not None]
+    assert off[0] < off[1] < off[2] < off[3] < off[4]
+    assert all(result.off.largest >= result.off.rms for result in results.values() if result.off is not None)
+
+
+def _wrong(how: str, answer: np.ndarray[Any, Any], work: Work) -> np.ndarray[Any, Any]:
+    weights = {name: array.astype(np.float64) for name, array in make(work).weights.items()}
+    if how == "late":
+        return np.roll(answer, 1, axis=0)
+    if how == "no recurrence":
+        weights["weight_hh_l0"] *= 0
+    if how == "gates exchanged":
+        gates = {name: np.split(array, 4) for name, array in weights.items()}
+        weights = {name: np.concatenate([f, i, g, o]) for name, (i, f, g, o) in gates.items()}
+    if how == "one bias":
+        weights["bias_hh_l0"] *= 0
+    output, _ = reference.lstm_forward(make(work).x.astype(np.float64), None, weights, num_layers=1)
+    return output
+
+
+@pytest.mark.parametrize("how", ["late", "no recurrence", "gates exchanged", "one bias", "zeros", "nan"])
+@pytest.mark.parametrize("weights", BOUNDS)
+def test_an_answer_that_is_wrong_is_not_taken_for_one_of_fewer_bytes(how: str, weights: str) -> None:
+    work = Work("sequence", ALONE, weights=weights)
+    right = expected(Work("sequence", ALONE))
+    wrong = {"zeros": right * 0, "nan": np.where(np.arange(ALONE.H) == 3, np.nan, right)}
+    answer = wrong[how] if how in wrong else _wrong(how, right, work)
+    told = complaint(work, answer.astype(np.float32), right)
+    assert told is not None
+    assert f"{weights}: wrong answer: the rms error" in told
+
+
+@pytest.mark.parametrize("weights", BOUNDS)
+def test_float32_is_not_taken_for_fewer_bytes(weights: str) -> None:
+    right = expected(Work("sequence", ALONE))
+    told = complaint(Work("sequence", ALONE, weights=weights), right.astype(np.float32), right)
+    assert told is not None
+    assert "as exact as float32" in told
+
+
+def test_a_bound_is_of_the_answer_s_size() -> None:
+    work = Work("sequence", ALONE, weights="int8-of-some-engine")
+    right = expected(Work("sequence", ALONE))
+    noise = np.random.default_rng(0).standard_normal(right.shape)
+    noise *= np.sqrt(np.mean(right**2) / np.mean(noise**2))
+    fine, coarse = ((right + part * noise).astype(np.float32) for part in (0.049, 0.051))
+    assert distance(fine, right).rms == pytest.approx(0.049 * np.sqrt(np.mean(right**2)), rel=1e-4)
+    assert complaint(work, fine, right) is None
+    assert complaint(work, coarse, right) is not None
+    with pytest.raises(KeyError):
+        complaint(replace(work, weights="int4"), fine, right)
 
 
 def test_who_is_not_installed_is_missed(arena: Arena) -> None:
