@@ -43,6 +43,13 @@ static int has_avx512(void) {
   return __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ebx & leaf7) == leaf7;
 }
 
+/* AVX-VNNI, of which old compilers' headers do not know: leaf 7.1, EAX, bit 4 */
+UNUSED static int has_avx2vnni(void) {
+  uint32_t eax, ebx, ecx, edx;
+  return has_avx2() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && eax >= 1 &&
+         __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && (eax & 1 << 4);
+}
+
 static int has_avx512vnni(void) {
   uint32_t eax, ebx, ecx, edx;
   return has_avx512() && __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (ecx & bit_AVX512VNNI);
@@ -81,6 +88,9 @@ typedef struct {
 #ifdef FASTLSTM_HAVE_AVX512VNNI
 FL_INTEGER_TABLES(avx512vnni)
 #endif
+#ifdef FASTLSTM_HAVE_AVX2VNNI
+FL_INTEGER_TABLES(avx2vnni)
+#endif
 #ifdef FASTLSTM_HAVE_AVX512
 FL_TABLES(avx512)
 #endif
@@ -99,13 +109,16 @@ static const fl_isa table[] = {
 #ifdef FASTLSTM_HAVE_AVX512
         FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
 #endif
+#ifdef FASTLSTM_HAVE_AVX2VNNI
+            FL_ROW(avx2vnni, "x86-64-v3 with AVX-VNNI: for weights of 8 bits", has_avx2vnni, avx2, 1)
+#endif
 #ifdef FASTLSTM_HAVE_AVX2
-            FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
+                FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
 #ifdef FASTLSTM_HAVE_NEON
-                FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+                    FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
 #endif
-                    FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
+                        FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 

@@ -131,7 +131,7 @@ FL_API const char *fl_isa_name(size_t index);
 /* The same for weights of 8 bits: instruction sets that are for these alone, too. */
 FL_API const char *fl_integer_isa_name(size_t index);
 
-/* One line about it: "x86-64-v3: 256-bit vectors with FMA". NULL for a name that fl_isa_name does not give. Static. */
+/* One line about it: "x86-64-v3: 256-bit vectors with FMA". NULL for a name that neither gives. Static. */
 FL_API const char *fl_isa_description(const char *name);
 
 /* ---- activations ------------------------------------------------------------------------------------------------ */

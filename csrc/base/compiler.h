@@ -16,8 +16,10 @@
 /* Clang's "unroll" alone keeps the accumulators of tiles in memory: 2.6 to 3 times slower with many rows (clang 14). */
 #if defined(__clang__)
 #define UNROLL _Pragma("clang loop unroll(full)")
+#define ROLLED _Pragma("clang loop unroll(disable)")
 #else
 #define UNROLL _Pragma("GCC unroll 32")
+#define ROLLED _Pragma("GCC unroll 1")
 #endif
 
 /* fma() and fmaf() are one instruction; GCC says so, Clang not on every target. WITHOUT_FMA_INSTRUCTION: for tests. */

@@ -233,6 +233,7 @@ INLINE void integer_tile(const int fast, const size_t rows, const size_t columns
       block_sums(fast, rows, columns, slice, block, column, 1, low);
       for (size_t j = 0; j < rows * lanes; j++) s[j] = (int32_t)((uint32_t)s[j] * 256 + (uint32_t)low[j]);
     }
+    ROLLED
     for (size_t r = 0; r < rows; r++) {
       UNROLL
       for (size_t p = 0; p < panels; p++)
@@ -248,9 +249,10 @@ INLINE void integer_tile(const int fast, const size_t rows, const size_t columns
   ((rows) * 4 * COLUMNS(fast) * SUMS(fast) <= I_ACCUMULATORS     ? 4 : \
    (rows) * 2 * COLUMNS(fast) * SUMS(fast) <= I_ACCUMULATORS     ? 2 : \
    (rows) * 1 * COLUMNS(fast) * SUMS(fast) <= I_ACCUMULATORS     ? 1 : 0)
-/* With both planes at once weights are read once, which counts for few rows; from here on GCC (12) would keep half of a
+/* With both planes at once weights are read once, which counts for few rows; beyond them GCC (12) would keep half of a
  * tile's sums in memory, and one after the other is 1.3 times faster. */
 enum { TILE_COLUMNS = 2, MOST_FEW_ROWS = 3 };
+#define ARE_FEW(fast, rows) ((rows) <= MOST_FEW_ROWS && PANELS_OF(fast, rows))
 #define MOST_ROWS(fast) (I_ACCUMULATORS / (TILE_COLUMNS * SUMS(fast)))
 
 INLINE integer_slice integers_from(integer_slice slice, size_t p) {
@@ -300,19 +302,19 @@ INLINE void many_integer_rows(const int fast, size_t m, const integer_slice *sli
   }
 }
 
-/* m rounded rows against `panels` panels */
+/* m rounded rows against `panels` panels; where there are planes, by them if the rows are not few */
 INLINE void integer_panels(const int fast, size_t m, const integer_slice *slice, const integer_result *to,
                            size_t panels) {
-#define FEW(rows)                                                                                            \
-  case rows:                                                                                                 \
-    if (PANELS_OF(fast, rows)) {                                                                             \
-      few_integer_rows(fast, rows, slice, to, panels);                                                       \
-      return;                                                                                                \
-    }                                                                                                        \
+#define FEW(rows)                                                                              \
+  case rows:                                                                                   \
+    if (fast != BY_PLANES && ARE_FEW(fast, rows)) {                                            \
+      few_integer_rows(fast, rows, slice, to, panels);                                         \
+      return;                                                                                  \
+    }                                                                                          \
     break;
   switch (m) { FEW(1) FEW(2) FEW(3) default : break; }
 #undef FEW
-  for (size_t p = 0; p < panels; p++) {
+  for (size_t p = 0; (fast || !PLANES) && p < panels; p++) {
     const integer_slice at = integers_from(*slice, p);
     const integer_result there = result_from(*to, p);
     many_integer_rows(fast, m, &at, &there);
@@ -364,7 +366,7 @@ static NOINLINE void rounded_product(const int fast, const fl_product *product, 
     slice.k = product->operand[j].k;
     if (fast)
       integer_panels(1, rounded->m, &slice, &to, last - first);
-    else if (PLANES && rounded->m > MOST_FEW_ROWS)
+    else if (PLANES && !ARE_FEW(0, rounded->m))
       panels_by_planes(rounded->m, &slice, &to, last - first);
     else
       integer_panels(0, rounded->m, &slice, &to, last - first);

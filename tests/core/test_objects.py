@@ -579,9 +579,13 @@ def test_vectors_are_used_where_the_cpu_has_them() -> None:
     with open("/proc/cpuinfo", encoding="utf-8") as info:
         flags = set(info.read().split())
     v3 = {"avx", "avx2", "fma", "f16c", "movbe", "bmi1", "bmi2", "abm"}
-    needed = {"avx512": v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}, "avx2": v3}
-    there = [name for name, wanted in needed.items() if wanted <= flags]
-    assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == [*there, "scalar"]
+    v4 = v3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"}
+    needed = {"avx512vnni": v4 | {"avx512_vnni"}, "avx512": v4, "avx2vnni": v3 | {"avx_vnni"}, "avx2": v3}
+    there = [name for name, wanted in needed.items() if wanted <= flags] + ["scalar"]
+    found = run_python("import fastlstm; print(*fastlstm.isas(weights='int8'))", FASTLSTM_HIDE="").split()
+    assert found == there
+    reals = run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split()
+    assert reals == [name for name in there if not name.endswith("vnni")]
 
 
 @pytest.mark.skipif(platform.machine().lower() not in {"aarch64", "arm64"}, reason="AArch64 has one")
@@ -592,6 +596,8 @@ def test_every_aarch64_has_vectors() -> None:
 def test_hidden_instruction_sets_are_not_there() -> None:
     script = "import fastlstm; print(*fastlstm.isas(), fastlstm.isa(), fastlstm.LSTM(4, 3).isa)"
     assert run_python(script, FASTLSTM_HIDE="avx512,avx2,neon", FASTLSTM_ISA="").split() == ["scalar"] * 3
+    script = "import fastlstm; print(*fastlstm.isas(weights='int8'), fastlstm.LSTM(4, 3, weights='int8').isa)"
+    assert run_python(script, FASTLSTM_HIDE="avx512,avx2,neon", FASTLSTM_ISA="").split() == ["scalar"] * 2
 
 
 @each_isa

@@ -4,7 +4,11 @@
 #ifndef FASTLSTM_INTEGER_WORDS_H
 #define FASTLSTM_INTEGER_WORDS_H
 
+#ifdef HAS_VNNI
+#define PLANES 1
+#else
 #define PLANES 0
+#endif
 #define I_BYTES 32
 #define I_ACCUMULATORS 12
 
@@ -32,7 +36,11 @@ INLINE IV i_every_words(const int8_t *q) {
   return _mm256_set1_epi64x(four);
 }
 INLINE IV i_dot(IV sum, IV w, IV q) {
+#ifdef HAS_VNNI
+  return _mm256_dpbusd_avx_epi32(sum, w, q);
+#else
   return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(w, q), _mm256_set1_epi16(1)));
+#endif
 }
 INLINE IV i_dot_words(IV sum, IV w, IV q) {
   return _mm256_add_epi32(sum, _mm256_madd_epi16(w, q));
@@ -41,8 +49,7 @@ INLINE IV i_join(IV a, IV b) {
   return _mm256_permute4x64_epi64(_mm256_hadd_epi32(a, b), 0xd8);
 }
 INLINE IV i_planes(IV hi, IV lo) {
-  (void)lo;
-  return hi;
+  return _mm256_add_epi32(_mm256_slli_epi32(hi, 8), lo);
 }
 INLINE void i_round(int32_t *to, V x) {
   _mm256_storeu_si256((__m256i *)to, _mm256_cvtps_epi32(x));
