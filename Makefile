@@ -29,7 +29,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service precision docs test test-extras test-lesser test-isas \
+.PHONY: help demo train service precision studies docs test test-extras test-lesser test-isas \
   bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
@@ -83,7 +83,11 @@ bench-speed-lesser: .venv/bench/ready .venv/bench/rivals ## the same, as a CPU w
 scaling: .venv/bench/ready .venv/bench/rivals ## up to 16 threads, as far as there are CPUs, in four minutes (ARGS=--quick)
 	.venv/bench/bin/python -m bench.scaling $(ARGS)
 
+studies: .venv/studies/ready ## the numbers and drawings of docs/gates.md, into docs/studies/ (ARGS=--check: compare them)
+	.venv/studies/bin/python examples/studies $(ARGS)
+
 docs: .venv/docs/ready ## the documentation as a site, in build/site/ (ARGS="--site-dir FOLDER")
+	.venv/docs/bin/python examples/studies --draw
 	NO_MKDOCS_2_WARNING=1 .venv/docs/bin/mkdocs build --strict $(ARGS)
 
 check: .venv/check/ready ## lint, formatting, types, stubs

@@ -1,0 +1,17 @@
+"""The numbers and the drawings of docs/gates.md: `python examples/studies`.
+
+Each study gives cells, and each cell is computed from what stands in its settings alone, without a clock, a BLAS or a
+sum whose order a machine could choose: so its result is the same everywhere, to the bit, and its hash says so. The
+layers' own bits are promised (docs/contract.md); what is counted here are whole numbers, and what is added up is added
+by `math.fsum`.
+
+    unit.py         one unit: a switch times an update, beside an update alone
+    published.py    the units of a published character model, on a text
+    drift.py        what becomes of cells that can only add
+    distance.py     how far back gradients reach
+    gates.py        the gates of every step of a layer
+    record.py       cells, their hashes, and the files in docs/studies/
+    figures.py      the numbers of the page, and what it says with them
+    svg.py          lines, bars and fields, as drawings
+    pictures.py     a drawing for each study, from its file alone
+"""

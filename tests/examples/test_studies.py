@@ -1,0 +1,178 @@
+"""examples/studies: what is kept in docs/studies/ can be made again, and pictures and page say what is kept there."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastlstm import reference
+from tests.cases import Array
+from tests.support import ROOT
+
+PAGE = ROOT / "docs" / "gates.md"
+if not PAGE.exists():
+    pytest.skip("not in a source tree", allow_module_level=True)
+
+from studies import __main__ as command  # noqa: E402
+from studies import distance, drift, figures, gates, pictures, record, unit, weights  # noqa: E402
+
+#: Small cells that need no network; the others are repeated by `make studies ARGS=--check`.
+SMALL: list[tuple[str, str, record.Study]] = [
+    ("unit", "curves", unit.STUDY),
+    ("unit", "plane", unit.STUDY),
+    ("drift", "sigmoid, forget bias 3", drift.STUDY),
+    ("distance", "tanh", distance.STUDY),
+    ("distance", "LSTM, forget bias 1", distance.STUDY),
+]
+TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
+
+
+@pytest.mark.parametrize(("study", "cell", "cells"), SMALL, ids=[f"{each[0]}, {each[1]}" for each in SMALL])
+def test_a_small_cell_has_the_hash_that_is_kept(study: str, cell: str, cells: record.Study) -> None:
+    made = record.computed(cells[cell])
+    assert made["sha256"] == record.read(study)[cell]["sha256"]
+    assert json.loads(json.dumps(made)) == record.read(study)[cell]
+
+
+def test_another_setting_gives_another_hash() -> None:
+    settings, compute = unit.STUDY["curves"]
+    other = record.computed((dict(settings) | {"steps": 47}, compute))
+    assert other["sha256"] != record.read("unit")["curves"]["sha256"]
+
+
+@pytest.mark.parametrize("study", command.STUDIES)
+def test_what_is_kept_is_whole(study: str) -> None:
+    cells = record.read(study)
+    assert cells
+    assert [name for name, cell in cells.items() if not record.is_whole(cell)] == []
+    damaged: dict[str, Any] = next(iter(cells.values()))
+    assert not record.is_whole(damaged | {"settings": damaged["settings"] | {"more": 1}})
+
+
+def test_every_cell_of_a_study_is_kept() -> None:
+    for name, module in (("unit", unit), ("drift", drift), ("distance", distance)):
+        assert list(record.read(name)) == list(module.STUDY)
+        for cell, (settings, _) in module.STUDY.items():
+            assert record.read(name)[cell]["settings"] == dict(settings), cell
+
+
+@pytest.mark.parametrize("name", pictures.PICTURES)
+def test_a_picture_is_drawn_from_what_is_kept(name: str) -> None:
+    path = record.FOLDER / f"{name}.svg"
+    assert path.read_text(encoding="utf-8") == str(pictures.PICTURES[name]())
+    assert f"]({path.parent.name}/{path.name})" in TEXT
+
+
+def test_there_are_no_other_files() -> None:
+    expected = {f"{name}.svg" for name in pictures.PICTURES} | {f"{name}.json" for name in command.STUDIES}
+    assert {path.name for path in record.FOLDER.iterdir()} == expected
+
+
+def test_the_page_says_what_is_kept() -> None:
+    numbers = figures.numbers()
+    for sentence in figures.SENTENCES:
+        assert sentence.format(**numbers) in TEXT, sentence
+    for table in (figures.volumes(), figures.distances()):
+        assert " ".join(table.split()) in TEXT
+
+
+def test_the_picture_of_a_picture_is_whole() -> None:
+    """Every drawing is well-formed, and fetches nothing."""
+    from xml.etree import ElementTree
+
+    for draw in pictures.PICTURES.values():
+        text = str(draw())
+        assert ElementTree.fromstring(text).tag.endswith("svg")
+        assert re.findall(r"https?://[^\"]*", text) == ["http://www.w3.org/2000/svg"]
+
+
+# ---- what the numbers mean
+
+
+@pytest.fixture(name="layer", scope="module")
+def make_layer() -> tuple[dict[str, Array], Array]:
+    return weights.drawn(3, 5, 1.0, 0, np.float64), weights.inputs(7, 2, 3, 0)
+
+
+def test_gates_are_those_of_the_reference(layer: tuple[dict[str, Array], Array]) -> None:
+    made, x = gates.gates_of(*layer), layer[1]
+    _, _, tape = reference.lstm_forward_train(x, None, layer[0], num_layers=1)
+    kept = tape.layers["_l0"]
+    for name in "ifgo":
+        np.testing.assert_allclose(getattr(made, name), getattr(kept.gates, name)[: len(x)], rtol=0, atol=1e-14)
+    np.testing.assert_allclose(made.f * made.before + made.i * made.g, made.c, rtol=0, atol=1e-15)
+    assert (made.before[0] == 0).all()
+    assert (made.before[1:] == made.c[:-1]).all()
+
+
+def test_a_plain_recurrence_is_a_layer_with_nailed_gates() -> None:
+    """Its gradients are those of h' = tanh(W x + U h), computed by hand."""
+    T, B, H, rng = 9, 2, 4, np.random.default_rng(0)
+    bound = 1 / np.sqrt(H)
+    w, u = weights.spread(rng, (H, distance.I), bound), weights.spread(rng, (H, H), bound)
+    direction = weights.spread(np.random.default_rng([0, 2]), (B, H), 1.0)
+    states, h = [], np.zeros((B, H))
+    for row in weights.inputs(T, B, distance.I, 0):
+        h = np.tanh(row @ w.T + h @ u.T)
+        states.append(h)
+    norms, dh = [], direction
+    for h in states[::-1]:
+        dz = dh * (1 - h**2)
+        norms.append(np.linalg.norm(dz @ w))
+        dh = dz @ u
+    told = distance.plain(T, B, H, False, 0)
+    np.testing.assert_allclose(told["whole"], np.array(norms) / norms[0], rtol=1e-12)
+
+
+def test_the_orthogonal_matrix_is_one() -> None:
+    made = weights.orthogonal(16, np.random.default_rng(0))
+    np.testing.assert_allclose(made @ made.T, np.eye(16), rtol=0, atol=1e-14)
+
+
+def test_along_the_cells_a_gradient_is_the_product_of_the_forget_gates() -> None:
+    """What is measured so is what the reference's cell hands back."""
+    T, B, H = 6, 2, 3
+    made, x = weights.drawn(distance.I, H, 1.0, 0, np.float64), weights.inputs(T, B, distance.I, 0)
+    _, _, tape = reference.lstm_forward_train(x, None, made, num_layers=1)
+    kept, dc, norms = tape.layers["_l0"], np.ones((B, H)), []
+    for t in reversed(range(T)):
+        norms.append(np.linalg.norm(dc))
+        step = reference.Gates(*(gate[t] for gate in kept.gates))
+        dc = reference.gates_backward(step, kept.c[t], np.zeros((B, H)), dc)[1]
+    told = distance.lstm(T, B, H, 1.0, 0)
+    np.testing.assert_allclose(told["cell"], np.array(norms) / norms[0], rtol=1e-12)
+
+
+# ---- the command
+
+
+def test_a_difference_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cells = record.read("unit")
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
+    monkeypatch.setattr("sys.argv", ["studies", "--check", "unit"])
+    record.write("unit", cells)
+    assert command.main() == 0
+    cells["curves"]["result"]["tanh"][0] += 1e-9
+    record.write("unit", cells)
+    assert command.main() == 1
+    assert "not as in docs/studies/: unit, curves" in capsys.readouterr().err
+
+
+def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["studies", "units"])
+    with pytest.raises(SystemExit):
+        command.main()
+    assert "STUDY should be one of unit, drift, distance, published, got: units" in capsys.readouterr().err
+
+
+def test_a_file_is_a_line_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, text = record.read("drift"), (record.FOLDER / "drift.json").read_text(encoding="utf-8")
+    monkeypatch.setattr(record, "FOLDER", tmp_path)
+    record.write("drift", kept)
+    assert (tmp_path / "drift.json").read_text(encoding="utf-8") == text
+    assert len(text.splitlines()) == len(kept) + 2
