@@ -54,7 +54,7 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     markdown = _indented(LINK.sub(link, markdown))
     markdown = re.sub(r"^<!-- python: ([\w.]+) -->$", r"::: \1", markdown, flags=re.MULTILINE)
     markdown = re.sub(r"^<!-- c: (.+) -->$", lambda found: _section(found[1]), markdown, flags=re.MULTILINE)
-    return re.sub(r"^!\[([^]]*)\]\((studies/[\w.-]+\.svg)\)$", _drawn, markdown, flags=re.MULTILINE)
+    return re.sub(r"^!\[([^]]*)\]\(((?:studies|assets)/[\w.-]+\.svg)\)$", _drawn, markdown, flags=re.MULTILINE)
 
 
 def on_page_content(html: str, **_: Any) -> str:
