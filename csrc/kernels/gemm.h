@@ -30,6 +30,7 @@ typedef struct {
   size_t k0, k;
   const weight *w; /* the first panel's, of k0 */
   size_t w_panel;  /* from a panel to the next */
+  size_t vector;   /* of the panel's, where a tile begins */
   const real *start;
   void *const *z;       /* [m] */
   size_t z_at, z_panel; /* where in z's rows the first panel is; from a panel to the next */
@@ -79,7 +80,7 @@ INLINE void tile_chains(const size_t rows, const size_t vectors, const slice *s,
         PREFETCH_L2((const char *)(next + k * FL_PANEL) + v);
     }
     UNROLL
-    for (size_t v = 0; v < vectors; v++) w[v] = v_weights(s->w + k * FL_PANEL + v * VL);
+    for (size_t v = 0; v < vectors; v++) w[v] = v_weights(s->w + k * FL_PANEL, s->vector + v);
     UNROLL
     for (size_t r = 0; r < rows; r++) {
       const V all = v_every(x[r] + k);
@@ -118,7 +119,7 @@ INLINE void panel_chains(const size_t rows, const size_t panels, const slice *s,
       if (r < rows) all[r] = v_every(x[r] + k);
     UNROLL
     for (size_t j = 0; j < panels * PANEL_VECTORS; j++) {
-      const V w = v_weights(s->w + j / PANEL_VECTORS * s->w_panel + k * FL_PANEL + j % PANEL_VECTORS * VL);
+      const V w = v_weights(s->w + j / PANEL_VECTORS * s->w_panel + k * FL_PANEL, j % PANEL_VECTORS);
       UNROLL
       for (size_t r = 0; r < TILE_ROWS; r++)
         if (r < rows) {
@@ -144,7 +145,7 @@ INLINE void listed_chains(const size_t panels, const slice *all, row_list *list,
     const V x = v_every(list->x);
     UNROLL
     for (size_t j = 0; j < panels * PANEL_VECTORS; j++)
-      acc[j] = v_fma(x, v_weights(w + j / PANEL_VECTORS * all->w_panel + j % PANEL_VECTORS * VL), acc[j]);
+      acc[j] = v_fma(x, v_weights(w + j / PANEL_VECTORS * all->w_panel, j % PANEL_VECTORS), acc[j]);
   }
 }
 

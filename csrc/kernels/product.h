@@ -85,7 +85,7 @@ static NOINLINE void rows_piece(size_t m, const slice *piece, const weight *next
 INLINE void panel_piece(size_t m, const slice *s, const weight *next) {
   for (size_t v = 0; v < FL_PANEL; v += TILE_VECTORS * VL) {
     slice part = *s;
-    part.w += v;
+    part.vector = v / VL;
     if (part.start) part.start += v;
     part.z_at += v;
     part.sum += v;

@@ -92,13 +92,13 @@ static int pack_panel(fl_weight_type type, weight *to, const weight_row *row, si
 }
 #else
 /* what v_weights reads again; 0 where it does not fit */
-static int store(fl_weight_type type, real x, weight *to) {
+static int store(fl_weight_type type, real x, weight *row, size_t lane) {
 #if WEIGHTS_ARE_REALS
   (void)type;
-  *to = x;
+  row[lane] = x;
   return 1;
 #else
-  return type == FL_WEIGHTS_FLOAT16 ? fl_to_float16(x, to) : fl_to_bfloat16(x, to);
+  return type == FL_WEIGHTS_FLOAT16 ? fl_to_float16(x, row + lane) : fl_to_bfloat16(x, row + FL_BFLOAT16_AT(lane));
 #endif
 }
 
@@ -108,7 +108,7 @@ static int pack_panel(fl_weight_type type, weight *to, const weight_row *row, si
   int fit = 1;
   for (size_t j = 0; j < k; j++)
     for (size_t lane = 0; lane < FL_PANEL; lane++)
-      if (row[lane].reals) fit &= store(type, row[lane].reals[j], &to[j * FL_PANEL + lane]);
+      if (row[lane].reals) fit &= store(type, row[lane].reals[j], to + j * FL_PANEL, lane);
   return fit;
 }
 #endif

@@ -145,18 +145,22 @@ INLINE void v_turn(V *a) {
 
 #endif
 
+/* vector v of a row of a panel */
 #if WEIGHTS_ARE_REALS
-INLINE V v_weights(const weight *p) {
-  return v_load(p);
+INLINE V v_weights(const weight *row, size_t v) {
+  return v_load(row + v * VL);
 }
 #elif defined(WEIGHT_FLOAT16)
-INLINE V v_weights(const weight *p) {
-  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)p));
+INLINE V v_weights(const weight *row, size_t v) {
+  return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(row + v * VL)));
 }
 #elif defined(WEIGHT_BFLOAT16)
-INLINE V v_weights(const weight *p) {
-  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)p));
-  return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
+enum { PAIRS = FL_PANEL / 2 / VL }; /* vectors of them in a row: half.h */
+
+INLINE V v_weights(const weight *row, size_t v) {
+  const __m256i pairs = _mm256_loadu_si256((const __m256i *)(row + v % PAIRS * 2 * VL));
+  return _mm256_castsi256_ps(v < PAIRS ? _mm256_slli_epi32(pairs, 16)
+                                       : _mm256_and_si256(pairs, _mm256_set1_epi32(-0x10000)));
 }
 #endif
 

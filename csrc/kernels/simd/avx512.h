@@ -155,18 +155,22 @@ INLINE void v_turn(V *a) {
 
 #endif
 
+/* vector v of a row of a panel */
 #if WEIGHTS_ARE_REALS
-INLINE V v_weights(const weight *p) {
-  return v_load(p);
+INLINE V v_weights(const weight *row, size_t v) {
+  return v_load(row + v * VL);
 }
 #elif defined(WEIGHT_FLOAT16)
-INLINE V v_weights(const weight *p) {
-  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)p));
+INLINE V v_weights(const weight *row, size_t v) {
+  return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(row + v * VL)));
 }
 #elif defined(WEIGHT_BFLOAT16)
-INLINE V v_weights(const weight *p) {
-  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i *)p));
-  return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+enum { PAIRS = FL_PANEL / 2 / VL }; /* vectors of them in a row: half.h */
+
+INLINE V v_weights(const weight *row, size_t v) {
+  const __m512i pairs = _mm512_loadu_si512(row + v % PAIRS * 2 * VL);
+  return _mm512_castsi512_ps(v < PAIRS ? _mm512_slli_epi32(pairs, 16)
+                                       : _mm512_and_si512(pairs, _mm512_set1_epi32(-0x10000)));
 }
 #endif
 

@@ -155,17 +155,21 @@ INLINE V v_load_rows(const real *const *row, size_t k) {
   return v_load(row[0] + k);
 }
 
+/* vector v of a row of a panel */
 #if WEIGHTS_ARE_REALS
-INLINE V v_weights(const weight *p) {
-  return v_load(p);
+INLINE V v_weights(const weight *row, size_t v) {
+  return v_load(row + v * VL);
 }
 #elif defined(WEIGHT_FLOAT16)
-INLINE V v_weights(const weight *p) {
-  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p)));
+INLINE V v_weights(const weight *row, size_t v) {
+  return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(row + v * VL)));
 }
 #elif defined(WEIGHT_BFLOAT16)
-INLINE V v_weights(const weight *p) {
-  return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p), 16));
+enum { PAIRS = FL_PANEL / 2 / VL }; /* vectors of them in a row: half.h */
+
+INLINE V v_weights(const weight *row, size_t v) {
+  const uint32x4_t pairs = vreinterpretq_u32_u16(vld1q_u16(row + v % PAIRS * 2 * VL));
+  return vreinterpretq_f32_u32(v < PAIRS ? vshlq_n_u32(pairs, 16) : vandq_u32(pairs, vdupq_n_u32(0xffff0000)));
 }
 #endif
 

@@ -45,18 +45,18 @@ typedef uint64_t bits;
 INLINE V v_load(const real *p) {
   return *p;
 }
-/* weights, as numbers */
+/* number v of a row of a panel */
 #if WEIGHTS_ARE_REALS
-INLINE V v_weights(const weight *p) {
-  return *p;
+INLINE V v_weights(const weight *row, size_t v) {
+  return row[v];
 }
 #elif defined(WEIGHT_FLOAT16)
-INLINE V v_weights(const weight *p) {
-  return fl_from_float16(*p);
+INLINE V v_weights(const weight *row, size_t v) {
+  return fl_from_float16(row[v]);
 }
 #elif defined(WEIGHT_BFLOAT16)
-INLINE V v_weights(const weight *p) {
-  return fl_from_bfloat16(*p);
+INLINE V v_weights(const weight *row, size_t v) {
+  return fl_from_bfloat16(row[FL_BFLOAT16_AT(v)]);
 }
 #endif
 /* what is read across rows: LANE numbers from each of as many rows as fit into a vector, then transposed */
