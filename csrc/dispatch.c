@@ -56,6 +56,29 @@ static int has_avx512vnni(void) {
 }
 #endif
 
+#ifdef FASTLSTM_HAVE_NEONDOT
+#if defined(_WIN32)
+#include <windows.h>
+#elif defined(__APPLE__)
+#include <TargetConditionals.h>
+#elif defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+/* FEAT_DotProd. Every Mac with AArch64 has it; of a system that is not here nothing is known. */
+static int has_neondot(void) {
+#if defined(_WIN32)
+  return IsProcessorFeaturePresent(43) != 0; /* PF_ARM_V82_DP_INSTRUCTIONS_AVAILABLE */
+#elif defined(__APPLE__)
+  return TARGET_OS_OSX;
+#elif defined(__linux__)
+  return (getauxval(AT_HWCAP) & 1ul << 20) != 0; /* HWCAP_ASIMDDP */
+#else
+  return 0;
+#endif
+}
+#endif
+
 /* ---- the table -------------------------------------------------------------------------------------------------- */
 
 typedef struct {
@@ -97,6 +120,9 @@ FL_TABLES(avx512)
 #ifdef FASTLSTM_HAVE_AVX2
 FL_TABLES(avx2)
 #endif
+#ifdef FASTLSTM_HAVE_NEONDOT
+FL_INTEGER_TABLES(neondot)
+#endif
 #ifdef FASTLSTM_HAVE_NEON
 FL_TABLES(neon)
 #endif
@@ -115,10 +141,13 @@ static const fl_isa table[] = {
 #ifdef FASTLSTM_HAVE_AVX2
                 FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
-#ifdef FASTLSTM_HAVE_NEON
-                    FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+#ifdef FASTLSTM_HAVE_NEONDOT
+                    FL_ROW(neondot, "AArch64 with the dot product: for weights of 8 bits", has_neondot, neon, 1)
 #endif
-                        FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
+#ifdef FASTLSTM_HAVE_NEON
+                        FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+#endif
+                            FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 

@@ -16,8 +16,8 @@ def isas(*, weights: str | None = None) -> list[str]:
     Parameters
     ----------
     weights : str, optional
-        As of `LSTM`. ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"`` and
-        ``"avx2vnni"``. They can be named for every layer, which then runs as it would without.
+        As of `LSTM`. ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"``,
+        ``"avx2vnni"`` and ``"neondot"``. They can be named for every layer, which then runs as it would without.
 
     Returns
     -------

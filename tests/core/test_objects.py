@@ -1,6 +1,7 @@
 """LSTM and LSTMCell as objects: weights in and out, copies, pickles, names, instruction sets; the package itself."""
 
 import copy
+import ctypes
 import doctest
 import hashlib
 import importlib
@@ -10,6 +11,7 @@ import pickle
 import pkgutil
 import platform
 import re
+import sys
 from collections import OrderedDict, UserDict
 from types import MappingProxyType
 from typing import Any
@@ -591,6 +593,13 @@ def test_vectors_are_used_where_the_cpu_has_them() -> None:
 @pytest.mark.skipif(platform.machine().lower() not in {"aarch64", "arm64"}, reason="AArch64 has one")
 def test_every_aarch64_has_vectors() -> None:
     assert run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split() == ["neon", "scalar"]
+
+
+@pytest.mark.skipif(platform.machine() != "aarch64" or sys.platform != "linux", reason="its word of what a CPU has")
+def test_the_dot_product_is_used_where_the_cpu_has_it() -> None:
+    has = ctypes.CDLL(None).getauxval(16) & 1 << 20  # AT_HWCAP, HWCAP_ASIMDDP
+    found = run_python("import fastlstm; print(*fastlstm.isas(weights='int8'))", FASTLSTM_HIDE="").split()
+    assert found == ["neondot"] * bool(has) + ["neon", "scalar"]
 
 
 def test_hidden_instruction_sets_are_not_there() -> None:

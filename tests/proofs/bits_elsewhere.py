@@ -26,7 +26,7 @@ class Machine:
 
     name: str
     compiler: str
-    emulator: str = ""  # none: it runs here
+    emulator: str = ""  # and its options; none: it runs here
     flags: str = ""
     system: str = "Linux"
     isas: str | None = "scalar"  # what has to run there; None: whatever this CPU has
@@ -34,19 +34,20 @@ class Machine:
 
     def missing(self) -> list[str]:
         """List the tools that it takes and that are not there."""
-        return [tool for tool in (self.compiler, self.emulator) if tool and not shutil.which(tool)]
+        tools = (self.compiler, *self.emulator.split()[:1])
+        return [tool for tool in tools if not shutil.which(tool)]
 
 
-NEON = "neon scalar"
+NEON = "neondot neon scalar"
 MACHINES = (
     Machine("aarch64", "aarch64-linux-gnu-gcc", "qemu-aarch64", isas=NEON, proves="NEON, fma by an instruction"),
     Machine(
         "aarch64-tiles",
         "aarch64-linux-gnu-gcc",
-        "qemu-aarch64",
+        "qemu-aarch64 -cpu cortex-a57",
         "-DTILE_ROWS=5 -DTILE_VECTORS=2",
-        isas=NEON,
-        proves="tiles of any shape",
+        isas="neon scalar",
+        proves="tiles of any shape, a CPU without the dot product",
     ),
     Machine(
         "aarch64-clang",
@@ -94,7 +95,7 @@ def proven(machine: Machine, tools: dict[str, str]) -> bool:
     if machine.emulator:
         processor = machine.name.partition("-")[0]
         options += [f"-DCMAKE_SYSTEM_NAME={machine.system}", f"-DCMAKE_SYSTEM_PROCESSOR={processor}"]
-        options += [f"-DCMAKE_CROSSCOMPILING_EMULATOR={machine.emulator}"]
+        options += [f"-DCMAKE_CROSSCOMPILING_EMULATOR={';'.join(machine.emulator.split())}"]
     if "ninja" in tools:
         options += ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={tools['ninja']}"]
     ready = run(tools["cmake"], "-S", ROOT, "-B", build, *options) is not None

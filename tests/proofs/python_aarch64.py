@@ -83,7 +83,10 @@ def main() -> int:
     BUILD.mkdir(parents=True, exist_ok=True)
     python()
     package(tools["cmake"], tools["cython"])
-    run(PYTHON, "-c", "import fastlstm; fastlstm.show_config(); assert fastlstm.isas() == ['neon', 'scalar']")
+    script = (
+        "import fastlstm; fastlstm.show_config(); assert fastlstm.isas(weights='int8') == ['neondot', 'neon', 'scalar']"
+    )
+    run(PYTHON, "-c", script)
     command = [str(PYTHON), "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 

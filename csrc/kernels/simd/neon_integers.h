@@ -5,7 +5,11 @@
 #ifndef FASTLSTM_INTEGER_WORDS_H
 #define FASTLSTM_INTEGER_WORDS_H
 
+#ifdef HAS_DOT
+#define PLANES 1
+#else
 #define PLANES 0
+#endif
 #define I_BYTES 16
 #define I_ACCUMULATORS 20
 
@@ -32,11 +36,15 @@ INLINE IV i_every_words(const int8_t *q) {
   memcpy(&four, q, sizeof four);
   return vreinterpretq_s32_s64(vdupq_n_s64(four));
 }
-/* a sum of two products, 2 * 128 * 64, fits in 16 bits */
 INLINE IV i_dot(IV sum, IV w, IV q) {
   const int8x16_t a = vreinterpretq_s8_s32(w), b = vreinterpretq_s8_s32(q);
+#ifdef HAS_DOT
+  return vdotq_s32(sum, a, b);
+#else
+  /* a sum of two products, 2 * 128 * 64, fits in 16 bits */
   const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_high_s8(a, b);
   return vpadalq_s16(sum, vpaddq_s16(low, high));
+#endif
 }
 INLINE IV i_dot_words(IV sum, IV w, IV q) {
   const int16x8_t a = vreinterpretq_s16_s32(w), b = vreinterpretq_s16_s32(q);
@@ -47,8 +55,7 @@ INLINE IV i_join(IV a, IV b) {
   return vpaddq_s32(a, b);
 }
 INLINE IV i_planes(IV hi, IV lo) {
-  (void)lo;
-  return hi;
+  return vaddq_s32(vshlq_n_s32(hi, 8), lo);
 }
 INLINE void i_round(int32_t *to, V x) {
   vst1q_s32(to, vcvtnq_s32_f32(x));
