@@ -145,18 +145,18 @@ def layer_of(row: Row, dtype: str, isa: str) -> fastlstm.LSTM:
         form=form_of(row),
         **options,  # type: ignore[arg-type]
     )
-    lstm.load_state_dict(parameters_of(row, lstm.state_dict(), dtype))
+    lstm.load_state_dict(parameters_of(row, lstm._sizes.shapes, dtype))
     return lstm
 
 
-def parameters_of(row: Row, state_dict: dict[str, Array], dtype: str) -> dict[str, Array]:
+def parameters_of(row: Row, shapes: dict[str, tuple[int, ...]], dtype: str) -> dict[str, Array]:
     """Return numbers for every parameter, in [-1/2, 1/2) unless the row says ``weights=exponent``."""
     made = {}
-    for name, array in state_dict.items():
+    for name, shape in shapes.items():
         kind, _, place = name.partition("_l")
         layer, _, reverse = (place or "0").partition("_")
         stream = 16 + 8 * (int(layer) * row["D"] + bool(reverse)) + PARAMETERS.index(kind)
-        made[name] = numbers(stream, array.shape, dtype, "plain", int(row.options.get("weights", -1)))
+        made[name] = numbers(stream, shape, dtype, "plain", int(row.options.get("weights", -1)))
     return made
 
 
@@ -261,7 +261,7 @@ def cell(row: Row, dtype: str, isa: str) -> Iterator[Array]:
     """Run a cell for some steps."""
     options: dict[str, Any] = {"dtype": dtype, "weights": row.stored, "isa": isa, "form": form_of(row)}
     step = fastlstm.LSTMCell(row["I"], row["H"], bool(row["bias"]), **options)
-    step.load_state_dict(parameters_of(row, step.state_dict(), dtype))
+    step.load_state_dict(parameters_of(row, step._sizes.shapes, dtype))
     h, c = (state[0] for state in states_of(row, dtype, row["B"]))
     for x in arguments(row, dtype)[0]:
         h, c = step(x, (h, c))
