@@ -63,7 +63,8 @@ def matrix(values: object, scale: object, zero_point: object, name: str, expecte
     if zero_point is not None:
         zeros = _zeros(zero_point, f"{name}{ZERO_POINT}", given.dtype, len(given))
     offset = np.uint8(0 if given.dtype == np.int8 else 128)  # the same distances, in int8
-    made = Integers(*(frozen((a.view(np.uint8) ^ offset).view(np.int8)) for a in (given, zeros)))
+    parts = (np.ascontiguousarray(part).view(np.uint8) for part in (given, zeros))
+    made = Integers(*(frozen((part ^ offset).view(np.int8)) for part in parts))
     made = Integers(made.values, frozen(scales), made.scales if made.scales.any() else None)
     _check_scales(made, name)
     return made

@@ -1,4 +1,4 @@
-"""Weights stored as integers: onnxruntime's DynamicQuantizeLSTM, and DequantizeLinear before the LSTM operator."""
+"""onnxruntime's DynamicQuantizeLSTM, whose weights are integers."""
 
 from pathlib import Path
 from typing import Any
@@ -120,28 +120,89 @@ def quantized(case: str) -> Quantized:
 
 
 @each_case
-def test_node_has_the_weights_that_its_numbers_stand_for(case: str) -> None:
+def test_dequantised_it_has_the_weights_that_its_numbers_stand_for(case: str) -> None:
     made = quantized(case)
-    (node,) = load(made.model())
+    (node,) = load(made.model(), weights="float32")
     assert node.reason is None, node.reason
     assert node.proto.op_type == "DynamicQuantizeLSTM"
     assert node.dtype == np.float32
+    assert node.lstm.weights == "float32"
     X = made.given["X"]
     actual = node(X, *made.states())
-    assert_same_bits(actual, run_node(made.node(), made.inputs()))
+    assert_same_bits(actual, run_node(made.node(), made.inputs(), weights="float32"))
     assert_same_bits(actual, run_node(made.plain().node(), made.plain().inputs, semantics="onnxruntime"))
     for one, other in zip(actual, operator(made.wide(), "gates", zeros=True), strict=True):
         assert_close(one, other, "onnx")
 
 
 @each_case
-def test_onnxruntime_means_the_same_weights(case: str) -> None:
-    """It rounds inputs and states to 8 bits: differences of at most 0.009; gates in another order give 0.03 to 0.27."""
+@pytest.mark.parametrize("weights", [None, "auto", "int8", "int8-fast"])
+def test_it_runs_on_its_own_integers(case: str, weights: str | None) -> None:
     made = quantized(case)
+    (node,) = load(made.model(), weights=weights)
+    assert node.lstm.weights == ("int8" if weights in (None, "auto") else weights)
+    actual = node(made.given["X"], *made.states())
+    assert_same_bits(actual, run_node(made.node(), made.inputs(), weights=weights))
+    state = node.lstm.state_dict()
+    for name, ours in ("W", "weight_ih"), ("R", "weight_hh"):
+        for d, end in enumerate(("", "_reverse")[: made.given[name].shape[0]]):
+            values, zeros = (state.get(f"{ours}_l0{end}{part}", np.int8(0)) for part in ("", "_zero_point"))
+            found = np.int64(values) - np.int64(zeros).reshape(-1, 1)
+            theirs = np.int64(made.given[name][d].T) - np.int64(made.given[f"{name}_zero_point"][d]).reshape(-1, 1)
+            i, o, f, c = np.split(theirs, 4)
+            assert (found == np.concatenate([i, f, c, o])).all()
+
+
+@each_case
+def test_its_error_is_a_small_part_of_onnxruntimes(case: str) -> None:
+    """Of float64 with what the integers stand for: onnxruntime rounds inputs and states to 8 bits, we to 16."""
+    made = quantized(case)
+    exact = operator(made.wide(), "gates", zeros=True)
     feeds = {name: value for name, value in made.given.items() if name not in WEIGHTS}
     theirs = run_onnxruntime(made.model(), feeds)
-    for one, other in zip(run_node(made.node(), made.inputs()), theirs, strict=True):
-        assert np.abs(one - other).max() < 0.02
+    ours = run_node(made.node(), made.inputs())
+    error, their_error = (
+        max(np.abs(one - other).max() for one, other in zip(given, exact, strict=True)) for given in (ours, theirs)
+    )
+    assert error < 5e-5
+    assert 50 * error < their_error < 0.02  # gates in another order would give 0.03 to 0.27
+
+
+@each_case
+def test_no_row_knows_its_company(case: str) -> None:
+    made = quantized(case)
+    (node,) = load(made.model())
+    X, states = made.given["X"], made.states()
+    together = node(X, *states)
+    for row in range(X.shape[1]):
+        lengths, *others = states
+        own = [None if lengths is None else lengths[row : row + 1]]
+        own += [None if state is None else state[:, row : row + 1] for state in others]
+        alone = node(X[:, row : row + 1], *own)
+        assert_same_bits(alone[0], together[0][:, :, row : row + 1])
+        for one, other in zip(alone[1:], together[1:], strict=True):
+            assert_same_bits(one, other[:, row : row + 1])
+
+
+@pytest.mark.parametrize(("sizes", "directions"), [((40, 64), 2), ((80, 256), 1)])
+@pytest.mark.parametrize("per_channel", [False, True])
+def test_its_error_at_sizes_that_are_used(
+    sizes: tuple[int, int], directions: int, per_channel: bool, tmp_path: Path
+) -> None:
+    """What `quantize_dynamic` makes of an LSTM: against the same file, dequantised, in float64."""
+    quantization = pytest.importorskip("onnxruntime.quantization", reason="pip install onnxruntime")
+    lstm = fastlstm.LSTM(*sizes, bidirectional=directions == 2, seed=0)
+    fastlstm.onnx.export(lstm, tmp_path / "float.onnx")
+    path = tmp_path / "eight.onnx"
+    quantization.quantize_dynamic(tmp_path / "float.onnx", path, per_channel=per_channel)
+    x = np.random.default_rng(0).standard_normal((30, 4, sizes[0])).astype(np.float32)
+    (node,), (plain,) = load(path), load(path, weights="float32")
+    wide = fastlstm.LSTM(*sizes, bidirectional=directions == 2, dtype="float64")
+    wide.load_state_dict({name: array.astype(np.float64) for name, array in plain.lstm.state_dict().items()})
+    exact = wide(x.astype(np.float64))[0]
+    ours, theirs = node.lstm(x)[0], run_onnxruntime(onnx.load(path), {"input": x}, ["output"])[0]
+    assert 20 * np.abs(ours - exact).max() < np.abs(theirs - exact).max()
+    assert fastlstm.load(path, weights="float32").weights == "float32"
 
 
 def test_its_own_semantics() -> None:
@@ -163,7 +224,7 @@ def test_what_quantize_dynamic_makes(directions: int, per_channel: bool, tmp_pat
     fastlstm.onnx.export(lstm, tmp_path / "float.onnx")
     path = tmp_path / "eight.onnx"
     quantization.quantize_dynamic(tmp_path / "float.onnx", path, per_channel=per_channel)
-    nodes = load(path)
+    nodes = load(path, weights="float32")
     assert [node.reason for node in nodes] == [None, None]
     listed = fastlstm.inspect(path)
     assert [layer.kind for layer in listed] == ["DynamicQuantizeLSTM"] * 2
@@ -239,4 +300,7 @@ def test_wrong_nodes() -> None:
 
 def test_repr_and_dtype() -> None:
     (node,) = load(Quantized(draw(3)).model())
-    assert repr(node) == "Node('eight', 4, 6, dequantised)"
+    assert repr(node) == "Node('eight', 4, 6, weights='int8')"
+    for weights, told in ("float32", "dequantised"), ("float16", "dequantised, weights='float16'"):
+        (node,) = load(Quantized(draw(3)).model(), weights=weights)
+        assert repr(node) == f"Node('eight', 4, 6, {told})"

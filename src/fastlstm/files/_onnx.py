@@ -28,7 +28,7 @@ def _layer(found: Found) -> Layer:
     kind = found.proto.op_type
     with found.reading():
         try:
-            attributes, tensors, states = found.read()
+            attributes, tensors, states = found.read(integers=False)
             forms = _forms.forms(attributes, tensors.P is not None, _semantics.of_node("onnx", found.proto))
             if len(set(forms)) > 1:
                 raise ValueError("its two directions have other activations; fastlstm.onnx.load runs it")

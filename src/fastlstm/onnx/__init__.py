@@ -3,8 +3,8 @@
 `load` lists every LSTM node of a model and builds those whose weights are constants; `run_node` runs one node with
 the operator's inputs and outputs in order; `export` writes an LSTM as a model for other runtimes. All forms of the
 operator from opset 7 on run natively: both layouts, peepholes, every activation, clip, coupled gates. Weights of 8 bits
-(onnxruntime's DynamicQuantizeLSTM) and behind DequantizeLinear are dequantised. Where onnxruntime does not do what the
-operator's text says, `Semantics` chooses.
+(onnxruntime's DynamicQuantizeLSTM, and what is behind DequantizeLinear) are multiplied as the integers that they are.
+Where onnxruntime does not do what the operator's text says, `Semantics` chooses.
 
 Needs onnx 1.19 or later: ``pip install onnx``.
 

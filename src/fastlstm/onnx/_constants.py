@@ -11,7 +11,8 @@ from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, helper
 from .._types import Array
 from ..files._budget import Budget
 from ..files._layer import short
-from ._fold import fold, is_folded
+from ._fold import fold, fold_integers, is_folded
+from ._quantized import Quantized
 from ._tensors import Source, shown
 
 _DEPTH: Final = 50  # nodes in a row; exporters need about five
@@ -49,6 +50,7 @@ class Scope:
         self._failed: dict[str, tuple[type[Exception], str]] = {}  # many nodes may ask for what is costly to refuse
         self._zeros: dict[str, bool] = {}
         self._stored: dict[str, str] = {}
+        self._integers: dict[str, Quantized | None] = {}
 
     def inside(self, graph: GraphProto) -> Scope:
         """Return the scope of a graph inside this one."""
@@ -62,6 +64,7 @@ class Scope:
     def forget(self) -> None:
         """Give up what was read and computed: it would be read anew."""
         self._known.clear()
+        self._integers.clear()
         if self._outer is not None:
             self._outer.forget()
 
@@ -90,6 +93,20 @@ class Scope:
             self._zeros[name] = self._made_of_zeros(name, depth)
         return self._zeros[name]
 
+    def integers(self, name: str, depth: int = 0) -> Quantized | None:
+        """Return a constant as the integers that it is computed of, before a DequantizeLinear; None if it is of none.
+
+        Nor is there anything for what is wrong: `value` tells of it.
+        """
+        if name not in self._integers:
+            try:
+                self._integers[name] = self._found_integers(name, depth)
+            except MemoryError:
+                raise
+            except Exception:  # as in _compute
+                self._integers[name] = None
+        return self._integers[name]
+
     def stored_in(self, name: str, depth: int = 0) -> str:
         """Name the type that a constant's numbers have in the file, before a Cast; empty if not of 16 bits."""
         if name not in self._stored:
@@ -111,6 +128,23 @@ class Scope:
         labels = node.input if node.op_type == "Concat" else node.input[:1]
         kinds = {self.stored_in(label, depth + 1) for label in labels}
         return kinds.pop() if len(kinds) == 1 else ""
+
+    def _found_integers(self, name: str, depth: int) -> Quantized | None:
+        if name in self._tensors:
+            return None
+        node = self._producers.get(name)
+        if node is None:
+            outer = None if name in self._inputs else self._outer
+            return None if outer is None else outer.integers(name, depth)
+        self._look_up(name, node)
+        if depth == _DEPTH or not is_folded(node):
+            return None
+        count = 0 if node.op_type == "DequantizeLinear" else len(node.input) if node.op_type == "Concat" else 1
+        found = [self.integers(label, depth + 1) for label in node.input[:count]]
+        if any(each is None for each in found) or len({each.values.dtype for each in found if each}) > 1:
+            return None
+        others = [self.value(label, depth + 1) if label else None for label in node.input[count:]]
+        return fold_integers(node, [*found, *others], lambda size: self._source.take(shown(name), size))
 
     def _made_of_zeros(self, name: str, depth: int) -> bool:
         with contextlib.suppress(NotConstantError, ValueError):

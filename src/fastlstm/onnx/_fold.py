@@ -14,7 +14,7 @@ from onnx import NodeProto, helper
 
 from .._types import Array
 from ._dtypes import check_element
-from ._quantized import dequantize_linear
+from ._quantized import Quantized, dequantize_linear, quantized_linear
 
 Inputs = list[Array | None]
 Charge = Callable[[int], None]
@@ -29,6 +29,19 @@ _MOMENTARY: Final = 16  # bytes for each number while blocks are spread out, or 
 def fold(node: NodeProto, inputs: Inputs, charge: Charge) -> Array:
     """Compute a node of `FOLDED`; ValueError for what is wrong in it."""
     return _OPERATORS[node.op_type](_attributes(node), inputs, charge)
+
+
+def fold_integers(node: NodeProto, inputs: list[Array | Quantized | None], charge: Charge) -> Quantized | None:
+    """Compute a node of `FOLDED` on integers with scales and zero points, which move alike; None if it changes them."""
+    attributes = _attributes(node)
+    if node.op_type == "DequantizeLinear":
+        return _integers_of(attributes, [None if isinstance(each, Quantized) else each for each in inputs])
+    if node.op_type == "Cast":
+        first = inputs[0]
+        same = isinstance(first, Quantized) and _element(attributes.get("to"), "to") == first.dtype
+        return first if same else None  # type: ignore[return-value]
+    parts = ([each[k] if isinstance(each, Quantized) else each for each in inputs] for k in range(3))
+    return Quantized(*(_OPERATORS[node.op_type](attributes, part, charge) for part in parts))
 
 
 def is_folded(node: NodeProto) -> bool:
@@ -151,6 +164,20 @@ def _unsqueeze(attributes: dict[str, Any], inputs: Inputs, charge: Charge) -> Ar
 
 
 def _dequantize(attributes: dict[str, Any], inputs: Inputs, charge: Charge) -> Array:
+    given, how = _of_dequantize(attributes, inputs)
+    dtype = how["dtype"]
+    charge(given[0].size * (dtype.itemsize + (_MOMENTARY if how["block_size"] or dtype != np.float32 else 0)))
+    return dequantize_linear(*given, **how)
+
+
+def _integers_of(attributes: dict[str, Any], inputs: Inputs) -> Quantized | None:
+    """Return what DequantizeLinear takes; None where `quantized_linear` is, and for blocks."""
+    given, how = _of_dequantize(attributes, inputs)
+    return None if how.pop("block_size") else quantized_linear(*given, **how)
+
+
+def _of_dequantize(attributes: dict[str, Any], inputs: Inputs) -> tuple[tuple[Array, Array, Array | None], Any]:
+    """Return the inputs of DequantizeLinear, and what else there is to say."""
     x, scale = _given(inputs, 0, "x"), _given(inputs, 1, "x_scale")
     zero_point = inputs[2] if len(inputs) > 2 else None
     if len(inputs) > 3:
@@ -160,8 +187,7 @@ def _dequantize(attributes: dict[str, Any], inputs: Inputs, charge: Charge) -> A
         raise ValueError(f"block_size should be 0 or more, got: {block_size}")
     dtype = _element(attributes["output_dtype"], "output_dtype") if attributes.get("output_dtype") else scale.dtype
     check_element(dtype, "output_dtype" if attributes.get("output_dtype") else "x_scale")
-    charge(x.size * (dtype.itemsize + (_MOMENTARY if block_size or dtype != np.float32 else 0)))
-    return dequantize_linear(x, scale, zero_point, axis=axis, block_size=block_size, dtype=dtype)
+    return (x, scale, zero_point), {"axis": axis, "block_size": block_size, "dtype": dtype}
 
 
 _OPERATORS: Final[dict[str, Callable[[dict[str, Any], Inputs, Charge], Array]]] = {

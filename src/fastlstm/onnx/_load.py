@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,10 +24,10 @@ from ._dtypes import check_element
 from ._layer import Layer, check_states
 from ._node import Node, States
 from ._operators import INPUTS, QUANTIZED_INPUTS, STATES, check_operator, inputs_of, is_lstm, is_quantized
-from ._quantized import dequantize_weights
+from ._quantized import Quantized, in_rows, quantized_weights
 from ._semantics import Semantics
 from ._tensors import Source, regular
-from ._weights import WEIGHTS_KEY, Tensors, check
+from ._weights import WEIGHTS_KEY, Tensors, check, takes_integers
 from ._wire import weight
 
 _LARGEST: Final = 2**31  # bytes; protobuf, which the files are written in, has no larger messages
@@ -44,10 +45,13 @@ class Found:
         self._scope, self._told = scope, told
         self._inputs = inputs_of(proto)
 
-    def read(self) -> tuple[Attributes, Tensors, States]:
-        """Read all of the node, checked; ValueError, TypeError or MemoryError says why it cannot be."""
+    def read(self, integers: bool) -> tuple[Attributes, Tensors, States]:
+        """Read all of the node, checked; ValueError, TypeError or MemoryError says why it cannot be.
+
+        With `integers` matrices that the model has as such stay as they are.
+        """
         attributes = self.attributes()
-        tensors = self.tensors(attributes)
+        tensors = self.tensors(attributes, integers)
         check(tensors, attributes)
         states = self.states(attributes, tensors)
         self._scope.forget()
@@ -60,18 +64,43 @@ class Found:
             _check_version(self.opset)
         return _attributes.read(self.proto, self.opset)
 
-    def tensors(self, attributes: Attributes) -> Tensors:
-        """Read the weights, and dequantise them; ValueError or TypeError says why there are none."""
-        found = {name: self._constant(name) for name in ("W", "R", "B", "P") if self._inputs[name]}
-        for name in ("W", "R"):
-            if name not in found:
-                raise ValueError(f"{name} is missing")
+    def tensors(self, attributes: Attributes, integers: bool) -> Tensors:
+        """Read the weights; ValueError or TypeError says why there are none."""
+        matrices: Mapping[str, Array | Quantized] | None = None
         if is_quantized(self.proto):
-            scales = {name: self._needed(name) for name in QUANTIZED_INPUTS if name not in INPUTS}
-            self.budget.keep("W and R", 4 * (found["W"].size + found["R"].size))
-            found |= dequantize_weights(found | scales, attributes)
-        check_element(found["W"].dtype, "W")
-        return Tensors(**found)
+            matrices = self._quantized(attributes, integers)
+        elif integers:
+            matrices = self._before_dequantizing()
+        matrices = matrices or {name: self._needed(name) for name in ("W", "R")}
+        check_element(matrices["W"].dtype, "W")
+        vectors = {name: self._constant(name) for name in ("B", "P") if self._inputs[name]}
+        return Tensors(matrices["W"], matrices["R"], **vectors)
+
+    def _quantized(self, attributes: Attributes, integers: bool) -> Mapping[str, Array | Quantized]:
+        """Read W and R of a DynamicQuantizeLSTM."""
+        given = {name: self._needed(name) for name in ("W", "R")}
+        given |= {name: self._needed(name) for name in QUANTIZED_INPUTS if name not in INPUTS}
+        made = quantized_weights(given, attributes)
+        if integers and (rows := in_rows(made)):
+            return rows
+        self.budget.keep("W and R", 4 * sum(each.values.size for each in made.values()))
+        return {name: each.array() for name, each in made.items()}
+
+    def _before_dequantizing(self) -> Mapping[str, Quantized] | None:
+        """Read W and R of an LSTM as the integers that the model has them in; None if it has other ones."""
+        before = self.budget.taken
+        found: dict[str, Quantized] = {}
+        with contextlib.suppress(MemoryError):
+            for name in ("W", "R"):
+                each = self._scope.integers(self._inputs[name]) if self._inputs[name] else None
+                if each is None:
+                    break
+                found[name] = each
+            if len(found) == 2 and (rows := in_rows(found)):
+                return rows
+        self._scope.forget()
+        self.budget.taken = before
+        return None
 
     def stored_in(self) -> str:
         """Name the type of fewer bytes that the model has the matrices in, or says that they are of; empty for none."""
@@ -151,9 +180,11 @@ def load(
         What reading the model may take of memory, instead of 64 MiB and 4 times the size of its files (numbers that
         take less than 4 bytes there beside that). For models that you trust.
     weights : str, optional
-        As for `fastlstm.LSTM`: what to store the matrices of float32 nodes, and of the 16-bit types, in. ``"auto"``: as
-        the model does, in 16 bits or as its metadata say, where nothing is lost by it. A node whose weights do not fit
-        is not built.
+        As for `fastlstm.LSTM`: what to store the matrices of float32 nodes, and of the 16-bit types, in. By default
+        float32, but for matrices that the model has as integers of at most 8 bits with a scale for each row or for all:
+        they stay such integers, as with ``"int8"``; ``"float32"`` dequantises them. ``"auto"``: all as the model has
+        them, in 16 bits or as its metadata say, too, where nothing is lost by it. A node whose weights do not fit is
+        not built.
 
     Returns
     -------
@@ -178,8 +209,9 @@ def load(
     Identity and DequantizeLinear make of them, as exporters do. An initializer that is an input too, as old files have
     it, counts as constant. No other part of the model is looked at, and nothing in it is run.
 
-    Weights of 8 bits are dequantised: float32 weights are what the numbers and scales say, rounded once, and inputs and
-    states are not rounded to 8 bits as in onnxruntime.
+    Integers are multiplied as they are, with inputs and states that are rounded to 16 bits, row by row and step by step
+    (docs/precision.md), not to 8 as in onnxruntime. Integers of more bits, or with scales of blocks or columns, and
+    those of one matrix alone are dequantised: float32 weights are what numbers and scales say, rounded once.
 
     Examples
     --------
@@ -190,8 +222,8 @@ def load(
     """
     _semantics.checked(semantics)
     max_bytes = None if max_bytes is None else _checks.size(max_bytes, "max_bytes")
-    kind = _weights.checked_or_auto(weights)
-    return [_node(found, semantics, threads, kind) for found in find(model, max_bytes)]
+    _weights.checked_or_auto(weights)
+    return [_node(found, semantics, threads, weights) for found in find(model, max_bytes)]
 
 
 def find(model: object, max_bytes: int | None = None, budget: Budget | None = None) -> list[Found]:
@@ -278,10 +310,11 @@ def _node(found: Found, semantics: str | Semantics, threads: int, weights: str |
     with found.reading():
         try:
             attributes = found.attributes()
-            _, tensors, states = found.read()
+            _, tensors, states = found.read(takes_integers(weights))
             kept = _LAYER + tensors.nbytes + states.nbytes
             found.budget.keep(f"the layer of {found.name}", kept)
-            built = Layer(tensors, attributes, chosen, threads, weights, found.stored_in()), states
+            kind = _weights.checked_or_auto(weights)
+            built = Layer(tensors, attributes, chosen, threads, kind, found.stored_in()), states
         except (ValueError, TypeError, MemoryError) as error:
             built = short(str(error))
     if not isinstance(built, str):

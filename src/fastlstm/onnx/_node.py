@@ -10,6 +10,7 @@ from onnx import NodeProto
 from .._lstm import LSTM
 from .._stream import Stream
 from .._types import Array
+from .._weights import INTEGERS
 from ._attributes import Attributes
 from ._layer import Layer, Outputs
 from ._operators import STATES, is_quantized
@@ -245,9 +246,9 @@ class Node:
         direction = self.attributes.direction if self.attributes else "forward"
         if direction != "forward":
             told.append(direction)
-        if is_quantized(self.proto):
-            told.append("dequantised")
         stored = self._built().lstms[0]._settings.weights
+        if is_quantized(self.proto) and stored not in INTEGERS:
+            told.append("dequantised")
         if stored is not None:
             told.append(f"weights={stored!r}")
         if self.computed:

@@ -1,17 +1,86 @@
-"""Weights stored as integers, with scales and zero points: their values."""
+"""Weights stored as integers, with scales and zero points: as they are, and their values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from .._types import Array
+from .._integers import SCALE, ZERO_POINT
+from .._types import Array, Shape
+from .._weights import LONGEST
 from ._attributes import Attributes
 
 _INTEGERS: Final = ("int8", "uint8", "int16", "uint16", "int32", "int4", "uint4")
 _EXACT: Final = ("int8", "uint8", "int4", "uint4", "int16", "uint16")  # differences of two are float32 numbers
+_BYTES: Final = {"int8": "int8", "int4": "int8", "uint8": "uint8", "uint4": "uint8"}
+
+
+class Quantized(NamedTuple):
+    """Numbers as a model has them: integers of 8 bits, and for each of them its scale and its zero point."""
+
+    values: Array
+    """int8 or uint8."""
+    scale: Array
+    """float32, of the same shape, mostly a view of few numbers; or [D, rows, 1]."""
+    zero_point: Array
+    """Of the dtype and the shape of `values`: the same."""
+
+    @classmethod
+    def of(cls, x: Array, scale: Array, zero_point: Array | None) -> Self:
+        """Spread scales and zero points, of a shape that NumPy broadcasts, over integers of at most 8 bits."""
+        values = x.astype(_BYTES[x.dtype.name], copy=False)
+        zeros = np.zeros((), values.dtype) if zero_point is None else zero_point.astype(values.dtype, copy=False)
+        return cls(values, *(np.broadcast_to(array, x.shape) for array in (scale, zeros)))
+
+    @property
+    def shape(self) -> Shape:
+        """Of the numbers."""
+        return self.values.shape
+
+    @property
+    def ndim(self) -> int:
+        """Of the numbers."""
+        return self.values.ndim
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of what they stand for."""
+        return self.scale.dtype
+
+    @property
+    def nbytes(self) -> int:
+        """What the integers, and a scale and a zero point for each row, take."""
+        return self.values.size + 5 * self.values[..., 0].size
+
+    def array(self) -> Array:
+        """Return what they stand for."""
+        return dequantized(self.values, self.scale, self.zero_point, self.dtype)
+
+    def in_rows(self) -> Self | None:
+        """Return the same, [D, rows, columns], with one scale and zero point a row, [D, rows, 1]; else None."""
+        if self.ndim != 3 or not self.values.size or self.shape[2] > LONGEST:
+            return None
+        parts = self.scale, self.zero_point
+        if not all(part.strides[-1] == 0 or (part == part[..., :1]).all() for part in parts):
+            return None
+        made = type(self)(self.values, *(part[..., :1] for part in parts))
+        return made if made._are_finite() else None
+
+    def _are_finite(self) -> bool:
+        ends = (end(self.values, axis=-1, keepdims=True).astype(np.int16) for end in (np.min, np.max))
+        farthest = np.maximum(*(np.abs(end - self.zero_point.astype(np.int16)) for end in ends))
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(farthest.astype(np.float32) * self.scale).all())
+
+    def blocks(self, d: int, change: Callable[[Array], Array]) -> Self:
+        """Return those of one direction, in rows that `change` puts in another order."""
+        return type(self)(*(change(part[d]) for part in self))
+
+    def entries(self, name: str) -> dict[str, Array]:
+        """Name its arrays, with one scale and zero point for each row, in a state dict."""
+        return {name: self.values, f"{name}{SCALE}": self.scale[:, 0], f"{name}{ZERO_POINT}": self.zero_point[:, 0]}
 
 
 def dequantized(x: Array, scale: Array, zero_point: Array | None, dtype: np.dtype[Any]) -> Array:
@@ -40,6 +109,20 @@ def dequantize_linear(
     x: Array, scale: Array, zero_point: Array | None, *, axis: int = 1, block_size: int = 0, dtype: np.dtype[Any]
 ) -> Array:
     """Compute the operator DequantizeLinear: per tensor, per slice along an axis, or per block along it."""
+    return dequantized(x, *_spread(x, scale, zero_point, axis, block_size), dtype)
+
+
+def quantized_linear(
+    x: Array, scale: Array, zero_point: Array | None, *, axis: int = 1, dtype: np.dtype[Any]
+) -> Quantized | None:
+    """Return the integers that the operator takes; None for more than 8 bits, and results that are not float32."""
+    if x.dtype.name not in _BYTES or not scale.dtype == dtype == np.float32:
+        return None
+    return Quantized.of(x, *_spread(x, scale, zero_point, axis, 0))
+
+
+def _spread(x: Array, scale: Array, zero_point: Array | None, axis: int, block_size: int) -> tuple[Array, Array | None]:
+    """Check the inputs of DequantizeLinear; return scales and zero points in a shape that NumPy broadcasts."""
     _check_integers(x, "x")
     _check_scale(scale, "x_scale")
     if zero_point is not None:
@@ -49,7 +132,7 @@ def dequantize_linear(
     blocked = block_size > 0
     if scale.size == 1 and not blocked:
         shape: tuple[int, ...] = ()
-        return dequantized(x, scale.reshape(shape), _reshaped(zero_point, shape), dtype)
+        return scale.reshape(shape), _reshaped(zero_point, shape)
     if not -x.ndim <= axis < x.ndim:
         raise ValueError(f"axis should be in {-x.ndim}..{x.ndim - 1}, got: {axis}")
     axis %= x.ndim
@@ -61,24 +144,29 @@ def dequantize_linear(
                 f"x_scale should have shape {expected} for blocks of {block_size} along axis {axis}, got: {scale.shape}"
             )
         block = np.arange(size) // block_size
-        spread = None if zero_point is None else zero_point.take(block, axis)
-        return dequantized(x, scale.take(block, axis), spread, dtype)
+        return scale.take(block, axis), None if zero_point is None else zero_point.take(block, axis)
     if scale.shape != (size,):
         raise ValueError(
             f"x_scale should have shape () or {(size,)}, one for each along axis {axis}, got: {scale.shape}"
         )
     shape = (size, *(1,) * (x.ndim - axis - 1))
-    return dequantized(x, scale.reshape(shape), _reshaped(zero_point, shape), dtype)
+    return scale.reshape(shape), _reshaped(zero_point, shape)
 
 
-def dequantize_weights(values: Mapping[str, Array], attributes: Attributes) -> dict[str, Array]:
+def in_rows(matrices: Mapping[str, Quantized]) -> dict[str, Quantized] | None:
+    """Return W and R as a layer of integers has them; None if one of them is not of that kind."""
+    made = {name: each.in_rows() for name, each in matrices.items()}
+    return None if None in made.values() else made  # type: ignore[return-value]
+
+
+def quantized_weights(values: Mapping[str, Array], attributes: Attributes) -> dict[str, Quantized]:
     """Return W and R of a DynamicQuantizeLSTM, [D, I or H, 4H] there, as the LSTM operator's [D, 4H, I or H]."""
     R = values["R"]
     H = attributes.hidden_size or (R.shape[1] if R.ndim == 3 else 0)
-    return {name: _dequantized_weights(values, name, attributes.directions, H) for name in ("W", "R")}
+    return {name: _quantized_weights(values, name, attributes.directions, H) for name in ("W", "R")}
 
 
-def _dequantized_weights(values: Mapping[str, Array], name: str, D: int, H: int) -> Array:
+def _quantized_weights(values: Mapping[str, Array], name: str, D: int, H: int) -> Quantized:
     x, scale, zero_point = values[name], values[f"{name}_scale"], values[f"{name}_zero_point"]
     if x.dtype not in (np.int8, np.uint8):
         raise TypeError(f"{name} should have dtype int8 or uint8, got: {x.dtype}")
@@ -97,7 +185,7 @@ def _dequantized_weights(values: Mapping[str, Array], name: str, D: int, H: int)
     _check_scale(scale, f"{name}_scale")
     _check_zero_point(zero_point, x, f"{name}_zero_point")
     shape = (D, -1, 1)
-    return dequantized(x.swapaxes(1, 2), scale.reshape(shape), zero_point.reshape(shape), scale.dtype)
+    return Quantized.of(x.swapaxes(1, 2), scale.reshape(shape), zero_point.reshape(shape))
 
 
 def _reshaped(array: Array | None, shape: tuple[int, ...]) -> Array | None:

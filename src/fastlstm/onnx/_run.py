@@ -15,9 +15,9 @@ from ._dtypes import check_element
 from ._layer import Layer, tensor
 from ._node import Node
 from ._operators import OPTIONAL, STATES, check_operator, inputs_of, is_quantized
-from ._quantized import dequantize_weights
+from ._quantized import Quantized, in_rows, quantized_weights
 from ._semantics import Semantics
-from ._weights import Tensors
+from ._weights import Tensors, takes_integers
 
 
 def run_node(
@@ -87,23 +87,29 @@ def run_node(
         return _named(proto, node(values["X"], **states))
     _check_presence(node, values)
     attributes = _attributes.read(node)
-    tensors = _weights(values, attributes, is_quantized(node))
+    tensors = _weights(values, attributes, is_quantized(node), takes_integers(weights))
     layer = Layer(tensors, attributes, _semantics.of_node(semantics, node), threads, kind)
     return _named(node, layer(values["X"], *(states.get(name) for name in STATES)))
 
 
-def _weights(values: dict[str, object], attributes: Attributes, quantized: bool) -> Tensors:
-    """Return the weights among the inputs, dequantised."""
+def _weights(values: dict[str, object], attributes: Attributes, quantized: bool, integers: bool) -> Tensors:
+    """Return the weights among the inputs, those of 8 bits as `integers` or dequantised."""
     given = {
         name: np.asarray(value)
         for name, value in values.items()
         if value is not None and name not in ("X", "B", "P", *STATES)
     }
+    W: Array | Quantized
+    R: Array | Quantized
     if quantized:
-        given |= dequantize_weights(given, attributes)
-    check_element(given["W"].dtype, "W")
-    B, P = (None if values[name] is None else tensor(values[name], name, given["W"].dtype) for name in ("B", "P"))
-    return Tensors(given["W"], tensor(given["R"], "R", given["W"].dtype), B, P)
+        made = quantized_weights(given, attributes)
+        rows = in_rows(made) if integers else None
+        W, R = rows.values() if rows else (each.array() for each in made.values())
+    else:
+        check_element(given["W"].dtype, "W")
+        W, R = given["W"], tensor(given["R"], "R", given["W"].dtype)
+    B, P = (None if values[name] is None else tensor(values[name], name, W.dtype) for name in ("B", "P"))
+    return Tensors(W, R, B, P)
 
 
 def _by_name(inputs: object, names: tuple[str, ...]) -> dict[str, object]:

@@ -63,10 +63,10 @@ class Source:
 
     def take(self, what: str, size: int) -> None:
         """Count bytes that are about to be read or computed."""
-        self._total += size
-        if self._total > _PASSES * self.budget.limit:
-            raise ValueError(f"{what}: the constants of the model add up to {self._total} bytes")
+        if self._total + size > _PASSES * self.budget.limit:
+            raise ValueError(f"{what}: the constants of the model add up to {self._total + size} bytes")
         self.budget.keep(what, size)
+        self._total += size
 
     def read(self, tensor: TensorProto) -> Array:
         """Read a tensor; ValueError where its data is not what it claims."""

@@ -16,6 +16,7 @@ from ..files._stored import FLOATS
 from ._attributes import Attributes
 from ._dtypes import computed_in
 from ._forms import forms
+from ._quantized import Quantized
 from ._semantics import Semantics
 
 # which block of the operator's comes first, second and so on here; and the other way round
@@ -29,11 +30,11 @@ WEIGHTS_KEY: Final = "fastlstm.weights"
 
 
 class Tensors(NamedTuple):
-    """The operator's weights, for D directions."""
+    """The operator's weights, for D directions; matrices as numbers, or both as integers in rows."""
 
-    W: Array
+    W: Array | Quantized
     """[D, 4H, I]"""
-    R: Array
+    R: Array | Quantized
     """[D, 4H, H]"""
     B: Array | None = None
     """[D, 8H]: the input's biases, then the recurrent ones."""
@@ -43,7 +44,9 @@ class Tensors(NamedTuple):
     @property
     def nbytes(self) -> int:
         """What they take as parameters."""
-        return sum(array.size for array in self if array is not None) * computed_in(self.W.dtype).itemsize
+        size = computed_in(self.W.dtype).itemsize
+        given = [array for array in self if array is not None]
+        return sum(array.nbytes if isinstance(array, Quantized) else array.size * size for array in given)
 
 
 def check(tensors: Tensors, attributes: Attributes) -> None:
@@ -77,9 +80,12 @@ def build(
 ) -> tuple[LSTM, ...]:
     """Build the LSTM of a node; two of them, side by side, where its directions differ in form.
 
-    `weights` is what to store the matrices in; "auto": as the model, by the type of W or else by `stored_in`.
+    `weights` is what to store the matrices in; "auto": as the model, by the type of W or else by `stored_in`. Integers
+    stay such.
     """
     check(tensors, attributes)
+    if isinstance(tensors.W, Quantized) and weights not in _weights.INTEGERS:
+        weights = "int8"
     W, R, B, P = tensors
     kinds = forms(attributes, P is not None, semantics)
     groups = [range(len(kinds))] if len(set(kinds)) == 1 else [range(d, d + 1) for d in range(len(kinds))]
@@ -111,20 +117,31 @@ def _chosen(parameters: dict[str, Array], dtype: str, stored_in: str) -> str | N
     return kind
 
 
+def takes_integers(weights: object) -> bool:
+    """Tell whether what is asked for, None by default, leaves integers of a model as they are."""
+    return weights is None or weights in (_weights.AUTO, *_weights.INTEGERS)
+
+
 def parameters_of(tensors: Tensors, directions: range) -> dict[str, Array]:
-    """Return the parameters of one LSTM under torch's names, in the dtype that is computed in."""
+    """Return the parameters of one LSTM under torch's names: in the dtype that is computed in, or integers."""
     dtype = computed_in(tensors.W.dtype)
-    return {
-        f"{name}_l0{suffix}": array.astype(dtype, copy=False)
-        for d, suffix in zip(directions, ("", "_reverse"), strict=False)
-        for name, array in _parameters(tensors, d).items()
-    }
+    made: dict[str, Array] = {}
+    for d, suffix in zip(directions, ("", "_reverse"), strict=False):
+        for kind, array in _parameters(tensors, d).items():
+            name = f"{kind}_l0{suffix}"
+            made |= array.entries(name) if isinstance(array, Quantized) else {name: array.astype(dtype, copy=False)}
+    return made
 
 
-def _parameters(tensors: Tensors, d: int) -> dict[str, Array]:
+def _parameters(tensors: Tensors, d: int) -> dict[str, Array | Quantized]:
     """Return the parameters of one direction, without the ends of their names."""
     W, R, B, P = tensors
-    made = {"weight_ih": _blocks(W[d], _TO_IFGO), "weight_hh": _blocks(R[d], _TO_IFGO)}
+    made: dict[str, Array | Quantized] = {}
+    for name, matrix in (("weight_ih", W), ("weight_hh", R)):
+        if isinstance(matrix, Quantized):
+            made[name] = matrix.blocks(d, lambda part: _blocks(part, _TO_IFGO))
+        else:
+            made[name] = _blocks(matrix[d], _TO_IFGO)
     if B is not None:
         made |= {
             name: _blocks(half, _TO_IFGO) for name, half in zip(("bias_ih", "bias_hh"), np.split(B[d], 2), strict=True)
