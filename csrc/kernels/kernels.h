@@ -148,6 +148,9 @@ typedef struct {
 /* Shift registers of 64 bits side by side, through which memory is read for a sum of it (digest.h). */
 #define FL_DIGEST_LANES 32
 
+/* Numbers that do not wait for each other: as many as all accumulators of a tile hold, or a multiple of that. */
+#define FL_CHAINS 384
+
 /* X(name, argument list): those that read weights, which there are for weights of 16 bits, too */
 #define FL_WEIGHT_KERNEL_LIST(X)                                                                                      \
   X(product, (const fl_product *product)) /* packed matrix product, from one row (GEMV) to many (GEMM) */             \
@@ -164,7 +167,9 @@ typedef struct {
   X(outer, (const fl_outer *outer))                  /* sums of outer products */                                     \
   X(sum_rows, (const fl_outer *outer))               /* out[j - first] += sum_n a[n][j], in the same blocks */        \
   X(peephole_sums, (const fl_peephole_sums *sums))   /* gradients of peepholes */                                     \
-  X(digest, (const void *data, size_t lines, uint64_t *sums)) /* [lines][FL_DIGEST_LANES] words into as many sums */
+  X(digest, (const void *data, size_t lines, uint64_t *sums)) /* [lines][FL_DIGEST_LANES] words into as many sums */  \
+  X(read_all, (const void *data, size_t lines, uint64_t *sums)) /* the same words, exclusive or: as fast as it goes */ \
+  X(multiply_add, (void *x, size_t n)) /* x[FL_CHAINS], n times: x = x / 2 + 1 / 4, one rounding */
 
 typedef struct {
 #define FL_DECLARE(name, arguments) void(*name) arguments;

@@ -414,6 +414,37 @@ static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
   memcpy(sums, sum, sizeof sum);
 }
 
+/* ---- limits of the machine -------------------------------------------------------------------------------------- */
+
+static void kernel_read_all(const void *data, size_t lines, uint64_t *sums) {
+  const char *const from = data;
+  uint64_t sum[FL_DIGEST_LANES];
+  memcpy(sum, sums, sizeof sum);
+  for (size_t line = 0; line < lines; line++)
+    for (size_t j = 0; j < FL_DIGEST_LANES; j++) {
+      uint64_t word;
+      memcpy(&word, from + (line * FL_DIGEST_LANES + j) * sizeof word, sizeof word);
+      sum[j] ^= word;
+    }
+  memcpy(sums, sum, sizeof sum);
+}
+
+static void kernel_multiply_add(void *x, size_t n) {
+  enum { CHAINS = TILE_ROWS * TILE_VECTORS };
+  const V half = v_set1((real)0.5), quarter = v_set1((real)0.25);
+  for (real *at = x; at < (real *)x + FL_CHAINS; at += CHAINS * VL) {
+    V chain[CHAINS];
+    UNROLL
+    for (size_t k = 0; k < CHAINS; k++) chain[k] = v_load(at + k * VL);
+    for (size_t step = 0; step < n; step++) {
+      UNROLL
+      for (size_t k = 0; k < CHAINS; k++) chain[k] = v_fma(chain[k], half, quarter);
+    }
+    UNROLL
+    for (size_t k = 0; k < CHAINS; k++) v_store(at + k * VL, chain[k]);
+  }
+}
+
 #endif
 
 #define TABLE__(isa, types) fl_kernels_##isa##_##types

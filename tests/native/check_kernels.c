@@ -60,6 +60,10 @@ typedef struct {
     void *data, *sums;
     size_t lines;
   } digest;
+  struct {
+    void *x;
+    size_t n;
+  } chains;
 } call;
 
 static call one, other; /* compared with, on scalar; and checked */
@@ -512,6 +516,25 @@ static void build_digest(call *c) {
 
 static void run_digest(const fl_kernels *k, call *c) {
   k->digest(c->digest.data, c->digest.lines, c->digest.sums);
+}
+
+/* ---- limits of the machine -------------------------------------------------------------------------------------- */
+
+static void build_read_all(call *c) {
+  build_digest(c);
+}
+
+static void run_read_all(const fl_kernels *k, call *c) {
+  k->read_all(c->digest.data, c->digest.lines, c->digest.sums);
+}
+
+static void build_multiply_add(call *c) {
+  c->chains.n = size(c, 0, 40, 32 * c->bench);
+  c->chains.x = reals(c, INOUT, FL_CHAINS);
+}
+
+static void run_multiply_add(const fl_kernels *k, call *c) {
+  k->multiply_add(c->chains.x, c->chains.n);
 }
 
 /* ---- the walk --------------------------------------------------------------------------------------------------- */

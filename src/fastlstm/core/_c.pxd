@@ -177,6 +177,10 @@ cdef extern from "digest.h" nogil:
     void fl_digest_destroy(fl_digest *)
     bint fl_digest_same(const fl_digest *, fl_pool *)
 
+cdef extern from "machine.h" nogil:
+    fl_status fl_limit_multiply(const char *, size_t, double *)
+    fl_status fl_limit_read(const char *, const void *, size_t, size_t, double *)
+
 cdef extern from "unpacked.h" nogil:
     ctypedef struct fl_unpacked:
         const fl_weights *weights

@@ -35,6 +35,32 @@ def use_all_threads(bint all):
     fl_use_all_threads(all)
 
 
+def limit_multiply(bytes isa, size_t n):
+    """As many float32 multiply-adds as the instruction set does at a time, `n` times: how many that were."""
+    cdef double done = 0
+    cdef const char *name = isa
+    cdef fl_status status
+    with nogil:
+        status = fl_limit_multiply(name, n, &done)
+    raise_for(status)
+    return done
+
+
+def limit_read(bytes isa, cnp.ndarray data not None, size_t n):
+    """Memory read from one end to the other, `n` times: how many bytes that were."""
+    cdef double done = 0
+    cdef const char *name = isa
+    cdef const void *at = cnp.PyArray_DATA(data)
+    cdef size_t size = cnp.PyArray_NBYTES(data)
+    cdef fl_status status
+    if not cnp.PyArray_ISCARRAY_RO(data):
+        raise ValueError("data should be contiguous")
+    with nogil:
+        status = fl_limit_read(name, at, size, n, &done)
+    raise_for(status)
+    return done
+
+
 def activations():
     """Of each activation, in the order of ``fl_activation_kind``: its name, the usual values of its parameters, and
     whether alpha may not be below 0 in training."""
