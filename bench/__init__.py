@@ -1,8 +1,7 @@
 """The benchmarks: `make bench`, or `python -m pytest bench`.
 
-One idea per file: `works` says what is run, `truth` what the right answer is, `contenders/` who runs it (one file per
-competitor), `worker` is the process that each contender gets, `arena` lets them take turns, `rows` compares them,
-`report` prints what came out, and each `test_*.py` is one table with its goals.
+What is run, who runs it, and how they take turns is in the package, `fastlstm.bench`; here, `works` has the cases,
+`contenders/` who is of use in a checkout alone, `rows` compares them, and each `test_*.py` is one table with its goals.
 
 ``--quick`` only tries whether everything works; ``--bench-markdown FILE`` and ``--bench-json FILE`` keep the tables.
 The columns: times are medians; "of limit" is the share of the machine's own limit that we reach, measured in the same

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from bench.arena import Arena, Result
 from bench.clock import replay
-from bench.report import Report, Row
+from bench.contenders import MODULES
 from bench.works import Case
+from fastlstm.bench.arena import Arena, Result
+from fastlstm.bench.report import Report, Row
 
 REPORT = pytest.StashKey[Report]()
 
@@ -51,7 +52,9 @@ def _size(item: pytest.Function) -> int:
 @pytest.fixture(scope="session")
 def arena(pytestconfig: pytest.Config) -> Iterator[Arena]:
     """Provide the one arena in which all rows are played, with quick rounds for ``--quick``."""
-    arena = Arena(rounds=3, seconds=0.002) if pytestconfig.getoption("--quick") else Arena()
+    arena = (
+        Arena(rounds=3, seconds=0.002, modules=MODULES) if pytestconfig.getoption("--quick") else Arena(modules=MODULES)
+    )
     yield arena
     report = pytestconfig.stash[REPORT]
     report.header += [f"{_processor()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"]

@@ -7,10 +7,10 @@ from typing import TypeVar
 import numpy as np
 
 import fastlstm
-from bench.arena import LIMITS, Entry, Result
-from bench.contenders.limits_ import FLOPS, footprint
-from bench.report import Cell, Row
 from bench.works import Case, Work
+from fastlstm.bench.arena import LIMITS, Entry, Result
+from fastlstm.bench.contenders.limits_ import FLOPS, footprint
+from fastlstm.bench.report import Cell, Row
 
 RIVALS = ("torch", "onnxruntime")
 ALL_RIVALS = (*RIVALS, "openvino", "onednn")

@@ -19,9 +19,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 
-from bench.arena import Arena, Entry, Result
-from bench.report import Report, Row
 from bench.works import BATCHES, SEQUENCES, SESSIONS, TRAININGS, Case, Work
+from fastlstm.bench.arena import Arena, Entry, Result
+from fastlstm.bench.report import Report, Row
 
 THREADS = (1, 2, 4, 8, 16)
 OURS = "fastlstm"

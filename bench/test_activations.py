@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.arena import Arena, Entry
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import peak, seconds
 from bench.works import ACTIVATIONS, Work
+from fastlstm.bench.arena import Arena, Entry
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -9,12 +9,12 @@ from contextlib import ExitStack
 import numpy as np
 import pytest
 
-from bench.arena import Arena, Entry
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import RIVALS, centile, micro, seconds
 from bench.works import SEQUENCES, SESSIONS, STEPS, WINDOWS, Case, Work
+from fastlstm.bench.arena import Arena, Entry
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -7,12 +7,12 @@ from typing import NamedTuple
 import pytest
 
 import fastlstm
-from bench.arena import Arena, Entry, Result
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Cell, Row
 from bench.rows import centile, micro, seconds
 from bench.works import ADVANCED, BATCHES, SEQUENCES, SESSIONS, STEPS, Case, Work
+from fastlstm.bench.arena import Arena, Entry, Result
+from fastlstm.bench.report import Cell, Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from bench import instructions
-from bench.arena import Arena, Entry, Result
 from bench.building import lacking
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import micro, seconds
 from bench.works import BATCHES, SEQUENCES, TRAININGS, Case, Work
+from fastlstm.bench.arena import Arena, Entry, Result
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -10,12 +10,12 @@ from statistics import median
 
 import pytest
 
-from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import RIVALS, seconds
 from bench.works import CROWDED, Case, Work
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.report import Row
 
 pytestmark = [
     pytest.mark.benchmark(timer=now),

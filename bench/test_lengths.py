@@ -2,12 +2,12 @@
 
 import pytest
 
-from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import limits, peak, rivals, seconds
 from bench.works import LENGTHS, Work, make
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -8,12 +8,12 @@ from operator import attrgetter
 
 import pytest
 
-from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import bandwidth, centile, limits, micro, seconds
 from bench.works import PUBLIC, Case, Work
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

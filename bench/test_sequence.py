@@ -4,12 +4,12 @@ from operator import attrgetter
 
 import pytest
 
-from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import ALL_RIVALS, bandwidth, before, by_isa, limits, peak, race, rivals, seconds
 from bench.works import SEQUENCES, Case, Work
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -5,12 +5,12 @@ from operator import attrgetter
 
 import pytest
 
-from bench.arena import Arena
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import Results, better, micro, rivals, seconds
 from bench.works import ADAPTER, CELL_LOOPS, LOOKED_AT, MODELS, PACKED, REPACKED, Case, Work
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.report import Row
 
 pytestmark = [
     pytest.mark.benchmark(timer=now),

@@ -5,12 +5,12 @@ from operator import attrgetter
 
 import pytest
 
-from bench.arena import Arena, Entry
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import better, centile, limits, micro, peak, rivals, seconds
 from bench.works import WINDOWS, Case, Work
+from fastlstm.bench.arena import Arena, Entry
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from bench.arena import Arena, Entry
 from bench.clock import now
 from bench.conftest import Record
-from bench.report import Row
 from bench.rows import seconds
 from bench.works import CHECKED_STEPS, ZERO_SHARE, ZEROS, ZEROS_SEQUENCE, Work
+from fastlstm.bench.arena import Arena, Entry
+from fastlstm.bench.report import Row
 
 pytestmark = pytest.mark.benchmark(timer=now)
 

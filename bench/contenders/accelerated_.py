@@ -3,8 +3,8 @@
 import torch
 
 import fastlstm.torch
-from bench.contenders import Answer, Loop, torch_modules
-from bench.works import Array, Data, Work
+from fastlstm.bench.contenders import Answer, Loop, torch_modules
+from fastlstm.bench.works import Array, Data, Work
 
 label = "fastlstm.torch"
 

@@ -10,8 +10,8 @@ import numpy as np
 
 import fastlstm
 from bench.building import build, tool
-from bench.contenders import Answer, Loop
-from bench.works import Array, Data, Work
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.works import Array, Data, Work
 
 
 class _Sizes(ctypes.Structure):

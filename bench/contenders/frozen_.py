@@ -1,7 +1,8 @@
 """Ours in torch, promised that parameters do not change past their version: ``accelerate(model, frozen=True)``."""
 
-from bench.contenders import Answer, Loop, accelerated_
-from bench.works import Data, Work
+from bench.contenders import accelerated_
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.works import Data, Work
 
 label = "fastlstm.torch, frozen"
 version = accelerated_.version

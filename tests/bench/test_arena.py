@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import fastlstm
-from bench import arena as arenas
-from bench.arena import Arena
-from bench.truth import BOUNDS, complaint, distance, expected
 from bench.works import CHECKED_STEPS, ZERO_SHARE, ZEROS, Case, Work, make
 from fastlstm import reference
+from fastlstm.bench import arena as arenas
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.truth import ALLOWED, BOUNDS, complaint, distance, expected
+from tests.cases import TOLERANCES
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
 
@@ -127,6 +128,37 @@ def test_a_bound_is_of_the_answer_s_size() -> None:
     assert complaint(work, coarse, right) is not None
     with pytest.raises(KeyError):
         complaint(replace(work, weights="int4"), fine, right)
+
+
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ("dies at once", "the process ended: SIGABRT"),
+        ("dies later", "the process ended: SIGABRT"),
+        ("hangs at once", "no answer in 2 s"),
+        ("hangs later", "no answer in 2 s"),
+        ("refuses", "ValueError: no such shape"),
+        ("is wrong", "wrong answer"),
+    ],
+)
+def test_who_fails_loses_that_and_nothing_else(how: str, told: str, capfd: pytest.CaptureFixture[str]) -> None:
+    arena = Arena(rounds=2, seconds=0.0001, modules={"rival": "tests.bench.rival"}, hung=2)
+    bad, good = (Work("sequence", replace(STEP, T=3, name=name)) for name in (f"rival {how}", "rival"))
+    try:
+        results = arena.play({"bad": ("rival", bad), "ours": ("fastlstm", bad)})
+        assert results["bad"].error is not None
+        assert told in results["bad"].error
+        assert results["bad"].rounds == []
+        assert (results["ours"].error, len(results["ours"].rounds)) == (None, 2)
+        assert len(arena.play({"good": ("rival", good)})["good"].rounds) == 2
+    finally:
+        arena.close()
+    assert capfd.readouterr().out == ""
+
+
+def test_answers_may_be_as_far_off_as_the_package_s_tests_allow() -> None:
+    kinds = {"forward": "forward, wide", "gradients": "gradients, wide", "activation": "sigmoid"}
+    assert {kind: TOLERANCES[name].float32 for kind, name in kinds.items()} == ALLOWED
 
 
 def test_who_is_not_installed_is_missed(arena: Arena) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from bench.contenders import NO_AVX512
+from fastlstm.bench.contenders import NO_AVX512
 
 if NO_AVX512:  # its products of 8 bits look at nothing else, once, when they are first asked for
     os.environ.setdefault("FBGEMM_ENABLE_INSTRUCTIONS", "AVX2")

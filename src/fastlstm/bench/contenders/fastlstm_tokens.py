@@ -5,8 +5,8 @@ from itertools import repeat
 import numpy as np
 
 import fastlstm
-from bench.contenders import Answer, Loop
-from bench.works import Array, Data, Work
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.works import Array, Data, Work
 
 
 def prepare(work: Work, data: Data, lstm: fastlstm.LSTM) -> tuple[Loop, Answer]:

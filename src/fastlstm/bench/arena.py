@@ -5,26 +5,29 @@ then the next round, in an order that rotates, and only medians are compared.
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NoReturn
 
-from bench.truth import Error, complaint, distance, expected
-from bench.worker import Round
-from bench.works import Array, Work
+from fastlstm.bench.truth import Error, complaint, distance, expected
+from fastlstm.bench.worker import Round
+from fastlstm.bench.works import Array, Work
 
 Entry = tuple[str, Work]
 """A contender's name, and what it shall run."""
 
 LIMITS = "limits"
+CONTENDERS = "fastlstm.bench.contenders"
 # Fewer rounds than this are not thinned out, and no slow row gets fewer unless fewer were asked for.
 ENOUGH = 5
 
@@ -64,6 +67,12 @@ class Arena:
         How long one turn takes, unless a single call takes longer.
     patience : float
         After so many seconds a row ends, with `ENOUGH` rounds at least.
+    modules : mapping of str to str
+        Contenders that are not among the package's own: their names, and the modules that they are.
+    hung : float
+        Who does not answer for so many seconds is stopped, and loses the work at hand.
+    tell : callable
+        Is told what happens next: the label of an entry, which round, of how many (0: it prepares itself).
 
     Attributes
     ----------
@@ -73,9 +82,19 @@ class Arena:
         How many rounds there were, and in how many of them another process took a CPU away.
     """
 
-    def __init__(self, rounds: int = 15, seconds: float = 0.02, patience: float = 12.0) -> None:
+    def __init__(
+        self,
+        rounds: int = 15,
+        seconds: float = 0.02,
+        patience: float = 12.0,
+        *,
+        modules: Mapping[str, str] | None = None,
+        hung: float = 300.0,
+        tell: Callable[[str, int, int], None] = lambda label, turn, rounds: None,
+    ) -> None:
         self._rounds, self._seconds, self.patience = rounds, seconds, patience
-        self._workers: dict[tuple[str, int], _Process] = {}
+        self._modules, self._hung, self._tell = modules or {}, hung, tell
+        self._workers: dict[tuple[str, int, str], _Process] = {}
         self.played = self.disturbed = 0
 
     @property
@@ -94,6 +113,7 @@ class Arena:
         right: dict[Work, Array] = {}
         bits: dict[str, bytes] = {}
         for label, (name, work) in entries.items():
+            self._tell(label, 0, self._rounds)
             results[label] = Result()
             try:
                 answer = self._worker(name, work).ask("answer", work)
@@ -116,19 +136,35 @@ class Arena:
     def play(self, entries: Mapping[str, Entry], alike: Collection[str] = ()) -> dict[str, Result]:
         """Check every entry's answer, then time those that were right, in turn; `alike`: see `prepare`."""
         results = self.prepare(entries, alike)
-        ready = [(label, *entries[label]) for label, result in results.items() if result.error is None]
-        calls = {label: self._worker(name, work).ask("calls", work, self._seconds) for label, name, work in ready}
+        self._play(entries, results)
+        played = [turn for result in results.values() for turn in result.rounds]
+        self.played += len(played)
+        self.disturbed += sum(turn.disturbed for turn in played)
+        return results
+
+    def _play(self, entries: Mapping[str, Entry], results: Mapping[str, Result]) -> None:
+        calls: dict[str, int] = {}
+        for label in _ready(results):
+            keep = partial(calls.__setitem__, label)
+            self._ask(results[label], entries[label], "calls", self._seconds, keep)
         start = time.perf_counter()
         for turn in range(self._rounds):
             if turn >= ENOUGH and time.perf_counter() - start > self.patience:
                 break
+            ready = _ready(results)
             first = turn % len(ready) if ready else 0
-            for label, name, work in ready[first:] + ready[:first]:
-                result: Round = self._worker(name, work).ask("round", work, calls[label])
-                results[label].rounds.append(result)
-                self.played += 1
-                self.disturbed += result.disturbed
-        return results
+            for label in ready[first:] + ready[:first]:
+                self._tell(label, turn + 1, self._rounds)
+                self._ask(results[label], entries[label], "round", calls[label], results[label].rounds.append)
+
+    def _ask(self, result: Result, entry: Entry, command: str, argument: object, keep: Callable[[Any], object]) -> None:
+        """Ask an entry for something, and keep it; one that fails loses all that it had."""
+        name, work = entry
+        try:
+            keep(self._worker(name, work).ask(command, work, argument))
+        except ContenderError as error:
+            result.rounds.clear()
+            result.error = f"{name}: {error}"
 
     def play_single(
         self, entries: Mapping[str, Entry], seconds: float, alike: Collection[str] = ()
@@ -147,10 +183,9 @@ class Arena:
         self, entries: Mapping[str, Entry], command: str, seconds: float, alike: Collection[str] = ()
     ) -> dict[str, Result]:
         results = self.prepare(entries, alike)
-        ready = [label for label, result in results.items() if result.error is None]
-        for _, label in product(range(min(self._rounds, ENOUGH)), ready):
-            name, work = entries[label]
-            results[label].rounds += self._worker(name, work).ask(command, work, seconds)
+        for _, label in product(range(min(self._rounds, ENOUGH)), _ready(results)):
+            if results[label].error is None:
+                self._ask(results[label], entries[label], command, seconds, results[label].rounds.extend)
         return results
 
     def close(self) -> None:
@@ -160,25 +195,44 @@ class Arena:
         self._workers.clear()
 
     def _worker(self, name: str, work: Work) -> "_Process":
-        # jax fixes its number of threads when it starts, so a contender has one process for each number.
-        key = name, work.threads
-        if key not in self._workers:
-            self._workers[key] = _Process(name)
-        return self._workers[key]
+        # jax fixes its number of threads when it starts, and whoever crashes takes nothing else along: a contender has
+        # a process for each number of threads and each type of weights.
+        key = name, work.threads, work.weights
+        worker = self._workers.get(key)
+        if worker is None or worker.ended:
+            # what lies in the current folder is for contenders that are there, and for no other
+            options = [] if name in self._modules else ["-P"]
+            module = self._modules.get(name, f"{CONTENDERS}.{name}_")
+            worker = self._workers[key] = _Process(module, self._hung, options)
+        return worker
+
+
+def _ready(results: Mapping[str, Result]) -> list[str]:
+    return [label for label, result in results.items() if result.error is None]
 
 
 class _Process:
-    """Our end of a worker."""
+    """Our end of a worker.
 
-    def __init__(self, name: str) -> None:
+    Ctrl-C is for us alone: what a worker has measured until then is not lost with it.
+    """
+
+    def __init__(self, module: str, hung: float, options: Sequence[str]) -> None:
         self._connection: Connection
         self._connection, theirs = Pipe()
         # NumPy's own BLAS threads have no part in this; everyone's thread count is set by its contender.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
-        command = [sys.executable, "-c", "from bench.worker import main; main()", name, str(theirs.fileno())]
-        root = Path(__file__).parents[1]
-        self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], env=environment, cwd=root)
+        start = "from fastlstm.bench.worker import main; main()"
+        self._process = subprocess.Popen(
+            [sys.executable, *options, "-c", start, module, str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,  # ours may be read by a program: what rivals say is no part of it
+            start_new_session=True,
+        )
         theirs.close()
+        self._hung, self.ended = hung, False
         self.version, self._problem = "", ""
         try:
             self.version = self._receive()
@@ -188,23 +242,44 @@ class _Process:
     def ask(self, command: str, *arguments: object) -> Any:
         if self._problem:
             raise ContenderError(self._problem)
-        self._connection.send((command, *arguments))
+        try:
+            self._connection.send((command, *arguments))
+        except OSError:
+            self._end(None)
         return self._receive()
 
     def forget(self) -> None:
         if not self._problem:
-            self.ask("clear")
+            with suppress(ContenderError):
+                self.ask("clear")
 
     def close(self) -> None:
         self._connection.close()
-        self._process.wait()
+        try:
+            self._process.wait(timeout=1)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
 
     def _receive(self) -> Any:
         try:
+            if not self._connection.poll(self._hung):
+                self._end(f"no answer in {self._hung:g} s")
             fine, result = self._connection.recv()
-        except EOFError:
-            self._problem = f"the process ended with status {self._process.wait()}"
-            raise ContenderError(self._problem) from None
+        except (EOFError, OSError):
+            self._end(None)
         if not fine:
             raise ContenderError(result)
         return result
+
+    def _end(self, reason: str | None) -> NoReturn:
+        """Stop a process that does not answer, or learn why one has ended by itself."""
+        if reason is not None:
+            self._process.kill()
+        status = self._process.wait()
+        self.ended, self._problem = True, reason or f"the process ended: {_told(status)}"
+        raise ContenderError(self._problem)
+
+
+def _told(status: int) -> str:
+    return signal.Signals(-status).name if status < 0 else f"status {status}"

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.contenders import NO_AVX512, Answer, Loop, torch_modules, torch_sessions
-from bench.contenders.torch_fewer import changed, dtype_of
-from bench.works import GRADIENTS, Array, Data, Work
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, torch_modules, torch_sessions
+from fastlstm.bench.contenders.torch_fewer import changed, dtype_of
+from fastlstm.bench.works import GRADIENTS, Array, Data, Work
 
 label = "torch"
 

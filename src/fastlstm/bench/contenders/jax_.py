@@ -6,7 +6,7 @@ W x of all steps is one product before the scan. Compiled when it is prepared; t
 import os
 from itertools import repeat
 
-from bench.contenders import NO_AVX512, Answer, Loop
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop
 
 if NO_AVX512:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2"
@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from bench.works import GRADIENTS, Array, Data, Work
+from fastlstm.bench.works import GRADIENTS, Array, Data, Work
 
 label = "jax"
 

@@ -5,8 +5,8 @@ from itertools import cycle, islice, repeat
 import numpy as np
 
 import fastlstm
-from bench.contenders import Answer, Loop, Prepared
-from bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
+from fastlstm.bench.contenders import Answer, Loop, Prepared
+from fastlstm.bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
 
 
 def prepare(work: Work, data: Data, lstm: fastlstm.LSTM) -> Prepared:

@@ -1,7 +1,7 @@
 """The process of one contender: it prepares works, answers them, and runs timed rounds when it is told to.
 
-`bench.arena` starts it with the contender's name and a descriptor, over which it speaks in pickled tuples: in goes
-``(command, *arguments)``, a method of `Worker`; out comes ``(True, result)`` or ``(False, message)``.
+`fastlstm.bench.arena` starts it with the contender's module and a descriptor, over which it speaks in pickled tuples:
+in goes ``(command, *arguments)``, a method of `Worker`; out comes ``(True, result)`` or ``(False, message)``.
 """
 
 import gc
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from bench.contenders import Loop, Prepared
-from bench.works import Array, Work, make
+from fastlstm.bench.contenders import Loop, Prepared
+from fastlstm.bench.works import Array, Work, make
 
 WARM = 0.06  # seconds before each round
 
@@ -28,10 +28,10 @@ class Round:
 
 
 class Worker:
-    """One contender, by its file's name without the underscore, and what it has prepared."""
+    """One contender, by its module, and what it has prepared."""
 
-    def __init__(self, name: str) -> None:
-        self._contender = importlib.import_module(f"bench.contenders.{name}_")
+    def __init__(self, module: str) -> None:
+        self._contender = importlib.import_module(module)
         self._prepared: dict[Work, Prepared] = {}
 
     def version(self) -> str:

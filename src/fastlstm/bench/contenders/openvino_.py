@@ -12,8 +12,8 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from bench.contenders import NO_AVX512, Answer, Loop
-from bench.works import Array, Data, Work
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop
+from fastlstm.bench.works import Array, Data, Work
 
 label = "openvino"
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live
-from bench.contenders.onnxruntime_graph import bind, layer, products, quantised, stack
-from bench.works import Array, Data, Work
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live
+from fastlstm.bench.contenders.onnxruntime_graph import bind, layer, products, quantised, stack
+from fastlstm.bench.works import Array, Data, Work
 
 label = "onnxruntime"
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
 
-from bench.contenders import Answer, Loop
-from bench.works import LEARNING_RATE, TRAINED_STEPS, Array, Data, Work
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.works import LEARNING_RATE, TRAINED_STEPS, Array, Data, Work
 
 Change = Callable[[torch.nn.Module], object]
 

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.contenders import Answer, Loop
-from bench.contenders.torch_fewer import changed, dtype_of
-from bench.works import COMPANIES, Array, Data, Work, companies
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.contenders.torch_fewer import changed, dtype_of
+from fastlstm.bench.works import COMPANIES, Array, Data, Work, companies
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -26,8 +26,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from bench.contenders import NO_AVX512, Answer, Loop
-from bench.works import GRADIENTS, Array, Data, Work
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop
+from fastlstm.bench.works import GRADIENTS, Array, Data, Work
 
 label = "onednn"
 
@@ -215,7 +215,7 @@ class Primitive:
 
     def bind(self, arguments: Arguments) -> Loop:
         """Return a function that executes it `n` times; the arguments have to live as long as that."""
-        bound = (_Bound * len(arguments))(*((number, memory.handle) for number, memory in arguments.items()))
+        bound = (_Bound * len(arguments))(*(_Bound(number, memory.handle) for number, memory in arguments.items()))
         execute, primitive, count = _library.dnnl_primitive_execute, self._primitive, c_int(len(arguments))
 
         def loop(n: int, _alive: object = arguments) -> None:

@@ -5,9 +5,9 @@ from itertools import cycle, islice, repeat
 import numpy as np
 import onnxruntime as ort
 
-from bench.contenders import Answer, Loop
-from bench.contenders.onnxruntime_graph import bind
-from bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
+from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.contenders.onnxruntime_graph import bind
+from fastlstm.bench.works import CHECKED_STEPS, COMPANIES, Array, Data, Work, companies
 
 
 def sessions(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-from bench.works import Array
+from fastlstm.bench.works import Array
 
 Weights = dict[str, Array]
 

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 import fastlstm
-from bench.contenders import Answer, Loop, Prepared, fastlstm_live, fastlstm_tokens
-from bench.works import COMPANY, GRADIENTS, Array, Data, Work
+from fastlstm.bench.contenders import Answer, Loop, Prepared, fastlstm_live, fastlstm_tokens
+from fastlstm.bench.works import COMPANY, GRADIENTS, Array, Data, Work
 
 label = "fastlstm"
 

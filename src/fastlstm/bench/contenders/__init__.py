@@ -1,0 +1,28 @@
+"""The contenders, one file each (file = competitor).
+
+Every file offers the same three names, and nothing else is asked of it:
+
+- ``label``: its name in the tables;
+- ``version()``: what was measured;
+- ``prepare(work, data) -> (loop, answer)``: everything that may be done once is done here, outside the timer.
+  ``answer()`` computes the work from its beginning and returns an array; ``loop(n)`` runs it `n` times and returns
+  nothing. The loop is the contender's own, so that no wrapper is timed along with a call that takes 300 ns.
+  A third function may follow, `between()`: what is done, off the clock, before a call that is timed alone.
+
+`torch_modules` is no contender: it holds the modules that `torch_` and `accelerated_` both run. Nor are other files
+whose names have no underscore at the end: they hold parts of those that do.
+"""
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+NO_AVX512 = "avx512" in os.environ.get("FASTLSTM_HIDE", "").split(",")
+"""Whether everybody shall do without AVX-512, as we do then; those that cannot be told to do not take part."""
+
+Loop = Callable[[int], None]
+Answer = Callable[[], NDArray[np.float32]]
+Between = Callable[[], None]
+Prepared = tuple[Loop, Answer] | tuple[Loop, Answer, Between]

@@ -1,0 +1,42 @@
+"""A contender that fails in the way that the case's name tells; with another name it answers right."""
+
+import os
+import time
+
+import numpy as np
+
+import fastlstm
+from fastlstm.bench.contenders import Prepared
+from fastlstm.bench.works import Array, Data, Work
+
+label = "rival"
+
+
+def version() -> str:
+    return "1"
+
+
+def prepare(work: Work, data: Data) -> Prepared:
+    if "refuses" in work.case.name:
+        raise ValueError("no such shape")
+    lstm = fastlstm.LSTM(work.case.I, work.case.H)
+    lstm.load_state_dict(data.weights)
+
+    def fail(when: str) -> None:
+        if f"dies {when}" in work.case.name:
+            os.abort()
+        if f"hangs {when}" in work.case.name:
+            time.sleep(60)
+
+    def loop(n: int) -> None:
+        fail("later")
+        print("what a rival says")
+        for _ in range(n):
+            lstm(data.x)
+
+    def answer() -> Array:
+        fail("at once")
+        result: Array = lstm(data.x)[0]
+        return np.zeros_like(result) if "is wrong" in work.case.name else result
+
+    return loop, answer
