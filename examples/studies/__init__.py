@@ -9,6 +9,7 @@ by `math.fsum`.
     published.py    the units of a published character model, on a text
     drift.py        what becomes of cells that can only add
     distance.py     how far back gradients reach
+    ablations.py    LSTMs without one of their parts, trained on small tasks
     gates.py        the gates of every step of a layer
     record.py       cells, their hashes, and the files in docs/studies/
     figures.py      the numbers of the page, and what it says with them

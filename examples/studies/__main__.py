@@ -1,7 +1,7 @@
 """Compute the studies of docs/gates.md into docs/studies/, and draw them: `python examples/studies`.
 
-Without arguments all of them, which takes half a minute; `--check` compares what it computes with what is there, and
-`--draw` draws what is there, for which Python alone is enough.
+Without arguments all of them, which takes some minutes, for the trainings; `--check` compares what it computes with
+what is there, and `--draw` draws what is there, for which Python alone is enough.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if not __package__:  # started as a folder: make the folder importable as the pa
 
 from studies import pictures, record
 
-STUDIES = ("unit", "drift", "distance", "published")
+STUDIES = ("unit", "drift", "distance", "published", "ablations")
 
 
 def study(name: str, is_check: bool) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import Any
 
@@ -19,6 +20,11 @@ SENTENCES = (
     "Their candidates alone would have been so small in {alone_1} and {alone_2}.",
     "of all steps with a loud candidate (more than 0.9), {shut_1} and {shut_2} stood before a switch below 0.1.",
     "Where both gates are open, {against_1} and {against_2} of the steps write against the sign of the cell.",
+    "adding ends at {alone} instead of {lstm}, {times} times the error.",
+    "**A candidate that only adds** is {adds_times} times worse at adding.",
+    "costs less, but it costs: {shared} at adding.",
+    "**A plain recurrence** does not learn to add: {plain}.",
+    "**Without a forget gate** the text suffers: {no_forget} instead of {lstm_text}.",
     "With forget bias 6 the cells reach {drift_sigmoid} after 500 steps, with a signed candidate {drift_tanh}.",
 )
 
@@ -52,7 +58,23 @@ def numbers() -> dict[str, str]:
             f"shut_{layer}": _percent(writes["shut_before_a_loud_candidate"], writes["loud_candidate"]),
             f"against_{layer}": _percent(regions["take"], regions["take"] + regions["add"]),
         }
-    return made
+    return made | _of_ablations()
+
+
+def _of_ablations() -> dict[str, str]:
+    lstm, alone, adds = (
+        median("adding", name) for name in ("LSTM", "no input gate: g alone", "g by sigmoid: only adds")
+    )
+    return {
+        "lstm": written(lstm),
+        "alone": written(alone),
+        "times": f"{alone / lstm:.0f}",
+        "adds_times": f"{adds / lstm:.0f}",
+        "shared": written(median("adding", "i and g share weights")),
+        "plain": written(median("adding", "plain recurrence")),
+        "no_forget": written(median("text", "no forget gate"), 3),
+        "lstm_text": written(median("text", "LSTM"), 3),
+    }
 
 
 def volumes() -> str:
@@ -73,5 +95,57 @@ def distances() -> str:
         for key, what in (("whole", name), ("cell", f"{name}, cells alone")):
             if key in told:
                 norms = [told[key][told["distance"].index(k)] for k in DISTANCES]
-                lines.append(f"| {what} | " + " | ".join(f"{float(f'{norm:.2g}'):g}" for norm in norms) + " |")
+                lines.append(f"| {what} | " + " | ".join(written(norm) for norm in norms) + " |")
+    return "\n".join(lines)
+
+
+# ---- ablations
+
+#: Tasks, and the errors that their panels show.
+SPAN = {"recall": (5e-4, 0.2), "adding": (5e-5, 0.3), "counting": (5e-6, 0.1), "text": (0.009, 0.02)}
+
+
+def variants() -> list[str]:
+    """Return the names of the variants."""
+    return [name.removeprefix("recall, ") for name in record.read("ablations") if name.startswith("recall, ")]
+
+
+def ends(task: str) -> dict[str, list[float]]:
+    """Return where each seed of each variant ends: the mean of its last three errors, since the last one jumps."""
+    made = {}
+    for name in variants():
+        errors = _result("ablations", f"{task}, {name}")["errors"]
+        made[name] = [math.fsum(seed[-3:]) / 3 for seed in errors]
+    return made
+
+
+def median(task: str, variant: str) -> float:
+    """Return the median of the five."""
+    return statistics.median(ends(task)[variant])
+
+
+def marks(low: float, high: float) -> list[float]:
+    """Return what to mark on an axis: every second power of ten, where there are two."""
+    if high < 10 * low:
+        return [0.01, 0.015]
+    first = math.ceil(math.log10(low))
+    return [10.0**power for power in range(first, math.floor(math.log10(high)) + 1, 2)]
+
+
+def written(number: float, digits: int = 2) -> str:
+    """Write so many digits."""
+    return f"{float(f'{number:.{digits}g}'):g}"
+
+
+def ablations() -> str:
+    """Return the rows of the table of ablations: medians, and the least and the largest of five."""
+    lines = []
+    for name in variants():
+        told = []
+        for task in SPAN:
+            found = ends(task)[name]
+            digits = 3 if task == "text" else 2
+            middle, least, most = (written(each, digits) for each in (statistics.median(found), min(found), max(found)))
+            told.append(f"{middle} ({least} to {most})")
+        lines.append(f"| {name} | " + " | ".join(told) + " |")
     return "\n".join(lines)

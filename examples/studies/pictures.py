@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable
 from typing import Any
 
-from . import record
+from . import figures, record
 from .svg import Drawing, Scale
 
 REGIONS = (
@@ -167,8 +168,51 @@ def distance() -> Drawing:
     return drawing
 
 
+def ablations() -> Drawing:
+    """Draw how well each variant ends, on each task: five seeds each."""
+    drawing = Drawing(720, 400, "Errors of variants of the LSTM after training: five seeds each, and their median")
+    names = figures.variants()
+    for panel, task in enumerate(figures.SPAN):
+        rows = figures.ends(task)
+        low, high = figures.SPAN[task]
+        x = Scale(low, high, 190 + panel * 134, 308 + panel * 134, is_log=True)
+        drawing.text((x.start + x.end) / 2, 24, task)
+        for mark in figures.marks(low, high):
+            drawing.line([(x(mark), 36), (x(mark), 350)], "faint", 1)
+            drawing.text(x(mark), 368, f"{mark:g}", size=10)
+        for row, name in enumerate(names):
+            y, color = 52 + row * 28, "a" if name == "LSTM" else "b"
+            if not panel:
+                drawing.text(178, y + 4, name, at="end", size=12)
+            ends = [min(max(end, low), high) for end in rows[name]]
+            drawing.line([(x(min(ends)), y), (x(max(ends)), y)], color, 2)
+            for end in ends:
+                drawing.bar(x(end) - 1.5, y - 4, 3, 8, color, 0.6)
+            drawing.bar(x(statistics.median(ends)) - 3, y - 7, 6, 14, color)
+    drawing.text(450, 392, "mean square error, the smaller the better", size=12)
+    return drawing
+
+
+def training() -> Drawing:
+    """Draw the way there: the median of five seeds, on one task."""
+    drawing = Drawing(720, 330, "Errors along the training, median of five seeds")
+    shown = ("LSTM", "no input gate: g alone", "g by sigmoid: only adds", "no forget gate", "plain recurrence")
+    x, y = Scale(0, 1000, 60, 480), Scale(0.0001, 2, 280, 40, is_log=True)
+    marks = (0.0001, 0.001, 0.01, 0.1, 1)
+    drawing.axes(x, y, (0, 250, 500, 750, 1000), marks, ("steps of training", "adding: mean square error"))
+    colors = "abcd" + "e"
+    for name, color in zip(shown, colors, strict=True):
+        told = _result("ablations", f"adding, {name}")
+        middle = [statistics.median(seeds) for seeds in zip(*told["errors"], strict=True)]
+        points = zip(told["step"], middle, strict=True)
+        drawing.line([(x(step), y(max(error, 0.0001))) for step, error in points], color, 2.5)
+    drawing.legend(500, 70, zip(shown, colors, strict=True))
+    return drawing
+
+
 PICTURES: dict[str, Callable[[], Drawing]] = {
-    draw.__name__: draw for draw in (curves, plane, writes, regions, history, matrices, drift, distance)
+    draw.__name__: draw
+    for draw in (curves, plane, writes, regions, history, matrices, drift, distance, ablations, training)
 }
 
 

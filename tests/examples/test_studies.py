@@ -17,7 +17,7 @@ if not PAGE.exists():
     pytest.skip("not in a source tree", allow_module_level=True)
 
 from studies import __main__ as command  # noqa: E402
-from studies import distance, drift, figures, gates, pictures, record, unit, weights  # noqa: E402
+from studies import ablations, distance, drift, figures, gates, pictures, record, unit, weights  # noqa: E402
 
 #: Small cells that need no network; the others are repeated by `make studies ARGS=--check`.
 SMALL: list[tuple[str, str, record.Study]] = [
@@ -26,6 +26,7 @@ SMALL: list[tuple[str, str, record.Study]] = [
     ("drift", "sigmoid, forget bias 3", drift.STUDY),
     ("distance", "tanh", distance.STUDY),
     ("distance", "LSTM, forget bias 1", distance.STUDY),
+    *(("ablations", f"small, {variant}", ablations.STUDY) for variant in ablations.VARIANTS),
 ]
 TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
 
@@ -53,7 +54,7 @@ def test_what_is_kept_is_whole(study: str) -> None:
 
 
 def test_every_cell_of_a_study_is_kept() -> None:
-    for name, module in (("unit", unit), ("drift", drift), ("distance", distance)):
+    for name, module in (("unit", unit), ("drift", drift), ("distance", distance), ("ablations", ablations)):
         assert list(record.read(name)) == list(module.STUDY)
         for cell, (settings, _) in module.STUDY.items():
             assert record.read(name)[cell]["settings"] == dict(settings), cell
@@ -75,8 +76,31 @@ def test_the_page_says_what_is_kept() -> None:
     numbers = figures.numbers()
     for sentence in figures.SENTENCES:
         assert sentence.format(**numbers) in TEXT, sentence
-    for table in (figures.volumes(), figures.distances()):
+    for table in (figures.volumes(), figures.distances(), figures.ablations()):
         assert " ".join(table.split()) in TEXT
+
+
+def test_the_page_draws_the_right_conclusions() -> None:
+    """Where it says better or worse, all of the five are; where it says as good, the ranges meet."""
+
+    def worse(task: str, variant: str, than: str = "LSTM") -> bool:
+        return min(figures.ends(task)[variant]) > max(figures.ends(task)[than])
+
+    gated = [name for name in figures.variants() if name not in ("plain recurrence", "g by sigmoid: only adds")]
+    for variant in ("no input gate: g alone", "g by sigmoid: only adds", "i and g share weights", "plain recurrence"):
+        assert worse("adding", variant), variant
+    for task in ("recall", "text"):
+        assert all(worse(task, "g by sigmoid: only adds", than) for than in gated), task
+        assert worse(task, "LSTM", "gates by tanh"), task
+    assert worse("text", "no forget gate")
+    assert worse("text", "coupled: f = 1 - i")
+    for task in ("recall", "adding"):
+        for variant in ("g linear", "no output tanh"):
+            assert not worse(task, variant), (task, variant)
+            assert not worse(task, "LSTM", variant), (task, variant)
+        for variant in ("gates by tanh", "coupled: f = 1 - i"):
+            assert figures.median(task, variant) < figures.median(task, "LSTM"), (task, variant)
+    assert not worse("recall", "no input gate: g alone")
 
 
 def test_the_picture_of_a_picture_is_whole() -> None:
@@ -146,6 +170,55 @@ def test_along_the_cells_a_gradient_is_the_product_of_the_forget_gates() -> None
     np.testing.assert_allclose(told["cell"], np.array(norms) / norms[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("variant", ablations.VARIANTS)
+def test_gradients_of_a_variant_are_those_of_its_error(variant: str) -> None:
+    """A step along them lowers the error by what they say; what is nailed stays, what is shared stays alike."""
+    given = ablations.recall(np.random.default_rng(0), 4)
+    net = ablations.Net(5, 6, 4, ablations.VARIANTS[variant], 0)
+    before = {part: {name: array.copy() for name, array in of.items()} for part, of in net.weights.items()}
+    gradients, first = net.gradients(given), net.error(given)
+    size = sum(float(np.square(array, dtype=np.float64).sum()) for of in gradients.values() for array in of.values())
+    rate = 1e-3 / np.sqrt(size)
+    for part, of in gradients.items():
+        for name, gradient in of.items():
+            net.weights[part][name] -= np.float32(rate) * gradient
+    net.use()
+    expected = rate * size
+    if ablations.VARIANTS[variant].shared:  # what is shared has its gradient in two places, and half of it counts
+        alike = [array.reshape(4, 6, -1)[0] for array in gradients["layer"].values()]
+        expected -= rate * sum(float(np.square(array, dtype=np.float64).sum()) for array in alike)
+    assert first - net.error(given) == pytest.approx(expected, rel=0.05)
+    for gate in ablations.VARIANTS[variant].nailed:
+        for name, array in net.weights["layer"].items():
+            np.testing.assert_array_equal(array.reshape(4, 6, -1)[gate], before["layer"][name].reshape(4, 6, -1)[gate])
+    if ablations.VARIANTS[variant].shared:
+        for array in net.weights["layer"].values():
+            gates = array.reshape(4, 6, -1)
+            np.testing.assert_array_equal(gates[0], gates[2])
+
+
+def test_the_linear_layer_is_linear() -> None:
+    net = ablations.Net(5, 6, 4, ablations.VARIANTS["LSTM"], 0)
+    h = np.random.default_rng(0).random((7, 3, 6)).astype(np.float32)
+    matrix = net.weights["head"]["weight_ih_l0"][8:12]
+    np.testing.assert_allclose(net.head(h)[0], h @ matrix.T, rtol=0, atol=1e-6)
+
+
+def test_tasks_are_what_they_say() -> None:
+    rng = np.random.default_rng(0)
+    recalled = ablations.recall(rng, 9)
+    np.testing.assert_array_equal(recalled.x[:3, :, :4], recalled.wanted[-3:])
+    added = ablations.adding(rng, 9)
+    marked = (added.x[:, :, 0] * added.x[:, :, 1]).sum(0)
+    np.testing.assert_allclose(marked, added.wanted[-1, :, 0], rtol=1e-6)
+    counted = ablations.counting(rng, 9)
+    np.testing.assert_allclose(counted.x.cumsum(0) / 10, counted.wanted, atol=1e-6)
+    assert counted.wanted.min() == 0
+    read = ablations.text(rng, 9)
+    np.testing.assert_array_equal(read.x[1:], read.wanted[:-1])
+    assert (read.x.sum(2) == 1).all()
+
+
 # ---- the command
 
 
@@ -167,7 +240,7 @@ def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sys.argv", ["studies", "units"])
     with pytest.raises(SystemExit):
         command.main()
-    assert "STUDY should be one of unit, drift, distance, published, got: units" in capsys.readouterr().err
+    assert "STUDY should be one of unit, drift, distance, published, ablations, got: units" in capsys.readouterr().err
 
 
 def test_a_file_is_a_line_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
