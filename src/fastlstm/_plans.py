@@ -7,6 +7,7 @@ from typing import Final, Generic, TypeVar
 
 from . import _core, _forms, _isa, _weights
 from ._forms import Form
+from ._integers import Parameter
 from ._sizes import Sizes
 from ._types import Array
 
@@ -43,7 +44,7 @@ class PlanCache(Generic[T]):
         self.kept: T | None = None
         self._memory = _core.Memory()  # blocks outlive a change of weights
 
-    def pack(self, parameters: Mapping[str, Array], weights: str | None = None) -> _core.Plan:
+    def pack(self, parameters: Mapping[str, Parameter], weights: str | None = None) -> _core.Plan:
         """Pack parameters of the standard cell, by torch's names and contiguous."""
         return pack(self.sizes, _weights.stored(parameters, weights), self._memory, weights=weights)
 

@@ -19,6 +19,7 @@ from ._accept import HALVES
 from ._cell import LSTMCell
 from ._embedding import Embedding
 from ._lstm import LSTM
+from ._quantized import Dynamic
 from ._switch import MARK, checked_weights, give_back, take
 
 _OURS: dict[type, type[LSTM | LSTMCell]] = {torch.nn.LSTM: LSTM, torch.nn.LSTMCell: LSTMCell}
@@ -69,6 +70,8 @@ def accelerate(
 ) -> Accelerated:
     """Make every LSTM and LSTMCell in a model run and train on fastlstm, with the same parameters.
 
+    Those of ``torch.ao.nn.quantized.dynamic`` are among them: they run on the integers that they have, for inference.
+
     The modules stay the same objects and change their class: optimizers, hooks, shared parameters and references from
     elsewhere stay as they are. A pickled model needs fastlstm to be loaded; a state_dict does not.
 
@@ -97,13 +100,14 @@ def accelerate(
         For inference: store the packed matrices so, ``"float16"``, ``"bfloat16"``, ``"int8"`` or ``"int8-fast"``, as
         for `fastlstm.LSTM`; ``"auto"``: as the parameters, where those have 16 bits. Modules of float16 and bfloat16
         are taken then, too. ``"float32"`` undoes it. Sets the attribute of `LSTM` and `LSTMCell`, of those switched
-        before too.
+        before too. Quantised modules keep their integers, or float16, by default and with ``"auto"``; others are made
+        of what those stand for.
 
     Returns
     -------
     Accelerated
         What was swapped, and what was left and why: subclasses that override something, modules on other devices or in
-        other dtypes, scripted, parametrized and quantized ones.
+        other dtypes, scripted and parametrized ones, and those quantized in other ways than dynamically.
 
     Raises
     ------
@@ -143,13 +147,19 @@ def accelerate(
     done, before = Accelerated([], {}), False
     quantized: list[str] = []
     for name, module in modules.items():
-        if isinstance(module, LSTM | LSTMCell):
+        if isinstance(module, LSTM | LSTMCell | Dynamic):
             before = True
             continue
         if any(name.startswith(f"{whole}.") for whole in quantized):
             continue  # a part of it
         why = _other(module)
-        if why is None and isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
+        if _is_dynamic(module):
+            from ._dynamic import switch  # imports what few models need
+
+            why = switch(module, weights)
+            if why is None:
+                done.swapped.append(name)
+        elif why is None and isinstance(module, torch.nn.LSTM | torch.nn.LSTMCell):
             why = _ineligible(module, subclasses, kind) or _take(module)
             if why is None:
                 done.swapped.append(name)
@@ -158,7 +168,7 @@ def accelerate(
         if why is not None:
             done.left[name] = why
     for module in modules.values():
-        if number is not None and isinstance(module, LSTM):
+        if number is not None and isinstance(module, LSTM | Dynamic):
             module.threads = number
         if frozen is not None and isinstance(module, LSTM | LSTMCell):
             module.frozen = bool(frozen)
@@ -166,6 +176,8 @@ def accelerate(
             module.tables = most
         if weights is not None and isinstance(module, LSTM | LSTMCell):
             module._set_weights(_resolved(kind, module))
+        if weights is not None and isinstance(module, Dynamic):
+            module._set_weights(weights)
     if most:
         _take_embeddings(modules, done)
     if frozen is None:
@@ -318,7 +330,7 @@ def accelerated(
     (['0'], 'torch.nn.modules.rnn')
     """
     modules = _modules(model)
-    before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell)]
+    before = [(m, _settings(m)) for m in modules.values() if isinstance(m, LSTM | LSTMCell | Dynamic)]
     done = accelerate(model, threads=threads, subclasses=subclasses, frozen=frozen, tables=tables, weights=weights)
     try:
         yield done
@@ -357,6 +369,12 @@ def _other(module: torch.nn.Module) -> str | None:
     if kind.__name__ in ("LSTM", "LSTMCell") and kind.__module__.startswith("torch.ao.nn."):
         return f"it is quantized: {kind.__module__.split('.modules')[0]}.{kind.__name__}"
     return None
+
+
+def _is_dynamic(module: torch.nn.Module) -> bool:
+    """Tell whether torch has quantised its weights, and quantises its inputs as it runs."""
+    kinds = [kind for kind in type(module).__mro__ if kind.__name__ in ("LSTM", "LSTMCell")]
+    return any(kind.__module__.startswith("torch.ao.nn.quantized.dynamic.") for kind in kinds)
 
 
 def _ineligible(module: torch.nn.Module, subclasses: bool, weights: str | None) -> str | None:

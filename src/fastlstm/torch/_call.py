@@ -64,6 +64,19 @@ def from_table(call: Call, table: _core.TableCore, tokens: Tensor, like: Tensor,
     return _run(call, tokens, (t, b), _layout(call, like), _contiguous(h_0), _contiguous(c_0), table=table)
 
 
+def packed(
+    plan: _core.Plan,
+    sizes: Sizes,
+    workers: _core.Workers | None,
+    data: Tensor,
+    rows: NDArray[np.int64],
+    states: tuple[Maybe, Maybe],
+) -> Results:
+    """Run packed rows, `rows` of them at each step."""
+    lengths = np.searchsorted(-rows, -np.arange(rows[0]))
+    return forward(Call(plan, sizes, False, workers, lengths, starts=np.cumsum(rows) - rows), data, *states)
+
+
 def _run(
     call: Call,
     x: Tensor,

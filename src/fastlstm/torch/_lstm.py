@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch._C._dynamo.eval_frame import get_eval_frame_callback as _watcher
@@ -343,10 +342,8 @@ class LSTM(Switched, torch.nn.LSTM):
             made, states = self._through_padded(data, batch_sizes, hx)
         else:
             _accept.packed_data(data, sizes, kept.dtype)
-            h_0, c_0 = _accept.states(hx, sizes, int(rows[0]), True, kept.dtype)
-            lengths = np.searchsorted(-rows, -np.arange(rows[0]))
-            call = Call(kept.plan, sizes, False, workers(self.threads), lengths, starts=np.cumsum(rows) - rows)
-            made, *ends = _call.forward(call, data, h_0, c_0)
+            given = _accept.states(hx, sizes, int(rows[0]), True, kept.dtype)
+            made, *ends = _call.packed(kept.plan, sizes, workers(self.threads), data, rows, given)
             states = (ends[0], ends[1])
         if back is not None:
             states = self.permute_hidden(states, back)

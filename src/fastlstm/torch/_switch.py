@@ -100,7 +100,7 @@ def be_leaf(module: Any) -> None:
     The test asks ``module.__module__``, of the object. Hooks then run when the graph runs, and only then.
     """
     theirs = type(module)._theirs
-    if theirs.__module__.startswith("torch.nn"):
+    if theirs.__module__.startswith(("torch.nn", "torch.ao.nn")):
         module.__dict__["__module__"] = theirs.__module__
 
 
