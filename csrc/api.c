@@ -360,7 +360,7 @@ fl_status fl_forward_until(const fl_plan *plan, const fl_sequence *sequence, fl_
                            const fl_cancel *cancel) {
   if (!is_sequence(plan, sequence) || !is_written(sequence) || !is_block(workspace) || !is_cancel(cancel))
     return FL_ERROR_ARGUMENT;
-  return plan->passes->run_forward(plan, sequence, NULL, NULL, pool, workspace, cancel);
+  return plan->passes->run_forward(plan, sequence, NULL, pool, workspace, cancel);
 }
 
 /* ---- tables ----------------------------------------------------------------------------------------------------- */
@@ -413,7 +413,36 @@ fl_status fl_forward_tokens(const fl_table *table, const fl_sequence *sequence, 
   if (!table || !is_table(table, table->plan) || !is_sequence(table->plan, sequence)) return FL_ERROR_ARGUMENT;
   if (!is_written(sequence) || !is_block(workspace) || !is_cancel(cancel)) return FL_ERROR_ARGUMENT;
   if (!is_of_tokens(table, sequence)) return FL_ERROR_ARGUMENT;
-  return table->plan->passes->run_forward(table->plan, sequence, table, NULL, pool, workspace, cancel);
+  return table->plan->passes->run_forward(table->plan, sequence, table, pool, workspace, cancel);
+}
+
+/* ---- traces ----------------------------------------------------------------------------------------------------- */
+
+size_t fl_trace_workspace(const fl_plan *plan, size_t T, size_t B, size_t threads) {
+  return plan && is_thread_count(threads) ? plan->passes->measure_trace(plan, T, B, threads) : SIZE_MAX;
+}
+
+/* can its arrays be addressed, and are all units there? */
+static fl_status check_trace(const fl_trace *trace, const fl_plan *plan, const fl_sequence *sequence) {
+  if (!trace || !trace->every) return FL_ERROR_ARGUMENT;
+  for (size_t k = 0; trace->units && k < trace->n_units; k++)
+    if (trace->units[k] >= plan->H) return FL_ERROR_ARGUMENT;
+  size_t n = plan->L * plan->D;
+  const size_t row = trace->units && trace->n_units > plan->H ? trace->n_units : plan->H;
+  if (!fl_multiply(n, sequence->T, &n) || !fl_multiply(n, sequence->B, &n) || !fl_multiply(n, row, &n))
+    return FL_ERROR_OVERFLOW;
+  return is_count(n) ? FL_OK : FL_ERROR_OVERFLOW;
+}
+
+fl_status fl_forward_trace(const fl_plan *plan, const fl_sequence *sequence, const fl_trace *trace,
+                           const fl_table *table, fl_pool *pool, void *workspace, const fl_cancel *cancel) {
+  if (!is_sequence(plan, sequence) || !is_written(sequence) || !is_block(workspace) || !is_cancel(cancel))
+    return FL_ERROR_ARGUMENT;
+  if (sequence->starts || (table && !(is_table(table, plan) && is_of_tokens(table, sequence))))
+    return FL_ERROR_ARGUMENT;
+  const fl_status status = check_trace(trace, plan, sequence);
+  if (status != FL_OK) return status;
+  return plan->passes->run_trace(plan, sequence, table, trace, pool, workspace, cancel);
 }
 
 /* ---- training --------------------------------------------------------------------------------------------------- */

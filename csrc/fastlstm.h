@@ -18,6 +18,7 @@
  *   whole sequences  fl_workspace_size, fl_forward, as often as you like
  *   training         fl_tape_size, fl_tape_init, fl_forward_train, then fl_backward_size, fl_backward: once for a tape;
  *                    before that fl_tape_read, as often as you like: the gates and cells of every step
+ *   looking inside   fl_trace_workspace, fl_forward_trace: whole sequences, and the gates of every step
  *   step by step     fl_stream_size, fl_stream_init, fl_stream_step, fl_stream_advance where there is time, ...
  *   many sequences   fl_sessions_size, fl_sessions_init, fl_sessions_step, ...; where they come and go,
  *                    fl_session_ids_size, ...
@@ -415,6 +416,36 @@ FL_API fl_status fl_table_fill(fl_table *table, const void *x, ptrdiff_t x_row, 
  * table that has not been filled. */
 FL_API fl_status fl_forward_tokens(const fl_table *table, const fl_sequence *sequence, fl_pool *pool, void *workspace,
                                    const fl_cancel *cancel);
+
+/* ---- traces ----------------------------------------------------------------------------------------------------- */
+
+/* What fl_forward_trace writes beside what fl_forward does: the gates, cells and outputs of every layer in every
+ * direction at the steps 0, every, 2 every, ... of the sequence, S of them: T / every, rounded up. Arrays of reals,
+ * contiguous, index layer, direction, step, row; owned by the caller, written; NULL for one that is not wanted. What is
+ * past a row's length is 0. K: n_units where there are units, else H; O: P with a projection, else K. */
+typedef struct fl_trace {
+  size_t every;        /* > 0 */
+  const size_t *units; /* [n_units], each below H, the same of all layers, in any order; read; NULL for all */
+  size_t n_units;
+  void *i, *f, *g, *o; /* [L, D, S, B, K], after their activations */
+  void *c;             /* [L, D, S, B, K], c' */
+  void *cell;          /* [L, D, S, B, K], cell(c'): tanh(c') but for other forms */
+  void *h;             /* [L, D, S, B, O], h' */
+  void *c_prev;        /* [L, D, S, B, K], c that the step began with: 0 after a reset */
+  void *h_prev;        /* [L, D, S, B, O], h that it began with */
+} fl_trace;
+
+/* bytes of workspace that fl_forward_trace needs; SIZE_MAX on overflow */
+FL_API size_t fl_trace_workspace(const fl_plan *plan, size_t T, size_t B, size_t threads);
+
+/* fl_forward_until, or with a table fl_forward_tokens, that writes a trace: with all forms and types of weights. The
+ * outputs have the same bits; those of the trace are what the pass computed with (cell(c') rounded, which in the
+ * standard cell shares a division with o). Not for packed sequences. Allocates nothing.
+ *   trace      owned by the caller; read during the call
+ *   table      of the plan, filled: the input are tokens; NULL: they are numbers
+ *   workspace  fl_trace_workspace bytes for the pool's threads, 64-byte aligned, owned by the caller; scratch */
+FL_API fl_status fl_forward_trace(const fl_plan *plan, const fl_sequence *sequence, const fl_trace *trace,
+                                  const fl_table *table, fl_pool *pool, void *workspace, const fl_cancel *cancel);
 
 /* ---- training --------------------------------------------------------------------------------------------------- */
 

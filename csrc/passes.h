@@ -17,15 +17,18 @@
 
 typedef struct fl_advances fl_advances;
 
-/* X(result, name, argument list); table: of the input's tokens, or NULL; tape: to be filled, or NULL; pool and cancel
- * may be NULL */
+/* X(result, name, argument list); table: of the input's tokens, or NULL; pool and cancel may be NULL */
 #define FL_PASS_LIST(X)                                                                                               \
   X(size_t, measure_plan, (const fl_plan *plan))                                                                      \
   X(int, pack_plan, (fl_plan * plan, const fl_weights *weights)) /* 0: a weight is out of its type's range */          \
   X(size_t, measure_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads))                               \
   X(size_t, count_forward, (const fl_plan *plan, size_t T, size_t B, size_t threads)) /* members of a call */         \
   X(fl_status, run_forward,                                                                                           \
-    (const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_tape *tape, fl_pool *pool,           \
+    (const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, fl_pool *pool, void *workspace,         \
+     const fl_cancel *cancel))                                                                                        \
+  X(size_t, measure_trace, (const fl_plan *plan, size_t T, size_t B, size_t threads))                                 \
+  X(fl_status, run_trace,                                                                                             \
+    (const fl_plan *plan, const fl_sequence *sequence, const fl_table *table, const fl_trace *trace, fl_pool *pool,   \
      void *workspace, const fl_cancel *cancel))                                                                       \
   X(size_t, measure_table, (const fl_plan *plan, size_t V))                                                           \
   X(fl_table *, make_table, (const fl_plan *plan, size_t V, void *memory))                                            \

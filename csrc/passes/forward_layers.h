@@ -52,7 +52,7 @@ static forward_pass make_pass(const forward_call *call, size_t l, size_t d) {
   const fl_sequence *const sequence = call->sequence;
   const fl_tape *const tape = call->tape;
   const size_t index = l * plan->D + d, h = index * sequence->B * plan->R, c = index * sequence->B * plan->H;
-  forward_pass pass = {.call = call, .layer = &plan->layers[index], .reverse = d == 1};
+  forward_pass pass = {.call = call, .layer = &plan->layers[index], .index = index, .reverse = d == 1};
   point_at_input(&pass, l);
   point_at_output(&pass, l, d);
   pass.h_0 = sequence->h_0 ? (const real *)sequence->h_0 + h : NULL;
@@ -85,6 +85,33 @@ static void copy_output(const forward_call *call, size_t t) {
            row * sizeof(real));
 }
 
+/* where the state is that row b's step at time t begins with, out of the layer's outputs; NULL: zeros */
+static const real *output_before(const forward_pass *pass, size_t t, size_t b) {
+  const fl_sequence *const sequence = pass->call->sequence;
+  const size_t R = pass->call->plan->R, first = pass->reverse ? fl_length(sequence, b) - 1 : 0;
+  if (sequence->resets && sequence->resets[(ptrdiff_t)t * sequence->resets_t + (ptrdiff_t)b * sequence->resets_b])
+    return NULL;
+  if (t == first) return pass->h_0 ? pass->h_0 + b * R : NULL;
+  return place(pass->y, (ptrdiff_t)(pass->reverse ? t + 1 : t - 1) * pass->y_t + (ptrdiff_t)b * pass->y_b);
+}
+
+/* of a pass that is done up to step t, which is kept: its outputs, and zeros for rows that are over */
+static void trace_outputs(const forward_pass *pass, size_t t) {
+  const fl_sequence *const sequence = pass->call->sequence;
+  const fl_trace *const trace = pass->call->trace;
+  const size_t width = fl_trace_outputs(trace, pass->call->plan);
+  for (size_t b = 0; b < sequence->B; b++) {
+    const size_t at = trace_place(pass, t, b);
+    if (t >= fl_length(sequence, b)) {
+      clear_past_end(pass, at);
+      continue;
+    }
+    const real *const h = place(pass->y, (ptrdiff_t)t * pass->y_t + (ptrdiff_t)b * pass->y_b);
+    keep_outputs(pass, h, trace_row(trace->h, at, width));
+    if (trace->h_prev) keep_outputs(pass, output_before(pass, t, b), trace_row(trace->h_prev, at, width));
+  }
+}
+
 /* a group of rows of a pass, by who has a seat at it and its team */
 static int run_rows(const forward_pass *pass, size_t group, fl_seat *seat) {
   const forward_call *const call = pass->call;
@@ -111,6 +138,15 @@ static int run_layer(const forward_call *call, size_t l, fl_member *member) {
   return !fl_halted(member, 0);
 }
 
+/* what a trace keeps of them */
+static void run_outputs(const forward_call *call, size_t l, fl_member *member) {
+  for (size_t d = 0; call->kept && d < call->plan->D; d++) {
+    const forward_pass pass = make_pass(call, l, d);
+    for (size_t k; fl_next(member, call->kept, &k);)
+      if (!fl_halted(member, call->sequence->B * call->plan->R)) trace_outputs(&pass, k * call->trace->every);
+  }
+}
+
 static void run_layers(const forward_call *call, fl_member *member) {
   const fl_plan *const plan = call->plan;
   const fl_tape *const tape = call->tape;
@@ -120,6 +156,7 @@ static void run_layers(const forward_call *call, fl_member *member) {
         if (!fl_halted(member, tape->B * plan->R)) drop_step(tape, l - 1, t);
     }
     if (!run_layer(call, l, member)) return;
+    if (call->trace) run_outputs(call, l, member);
   }
   for (size_t t; tape && tape->T && fl_next(member, tape->T, &t);)
     if (!fl_halted(member, 0)) copy_output(call, t);

@@ -37,6 +37,8 @@ typedef struct {
   const fl_sequence *sequence;
   const fl_table *table; /* the input are tokens, whose part of z it holds; NULL: they are numbers */
   fl_tape *tape;         /* NULL: inference */
+  const fl_trace *trace; /* NULL: nobody looks; never with a tape */
+  size_t kept;           /* steps that it keeps */
   fl_cut cut;
   fl_tables *tables;          /* [L]: the directions and groups of rows of a layer */
   size_t *order;              /* [B] rows, longest first; equal lengths in their order */
@@ -52,6 +54,7 @@ typedef struct {
 typedef struct {
   const forward_call *call;
   const fl_layer *layer;
+  size_t index; /* layer * D + direction */
   int reverse;
   void *tail; /* the caller's output, whose rows are 0 past their lengths; NULL for inner layers */
   const void *x;
@@ -89,6 +92,11 @@ struct forward_layer {
 /* who needs scratch at the same time: members, the layers of a wavefront, or all layers of each member */
 static inline size_t forward_hands(const forward_call *call) {
   return (call->cut.front ? 1 : call->cut.members) * (call->cut.front || call->cut.diagonals ? call->plan->L : 1);
+}
+
+/* Do its steps take the input's part of z from a table? With a trace, which keeps what z becomes, it is copied first. */
+static inline int steps_from_table(const forward_pass *pass) {
+  return pass->table && !pass->call->trace;
 }
 
 /* rows of z that a chunk takes; odd: panels at a power of two apart would share cache sets */

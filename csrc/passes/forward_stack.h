@@ -33,8 +33,10 @@ static int run_block(const forward_call *call, const fl_wavefront_block *block, 
   end_rows(rows, s0); /* before the layer after the next writes over their last outputs */
   if (call->tape && call->tape->dropped && l + 1 < call->plan->L)
     for (size_t s = s0; s < s1; s++) drop_step(call->tape, l, s);
-  for (size_t t = s0; call->tape && l + 1 == call->plan->L && t < (last ? call->tape->T : s1); t++)
-    copy_output(call, t);
+  const size_t t1 = last ? call->sequence->T : s1;
+  for (size_t t = s0; call->tape && l + 1 == call->plan->L && t < t1; t++) copy_output(call, t);
+  for (size_t t = s0; call->trace && t < t1; t++)
+    if (t % call->trace->every == 0) trace_outputs(rows->pass, t);
   return 1;
 }
 

@@ -9,6 +9,7 @@
 #include "forward_scratch.h"
 #include "layer_step.h"
 #include "table.h"
+#include "trace.h"
 
 static size_t length_at(const forward_rows *rows, size_t r) {
   return fl_length(rows->pass->call->sequence, fl_group_row(&rows->group, r));
@@ -34,7 +35,7 @@ static void *place(const void *start, ptrdiff_t bytes) {
 static void point_at_scratch(const forward_rows *rows) {
   const fl_cut *const cut = &rows->pass->call->cut;
   const size_t n = rows->group.n, H = rows->pass->call->plan->H, lines = cut->chunk ? cut->chunk * cut->rows : n;
-  if (rows->pass->table) {
+  if (steps_from_table(rows->pass)) {
     for (size_t r = 0; r < n; r++) rows->at->z[r] = rows->own->fused + r * FL_PANEL;
   } else if (!rows->pass->gates) {
     for (size_t r = 0; r < lines; r++) rows->at->z[r] = rows->own->z + r * FL_PANEL;
@@ -153,7 +154,7 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
                     .c_prev = at->c_prev,
                     .c = at->c,
                     .h = plan->P ? at->hidden : at->y,
-                    .train = pass->gates != NULL,
+                    .train = pass->gates || pass->call->trace,
                     .form = plan->form,
                     .peephole = pass->layer->peephole};
   *input = step->product;
@@ -161,14 +162,28 @@ static void begin_products(const forward_rows *rows, fl_step *step, fl_product *
   input->z_panel = pass->gates ? FL_PANEL : z_rows(pass->call) * FL_PANEL;
   if (!pass->call->cut.chunk && !pass->table) return;
   *step = fl_given_step(*step, NULL); /* the rows of a table come with each step */
-  if (!pass->table) step->product.z_panel = input->z_panel;
+  if (!steps_from_table(pass)) step->product.z_panel = input->z_panel;
+}
+
+/* the same from a table */
+static void copy_table(const forward_rows *rows, const fl_product *input) {
+  fl_share share = fl_share_of(&rows->group, rows->pass->call->plan->panels, input->m * FL_PANEL);
+  while (fl_share_next(&rows->group, &share))
+    for (size_t r = 0; r < input->m; r++)
+      for (size_t p = share.part.first; p < share.part.end; p++)
+        memcpy((real *)input->z[r] + p * input->z_panel, (const real *)input->operand[0].rows[r] + p * FL_PANEL,
+               FL_PANEL * sizeof(real));
 }
 
 /* the input's part of the pre-activations of steps s0..s1; 0 where the member has to leave */
 static int run_input(const forward_rows *rows, fl_product *input, size_t s0, size_t s1, size_t active) {
   const fl_plan *const plan = rows->pass->call->plan;
   input->m = point_at_inputs(rows, s0, s1, active);
-  if (!rows->pass->call->cut.chunk || rows->pass->table) return 1;
+  if (!rows->pass->call->cut.chunk || steps_from_table(rows->pass)) return 1;
+  if (rows->pass->table) {
+    copy_table(rows, input);
+    return 1;
+  }
   const size_t work = input->m * input->operand[0].k * FL_PANEL;
   const int at_once = fl_share_of(&rows->group, plan->panels, work).grain == plan->panels;
   if (at_once && fl_halted(rows->group.member, plan->panels * work)) return 0;
@@ -181,14 +196,45 @@ static void point_at_step(const forward_rows *rows, fl_step *step, size_t s, siz
   point_at_states(rows, s, active);
   step->product.m = active;
   step->product.down = s & 1;
-  if (!rows->pass->call->cut.chunk || rows->pass->table) step->product.z_panel = active * FL_PANEL;
+  if (!rows->pass->call->cut.chunk || steps_from_table(rows->pass)) step->product.z_panel = active * FL_PANEL;
+}
+
+/* What a trace keeps of some panels of step s: before it, or after. */
+static void trace_rows(const forward_rows *rows, const fl_step *step, size_t s, size_t active, int after) {
+  const trace_part part = trace_part_of(rows->pass, &step->product);
+  const size_t every = rows->pass->call->trace->every;
+  for (size_t r = 0; r < active; r++) {
+    const size_t t = (size_t)time_of(rows, r, s);
+    if (every > 1 && t % every) continue;
+    const size_t at = trace_place(rows->pass, t, fl_group_row(&rows->group, r));
+    if (after)
+      keep_after(&part, at, step->product.z[r], step->product.z_panel, step->c[r]);
+    else
+      keep_before(&part, at, step->c_prev[r]);
+  }
+}
+
+/* A step that is looked at: who has some of its panels keeps what they were and what they become. */
+static void run_traced_step(const forward_rows *rows, fl_step *step, size_t s, size_t active, size_t work) {
+  const forward_call *const call = rows->pass->call;
+  fl_share share = fl_share_of(&rows->group, call->plan->panels, work);
+  while (fl_share_next(&rows->group, &share)) {
+    step->product.first = share.part.first;
+    step->product.last = share.part.end;
+    if (call->trace->c_prev) trace_rows(rows, step, s, active, 0);
+    call->plan->kernels.step(step);
+    trace_rows(rows, step, s, active, 1);
+  }
 }
 
 /* the same, all of it; work: multiply-adds of a panel */
 static void run_step(const forward_rows *rows, fl_step *step, size_t s, size_t active, size_t work) {
   const fl_plan *const plan = rows->pass->call->plan;
   point_at_step(rows, step, s, active);
-  fl_share_step(plan, &rows->group, work, step);
+  if (rows->pass->call->trace)
+    run_traced_step(rows, step, s, active, work);
+  else
+    fl_share_step(plan, &rows->group, work, step);
   if (plan->P) project(rows, active);
 }
 
@@ -206,7 +252,7 @@ static int run_chunk(forward_rows *rows) {
   for (size_t row = 0; rows->s < s1; rows->s++) {
     if (fl_halted(rows->group.member, call->plan->panels * rows->work)) return 0;
     while (length_at(rows, rows->active - 1) <= rows->s) rows->active--;
-    if (rows->pass->table)
+    if (steps_from_table(rows->pass))
       rows->step.given = rows->at->x + row;
     else if (call->cut.chunk)
       rows->step.product.z = rows->at->z + row;

@@ -22,6 +22,7 @@ from ._stream_pool import StreamPool
 from ._table import Table
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool
+from ._trace import GateTrace
 from ._window import SlidingWindow
 from .files import inspect, load, save
 
@@ -33,6 +34,7 @@ __all__ = [
     "Comparison",
     "Difference",
     "Form",
+    "GateTrace",
     "Gradients",
     "LSTMCell",
     "SlidingWindow",

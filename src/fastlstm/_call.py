@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,11 +106,14 @@ class Call:
         out: object = None,
         *,
         table: _core.TableCore | None = None,
+        allow: Callable[[Frame], None] | None = None,  # raises where sizes are too large, before there is an output
     ) -> None:
         given = _input(input, sizes.I, dtype) if table is None else _tokens(input)
         batched = given.ndim == (3 if table is None else 2)
         x = _inside(given, batched, batch_first)
         self.frame = frame = Frame(sizes, dtype, x.shape[0], x.shape[1], batched, batch_first)
+        if allow is not None:
+            allow(frame)
         h_0, c_0 = (None, None) if hx is None else _states(hx, frame)
         inputs = {"input": given} if h_0 is None or c_0 is None else {"input": given, "hx[0]": h_0, "hx[1]": c_0}
         ends = None if lengths is None else _checks.lengths(lengths, frame.T, frame.B if batched else None)

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _settings
+from . import _checks, _settings, _trace
+from ._call import Steps
 from ._core import CellCore, Plan
 from ._forms import Form
 from ._layer import Layer
 from ._settings import Settings
 from ._sizes import Sizes
+from ._trace import GateTrace
 from ._types import Array, F, Float32, Float64, Shape, States
 
 
@@ -158,8 +160,68 @@ class LSTMCell(Layer[F]):
         done = self._core.step(input, hx, out)
         return self._checked(input, hx, out) if done is None else done
 
+    def trace(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        units: ArrayLike | None = None,
+        max_bytes: int = _trace.MAX_BYTES,
+    ) -> GateTrace[F]:
+        """One step, keeping its gates and cells, to look at.
+
+        Parameters
+        ----------
+        input, hx
+            As for calling the cell.
+        units, max_bytes
+            As for `LSTM.trace`.
+
+        Returns
+        -------
+        GateTrace
+            Arrays [1, 1, 1, B, H]; `h_n`, which is `output` too, and `c_n` are h' and c' with the bits of a call.
+
+        Raises
+        ------
+        ValueError, TypeError, MemoryError
+            As for calling the cell, and `LSTM.trace`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> cell = fastlstm.LSTMCell(4, 3, seed=0)
+        >>> trace = cell.trace(np.ones(4, np.float32))
+        >>> trace.f.shape, trace.h_n.shape
+        ((1, 1, 1, 1, 3), (3,))
+        """
+        inputs, wanted, _ = self._inputs(input, hx)
+        x, *state = map(_checks.contiguous, inputs.values())
+        h, c = state or (None, None)
+        kept = _trace.checked_kept(1, units, self._sizes.H)
+        kept.check_size(self._sizes, self.dtype, 1, x.size // self.input_size, max_bytes)
+        steps = Steps(x.reshape(1, -1, self.input_size), h, c, None, None)
+        y = np.empty((1, steps.x.shape[1], self.hidden_size), self.dtype)
+        made: GateTrace[F] = _trace.run(self._origin.traced, self._origin.plan, steps, y, None, kept)
+        made.h_n, made.c_n = (array.reshape(wanted) for array in (made.h_n, made.c_n))
+        made.output = made.h_n
+        return made
+
     def _checked(self, input: object, hx: object, out: object) -> States:
         """Do a step whose arrays are not exactly what the fast path takes: explain, convert, step."""
+        inputs, wanted, letters = self._inputs(input, hx)
+        written = () if out is None else self._outputs(out, hx, wanted, letters, inputs)
+        x, *state = map(_checks.contiguous, inputs.values())
+        done = self._core.step(x, tuple(state) or None, None)
+        assert done is not None
+        if out is None:
+            return done
+        for to, made in zip(written, done, strict=True):
+            to[...] = made
+        return out[0], out[1]  # type: ignore[index]
+
+    def _inputs(self, input: object, hx: object) -> tuple[dict[str, Array], Shape, str]:
+        """Check input and state; return those that are given by their names, and a state's shape and its letters."""
         s = self._settings
         x = _checks.floats(input, "input", s.dtype)
         if x.ndim not in (1, 2):
@@ -173,15 +235,7 @@ class LSTMCell(Layer[F]):
             for k, given in enumerate(_checks.pair(hx, "hx", "(h, c)")):
                 array = _checks.floats(given, f"hx[{k}]", s.dtype)
                 inputs[f"hx[{k}]"] = _checks.shape(array, f"hx[{k}]", wanted, letters)
-        written = () if out is None else self._outputs(out, hx, wanted, letters, inputs)
-        x, *state = map(_checks.contiguous, inputs.values())
-        done = self._core.step(x, tuple(state) or None, None)
-        assert done is not None
-        if out is None:
-            return done
-        for to, made in zip(written, done, strict=True):
-            to[...] = made
-        return out[0], out[1]  # type: ignore[index]
+        return inputs, wanted, letters
 
     def _outputs(
         self, out: object, hx: Any, wanted: Shape, letters: str, inputs: dict[str, Array]

@@ -16,6 +16,7 @@ from ._forms import Form
 from ._integers import Parameter
 from ._settings import Settings
 from ._sizes import Sizes
+from ._trace_results import Traced
 from ._types import Array, F
 
 #: Attributes of a layer that it makes by itself; all others are its user's, and copied with it.
@@ -34,6 +35,11 @@ class Origin:
         self.sizes = sizes
         self.plan = plan
         self.dtype: np.dtype[Any] = s.dtype
+
+    @property
+    def traced(self) -> Traced:
+        """What a trace has to know of the layer."""
+        return Traced(self.sizes, self._settings.form, self._parameters)
 
     @property
     def current(self) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _checks, _core, _forms, _settings, _tapes, _weights
-from ._call import Call
+from . import _checks, _core, _forms, _settings, _tapes, _trace, _weights
+from ._call import Call, Frame
 from ._forms import Form
 from ._layer import Layer
 from ._settings import Settings
@@ -20,6 +20,7 @@ from ._stream_pool import StreamPool, capacity_of
 from ._table import Table, embedding_of, serving
 from ._tapes import ChunkGradients, Gradients, SparseTape, Tape
 from ._thread_pool import ThreadPool, workers
+from ._trace import GateTrace
 from ._types import F, Float32, Float64
 from ._window import SlidingWindow
 
@@ -445,9 +446,9 @@ class LSTM(Layer[F]):
         tape = Tape(*made) if every is None else SparseTape(*made, every)
         return (*tape._forward(call, self._workers), tape)
 
-    def _call(self, *arguments: object, table: Table[F] | None = None) -> Call:
+    def _call(self, *arguments: object, **options: Any) -> Call:
         """Check the arguments of a call."""
-        return Call(self._sizes, self._settings.dtype, self._settings.batch_first, *arguments, table=table)
+        return Call(self._sizes, self._settings.dtype, self._settings.batch_first, *arguments, **options)
 
     def _checked_every(self, keep_every: object) -> int | None:
         if keep_every is None:
@@ -549,6 +550,103 @@ class LSTM(Layer[F]):
         self._need_one_direction("backward_chunks needs a unidirectional layer")
         outputs = list(grad_outputs)
         return _tapes.backward_chunks(self._plan, list(tapes), outputs, grad_h_n, grad_c_n, self._workers)
+
+    def trace_nbytes(self, T: int, B: int = 1, *, every: int = 1, units: ArrayLike | None = None) -> int:
+        """Tell how many bytes `trace` would take for T steps of B rows.
+
+        Parameters
+        ----------
+        T, B : int
+            Steps and rows of the input.
+        every, units
+            As for `trace`.
+
+        Returns
+        -------
+        int
+            With K units of H: ``L * D * 7 K`` numbers of the layer's dtype for each step and row that is kept (with a
+            projection ``6 K + P``; with `every` above 1, what the step began with as well), its input, and the output.
+
+        Examples
+        --------
+        >>> import fastlstm
+        >>> lstm = fastlstm.LSTM(64, 128)
+        >>> lstm.trace_nbytes(1_000_000) // 2**20  # MiB
+        4150
+        >>> lstm.trace_nbytes(1_000_000, every=100) // 2**20  # of these 488 are the output
+        534
+        """
+        steps, rows = _checks.count(T, "T"), _checks.count(B, "B")
+        kept = _trace.checked_kept(every, units, self._sizes.H)
+        return kept.nbytes(self._sizes, self._settings.dtype.itemsize, steps, rows, self._sizes.I)
+
+    def trace(
+        self,
+        input: ArrayLike,
+        hx: tuple[ArrayLike, ArrayLike] | None = None,
+        *,
+        lengths: ArrayLike | None = None,
+        resets: ArrayLike | None = None,
+        every: int = 1,
+        units: ArrayLike | None = None,
+        table: Table[F] | None = None,
+        max_bytes: int = _trace.MAX_BYTES,
+    ) -> GateTrace[F]:
+        """Run whole sequences, and keep the gates and cells of every step, to look at.
+
+        Parameters
+        ----------
+        input, hx, lengths, resets, table
+            As for calling the layer.
+        every : int, optional
+            k: keep the steps 0, k, 2 k, ... only. All are computed.
+        units : sequence of int, optional
+            Keep these units only, of every layer and direction.
+        max_bytes : int, optional
+            What the trace may take, 4 GiB if not given; `trace_nbytes` tells beforehand.
+
+        Returns
+        -------
+        GateTrace
+            i, f, g, o, c, tanh_c, h, each [L, D, T, B, H]; output, h_n and c_n with the bits of a call; and what can
+            be read off them.
+
+        Raises
+        ------
+        ValueError, TypeError
+            As for calling the layer; for an invalid `every`, and for units that the layer does not have.
+        MemoryError
+            Where it would take more than `max_bytes`, or than there is; the message says how many bytes.
+
+        Notes
+        -----
+        Any form and any type of weights, also those that have no backward pass; no dropout. The gates are those that
+        the pass computed with, to the bit, and do not depend on threads, on `every` or `units`, nor on how a sequence
+        is cut into calls. A sequence that does not fit is traced in pieces, each from the state (h_n, c_n) that the
+        one before left.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+        >>> x = np.ones((50, 2, 4), np.float32)
+        >>> trace = lstm.trace(x)
+        >>> trace.f.shape, bool((trace.output == lstm(x)[0]).all())
+        ((1, 1, 50, 2, 3), True)
+        >>> lstm.trace(x, every=10, units=[2]).c.shape
+        (1, 1, 5, 2, 1)
+        """
+        kept = _trace.checked_kept(every, units, self._sizes.H)
+        origin = self._origin
+        found = None if table is None else serving(table, origin.plan)
+
+        def allow(frame: Frame) -> None:
+            kept.check_size(frame.sizes, frame.dtype, frame.T, frame.B, max_bytes)
+
+        call = self._call(input, hx, lengths, resets, table=found, allow=allow)
+        made = _trace.run(origin.traced, origin.plan, call.steps, call.y, self._workers, kept)
+        made.output, (made.h_n, made.c_n) = call.result((made.h_n, made.c_n))
+        return made
 
     def table_nbytes(self, tokens: int) -> int:
         """Tell how many bytes `table` would take for so many tokens: V, 4 H numbers each in a direction.

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _checks, _core, _snapshots
+from . import _checks, _core, _snapshots, _trace
+from ._call import Steps
 from ._layer import Origin
 from ._table import Table
-from ._types import Array, F
+from ._trace import GateTrace
+from ._types import Array, F, Shape, States
 
 
 class Stream(_core.StreamCore, Generic[F]):
@@ -48,7 +50,7 @@ class Stream(_core.StreamCore, Generic[F]):
 
     def __init__(self, plan: _core.Plan, batch_size: int, origin: Origin, table: Table[Any] | None) -> None:
         _checks.made_once(self)
-        self._origin, self._dtype = origin, origin.dtype
+        self._origin, self._dtype, self._table = origin, origin.dtype, table
         self._V = 0 if table is None else table.size  # tokens; 0: x are numbers
         self._sizes = origin.sizes.I, origin.sizes.R
         self._state_shapes = origin.sizes.states(batch_size)
@@ -81,15 +83,26 @@ class Stream(_core.StreamCore, Generic[F]):
         self._run_step(_checks.contiguous(tokens), y)
         return _checks.delivered(y, to, out)
 
-    def _fed_tokens(self, x: ArrayLike) -> Array:
+    def _fed_tokens(self, x: ArrayLike) -> tuple[Array, Shape]:
         array, B = _checks.tokens(x, "x"), self.batch_size
         if array.ndim not in (1, 2) or array.shape[1:] != (B,)[: array.ndim - 1] or (array.ndim == 1 and B != 1):
             also = "(T,), or " if B == 1 else ""
             raise ValueError(f"Expected x size {also}(T, {B}) = (T, B), tokens of the table, got {array.shape}")
-        tokens = _checks.in_table(array, "x", self._V)
-        y = np.empty((len(array), B, self._sizes[1]), self._dtype)
-        self._run_feed(tokens.reshape(-1, B), y)
-        return y.reshape(*array.shape, self._sizes[1])
+        return _checks.in_table(array, "x", self._V).reshape(-1, B), array.shape
+
+    def _fed(self, x: ArrayLike) -> tuple[Array, Shape]:
+        """Check many inputs; return them as [T, B, I], of a table [T, B], and the first axes of what is returned."""
+        if self._V:
+            return self._fed_tokens(x)
+        I, B = self._sizes[0], self.batch_size
+        array = _checks.floats(x, "x", self._dtype)
+        if array.ndim not in (2, 3) or (array.ndim == 2 and B != 1):
+            raise ValueError(
+                f"Expected x to be {'2D [T, I] or ' if B == 1 else ''}3D [T, B, I], got {array.ndim}D instead"
+            )
+        lead = array.shape[:1] if array.ndim == 2 else (array.shape[0], B)
+        _checks.shape(array, "x", (*lead, I), "(T, I)" if array.ndim == 2 else "(T, B, I)")
+        return _checks.readable(array.reshape(array.shape[0], B, I)), lead
 
     def feed(self, x: ArrayLike) -> NDArray[F]:
         """Many steps in one call: the same bits as `step` by `step`, faster.
@@ -109,21 +122,60 @@ class Stream(_core.StreamCore, Generic[F]):
         ValueError, TypeError, RuntimeError
             As for `step`.
         """
-        if self._V:
-            return self._fed_tokens(x)
-        I, R = self._sizes
-        B = self.batch_size
-        array = _checks.floats(x, "x", self._dtype)
-        if array.ndim not in (2, 3) or (array.ndim == 2 and B != 1):
-            raise ValueError(
-                f"Expected x to be {'2D [T, I] or ' if B == 1 else ''}3D [T, B, I], got {array.ndim}D instead"
-            )
-        lead = array.shape[:1] if array.ndim == 2 else (array.shape[0], B)
-        _checks.shape(array, "x", (*lead, I), "(T, I)" if array.ndim == 2 else "(T, B, I)")
-        T = array.shape[0]
-        y = np.empty((T, B, R), self._dtype)
-        self._run_feed(_checks.readable(array.reshape(T, B, I)), y)
-        return y.reshape(*lead, R)
+        inputs, lead = self._fed(x)
+        y = np.empty((len(inputs), self.batch_size, self._sizes[1]), self._dtype)
+        self._run_feed(inputs, y)
+        return y.reshape(*lead, self._sizes[1])
+
+    def trace(
+        self, x: ArrayLike, *, every: int = 1, units: ArrayLike | None = None, max_bytes: int = _trace.MAX_BYTES
+    ) -> GateTrace[F]:
+        """Take many steps, as `feed` does, and keep their gates and cells, to look at.
+
+        Parameters
+        ----------
+        x : array [T, B, I], or [T, I] where the batch size is 1
+            As for `feed`.
+        every, units, max_bytes
+            As for `LSTM.trace`.
+
+        Returns
+        -------
+        GateTrace
+            Its `output` has the bits of `feed`; the stream goes on from (h_n, c_n).
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            As for `step` and `LSTM.trace`. The stream stays as it is.
+        MemoryError
+            As for `LSTM.trace`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> stream = fastlstm.LSTM(4, 3, seed=0).stream()
+        >>> y = stream.step(np.ones(4, np.float32))
+        >>> trace = stream.trace(np.ones((1, 4), np.float32))  # the second step
+        >>> trace.f.shape
+        (1, 1, 1, 1, 3)
+        >>> bool((trace.h_prev[0, 0, 0, 0] == y).all())
+        True
+        """
+        inputs, lead = self._fed(x)
+        kept = _trace.checked_kept(every, units, self._origin.sizes.H)
+        kept.check_size(self._origin.sizes, self._dtype, inputs.shape[0], inputs.shape[1], max_bytes)
+        y = np.empty((len(inputs), self.batch_size, self._sizes[1]), self._dtype)
+        made: list[GateTrace[F]] = []
+
+        def run(h: Array, c: Array) -> States:
+            steps = Steps(inputs, h, c, None, None, table=self._table)
+            made.append(_trace.run(self._origin.traced, self._origin.plan, steps, y, None, kept))
+            return made[0].h_n, made[0].c_n
+
+        self._run_through(run)
+        made[0].output = y.reshape(*lead, self._sizes[1])
+        return made[0]
 
     @property
     def state(self) -> tuple[NDArray[F], NDArray[F]]:

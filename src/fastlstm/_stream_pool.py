@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, Generic, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import _checks, _core, _snapshots
+from . import _checks, _core, _snapshots, _trace
+from ._call import Steps
 from ._layer import Origin
 from ._table import Table
-from ._types import Array, F
+from ._trace import GateTrace
+from ._types import Array, F, States
 
 Ids = NDArray[np.int64]
 
@@ -61,7 +63,8 @@ class StreamPool(_core.PoolCore, Generic[F]):
         self, plan: _core.Plan, capacity: int, workers: _core.Workers | None, origin: Origin, table: Table[Any] | None
     ) -> None:
         _checks.made_once(self)
-        self._origin, self._dtype = origin, origin.dtype
+        self._origin, self._dtype, self._table = origin, origin.dtype, table
+        self._workers = workers
         self._V = 0 if table is None else table.size  # tokens; 0: x are numbers
         self._I, self._R = origin.sizes.I, origin.sizes.R
         self._state = origin.sizes.states()  # of one session
@@ -122,6 +125,75 @@ class StreamPool(_core.PoolCore, Generic[F]):
             Where that memory is not to be had.
         """
         self._run_advance(_ids(ids).reshape(-1))
+
+    def trace(
+        self,
+        ids: Sequence[int] | Ids,
+        x: ArrayLike,
+        *,
+        every: int = 1,
+        units: ArrayLike | None = None,
+        max_bytes: int = _trace.MAX_BYTES,
+    ) -> GateTrace[F]:
+        """Take one step or many of some sessions, as `step` does, and keep their gates and cells, to look at.
+
+        Parameters
+        ----------
+        ids : array of int64 [n], or a sequence of int
+            Open sessions, each at most once.
+        x : array [n, I], or [T, n, I]
+            The next input of each, or the next T. Of a pool with a table: integers [n], or [T, n].
+        every, units, max_bytes
+            As for `LSTM.trace`.
+
+        Returns
+        -------
+        GateTrace
+            Row k is session ids[k]; its `output`, [n, R] or [T, n, R], has the bits of `step`.
+
+        Raises
+        ------
+        ValueError, TypeError, RuntimeError
+            As for `step` and `LSTM.trace`. Nothing changes then.
+        MemoryError
+            As for `LSTM.trace`.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> pool = fastlstm.LSTM(4, 3, seed=0).pool(10)
+        >>> ids = [pool.open(), pool.open()]
+        >>> pool.trace(ids, np.ones((2, 4), np.float32)).f.shape
+        (1, 1, 1, 2, 3)
+        """
+        wanted = _ids(ids).reshape(-1)
+        inputs, single = self._traced_inputs(x, len(wanted))
+        kept = _trace.checked_kept(every, units, self._origin.sizes.H)
+        kept.check_size(self._origin.sizes, self._dtype, inputs.shape[0], inputs.shape[1], max_bytes)
+        y = np.empty((len(inputs), len(wanted), self._R), self._dtype)
+        made: list[GateTrace[F]] = []
+
+        def run(h: Array, c: Array) -> States:
+            h_0, c_0 = (np.ascontiguousarray(state.swapaxes(0, 1)) for state in (h, c))
+            steps = Steps(inputs, h_0, c_0, None, None, table=self._table)
+            made.append(_trace.run(self._origin.traced, self._origin.plan, steps, y, self._workers, kept))
+            h_n, c_n = (np.ascontiguousarray(state.swapaxes(0, 1)) for state in (made[0].h_n, made[0].c_n))
+            return h_n, c_n
+
+        self._run_through(wanted, run)
+        made[0].output = y[0] if single else y
+        return made[0]
+
+    def _traced_inputs(self, x: ArrayLike, n: int) -> tuple[Array, bool]:
+        """Check inputs [T, n, I], or of one step [n, I], of a table without I; return them as [T, n, I]."""
+        array = _checks.tokens(x, "x") if self._V else _checks.floats(x, "x", self._dtype)
+        own: tuple[int, ...] = (n,) if self._V else (n, self._I)
+        single = array.ndim == len(own)
+        lead = () if single else array.shape[:1]
+        letters = ("(n,)" if single else "(T, n)") if self._V else "(n, I)" if single else "(T, n, I)"
+        _checks.shape(array, "x", (*lead, *own), letters)
+        steps = array[np.newaxis] if single else array
+        return (_checks.in_table(steps, "x", self._V) if self._V else _checks.readable(steps)), single
 
     def grow(self, capacity: int) -> None:
         """Make room for more sessions. Open ones keep their ids and states.

@@ -201,7 +201,7 @@ def test_tab_completion_shows_nothing_of_ours_inside() -> None:
     live.append(lstm.forward(np.zeros((2, 4), np.float32), keep_every=1)[2])
     names = {name for thing in live for name in dir(thing) if not name.startswith("_")}
     assert names == {
-        *("step", "feed", "state", "save", "restore", "reset", "batch_size", "current"),
+        *("step", "feed", "trace", "state", "save", "restore", "reset", "batch_size", "current"),
         *("open", "close", "grow", "set_state", "snapshot", "ids", "capacity", "used"),
         *("push", "advance", "length", "count"),
         *("nbytes", "seed"),

@@ -1,4 +1,4 @@
-/* What can be read from a tape: the gates and cells of every step, to the bit those of a computation step by step that
+/* What can be read from a tape, and what a trace writes: the gates and cells of every step, to the bit those of a computation step by step that
  * begins at the weights. It walks layers, directions, lengths and resets by their definition, adds pieces of
  * fused multiply-adds, and takes the gates from fl_gates_train, or in other forms each activation from fl_activate.
  *
@@ -8,7 +8,7 @@
 #include "kernels/exact_fma.h"
 #include "support.h"
 
-enum { ARRAYS = 7, MOST_UNITS = 160, MOST_LAYERS = 4, THREADS = 3 };
+enum { ARRAYS = 7, BEFORE = 9, MOST_UNITS = 160, MOST_LAYERS = 4, THREADS = 3 };
 
 typedef struct {
   fl_config config;
@@ -33,6 +33,7 @@ typedef struct {
   fl_tape *tape;
   void *memory;
   double *step[ARRAYS]; /* i, f, g, o, c, cell [B, H], h [B, R]: as read */
+  char *trace[BEFORE];  /* the same and c_prev, h_prev [L, D, T, B, H or R]: of all steps and units */
 } job;
 
 /* ---- arithmetic with one rounding to the type ------------------------------------------------------------------- */
@@ -196,12 +197,86 @@ static void end(job *j) {
     for (size_t part = 0; part < sizeof parts / sizeof parts[0]; part++) free(parts[part]);
   }
   for (size_t k = 0; k < ARRAYS; k++) free(j->step[k]);
+  for (size_t k = 0; k < BEFORE; k++) free(j->trace[k]);
   free(j->x);
   free(j->h_0);
   free(j->c_0);
   free(j->resets);
   free(j->memory);
   fl_plan_destroy(j->plan);
+}
+
+/* ---- a trace ---------------------------------------------------------------------------------------------------- */
+
+static fl_trace trace_of(void *const *arrays) {
+  return (fl_trace){.every = 1,
+                    .i = arrays[0],
+                    .f = arrays[1],
+                    .g = arrays[2],
+                    .o = arrays[3],
+                    .c = arrays[4],
+                    .cell = arrays[5],
+                    .h = arrays[6],
+                    .c_prev = arrays[7],
+                    .h_prev = arrays[8]};
+}
+
+static size_t trace_width(const job *j, size_t k) {
+  return k == 6 || k == 8 ? j->R : j->shape->config.hidden_size;
+}
+
+/* bytes of its arrays, for so many steps of so many numbers */
+static size_t trace_bytes(const job *j, size_t steps, size_t width) {
+  const shape *const s = j->shape;
+  return s->config.num_layers * s->config.directions * steps * s->B * width * j->real;
+}
+
+/* numbers in a row of array k where two units are wanted: a projection's all */
+static size_t some_of(const job *j, size_t k) {
+  return j->shape->config.proj_size && (k == 6 || k == 8) ? j->R : 2;
+}
+
+/* every second step, two units, all arrays but one; compared with what there is of all */
+static void trace_some(const job *j, const fl_sequence *sequence, fl_pool *pool, void *workspace) {
+  const shape *const s = j->shape;
+  const size_t units[] = {s->config.hidden_size - 1, 0}, steps = (s->T + 1) / 2;
+  void *arrays[BEFORE], *raw[BEFORE];
+  for (size_t k = 0; k < BEFORE; k++) arrays[k] = aligned(trace_bytes(j, steps, some_of(j, k)), &raw[k]);
+  fl_trace trace = trace_of(arrays);
+  trace.every = 2;
+  trace.units = units;
+  trace.n_units = 2;
+  trace.g = NULL;
+  CHECK(fl_forward_trace(j->plan, sequence, &trace, NULL, pool, workspace, NULL) == FL_OK);
+  for (size_t k = 0; k < BEFORE; k++) {
+    const size_t n = some_of(j, k), rows = k == 2 ? 0 : trace_bytes(j, steps, 1) / j->real;
+    for (size_t row = 0; row < rows; row++) {
+      const size_t b = row % s->B, t = row / s->B % steps * 2, index = row / s->B / steps;
+      const char *const all = j->trace[k] + ((index * s->T + t) * s->B + b) * trace_width(j, k) * j->real;
+      for (size_t u = 0; u < n; u++)
+        CHECK(!memcmp((char *)arrays[k] + (row * n + u) * j->real, all + (n == 2 ? units[u] : u) * j->real, j->real));
+    }
+    free(raw[k]);
+  }
+}
+
+/* of all steps and units, into y, h_n and c_n, which then hold what a forward pass gives */
+static void trace_all(job *j, const fl_sequence *sequence, fl_pool *pool) {
+  void *raw, *const workspace = aligned(fl_trace_workspace(j->plan, j->shape->T, j->shape->B, THREADS), &raw);
+  for (size_t k = 0; k < BEFORE; k++) {
+    free(j->trace[k]);
+    j->trace[k] = allocated(trace_bytes(j, j->shape->T, trace_width(j, k)));
+  }
+  const fl_trace trace = trace_of((void *const *)j->trace);
+  CHECK(fl_forward_trace(j->plan, sequence, &trace, NULL, pool, workspace, NULL) == FL_OK);
+  trace_some(j, sequence, pool, workspace);
+  CHECK(fl_forward_trace(j->plan, sequence, NULL, NULL, pool, workspace, NULL) == FL_ERROR_ARGUMENT);
+  CHECK(fl_forward_trace(j->plan, sequence, &(fl_trace){0}, NULL, pool, workspace, NULL) == FL_ERROR_ARGUMENT);
+  const fl_trace beyond = {.every = 1, .units = &j->shape->config.hidden_size, .n_units = 1};
+  CHECK(fl_forward_trace(j->plan, sequence, &beyond, NULL, pool, workspace, NULL) == FL_ERROR_ARGUMENT);
+  const fl_trace nothing = {.every = SIZE_MAX};
+  CHECK(fl_forward_trace(j->plan, sequence, &nothing, NULL, pool, workspace, NULL) == FL_OK);
+  free(raw);
 }
 
 static void fill(job *j, double dropout, fl_pool *pool) {
@@ -240,6 +315,7 @@ static void fill(job *j, double dropout, fl_pool *pool) {
   void *const workspace = aligned(fl_workspace_size(j->plan, s->T, s->B, THREADS), &raw);
   CHECK(fl_forward_train(&sequence, j->tape, pool, workspace) == FL_OK);
   free(raw);
+  trace_all(j, &sequence, pool);
   void *const all[] = {x, y, h_0, c_0, h_n, c_n};
   for (size_t k = 0; k < sizeof all / sizeof all[0]; k++) free(all[k]);
 }
@@ -254,6 +330,8 @@ static void read_step(job *j, size_t l, size_t d, size_t t) {
   CHECK(fl_tape_read(j->tape, l, d, t, &step) == FL_OK);
   for (size_t k = 0; k < ARRAYS; k++) {
     widen(j, got[k], j->step[k], B * (k == 6 ? j->R : H));
+    const size_t row = ((l * j->shape->config.directions + d) * j->shape->T + t) * B;
+    CHECK(!memcmp(got[k], j->trace[k] + row * trace_width(j, k) * j->real, B * trace_width(j, k) * j->real));
     free(raw[k]);
   }
 }
@@ -273,6 +351,16 @@ static size_t length_of(const job *j, size_t b) {
   return j->shape->lengths ? (size_t)j->shape->lengths[b] : j->shape->T;
 }
 
+/* what a step of the trace began with */
+static void expect_before(const job *j, size_t row, const double *h, const double *c) {
+  double got[MOST_UNITS];
+  for (size_t k = ARRAYS; k < BEFORE; k++) {
+    const size_t n = trace_width(j, k);
+    widen(j, j->trace[k] + row * n * j->real, got, n);
+    CHECK(!memcmp(got, k == ARRAYS ? c : h, n * sizeof *got));
+  }
+}
+
 /* one row of a layer in one direction, from x [T, B, width] into y [T, B, outputs] */
 static void walk(job *j, size_t l, size_t d, size_t b, const double *x, size_t width, double *y) {
   const shape *const s = j->shape;
@@ -289,6 +377,7 @@ static void walk(job *j, size_t l, size_t d, size_t b, const double *x, size_t w
         memset(h, 0, sizeof h);
         memset(c, 0, sizeof c);
       }
+      expect_before(j, (index * s->T + t) * s->B + b, h, c);
       compute(j, &j->layers[index], width, x + row * width, h, c, &now);
       memcpy(h, now.at[6], sizeof h);
       memcpy(c, now.at[4], sizeof c);

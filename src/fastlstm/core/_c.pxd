@@ -89,6 +89,22 @@ cdef extern from "fastlstm.h" nogil:
     fl_table *fl_table_init(const fl_plan *, size_t, void *)
     fl_status fl_table_fill(fl_table *, const void *, ptrdiff_t, fl_pool *, const fl_cancel *)
     fl_status fl_forward_tokens(const fl_table *, const fl_sequence *, fl_pool *, void *, const fl_cancel *)
+    ctypedef struct fl_trace:
+        size_t every
+        const size_t *units
+        size_t n_units
+        void *i
+        void *f
+        void *g
+        void *o
+        void *c
+        void *cell
+        void *h
+        void *c_prev
+        void *h_prev
+    size_t fl_trace_workspace(const fl_plan *, size_t, size_t, size_t)
+    fl_status fl_forward_trace(const fl_plan *, const fl_sequence *, const fl_trace *, const fl_table *, fl_pool *,
+                               void *, const fl_cancel *)
     ctypedef struct fl_tape
     ctypedef struct fl_weight_gradients:
         void *weight_ih

@@ -239,6 +239,21 @@ cdef class StreamCore:
         finally:
             single_user_leave(&self.user, False)
 
+    def _run_through(self, run):
+        """Take the state from (h, c) to ``run(h, c)``, of [L, B, R] and [L, B, H]; with an error it stays."""
+        cdef Plan plan = self.plan
+        cdef Py_ssize_t rows = plan.num_layers * self._batch_size
+        h = fresh_steps(3, plan.num_layers, self._batch_size, plan.width, plan.typenum)
+        c = fresh_steps(3, plan.num_layers, self._batch_size, plan.hidden_size, plan.typenum)
+        enter(&self.user, False, "stream")
+        try:
+            fl_stream_get(self.stream, address(h), address(c))
+            h, c = run(h, c)
+            must(dense(h, plan.typenum, rows * plan.width) and dense(c, plan.typenum, rows * plan.hidden_size))
+            fl_stream_set(self.stream, address(h), address(c))
+        finally:
+            single_user_leave(&self.user, False)
+
     def _repeat(self, cnp.ndarray x, cnp.ndarray y, Py_ssize_t n):
         """`n` steps on the same checked input: what a step costs without Python, for benchmarks."""
         cdef Plan plan = self.plan

@@ -279,6 +279,53 @@ cdef class Plan:
             tape.tape = kept # full: a backward pass may have it
         return 0
 
+    def run_trace(self, cnp.ndarray x, cnp.ndarray y, h_0, c_0, cnp.ndarray h_n, cnp.ndarray c_n, lengths, resets,
+                  Workers workers, TableCore table, tuple kept, size_t every, units):
+        """As ``run``, keeping i, f, g, o, c, cell, h, c_prev, h_prev of every ``every``-th step in ``kept``.
+
+        Each of these is contiguous [L, D, S, B, K], those of h [L, D, S, B, P] with a projection, or None; units uintp
+        [K] or None for all. With a table x are int64 tokens [T, B], which nobody else may write to.
+        """
+        cdef fl_sequence s
+        cdef fl_trace trace
+        cdef Py_ssize_t K, rows
+        must(cnp.PyArray_NDIM(x) == (3 if table is None else 2) and every > 0 and len(kept) == 9)
+        s.T, s.B = cnp.PyArray_DIM(x, 0), cnp.PyArray_DIM(x, 1)
+        must((rows_of(x, self.typenum, s.T, s.B, self.input_size) if table is None
+              else table.plan is self and cnp.PyTypeNum_ISSIGNED(cnp.PyArray_TYPE(x)) and cnp.PyArray_ITEMSIZE(x) == 8
+              and cnp.PyArray_ISBEHAVED_RO(x))
+             and rows_of(y, self.typenum, s.T, s.B, self.directions * self.width) and cnp.PyArray_ISWRITEABLE(y)
+             and self.states(h_0, c_0, s.B) and self.states_room(h_n, c_n, s.B))
+        must(units is None or (cnp.PyArray_Check(units) and cnp.PyArray_TYPE(<cnp.ndarray>units) == cnp.NPY_UINTP
+                               and cnp.PyArray_ISCARRAY_RO(<cnp.ndarray>units)))
+        trace.every, trace.units = every, <const size_t *>address(units)
+        trace.n_units = 0 if units is None else cnp.PyArray_SIZE(<cnp.ndarray>units)
+        K = self.hidden_size if units is None else trace.n_units
+        rows = self.num_layers * self.directions * (s.T // every + (s.T % every != 0)) * s.B
+        for j in range(9):
+            must(room_or_none(kept[j], self.typenum, rows * (self.proj_size if self.proj_size and j in (6, 8) else K)))
+        trace.i, trace.f, trace.g, trace.o = address(kept[0]), address(kept[1]), address(kept[2]), address(kept[3])
+        trace.c, trace.cell, trace.h = address(kept[4]), address(kept[5]), address(kept[6])
+        trace.c_prev, trace.h_prev = address(kept[7]), address(kept[8])
+        read_arrays(&s, x, y, 0, h_0, c_0, h_n, c_n)
+        self.read_rest(&s, lengths, resets, None)
+        self.go_traced(&s, &trace, workers, table)
+
+    cdef int go_traced(self, fl_sequence *s, fl_trace *trace, Workers workers, TableCore table) except -1:
+        cdef fl_status status = FL_ERROR_MEMORY
+        cdef fl_table *known = NULL if table is None else table.table
+        cdef fl_pool *pool = workers_of(workers)
+        cdef size_t threads = threads_of(workers)
+        cdef workspace *w
+        cdef listener l
+        cdef fl_cancel cancel = heard_by(&l)
+        with nogil:
+            w = workspace_take(&self.memory.scratch, fl_trace_workspace(self.plan, s.T, s.B, threads))
+            if w is not NULL:
+                status = fl_forward_trace(self.plan, s, trace, known, pool, w.data, &cancel)
+            workspace_give(&self.memory.scratch, w, SCRATCH_KEPT)
+        return raise_for(status)
+
     # ---- a step of one layer
 
     cdef inline int cell(self, size_t rows, const void *x, const void *h, const void *c, void *h_next,

@@ -296,6 +296,51 @@ cdef class PoolCore:
         self.run(n, <int64_t *>address(ids), address(x), address(out))
         return out
 
+    def _run_through(self, cnp.ndarray ids, run):
+        """Take the states of sessions ``ids`` int64 [n] from (h, c) to ``run(h, c)``, of [n, L, R] and [n, L, H].
+
+        They are in a step until it returns; with an error they stay as they are.
+        """
+        cdef Plan plan = self.plan
+        cdef size_t n = cnp.PyArray_SIZE(ids), refused = 0
+        cdef fl_status status
+        cdef Sessions sessions
+        cdef size_t *slots
+        must(integers(ids, n))
+        h = fresh_steps(3, n, plan.num_layers, plan.width, plan.typenum)
+        c = fresh_steps(3, n, plan.num_layers, plan.hidden_size, plan.typenum)
+        self.wait()
+        slots = <size_t *>malloc((n + 1) * sizeof(size_t))
+        if slots is NULL:
+            raise MemoryError()
+        with cython.critical_section(self):
+            sessions = self.sessions
+            status = fl_session_ids_take(sessions.ids, n, <int64_t *>address(ids), slots, &refused)
+        if status != FL_OK:
+            free(slots)
+            refuse_session(status, (<int64_t *>address(ids))[refused])
+        try:
+            self.copy_taken(sessions, n, slots, h, c, True)
+            h, c = run(h, c)
+            must(plan.states(h, c, n))
+            self.copy_taken(sessions, n, slots, h, c, False)
+        finally:
+            with cython.critical_section(self):
+                fl_session_ids_give(sessions.ids, n, slots)
+            free(slots)
+
+    cdef void copy_taken(self, Sessions sessions, size_t n, const size_t *slots, h, c, bint out) noexcept:
+        """States of slots that are ours, out or in."""
+        cdef size_t j, row = self.plan.num_layers * self.plan.item
+        cdef size_t h_row = row * self.plan.width, c_row = row * self.plan.hidden_size
+        for j in range(n):
+            if out:
+                fl_sessions_get(sessions.states, slots[j], beyond(address(h), j * h_row),
+                                beyond(address(c), j * c_row))
+            else:
+                fl_sessions_set(sessions.states, slots[j], beyond(address(h), j * h_row),
+                                beyond(address(c), j * c_row))
+
     def _run_get(self, cnp.ndarray ids, cnp.ndarray h, cnp.ndarray c):
         """States of sessions into h [n, L, R], c [n, L, H], contiguous."""
         cdef size_t n = cnp.PyArray_SIZE(ids)
@@ -310,8 +355,7 @@ cdef class PoolCore:
 
     cdef int copy(self, size_t n, const int64_t *ids, h, c, bint out) except -1:
         """States out or in, of all or of none."""
-        cdef size_t j, refused = 0, row = self.plan.num_layers * self.plan.item
-        cdef size_t h_row = row * self.plan.width, c_row = row * self.plan.hidden_size
+        cdef size_t refused = 0
         cdef size_t *slots = <size_t *>malloc((n + 1) * sizeof(size_t))
         cdef fl_status status
         if slots is NULL:
@@ -319,13 +363,7 @@ cdef class PoolCore:
         with cython.critical_section(self):
             status = fl_session_ids_take(self.sessions.ids, n, ids, slots, &refused)
             if status == FL_OK:
-                for j in range(n):
-                    if out:
-                        fl_sessions_get(self.sessions.states, slots[j], beyond(address(h), j * h_row),
-                                        beyond(address(c), j * c_row))
-                    else:
-                        fl_sessions_set(self.sessions.states, slots[j], beyond(address(h), j * h_row),
-                                        beyond(address(c), j * c_row))
+                self.copy_taken(self.sessions, n, slots, h, c, out)
                 fl_session_ids_give(self.sessions.ids, n, slots)
         free(slots)
         return 0 if status == FL_OK else refuse_session(status, ids[refused])

@@ -25,5 +25,16 @@ from ._accelerate import Accelerated, FrozenAdvice, accelerate, accelerated, res
 from ._cell import LSTMCell
 from ._lstm import LSTM
 from ._operator import decompositions
+from ._trace import trace
 
-__all__ = ["LSTM", "Accelerated", "FrozenAdvice", "LSTMCell", "accelerate", "accelerated", "decompositions", "restore"]
+__all__ = [
+    "LSTM",
+    "Accelerated",
+    "FrozenAdvice",
+    "LSTMCell",
+    "accelerate",
+    "accelerated",
+    "decompositions",
+    "restore",
+    "trace",
+]

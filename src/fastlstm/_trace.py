@@ -1,0 +1,596 @@
+"""Traces: the gates and cells of every step of a call, and what they come to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import _checks, _core
+from ._call import Steps
+from ._sizes import Sizes
+from ._trace_results import Actions, Balance, Contribution, Floats, GradientNorms, Saturation, Traced
+from ._types import Array, F, Shape, States
+
+#: Of a trace that is not told another number: enough to look at, and not all of a machine.
+MAX_BYTES: Final = 2**32
+
+_BLOCK: Final = 2**22  # bytes from which on NumPy asks for large pages
+_NUMBERS_AT_ONCE: Final = 2**20  # of an array that a reduction works on
+_OF_UNITS: Final = ("i", "f", "g", "o", "c", "tanh_c")
+
+
+# ---- what is to be kept ----------------------------------------------------------------------------------------------
+
+
+class Kept(NamedTuple):
+    """Which steps and units a trace keeps."""
+
+    every: int
+    units: NDArray[np.uintp] | None  # None: all
+
+    def count(self, sizes: Sizes) -> int:
+        """Return K: units."""
+        return sizes.H if self.units is None else len(self.units)
+
+    def outputs(self, sizes: Sizes) -> int:
+        """Return how many numbers of h: those of a projection belong to no unit."""
+        return sizes.P or self.count(sizes)
+
+    def steps(self, T: int) -> int:
+        """Return S: steps of T."""
+        return -(-T // self.every)
+
+    def shapes(self, sizes: Sizes, T: int, B: int) -> list[Shape | None]:
+        """Return the shapes of i, f, g, o, c, tanh_c, h, c_prev, h_prev; None where c and h tell the last two."""
+        lead = sizes.L, sizes.D, self.steps(T), B
+        units, outputs = (*lead, self.count(sizes)), (*lead, self.outputs(sizes))
+        before = (units, outputs) if self.every > 1 else (None, None)
+        return [*[units] * len(_OF_UNITS), outputs, *before]
+
+    def nbytes(self, sizes: Sizes, itemsize: int, T: int, B: int, inputs: int) -> int:
+        """Return bytes of a trace: its arrays, `inputs` numbers of a row's input, the output and the last states."""
+        row = len(_OF_UNITS) * self.count(sizes) + self.outputs(sizes)
+        if self.every > 1:
+            row += self.count(sizes) + self.outputs(sizes)
+        numbers = self.steps(T) * B * (sizes.LD * row + inputs)
+        return itemsize * (numbers + T * B * sizes.D * sizes.R + sizes.LD * B * (sizes.R + sizes.H))
+
+    def check_size(self, sizes: Sizes, dtype: np.dtype[Any], T: int, B: int, max_bytes: object) -> None:
+        """Refuse a trace that takes more than it may."""
+        most = _checks.size(max_bytes, "max_bytes")
+        nbytes = self.nbytes(sizes, dtype.itemsize, T, B, sizes.I)
+        if nbytes > most:
+            raise MemoryError(
+                f"the trace takes {nbytes} bytes ({nbytes / 2**30:.3g} GiB), more than max_bytes={most}: keep fewer "
+                "steps (every=), fewer units (units=), trace pieces from state to state, or allow more (max_bytes=)"
+            )
+
+
+def checked_kept(every: object, units: object, H: int) -> Kept:
+    """Check which steps and units are to be kept."""
+    step = _checks.size(every, "every")
+    if units is None:
+        return Kept(step, None)
+    given = np.array(_checks.read(units, "units", "integers"))
+    if not given.size:
+        raise ValueError("units should name at least one unit, got none")
+    if given.dtype.kind not in "iu" or given.ndim != 1:
+        raise TypeError(f"units should be integers [K], got: {given.dtype} of shape {given.shape}")
+    wrong = given[(given < 0) | (given >= H)]
+    if wrong.size:
+        raise ValueError(f"units should be in 0..{H - 1}, got: {wrong[0]}")
+    return Kept(step, given.astype(np.uintp))
+
+
+def run(
+    layer: Traced,
+    plan: _core.Plan,
+    steps: Steps,
+    y: Array,
+    workers: _core.Workers | None,
+    kept: Kept,
+) -> GateTrace[Any]:
+    """Run steps into y [T, B, D*R], and keep what is to be kept."""
+    sizes, (T, B) = layer.sizes, steps.x.shape[:2]
+    try:
+        arrays = _room(kept.shapes(sizes, T, B), y.dtype)
+        x = None if steps.table is not None else np.array(steps.x[:: kept.every], order="C")
+    except MemoryError:
+        total = kept.nbytes(sizes, y.itemsize, T, B, sizes.I)
+        raise MemoryError(f"the trace takes {total} bytes, more than there are") from None
+    h_n, c_n = (np.empty(shape, y.dtype) for shape in sizes.states(B))
+    plan.run_trace(
+        *(steps.x, y, steps.h_0, steps.c_0, h_n, c_n, steps.lengths, steps.resets, workers, steps.table),
+        tuple(arrays),
+        kept.every,
+        kept.units,
+    )
+    return GateTrace(layer, steps, kept, arrays, x, y, (h_n, c_n))
+
+
+def _room(shapes: list[Shape | None], dtype: np.dtype[Any]) -> list[Array | None]:
+    """Make arrays; large ones in one block, which gets large pages: many fresh small ones cost as much as the pass."""
+    counts = [0 if shape is None else math.prod(shape) for shape in shapes]
+    if sum(counts) * dtype.itemsize < _BLOCK:
+        return [None if shape is None else np.empty(shape, dtype) for shape in shapes]
+    parts = np.split(np.empty(sum(counts), dtype), np.cumsum(counts)[:-1])
+    return [None if shape is None else part.reshape(shape) for shape, part in zip(shapes, parts, strict=True)]
+
+
+# ---- the trace -------------------------------------------------------------------------------------------------------
+
+
+class GateTrace(Generic[F]):
+    """The gates and cells of every step of a call; made by `LSTM.trace`, by streams, pools and cells.
+
+    Letters in shapes: L layers, D directions, S steps kept, B rows, K units kept (H if all are), I input. Directions
+    share one time: index t is step t of the input in both. What is past a row's length is 0, and counts nowhere.
+
+    Attributes
+    ----------
+    i, f, g, o : array [L, D, S, B, K]
+        Input gate, forget gate, candidate, output gate, after their activations; read-only, as all arrays here.
+    c : array [L, D, S, B, K]
+        The cell after the step.
+    tanh_c : array [L, D, S, B, K]
+        The cell on its way to the output: tanh(c), or what the form has in its place.
+    h : array [L, D, S, B, K], or with a projection [L, D, S, B, P]
+        The layer's output; a projection's numbers belong to no unit, so that all are kept.
+    output, h_n, c_n : array
+        What the call returns, in the caller's layout.
+    steps : array of int [S]
+        Which steps were kept: 0, every, 2 every, ...
+    units : array of int [K]
+        Which units were kept.
+    lengths : array of int [B]
+        Steps of each row.
+    valid : array of bool [S, B]
+        Where a row is not over.
+
+    Notes
+    -----
+    The arrays have the bits that the pass computed with. Reductions are in float64, over all steps and rows that are
+    kept and valid; they raise ValueError where there are none, or where the trace holds a NaN.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+    >>> trace = lstm.trace(np.ones((50, 2, 4), np.float32))
+    >>> trace
+    GateTrace(1 layer, 1 direction, 50 steps, 2 rows, 3 units)
+    >>> trace.f.shape
+    (1, 1, 50, 2, 3)
+    >>> bool((trace.c[0, 0, -1] == trace.c_n[0]).all())
+    True
+    >>> trace.half_life().round(2)  # steps until half of a cell is forgotten
+    array([[[1.9 , 0.81, 0.58]]])
+    """
+
+    i: NDArray[F]
+    f: NDArray[F]
+    g: NDArray[F]
+    o: NDArray[F]
+    c: NDArray[F]
+    tanh_c: NDArray[F]
+    h: NDArray[F]
+
+    def __init__(
+        self,
+        layer: Traced,
+        steps: Steps,
+        kept: Kept,
+        arrays: list[Array | None],
+        x: Array | None,
+        output: Array,
+        states: States,
+    ) -> None:
+        T, B = steps.x.shape[:2]
+        self._layer, self._every, self._all_units = layer, kept.every, kept.units is None
+        *named, self._c_prev, self._h_prev = (None if array is None else _checks.frozen(array) for array in arrays)
+        for name, array in zip((*_OF_UNITS, "h"), named, strict=True):
+            setattr(self, name, array)
+        self._x = None if x is None else _checks.frozen(x)
+        self._first = tuple(
+            None if state is None else _checks.frozen(np.array(state)) for state in (steps.h_0, steps.c_0)
+        )
+        self._resets = None if steps.resets is None else _checks.frozen(np.array(steps.resets[:: kept.every]))
+        self.output: NDArray[F] = output
+        self.h_n: NDArray[F]
+        self.c_n: NDArray[F]
+        self.h_n, self.c_n = states
+        self.steps: NDArray[np.int64] = _checks.frozen(np.arange(0, T, kept.every))
+        units = np.arange(layer.sizes.H) if kept.units is None else kept.units
+        self.units: NDArray[np.int64] = _checks.frozen(units.astype(np.int64))
+        lengths = np.full(B, T) if steps.lengths is None else steps.lengths
+        self.lengths: NDArray[np.int64] = _checks.frozen(lengths.astype(np.int64))
+        self.valid: NDArray[np.bool_] = _checks.frozen(self.steps[:, np.newaxis] < self.lengths)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all arrays, those of the call's results and the copy of its input included."""
+        arrays = [*(getattr(self, name) for name in (*_OF_UNITS, "h")), self.output, self.h_n, self.c_n]
+        more = [array for array in (self._c_prev, self._h_prev, self._x) if array is not None]
+        return sum(array.nbytes for array in arrays + more)
+
+    @property
+    def c_prev(self) -> NDArray[F]:
+        """The cell before the step, [L, D, S, B, K]: 0 after a reset."""
+        if self._c_prev is None:
+            self._c_prev = _checks.frozen(self._before(self.c, self._first[1], self.units))
+        return self._c_prev
+
+    @property
+    def h_prev(self) -> NDArray[F]:
+        """The output before the step, shaped as `h`: 0 after a reset."""
+        if self._h_prev is None:
+            units = slice(None) if self._layer.sizes.P else self.units
+            self._h_prev = _checks.frozen(self._before(self.h, self._first[0], units))
+        return self._h_prev
+
+    def _before(self, after: Array, first: Array | None, units: Any) -> Array:
+        """Shift every step's state to the step that begins with it; only where every step is kept."""
+        made = np.zeros_like(after)
+        made[:, 0, 1:] = after[:, 0, :-1]
+        made[:, 1:, :-1] = after[:, 1:, 1:]
+        if first is not None:
+            rows = np.flatnonzero(self.lengths)
+            start = first.reshape(*after.shape[:2], len(self.lengths), first.shape[-1])[..., units]
+            if rows.size:
+                made[:, 0, 0, rows] = start[:, 0, rows]
+                if made.shape[1] == 2:
+                    made[:, 1, self.lengths[rows] - 1, rows] = start[:, 1, rows]
+        made[:, :, ~self.valid] = 0
+        if self._resets is not None:
+            made[:, :, self._resets] = 0
+        return made
+
+    # ---- step by step
+
+    @property
+    def written(self) -> NDArray[F]:
+        """What a step writes, with its sign: i * g, [L, D, S, B, K]."""
+        made: NDArray[F] = self.i * self.g
+        return made
+
+    @property
+    def kept(self) -> NDArray[F]:
+        """How much of the cell a step keeps: abs(f * c) of before, [L, D, S, B, K]."""
+        made: NDArray[F] = np.abs(self.f * self.c_prev)
+        return made
+
+    @property
+    def forgotten(self) -> NDArray[F]:
+        """How much of the cell f removes: abs(c - f * c) of before, [L, D, S, B, K]."""
+        made: NDArray[F] = np.abs(self.c_prev - self.f * self.c_prev)
+        return made
+
+    @property
+    def added(self) -> NDArray[F]:
+        """How much larger i * g makes the cell, [L, D, S, B, K]: with its sign, or past zero."""
+        made: NDArray[F] = np.abs(self.written) - self.taken
+        return made
+
+    @property
+    def taken(self) -> NDArray[F]:
+        """How much i * g takes from the cell, [L, D, S, B, K]: against its sign, up to zero.
+
+        Unlike forgetting, which multiplies, this subtracts; a candidate without a sign could not.
+        """
+        return _taken(self.f * self.c_prev, self.written)
+
+    # ---- reductions
+
+    def saturation(self, low: float = 0.1, high: float = 0.9) -> dict[str, Saturation]:
+        """Tell how often each gate is nearly shut, and nearly open.
+
+        Parameters
+        ----------
+        low, high : float
+            Shut is below `low`, open above `high`. The candidate g, which lies in -1..1, is compared with
+            ``2 low - 1`` and ``2 high - 1``.
+
+        Returns
+        -------
+        dict of str to Saturation
+            Of "i", "f", "g", "o": shares of steps (below [L, D, K], above [L, D, K]).
+
+        Raises
+        ------
+        ValueError
+            For thresholds that are not 0 <= low <= high <= 1; for a trace without steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((50, 4), np.float32))
+        >>> trace.saturation()["f"].above.max()  # fresh weights saturate nothing
+        np.float64(0.0)
+        """
+        _check_thresholds(low=low, high=high)
+        made = {name: self._saturation(name, low, high) for name in "ifo"}
+        return made | {"g": self._saturation("g", 2 * low - 1, 2 * high - 1)}
+
+    def _saturation(self, name: str, low: float, high: float) -> Saturation:
+        gate: Array = getattr(self, name)
+        return Saturation(
+            self._mean(lambda part: gate[part] < low, name), self._mean(lambda part: gate[part] > high, name)
+        )
+
+    def half_life(self) -> Floats:
+        """Tell how many steps a unit takes to forget half of its cell: ln 2 / -mean(ln abs(f)).
+
+        The geometric mean of f is what counts, since along the cells a memory, and a gradient, is multiplied by
+        each f. One step at f = 0 makes it 0.
+
+        Returns
+        -------
+        array [L, D, K]
+            0 to infinity: infinity where f is 1 throughout, or above 1 on average, in forms that allow it.
+
+        Raises
+        ------
+        ValueError
+            For a trace without steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> lstm = fastlstm.LSTM(1, 1, seed=0)
+        >>> zeros = {name: 0 * array for name, array in lstm.state_dict().items()}
+        >>> lstm.load_state_dict(zeros)  # all gates at one half
+        >>> lstm.trace(np.zeros((20, 1), np.float32)).half_life()
+        array([[[1.]]])
+        """
+        with np.errstate(divide="ignore"):
+            rate = -self._mean(lambda part: np.log(np.abs(self.f[part].astype(np.float64))), "f")
+            life: Floats = np.where(rate > 0, np.log(2) / rate, np.inf)
+        return life
+
+    def write_strength(self) -> Floats:
+        """Tell how much a unit writes in a step, on average: mean of abs(i * g).
+
+        Returns
+        -------
+        array [L, D, K]
+
+        Raises
+        ------
+        ValueError
+            For a trace without steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((50, 4), np.float32))
+        >>> bool(np.allclose(trace.write_strength(), np.abs(trace.written).mean(axis=(2, 3))))
+        True
+        """
+        return self._mean(lambda part: np.abs(self.i[part] * self.g[part]), "i", "g")
+
+    def balance(self) -> Balance:
+        """Tell what a step does to the size of a cell, on average: how much is kept, forgotten, added, taken away.
+
+        In every step ``abs(c) = kept + added - taken``, but for rounding and in forms that clip the state, and
+        ``abs(c of before) = kept + forgotten`` while f is in 0..1.
+
+        Returns
+        -------
+        Balance
+            (kept, forgotten, added, taken), each [L, D, K]; step by step they are attributes of the trace.
+
+        Raises
+        ------
+        ValueError
+            For a trace without steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((50, 4), np.float32))
+        >>> balance = trace.balance()
+        >>> bool(np.allclose(balance.kept + balance.added - balance.taken, np.abs(trace.c).mean(axis=(2, 3))))
+        True
+        """
+        before = self.c_prev
+
+        def parts(part: Any) -> tuple[Array, Array]:
+            return self.f[part] * before[part], self.i[part] * self.g[part]
+
+        names = "i", "f", "g", "c_prev"
+        return Balance(
+            self._mean(lambda part: np.abs(parts(part)[0]), *names),
+            self._mean(lambda part: np.abs(before[part] - parts(part)[0]), *names),
+            self._mean(lambda part: np.abs(parts(part)[1]) - _taken(*parts(part)), *names),
+            self._mean(lambda part: _taken(*parts(part)), *names),
+        )
+
+    def actions(self, closed: float = 0.1) -> Actions:
+        """Tell what steps do to a cell: keep, add, take away, forget or replace; shares of all steps.
+
+        Forgetting and taking away both make a cell smaller. To forget, f goes to 0: it needs to know nothing about the
+        cell. To take away, i * g has the other sign: it needs to know what is there.
+
+        Parameters
+        ----------
+        closed : float
+            A gate i or f below it counts as closed, else as open.
+
+        Returns
+        -------
+        Actions
+            (keep, add, take, forget, replace), each [L, D, K]; their sum is 1.
+
+        Raises
+        ------
+        ValueError
+            For a threshold that is not in 0..1; for a trace without steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((50, 4), np.float32))
+        >>> trace.actions().add  # what does not change always adds the same
+        array([[[1., 1., 1.]]])
+        """
+        _check_thresholds(closed=closed)
+        before = self.c_prev
+
+        def flags(part: Any) -> tuple[Array, Array, Array]:
+            i, f = self.i[part], self.f[part]
+            kept, written = f * before[part], i * self.g[part]
+            return i >= closed, f >= closed, np.sign(kept) * np.sign(written) < 0
+
+        def share(of: Callable[[Array, Array, Array], Array]) -> Floats:
+            return self._mean(lambda part: of(*flags(part)), "i", "f", "g", "c_prev")
+
+        return Actions(
+            share(lambda writes, keeps, _: keeps & ~writes),
+            share(lambda writes, keeps, against: keeps & writes & ~against),
+            share(lambda writes, keeps, against: keeps & writes & against),
+            share(lambda writes, keeps, _: ~keeps & ~writes),
+            share(lambda writes, keeps, _: ~keeps & writes),
+        )
+
+    def contributions(self) -> dict[str, Contribution]:
+        """Tell how much of each gate's pre-activation comes from x, from h, from the bias and from a peephole.
+
+        The mean size of each term, mean(abs(W x)) and so on, divided by the sum of all. Computed in float64 from the
+        weights that the call ran with: of 8 bits, without the rounding of inputs and states.
+
+        Returns
+        -------
+        dict of str to Contribution
+            Of "i", "f", "g", "o": shares (x, h, bias, cell), each [L, D, K]; NaN where all terms are 0. Without "f" for
+            coupled gates, which have no weights of its own.
+
+        Raises
+        ------
+        ValueError
+            For a trace of some units, which does not have what the gates see; for one of tokens; for a trace without
+            steps or with a NaN.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.zeros((50, 4), np.float32))
+        >>> float(trace.contributions()["f"].x.max())  # of zeros comes nothing
+        0.0
+        """
+        self._need_all("contributions")
+        if self._x is None:
+            raise ValueError("contributions need the inputs, which a trace of tokens does not have: trace the vectors")
+        from ._trace_paths import contributions
+
+        self._check_numbers(np.s_[:, :, :], "h", "h_prev", "c", "c_prev")
+        return contributions(self, self._layer, self._x, self._mean)
+
+    def gradient_norms(self, distance: int = 100) -> GradientNorms:
+        """Tell how much of a gradient is left, step by step back from the last, along the cells and along the gates.
+
+        A gradient goes back on two paths. Along the cells, c to c, each step multiplies it by f and nothing else. Along
+        the gates, h to h, each step multiplies it by U and by the slopes of the activations.
+
+        Parameters
+        ----------
+        distance : int
+            How many steps back, at most; no more than the longest row has. Shorter rows count as far as they go.
+
+        Returns
+        -------
+        GradientNorms
+            (distance [N], cell [L, D, N], gate [L, D, N], both [L, D, N]): root mean squares over units and rows, 1 at
+            distance 0. A reset cuts both paths: 0 beyond it.
+
+        Raises
+        ------
+        ValueError
+            For a trace of some steps or units; for a form without slopes (a clip); for a trace without steps or with a
+            NaN.
+
+        Notes
+        -----
+        It multiplies matrices of H + R rows for every step, row and layer: seconds for some hundred units.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((50, 4), np.float32))
+        >>> norms = trace.gradient_norms(3)
+        >>> norms.distance
+        array([0, 1, 2, 3])
+        >>> norms.cell.round(3)  # of products of f
+        array([[[1.   , 0.501, 0.302, 0.2  ]]])
+        """
+        count = _checks.size(distance, "distance")
+        self._need_all("gradient_norms")
+        if self._every > 1:
+            raise ValueError(f"gradient_norms need every step, got a trace with every={self._every}")
+        from ._trace_paths import gradient_norms
+
+        self._need_steps()
+        self._check_numbers(np.s_[:, :, :], *"ifgoc")
+        return gradient_norms(self, self._layer, self._resets, count)
+
+    # ---- what reductions share
+
+    def _need_all(self, what: str) -> None:
+        if not self._all_units:
+            raise ValueError(f"{what} need all units: trace without units=")
+
+    def _need_steps(self) -> None:
+        if not self.valid.any():
+            raise ValueError("the trace has no steps")
+
+    def _parts(self) -> Iterator[Any]:
+        """Cut along time, so that a reduction needs little memory."""
+        L, D, S, B, K = self.i.shape
+        step = max(1, _NUMBERS_AT_ONCE // max(1, L * D * B * K))
+        for start in range(0, S, step):
+            yield np.s_[:, :, start : start + step]
+
+    def _mean(self, of: Callable[[Any], Array], *names: str) -> Floats:
+        """Mean over valid steps of what a part comes to, having looked for NaN in the arrays that it is made of."""
+        self._need_steps()
+        total: Floats = np.zeros((*self.i.shape[:2], self.i.shape[-1]))
+        for part in self._parts():
+            self._check_numbers(part, *names)
+            where = self.valid[part[2]][..., np.newaxis]
+            total += of(part).sum(axis=(2, 3), where=where, dtype=np.float64)
+        return total / np.count_nonzero(self.valid)
+
+    def _check_numbers(self, part: Any, *names: str) -> None:
+        for name in names:
+            array: Array = getattr(self, name)[part]
+            if np.isnan(array).any():
+                layer, direction, step, row, unit = np.argwhere(np.isnan(array))[0]
+                time = self.steps[part[2]][step]
+                raise ValueError(
+                    f"the trace has a NaN: {name} of layer {layer}, direction {direction}, step {time}, row {row}, "
+                    f"unit {unit if name.startswith('h') else self.units[unit]}"
+                )
+
+    def __repr__(self) -> str:
+        counts = zip(("layer", "direction", "step", "row", "unit"), self.i.shape, strict=True)
+        return f"GateTrace({', '.join(f'{n} {what}' + 's' * (n != 1) for what, n in counts)})"
+
+
+def _taken(kept: Array, written: Array) -> Array:
+    """Return how much of what is kept is taken away by what is written."""
+    against = np.sign(kept) * np.sign(written) < 0
+    made: Array = np.where(against, np.minimum(np.abs(kept), np.abs(written)), kept.dtype.type(0))
+    return made
+
+
+def _check_thresholds(**thresholds: object) -> None:
+    least = 0.0
+    for name, value in thresholds.items():
+        if not _checks.is_number(value):
+            raise TypeError(f"{name} should be a number, got: {type(value).__name__}")
+        if not least <= value <= 1:
+            raise ValueError(f"{name} should be in {least}..1, got: {value!r}")
+        least = float(value)

@@ -1,0 +1,84 @@
+"""What traces are of, and what they tell."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._forms import Form
+from ._sizes import Sizes
+from ._types import Array
+
+Floats = NDArray[np.float64]
+
+
+class Traced(NamedTuple):
+    """The layer that a trace is of."""
+
+    sizes: Sizes
+    form: Form
+    parameters: Mapping[str, Array]
+
+
+class Gates(Protocol):
+    """What reductions read of a trace."""
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+    @property
+    def i(self) -> NDArray[Any]: ...
+    @property
+    def c(self) -> NDArray[Any]: ...
+    @property
+    def h(self) -> NDArray[Any]: ...
+    @property
+    def c_prev(self) -> NDArray[Any]: ...
+    @property
+    def h_prev(self) -> NDArray[Any]: ...
+
+
+class Saturation(NamedTuple):
+    """Shares of steps in which a gate is nearly shut, and nearly open; each [L, D, K]."""
+
+    below: Floats
+    above: Floats
+
+
+class Balance(NamedTuple):
+    """What a step does to the size of a cell, on average; each [L, D, K], none negative."""
+
+    kept: Floats  #: abs(f * c) of the cell before the step
+    forgotten: Floats  #: abs(c - f * c): what f alone has removed
+    added: Floats  #: the part of abs(i * g) that makes the cell larger
+    taken: Floats  #: the part of abs(i * g) that goes against the cell's sign, up to zero
+
+
+class Actions(NamedTuple):
+    """Shares of steps by what they do to a cell, five cases that exclude each other; each [L, D, K], their sum 1."""
+
+    keep: Floats  #: f open, i closed
+    add: Floats  #: both open, i * g with the cell's sign, or onto nothing
+    take: Floats  #: both open, i * g against the cell's sign
+    forget: Floats  #: both closed
+    replace: Floats  #: f closed, i open
+
+
+class Contribution(NamedTuple):
+    """Where the pre-activation of a gate comes from: shares, each [L, D, K], their sum 1."""
+
+    x: Floats  #: W x
+    h: Floats  #: U h
+    bias: Floats  #: b
+    cell: Floats  #: the peephole's p * c
+
+
+class GradientNorms(NamedTuple):
+    """How much of a gradient is left at a distance from the last step; norms are root mean squares over units."""
+
+    distance: NDArray[np.int64]  #: [N]: 0, 1, 2, ... steps back
+    cell: Floats  #: [L, D, N]: dc/dc along the cells alone: products of f
+    gate: Floats  #: [L, D, N]: dh/dh along the outputs alone, through U and the gates, with cells held
+    both: Floats  #: [L, D, N]: dc/dc along all paths within the layer

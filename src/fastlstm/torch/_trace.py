@@ -1,0 +1,175 @@
+"""trace: the gates of all LSTMs of a model while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
+
+import fastlstm
+
+from .._trace import MAX_BYTES, GateTrace
+from ._accept import HALVES
+
+_NEAR = 1e-2  # of numbers around 1: torch's own code rounds in another order, and of 16 bits coarsely
+
+Traces = dict[str, list[GateTrace[Any]]]
+
+
+def trace(
+    model: torch.nn.Module,
+    inputs: Any,
+    *,
+    every: int = 1,
+    units: ArrayLike | None = None,
+    max_bytes: int = MAX_BYTES,
+) -> Traces:
+    """Run a model once, and keep the gates and cells of every step of every LSTM and LSTMCell in it.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Any module tree; an LSTM alone too. Accelerated or not: it stays as it is.
+    inputs : Tensor, PackedSequence, tuple or mapping
+        What the model is called with, without gradients: one argument, a tuple of them, or a mapping of keywords.
+    every, units, max_bytes
+        As for `fastlstm.LSTM.trace`, for each call of an LSTM.
+
+    Returns
+    -------
+    dict of str to list of GateTrace
+        By the modules' names, as ``model.named_modules()`` has them ("" for the model itself): one trace for each call,
+        in their order. Those of an LSTMCell are of one step. Modules that were not called are not in it.
+
+    Raises
+    ------
+    TypeError
+        For something that is not a module.
+    ValueError
+        For a model without LSTMs, or none that was called; for one that drops out (``model.eval()`` first); for an LSTM
+        that did something else than its class, of which a trace would tell nothing.
+    MemoryError
+        As for `fastlstm.LSTM.trace`.
+
+    Notes
+    -----
+    The gates are fastlstm's, computed beside the model from what each LSTM was given: of modules that run here, to the
+    bit those that made the output. Parameters of 16 bits are taken as float32, and so are their inputs.
+
+    Examples
+    --------
+    >>> import torch, fastlstm.torch
+    >>> model = torch.nn.ModuleDict({"rnn": torch.nn.LSTM(4, 3)})
+    >>> model.forward = lambda x: model["rnn"](x)[0]
+    >>> traces = fastlstm.torch.trace(model, torch.zeros(7, 2, 4))
+    >>> traces["rnn"][0].f.shape
+    (1, 1, 7, 2, 3)
+    """
+    if not isinstance(model, torch.nn.Module):
+        raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
+    found = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.LSTM | torch.nn.LSTMCell)}
+    if not found:
+        raise ValueError("the model has no torch.nn.LSTM or LSTMCell")
+    args, kwargs = _arguments(inputs)
+    options = {"every": every, "units": units, "max_bytes": max_bytes}
+    made: Traces = {}
+    with ExitStack() as hooks, torch.no_grad():
+        for name, module in found.items():
+            recorder = _Recorder(name, module, options, made)
+            hooks.callback(module.register_forward_hook(recorder, with_kwargs=True).remove)
+        model(*args, **kwargs)
+    if not made:
+        raise ValueError(f"the model called none of its LSTMs: {', '.join(found)}")
+    return made
+
+
+def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(inputs, Mapping):
+        return (), dict(inputs)
+    if isinstance(inputs, tuple) and not isinstance(inputs, PackedSequence):  # which is a tuple as well
+        return inputs, {}
+    return (inputs,), {}
+
+
+class _Recorder:
+    """The hook of one module."""
+
+    def __init__(
+        self, name: str, module: torch.nn.LSTM | torch.nn.LSTMCell, options: dict[str, Any], made: Traces
+    ) -> None:
+        self._name, self._options, self._made = name or "the model", options, made
+        self._path = name
+        self._layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any] | None = None
+        if isinstance(module, torch.nn.LSTM) and module.training and module.dropout:
+            raise ValueError(f"{self._name} is in training mode, and drops out: call model.eval() first")
+
+    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        if self._layer is None:
+            self._layer = _layer_of(module)
+        given = dict(zip(("input", "hx", "lengths", "resets"), args, strict=False)) | kwargs
+        options = dict(self._options)
+        if isinstance(self._layer, fastlstm.LSTMCell):
+            del options["every"]
+        made = self._layer.trace(**_as_arrays(given, self._layer), **options)
+        self._compare(made, output)
+        self._made.setdefault(self._path, []).append(made)
+
+    def _compare(self, made: GateTrace[Any], output: Any) -> None:
+        """Refuse a module that did something else."""
+        first = output[0] if isinstance(output, tuple) and not isinstance(output, PackedSequence) else output
+        if isinstance(first, PackedSequence):
+            first = pad_packed_sequence(first, batch_first=self._layer.batch_first)[0]  # type: ignore[union-attr]
+        wanted = _array(first, made.output.dtype) if isinstance(first, Tensor) else None
+        if wanted is None or wanted.shape != made.output.shape:
+            raise ValueError(f"{self._name} did not return what an LSTM does: there is nothing to trace")
+        if not np.allclose(made.output, wanted, rtol=_NEAR, atol=_NEAR, equal_nan=True):
+            raise ValueError(f"{self._name} computed something else than an LSTM with its parameters does")
+
+
+def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
+    """Make a layer of a module's parameters, by whatever they are computed."""
+    first = next(module.parameters())
+    dtype = "float64" if first.dtype == torch.float64 else "float32"
+    shared = {"bias": module.bias, "dtype": dtype}
+    layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]
+    if isinstance(module, torch.nn.LSTMCell):
+        layer = fastlstm.LSTMCell(module.input_size, module.hidden_size, **shared)
+    else:
+        layer = fastlstm.LSTM(
+            module.input_size,
+            module.hidden_size,
+            module.num_layers,
+            batch_first=module.batch_first,
+            bidirectional=module.bidirectional,
+            proj_size=module.proj_size,
+            **shared,
+        )
+    layer.load_state_dict({name: _array(getattr(module, name), layer.dtype) for name in layer.state_dict()})
+    weights = getattr(module, "weights", None)  # of a module that runs here
+    return layer if weights is None else layer.astype(weights=weights)
+
+
+def _as_arrays(given: dict[str, Any], layer: Any) -> dict[str, Any]:
+    """Return the arguments of a call as the layer takes them."""
+    made = {name: value for name, value in given.items() if value is not None}
+    if isinstance(made["input"], PackedSequence):
+        made["input"], made["lengths"] = pad_packed_sequence(made["input"], batch_first=layer.batch_first)
+    made["input"] = _array(made["input"], layer.dtype)
+    if "hx" in made:
+        made["hx"] = tuple(_array(state, layer.dtype) for state in made["hx"])
+    for name in ("lengths", "resets"):
+        if isinstance(made.get(name), Tensor):
+            made[name] = made[name].detach().cpu().numpy()
+    return made
+
+
+def _array(tensor: Tensor, dtype: np.dtype[Any]) -> Any:
+    """Copy a tensor; of 16 bits, as float32."""
+    here = tensor.detach().cpu()
+    return np.asarray((here.float() if here.dtype in HALVES else here).numpy(), dtype=dtype)

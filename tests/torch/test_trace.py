@@ -1,0 +1,156 @@
+"""fastlstm.torch.trace: the gates of whole models, by the modules' names."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", minversion="2.4")
+
+import fastlstm  # noqa: E402
+import fastlstm.torch  # noqa: E402
+from tests.support import assert_same_bits  # noqa: E402
+
+
+class Model(torch.nn.Module):
+    """Two LSTMs, one of them called twice, and a cell."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = torch.nn.Sequential(torch.nn.LSTM(5, 9, num_layers=2, bidirectional=True, batch_first=True))
+        self.decoder = torch.nn.LSTM(18, 7, proj_size=3)
+        self.cell = torch.nn.LSTMCell(3, 4)
+        self.idle = torch.nn.LSTM(1, 1)
+
+    def forward(self, x: Any, scale: float = 1.0) -> Any:
+        seen = self.encoder(x * scale)[0].transpose(0, 1)
+        out, state = self.decoder(seen)
+        out, _ = self.decoder(seen, state)
+        state = None
+        for step in out:
+            state = self.cell(step, state)
+        return state[0]
+
+
+@pytest.fixture
+def model() -> Model:
+    torch.manual_seed(0)
+    return Model().eval()
+
+
+X = torch.randn(2, 6, 5, generator=torch.Generator().manual_seed(0))
+
+
+def of(module: Any) -> fastlstm.LSTM:
+    lstm = fastlstm.LSTM(
+        module.input_size,
+        module.hidden_size,
+        module.num_layers,
+        batch_first=module.batch_first,
+        bidirectional=module.bidirectional,
+        proj_size=module.proj_size,
+    )
+    lstm.load_state_dict({name: p.detach().numpy() for name, p in module.named_parameters()})
+    return lstm
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch on its own way
+@pytest.mark.parametrize("accelerated", [False, True])
+def test_every_lstm_that_is_called(model: Model, accelerated: bool) -> None:
+    if accelerated:
+        fastlstm.torch.accelerate(model, frozen=True)
+    traces = fastlstm.torch.trace(model, X)
+    assert {name: len(calls) for name, calls in traces.items()} == {"encoder.0": 1, "decoder": 2, "cell": 6}
+    encoder = of(model.encoder[0]).trace(X.numpy())
+    assert_same_bits(traces["encoder.0"][0].f, encoder.f)
+    with torch.no_grad():
+        out, states = model.encoder[0](X)
+        seen = out.transpose(0, 1)
+        first, state = model.decoder(seen)
+        second, _ = model.decoder(seen, state)
+    if accelerated:
+        assert_same_bits(traces["encoder.0"][0].output, out.numpy())
+        assert_same_bits(traces["encoder.0"][0].c_n, states[1].numpy())
+    for call, output in zip(traces["decoder"], (first, second), strict=True):
+        np.testing.assert_allclose(call.output, output.numpy(), atol=1e-6)
+    assert_same_bits(traces["decoder"][1].h_prev[0, 0, 0], traces["decoder"][1]._first[0][0])
+    np.testing.assert_allclose(traces["cell"][5].h_n, model(X).detach().numpy(), atol=1e-6)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_options_and_arguments(model: Model) -> None:
+    traces = fastlstm.torch.trace(model, {"x": X, "scale": 2.0}, every=4, units=[0])
+    whole = fastlstm.torch.trace(model, (X, 2.0))
+    assert_same_bits(traces["encoder.0"][0].c, whole["encoder.0"][0].c[:, :, ::4, :, :1])
+    assert traces["cell"][0].c.shape == (1, 1, 1, 2, 1)
+    with pytest.raises(MemoryError, match="max_bytes=100"):
+        fastlstm.torch.trace(model, X, max_bytes=100)
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_packed_sequences() -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(5, 4, bidirectional=True)
+    x, lengths = torch.randn(7, 3, 5), [3, 7, 1]
+    packed = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+    state = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    (got,) = fastlstm.torch.trace(lstm, (packed, state))[""]
+    wanted = of(lstm).trace(x.numpy(), tuple(s.numpy() for s in state), lengths=lengths)
+    assert_same_bits((got.f, got.h, got.c_prev), (wanted.f, wanted.h, wanted.c_prev))
+
+
+def test_lengths_and_resets_of_ours() -> None:
+    torch.manual_seed(0)
+    lstm = fastlstm.torch.LSTM(5, 4, weights="int8")
+    x, resets = torch.randn(7, 3, 5), torch.rand(7, 3) < 0.3
+    (got,) = fastlstm.torch.trace(lstm, {"input": x, "lengths": torch.tensor([3, 7, 0]), "resets": resets})[""]
+    wanted = of(lstm).astype(weights="int8").trace(x.numpy(), lengths=[3, 7, 0], resets=resets.numpy())
+    assert_same_bits((got.f, got.h, got.c_prev), (wanted.f, wanted.h, wanted.c_prev))
+    with torch.no_grad():
+        assert_same_bits(got.output, lstm(x, lengths=[3, 7, 0], resets=resets)[0].numpy())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_other_dtypes(dtype: Any) -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(5, 4).to(dtype)
+    x = torch.randn(7, 3, 5).to(dtype)
+    (got,) = fastlstm.torch.trace(lstm, x)[""]
+    assert got.f.dtype == ("float64" if dtype == torch.float64 else "float32")
+    np.testing.assert_allclose(got.output, lstm(x)[0].detach().float(), atol=1e-2)
+
+
+def test_parametrized_weights() -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(5, 4)
+    torch.nn.utils.parametrizations.weight_norm(lstm, "weight_hh_l0")
+    x = torch.randn(7, 3, 5)
+    (got,) = fastlstm.torch.trace(lstm, x)[""]
+    np.testing.assert_allclose(got.output, lstm(x)[0].detach(), atol=1e-6)
+
+
+class Other(torch.nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        output, state = super().forward(x, hx)
+        return output * 2, state
+
+
+class Strange(torch.nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)[1]
+
+
+def test_what_cannot_be_traced_is_named(model: Model) -> None:
+    x = torch.zeros(3, 1, 4)
+    for bad, inputs, error, message in (
+        (3, x, TypeError, r"model should be a torch\.nn\.Module, got: int"),
+        (torch.nn.Linear(4, 3), x, ValueError, r"the model has no torch\.nn\.LSTM or LSTMCell"),
+        (torch.nn.LSTM(4, 3, num_layers=2, dropout=0.5), x, ValueError, r"the model is in training mode.*eval\(\)"),
+        (Other(4, 3), torch.ones(3, 1, 4), ValueError, "the model computed something else"),
+        (Strange(4, 3), x, ValueError, "the model did not return what an LSTM does"),
+    ):
+        with pytest.raises(error, match=message):
+            fastlstm.torch.trace(bad, inputs)
+    model.forward = lambda x: x  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match=r"the model called none of its LSTMs: encoder\.0, decoder, cell, idle"):
+        fastlstm.torch.trace(model, X)
