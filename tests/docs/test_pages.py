@@ -77,6 +77,8 @@ def headings(page: Path) -> set[str]:
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")  # torch.export's, about itself
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning")
 @pytest.mark.parametrize(("text", "line"), list(blocks()))
 def test_a_block_runs_as_it_stands(text: str, line: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module, sign in NEEDS.items():
