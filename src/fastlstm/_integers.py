@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from . import _checks
 from ._checks import frozen
@@ -27,9 +28,9 @@ class Integers(NamedTuple):
     scales: Array  # float32 [rows]
     zeros: Array | None = None  # int8 [rows]; None: all are zero
 
-    def array(self) -> Array:
-        """Return the numbers in float32, each rounded once."""
-        made = self.values.astype(np.float32)
+    def array(self, dtype: DTypeLike = np.float32) -> Array:
+        """Return the numbers, each rounded once to float32, or exact in float64."""
+        made = self.values.astype(dtype)
         if self.zeros is not None:
             made -= self.zeros[:, np.newaxis]
         made *= self.scales[:, np.newaxis]
@@ -71,9 +72,9 @@ def matrix(values: object, scale: object, zero_point: object, name: str, expecte
 
 
 def _for_rows(array: Array, name: str, rows: int) -> Array:
-    if array.shape not in ((), (1,), (rows,)):
+    if array.shape not in ((), (1,), (rows,), (rows, 1)):
         raise ValueError(f"{name} should have shape () or {(rows,)}, one for each row, got: {array.shape}")
-    return np.array(np.broadcast_to(array.reshape(-1) if array.size == 1 else array, (rows,)), order="C")
+    return np.array(np.broadcast_to(array.reshape(-1), (rows,)), order="C")
 
 
 def _zeros(given: object, name: str, kind: np.dtype[np.int8 | np.uint8], rows: int) -> Array:
@@ -89,8 +90,9 @@ def _zeros(given: object, name: str, kind: np.dtype[np.int8 | np.uint8], rows: i
 
 def _check_scales(given: Integers, name: str) -> None:
     """Scales are greater than zero; one of zero is fine where the whole row stands for zeros."""
-    zeros = np.int16(0) if given.zeros is None else given.zeros.astype(np.int16)[:, np.newaxis]
-    farthest = np.abs(given.values.astype(np.int16) - zeros).max(axis=1, initial=0)
+    zeros = np.int16(0) if given.zeros is None else given.zeros.astype(np.int16)
+    ends = (end(given.values, axis=1).astype(np.int16) for end in (np.min, np.max))  # no copy of the matrix
+    farthest = np.maximum(*(np.abs(end - zeros) for end in ends))
     fine = np.isfinite(given.scales) & (given.scales >= 0) & ((given.scales > 0) | (farthest == 0))
     if not fine.all():
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal, overload
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -190,6 +190,17 @@ class LSTM(Layer[F]):
         self._share(shared)
 
     _checked_settings = staticmethod(_settings.of_lstm)
+
+    @classmethod
+    def _of(cls, state_dict: object, settings: Settings, threads: int | ThreadPool) -> Self:
+        """Make a layer of weights, without drawing others first, which may be many times as large."""
+        number, shared = workers(threads)
+        s = cls._checked_settings(settings._replace(threads=number))
+        _warn_of_dropout(s)
+        made = cls.__new__(cls)
+        made._load(s, state_dict)
+        made._share(shared)
+        return made
 
     @property
     def num_layers(self) -> int:

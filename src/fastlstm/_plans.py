@@ -25,7 +25,7 @@ def pack(
     weights: str | None = None,
 ) -> _core.Plan:
     """Pack parameters, by torch's names and contiguous, for calls whose scratch is kept in `memory`."""
-    bits = 8 * next(iter(parameters.values())).itemsize
+    bits = 8 * next(iter(parameters.values())).itemsize if weights is None else 32  # others are widened to be seen
     numbers = sizes.I, sizes.H, sizes.P, sizes.L, sizes.D
     rest = memory, _forms.packed(form), _weights.number(weights)
     return _core.Plan(bits, *numbers, sizes.rows(_weights.packable(parameters)), _isa.resolve(isa, weights), *rest)

@@ -61,18 +61,18 @@ def test_what_matrices_are_written_in(weights: str, tmp_path: Path) -> None:
     fastlstm.save(lstm, tmp_path / "lstm.safetensors")
     with safetensors.safe_open(tmp_path / "lstm.safetensors", "numpy") as file:
         kinds = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
-    code = {"float16": "F16", "bfloat16": "BF16"}.get(weights, "F32")  # whole numbers times a scale: exact
-    assert kinds == {name: code if is_stored(name) else "F32" for name in made(None).state_dict()}
+    code = {"float16": "F16", "bfloat16": "BF16"}.get(weights, "I8")
+    assert kinds == {name: code if is_stored(name) else "F32" for name in lstm.state_dict()}
 
 
 def test_numpy_reads_what_is_saved(tmp_path: Path) -> None:
     for weights in WEIGHTS:
-        dtype = np.float16 if weights == "float16" else np.float32
+        dtype = {"float16": np.float16, "bfloat16": np.float32}.get(weights, np.int8)
         lstm = made(weights)
         fastlstm.save(lstm, tmp_path / "lstm.npz")
         with np.load(tmp_path / "lstm.npz") as file:
-            for name in made(None).state_dict():
-                array = getattr(lstm, name)
+            assert {*file.files} == {*lstm.state_dict(), "fastlstm"}
+            for name, array in lstm.state_dict().items():
                 assert file[name].dtype == (dtype if is_stored(name) else np.float32)
                 np.testing.assert_array_equal(file[name].astype(np.float32), array)
 
@@ -176,11 +176,15 @@ def test_a_wrong_word_about_values_rounds_nothing(weights: str, tmp_path: Path) 
     """The file names a type, and has values that are none of it."""
     fastlstm.save(made(weights, batch_first=True), tmp_path / "lstm.npz")
     with np.load(tmp_path / "lstm.npz") as file:
-        content = dict(file)
-    np.savez(tmp_path / "lstm.npz", **content | {"weight_ih_l0": content["weight_ih_l0"] + np.float32(1e-3)})
+        told = file["fastlstm"]
+    content = dict(made(weights).astype(weights="float32").state_dict())
+    np.savez(tmp_path / "lstm.npz", **content, fastlstm=told)
+    assert fastlstm.load(tmp_path / "lstm.npz", weights="auto").weights == weights  # a right one, beside float32
+    content["weight_ih_l0"] = content["weight_ih_l0"] + np.float32(1e-3)
+    np.savez(tmp_path / "lstm.npz", **content, fastlstm=told)
     found = fastlstm.load(tmp_path / "lstm.npz", weights="auto")
     assert found.weights == "float32"
-    assert_same_bits(found.state_dict()["weight_ih_l0"], content["weight_ih_l0"] + np.float32(1e-3))
+    assert_same_bits(found.state_dict()["weight_ih_l0"], content["weight_ih_l0"])
 
 
 def test_bad_names(tmp_path: Path) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from .. import _weights
 from .._forms import Form
+from .._integers import SCALE, ZERO_POINT
 from .._sizes import Sizes
-from ._stored import FLOATS, Stored
+from ._stored import FLOATS, INTEGERS, Stored
 
 _LONGEST_TEXT, _MOST_IGNORED = 1000, 20
 _NAME = re.compile(r"(?:weight_(?:ih|hh|hr|ph)|bias_(?:ih|hh))_l(?P<layer>\d+)(?P<reverse>_reverse)?")
@@ -32,7 +33,8 @@ class Layer:
     bias : bool
         Whether there are bias parameters.
     dtype : str
-        Of the numbers in the file; of the layer, where the file says what its matrices are to be stored in.
+        Of the numbers in the file; of the layer, where the file says what its matrices are to be stored in, or has them
+        as integers.
     form : Form or None
         Of the cell; None where the file does not tell, as `note` explains.
     options : mapping
@@ -46,8 +48,8 @@ class Layer:
     caution : str
         What the model does around the layer, which is left to the caller: `load` warns of it; empty if nothing.
     weights : str
-        What ``load(..., weights="auto")`` stores the matrices in, since the file does: ``"float16"``, ``"bfloat16"``;
-        empty if the file has nothing but float32 or float64, or several types.
+        What ``load(..., weights="auto")`` stores the matrices in, since the file does: ``"float16"``, ``"bfloat16"``,
+        ``"int8"``, ``"int8-fast"``; empty if the file has nothing but float32 or float64, or several types.
     """
 
     name: str
@@ -68,6 +70,8 @@ class Layer:
     caution: str = ""
     weights: str = ""
     parameters: Mapping[str, Stored] = dataclasses.field(default_factory=dict, repr=False, compare=False)
+    """Under torch's names. A matrix of integers has its scales beside it, ``weight_ih_l0_scale``, and where there are
+    zero points ``weight_ih_l0_zero_point``."""
 
     def __str__(self) -> str:
         told = [f"{_shown(self.name) or '(no prefix)'}: {self.kind} of {self.format}"]
@@ -128,7 +132,10 @@ def layer_of(
     caution: str = "",
     weights: str = "",
 ) -> Layer:
-    """Make a record of parameters under torch's names, or one that says why they make no LSTM."""
+    """Make a record of parameters under torch's names, or one that says why they make no LSTM.
+
+    `weights` is what the file says of the matrices' type, where they do not tell it.
+    """
     sizes: dict[str, int] = {}
     try:
         if not problem:
@@ -145,22 +152,44 @@ def layer_of(
         format=format,
         **sizes,
         bias="bias_ih_l0" in parameters,
-        dtype="float32" if weights else _shown(", ".join(sorted({stored.dtype for stored in parameters.values()}))),
+        dtype=_shown(_dtype(parameters, weights)),
         form=form,
         options=options or {},
         note=_shown("; ".join(filter(None, (note, *origins)))),
         problem=_shown(problem),
         assumed=_shown(assumed),
         caution=_shown(caution),
-        weights=weights or _stored_in(parameters),
+        weights=_stored_in(parameters, weights),
         parameters=parameters,
     )
 
 
-def _stored_in(parameters: Mapping[str, Stored]) -> str:
+def integers_of(parameters: Mapping[str, object]) -> list[str]:
+    """Return the names of the matrices that are integers: they have scales beside them."""
+    return [name for name in parameters if _weights.is_stored(name) and f"{name}{SCALE}" in parameters]
+
+
+def _dtype(parameters: Mapping[str, Stored], weights: str) -> str:
+    """Tell what the numbers are stored in; float32 where all others are, and the matrices are told by `weights`."""
+    integers = integers_of(parameters)
+    floats = {name: stored for name, stored in parameters.items() if not name.endswith(ZERO_POINT)}
+    kinds = {stored.dtype for name, stored in floats.items() if name not in integers}
+    whole = integers and len(integers) == len([name for name in parameters if _weights.is_stored(name)])
+    if (whole and kinds == {"float32"}) or (weights and not integers):
+        return "float32"
+    return ", ".join(sorted(kinds | {parameters[name].dtype for name in integers}))
+
+
+def _stored_in(parameters: Mapping[str, Stored], told: str) -> str:
     """Return the type that all matrices are stored in, if a layer of float32 can keep them so."""
-    kinds = {stored.dtype for name, stored in parameters.items() if _weights.is_stored(name)}
-    others = {stored.dtype for stored in parameters.values()} - kinds
+    integers = integers_of(parameters)
+    matrices = [name for name in parameters if _weights.is_stored(name)]
+    if told and not integers:
+        return told
+    kinds = {parameters[name].dtype for name in matrices}
+    if integers:
+        kinds = {told if told in _weights.INTEGERS else "int8"} if len(integers) == len(matrices) else set()
+    others = {stored.dtype for name, stored in parameters.items() if name not in matrices}
     (kind,) = kinds if len(kinds) == 1 else ("",)
     return kind if kind in _weights.names() and "float64" not in others else ""
 
@@ -216,16 +245,36 @@ def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: b
     told = (
         [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
     )
-    told += (
-        [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in expected]) else []
-    )
+    integers = [name for name in integers_of(parameters) if name in expected]
+    known = {*expected, *(f"{name}{end}" for name in integers for end in (SCALE, ZERO_POINT))}
+    told += [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in known]) else []
     for name in expected.keys() & parameters.keys():
         stored = parameters[name]
         if stored.shape != expected[name]:
             told.append(f"{name} should have shape {expected[name]}, got: {stored.shape}")
-        if stored.dtype not in FLOATS:
+        if name in integers:
+            told += _wrong_integers(name, parameters)
+        elif stored.dtype in INTEGERS and _weights.is_stored(name):
+            told.append(f"{name} is of {stored.dtype}, which needs {name}{SCALE}")
+        elif stored.dtype not in FLOATS:
             told.append(f"{name} should be floating point, got: {stored.dtype}")
     if P >= H:
         told.append(f"a projection should be to less than H = {H}, got: {P}")
     if told:
         raise ValueError("; ".join(sorted(told)))
+
+
+def _wrong_integers(name: str, parameters: Mapping[str, Stored]) -> Iterator[str]:
+    """Tell what is wrong with a matrix that has scales: its dtype; theirs and their shape; those of zero points."""
+    matrix, scale = parameters[name], parameters[f"{name}{SCALE}"]
+    zero = parameters.get(f"{name}{ZERO_POINT}")
+    rows = matrix.shape[0] if matrix.shape else 0
+    if matrix.dtype not in INTEGERS:
+        yield f"{name} should be int8 or uint8, since it has {name}{SCALE}, got: {matrix.dtype}"
+    if scale.dtype not in FLOATS:
+        yield f"{name}{SCALE} should be floating point, got: {scale.dtype}"
+    if zero and not re.fullmatch(r"u?int\d+", zero.dtype):
+        yield f"{name}{ZERO_POINT} should be of integers, got: {zero.dtype}"
+    for end, stored in (SCALE, scale), (ZERO_POINT, zero):
+        if stored and stored.shape not in ((), (1,), (rows,), (rows, 1)):
+            yield f"{name}{end} should have shape () or {(rows,)}, one for each row, got: {stored.shape}"

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .. import _checks, _weights
+from .. import _checks, _integers, _weights
 from .._forms import Form
 from .._lstm import LSTM
+from .._settings import Settings
 from .._thread_pool import ThreadPool
 from .._types import Array, Float32, Float64
-from ._layer import Layer, Layers, printable
+from ._layer import Layer, Layers, integers_of, printable
 
 if TYPE_CHECKING:
     from ._budget import Budget
@@ -118,8 +119,9 @@ def load(
         As for `inspect`.
     weights : str, optional
         As for `LSTM`, a float32 layer if no `dtype` is given. ``"auto"``: as the file stores the matrices, where that
-        is in 16 bits, or `save` wrote of a layer of 8, which loses nothing; else as without. ``inspect`` tells which,
-        and `LSTM.note` of a layer that was loaded without.
+        is in 16 bits or as integers of 8, which loses nothing; else as without. ``inspect`` tells which, and
+        `LSTM.note` of a layer that was loaded without. ``"int8"`` and ``"int8-fast"`` take a file's integers as they
+        are, others what they stand for.
 
     Returns
     -------
@@ -132,7 +134,8 @@ def load(
         As for `inspect`.
     ValueError
         As for `inspect`; for no LSTM under the prefix or more than one, with the list of them; for parameters that are
-        missing, too many or of wrong shapes; for weights that are NaN or infinite, or do not fit in `weights`.
+        missing, too many or of wrong shapes; for weights that are NaN or infinite, or do not fit in `weights`; for
+        integers without scales, and for scales and zero points that cannot be.
     TypeError
         For weights of other dtypes than float32 and float64 without `dtype` or `weights`.
 
@@ -175,29 +178,25 @@ def load(
     if layer.caution:
         warnings.warn(f"{where}: {layer.caution}", UserWarning, stacklevel=2)
     arrays = _guarded_arrays(file, format, layer, budget)  # before anything as large as the file claims is made
-    options: dict[str, Any] = dict(layer.options)  # batch_first and dropout, checked by LSTM
-    if batch_first is not None:
-        options["batch_first"] = batch_first
-    with np.errstate(over="ignore"):  # what becomes infinite is refused below
-        converted = {name: array.astype(wanted, copy=False) for name, array in arrays.items()}
-    check_finite(converted, where)
+    converted = _converted(layer, arrays, wanted, where)
     if weights == _weights.AUTO:
         weights = _stored_in(layer, wanted, converted)
-    lstm = LSTM(
+    settings = Settings(
         layer.input_size,
         layer.hidden_size,
         layer.num_layers,
         layer.bias,
-        bidirectional=layer.directions == 2,
-        proj_size=layer.proj_size,
-        dtype=wanted,
-        threads=threads,
-        isa=isa,
-        form=form or layer.form,
-        weights=weights,
-        **options,
+        layer.options.get("batch_first", False) if batch_first is None else batch_first,  # type: ignore[arg-type]
+        layer.options.get("dropout", 0.0),
+        layer.directions == 2,
+        layer.proj_size,
+        wanted,
+        1,
+        isa,
+        form or layer.form or Form(),
+        weights,
     )
-    lstm.load_state_dict(converted)
+    lstm: LSTM[Any] = LSTM._of(converted, settings, threads)
     if weights is None and wanted == np.float32 and layer.weights:
         lstm.note = layer.stored_note
     return lstm
@@ -222,9 +221,28 @@ def _stored_in(layer: Layer, dtype: np.dtype[Any], arrays: Mapping[str, Array]) 
     """Return what "auto" stores the matrices in: as the file does, if they are what it says."""
     if not layer.weights or dtype != np.float32:
         return None
-    if not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
+    if not integers_of(arrays) and not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
         return None
     return layer.weights
+
+
+def _converted(layer: Layer, arrays: Mapping[str, Array], dtype: np.dtype[Any], where: str) -> dict[str, Array]:
+    """Return parameters for `load_state_dict`: in a dtype, matrices of integers as they are, or in float64 in that."""
+    integers = integers_of(arrays)
+    of_integers = {f"{name}{end}" for name in integers for end in ("", _integers.SCALE, _integers.ZERO_POINT)}
+    made = {name: array for name, array in arrays.items() if name in of_integers}
+    with np.errstate(over="ignore"):  # what becomes infinite is refused below
+        made |= {name: array.astype(dtype, copy=False) for name, array in arrays.items() if name not in of_integers}
+        made |= {f"{name}{_integers.SCALE}": arrays[f"{name}{_integers.SCALE}"].astype(np.float32) for name in integers}
+    check_finite(made, where)
+    for name in integers:
+        try:
+            found = _integers.of(made, name, layer.parameters[name].shape)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{where}: {error}") from None
+        if dtype == np.float64:
+            made[name] = found._replace(scales=arrays[f"{name}{_integers.SCALE}"].reshape(-1)).array(dtype)
+    return made if dtype == np.float32 else {name: made[name] for name in made.keys() - of_integers | {*integers}}
 
 
 def check_finite(arrays: Mapping[str, Array], where: str) -> None:

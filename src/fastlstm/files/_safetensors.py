@@ -14,11 +14,14 @@ from .._types import Array
 from . import _flax_names, _own, _torch_names
 from ._budget import Budget
 from ._layer import Layer
-from ._stored import Stored, from_bytes, unread
+from ._stored import Stored, from_bytes, nbytes, unread
 
-_DTYPES: Final = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_DTYPES: Final = {
+    "F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64",
+    "I8": "int8", "U8": "uint8", "I16": "int16", "I32": "int32", "I64": "int64",
+}  # fmt: skip
 _CODES: Final = {name: code for code, name in _DTYPES.items()} | {"uint16": "BF16"}
-_BYTES: Final = {"F16": 2, "BF16": 2, "F32": 4, "F64": 8}
+_BYTES: Final = {code: nbytes((), name) for code, name in _DTYPES.items()}
 #: The format's own limit; and what Python's objects take of memory, in sizes of the text that they are made of.
 _MOST_HEADER, _OBJECTS = 100_000_000, 32
 _ALIGNMENT: Final = 8
@@ -104,7 +107,7 @@ def _check_places(entries: Mapping[str, _Entry], size: int) -> None:
 
 
 def content(arrays: Mapping[str, Array], metadata: Mapping[str, str]) -> bytes:
-    """Return a file of arrays of float16, float32 and float64, and of uint16 for the bits of bfloat16."""
+    """Return a file of arrays of float16, float32, float64, int8, and of uint16 for the bits of bfloat16."""
     header: dict[str, Any] = {"__metadata__": dict(metadata)}
     place, parts = 0, []
     for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):  # aligned, as they follow

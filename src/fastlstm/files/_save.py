@@ -39,8 +39,9 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
         Where to: it ends in ``.npz`` (NumPy's, which `numpy.load` reads), ``.safetensors`` (both under torch's names),
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
         for machines of this one's byte order). A file that is there already is replaced when the new one is complete.
-        Matrices in 16 bits are written in them (``.npz`` has no bfloat16: in float32), those in 8 bits as the float32
-        of the same values, and the file names the type, which ``load(path, weights="auto")`` takes.
+        Matrices in 16 bits are written in them in ``.safetensors``, float16 in ``.npz`` too, elsewhere as the float32
+        of the same values; those in 8 bits as `state_dict` gives them, integers and scales, but for ``.onnx`` and
+        ``.flw``, which have them in float32. The file names the type, which ``load(path, weights="auto")`` takes.
 
     Raises
     ------
@@ -85,7 +86,9 @@ def write_layers(
     """
     to = to or format_of(path, "path")
     for name, lstm in lstms.items():
-        check_finite(lstm._parameters, name or "lstm")
+        plain = lstm._settings.weights is None  # else the matrices are finite, or there would be no layer
+        checked = [parameter for parameter in lstm._parameters if plain or not _weights.is_stored(parameter)]
+        check_finite({parameter: lstm._parameters[parameter] for parameter in checked}, name or "lstm")
     if any("\0" in name for name in lstms):
         raise ValueError("names with NUL in them cannot be written: write such layers one by one")
     if to in _SINGLE:
@@ -107,11 +110,11 @@ def write_layers(
 
 
 def _narrowed(lstm: LSTM[Any], *, bits: bool) -> dict[str, Array]:
-    """Return parameters with matrices of 16 bits in those, bfloat16 as its `bits` or in float32; others in float32."""
+    """Return parameters as they are stored, but bfloat16 as its `bits` or in float32; integers with their scales."""
     parameters = lstm._parameters
     narrow = {"float16": _float16, "bfloat16": _bits_of_bfloat16 if bits else np.asarray}.get(lstm.weights)
     if narrow is None:
-        return dict(parameters)
+        return _weights.state_dict(parameters)
     return {name: narrow(array) if _weights.is_stored(name) else array for name, array in parameters.items()}
 
 

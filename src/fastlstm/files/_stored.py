@@ -12,6 +12,8 @@ from .._types import Array
 
 #: Sizes in bytes of what weights are stored in. NumPy has no bfloat16.
 FLOATS = {"float16": 2, "bfloat16": 2, "float32": 4, "float64": 8}
+#: Those of matrices of integers, which have scales beside them.
+INTEGERS = {"int8": 1, "uint8": 1}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Stored:
     @property
     def nbytes(self) -> int:
         """Bytes of memory that `read` takes."""
-        return math.prod(self.shape) * (4 if self.dtype == "bfloat16" else FLOATS.get(self.dtype, 8))
+        size = {**FLOATS, **INTEGERS, "bfloat16": 4}.get(self.dtype, 8)
+        return math.prod(self.shape) * size
 
     def mapped(self, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
         """Return what `change` makes of it, which has `shape`."""

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from .._integers import SCALE, ZERO_POINT
 from ._layer import Layer, layer_of
 from ._own import Described, Told
 from ._parametrized import resolved
@@ -14,7 +15,7 @@ from ._stored import Stored
 
 _PREFIX = r"(?:(?P<prefix>.*)[./])?"
 _OWN = r"(?P<name>weight_ih|weight_hh|weight_hr|weight_ph|bias_ih|bias_hh)(?P<suffix>_l\d+(?:_reverse)?)?"
-_NAME = re.compile(rf"{_PREFIX}{_OWN}(?:_(?P<part>g|v|u|orig|mask|raw))?", re.DOTALL)
+_NAME = re.compile(rf"{_PREFIX}{_OWN}(?:_(?P<part>g|v|u|orig|mask|raw|scale|zero_point))?", re.DOTALL)
 _PARAMETRIZED = re.compile(rf"{_PREFIX}parametrizations\.{_OWN}\.(?P<part>.+)", re.DOTALL)
 
 
@@ -36,16 +37,25 @@ def layers(
             group[found["name"] + (found["suffix"] or "_l0")][found["part"] or ""] = stored
     _move_raw(groups)
     for (prefix, is_cell), kept in groups.items():
-        parameters, problem = {}, ""
+        parameters: dict[str, Stored] = {}
+        problem = ""
         for name, parts in kept.items():
             try:
-                parameters[name] = resolved(name, parts)
+                parameters |= _parameters(name, parts)
             except ValueError as error:
                 problem = problem or str(error)
         told = (own or {}).get(prefix) or Told(options=module_options((modules or {}).get(prefix, {})))
         form, options, weights = told
         kind = "LSTMCell" if is_cell else "LSTM"
         yield layer_of(prefix, kind, format, parameters, form=form, options=options, problem=problem, weights=weights)
+
+
+def _parameters(name: str, parts: Mapping[str, Stored]) -> dict[str, Stored]:
+    """Return a parameter of its parts, with the scales and zero points of integers beside it."""
+    beside = {f"_{part}": stored for part, stored in parts.items() if f"_{part}" in (SCALE, ZERO_POINT)}
+    others = {part: stored for part, stored in parts.items() if f"_{part}" not in beside}
+    made = {name: resolved(name, others)} if others else {}
+    return made | {f"{name}{end}": stored for end, stored in beside.items()}
 
 
 def _move_raw(groups: dict[tuple[str, bool], dict[str, dict[str, Stored]]]) -> None:
