@@ -28,7 +28,7 @@ class LSTMCell(Layer[F]):
         I and H.
     bias : bool
         Whether there are bias parameters.
-    dtype, seed, isa, form, weights
+    dtype, seed, isa, form, weights, forget_bias
         As for `LSTM`.
 
     Raises
@@ -72,6 +72,7 @@ class LSTMCell(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
         weights: str | None = None,
+        forget_bias: float | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -85,6 +86,7 @@ class LSTMCell(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
         weights: str | None = None,
+        forget_bias: float | None = None,
     ) -> None: ...
     @overload
     def __init__(
@@ -98,6 +100,7 @@ class LSTMCell(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
         weights: str | None = None,
+        forget_bias: float | None = None,
     ) -> None: ...
     def __init__(
         self,
@@ -110,9 +113,10 @@ class LSTMCell(Layer[F]):
         isa: str | None = None,
         form: Form | None = None,
         weights: str | None = None,
+        forget_bias: float | None = None,
     ) -> None:
         given = input_size, hidden_size, 1, bias, False, 0.0, False, 0, dtype, 1, isa, form, weights
-        self._draw(self._checked_settings(Settings._make(given)), _checks.seed(seed))
+        self._draw(self._checked_settings(Settings._make(given)), _checks.seed(seed), forget_bias)
 
     _checked_settings = staticmethod(_settings.of_cell)
 

@@ -82,10 +82,14 @@ class Layer(Generic[F]):
         """Check settings, be they arguments or what a pickle holds."""
         raise NotImplementedError
 
-    def _draw(self, s: Settings, seed: int | None) -> None:
+    def _draw(self, s: Settings, seed: int | None, forget_bias: object) -> None:
         """Start from random weights."""
         sizes = s.sizes(cell=self._is_cell)
-        self._use(s, sizes, _parameters.initial(sizes.shapes, s.hidden_size, s.dtype, seed))
+        start = None
+        if forget_bias is not None:
+            start = _parameters.checked_forget_bias(forget_bias, s.dtype, bias=s.bias, coupled=s.form.coupled)
+        drawn = _parameters.initial(sizes.shapes, s.hidden_size, s.dtype, seed)
+        self._use(s, sizes, drawn if start is None else _parameters.with_forget_bias(drawn, start))
 
     def _load(self, s: Settings, state_dict: object) -> None:
         """Copy all weights out of a mapping."""

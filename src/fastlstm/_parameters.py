@@ -23,6 +23,30 @@ def initial(shapes: Shapes, hidden_size: int, dtype: np.dtype[Any], seed: int | 
     return {name: frozen(_uniform(rng, bound, shape).astype(dtype, copy=False)) for name, shape in shapes.items()}
 
 
+def checked_forget_bias(value: object, dtype: np.dtype[Any], *, bias: bool, coupled: bool) -> float:
+    """Check where forget gates are to start."""
+    if not _checks.is_number(value):
+        raise TypeError(f"forget_bias should be a number, got: {type(value).__name__}")
+    if not abs(float(value)) <= float(np.finfo(dtype).max):
+        raise ValueError(f"forget_bias should be finite in {dtype.name}, got: {value!r}")
+    if not bias:
+        raise ValueError(f"forget_bias={value!r} needs a layer with biases, got: bias=False")
+    if coupled:
+        raise ValueError(f"forget_bias={value!r} is for a forget gate with weights of its own, got: coupled gates")
+    return float(value)
+
+
+def with_forget_bias(parameters: Mapping[str, Array], value: float) -> dict[str, Array]:
+    """Set the biases of all forget gates, so that their sum is the value."""
+    made = dict(parameters)
+    for name, array in parameters.items():
+        if name.startswith("bias_"):
+            changed = np.array(array)
+            changed.reshape(4, -1)[1] = value if name.startswith("bias_ih") else 0
+            made[name] = frozen(changed)
+    return made
+
+
 def _uniform(rng: np.random.Generator, bound: float, shape: Shape) -> Array:
     """Draw from U(-bound, bound). On some machines rng.uniform uses a fused multiply-add: other bits."""
     drawn = rng.random(shape)
