@@ -134,8 +134,8 @@ class Network:
         if self.row["P"]:
             shapes["weight_hr"] = (self.R, self.H)
         names = {name: f"{name}_l{k // self.D}{'_reverse' if k % self.D else ''}" for name in shapes}
-        empty = {names[name]: np.empty(shape, self.dtype) for name, shape in shapes.items()}
-        made = frozen_bits.parameters_of(self.row, empty, self.dtype)
+        named = {names[name]: shape for name, shape in shapes.items()}
+        made = frozen_bits.parameters_of(self.row, named, self.dtype)
         given = {name: exact(made[full]) for name, full in names.items()}
         names_of = {"weight_ih": "w", "weight_hh": "u", "weight_hr": "project"}
         return contract.Layer(**{names_of.get(name, name.replace("bias", "b")): value for name, value in given.items()})
