@@ -502,6 +502,43 @@ def test_quantized_layers_are_dequantised(kind, writer, shape, tmp_path):
     for name, array in dequantised(model).items():
         assert_same_bits(lstm.state_dict()[name], array, name)
     assert lstm.batch_first == (writer != "state dict")
+    stored = "int8" if kind == "qint8" else "float16"
+    assert layer.weights == stored
+    assert lstm.note == f"for matrices in {stored}: weights='auto' keeps them so"
+    for asked in "auto", stored:
+        kept = fastlstm.load(tmp_path / "w", weights=asked)
+        assert kept.weights == stored
+        for name, array in dequantised(model).items():
+            assert_same_bits(getattr(kept, name), array, name)
+    if kind == "qint8":  # as they are, not rounded once more
+        first = model.lstm._all_weight_values[0].param.__getstate__()[0][4][0].__getstate__()[0][0]
+        assert (kept.state_dict()["weight_ih_l0"] == first.int_repr().numpy()).all()
+        assert (kept.state_dict()["weight_ih_l0_scale"] == np.float32(first.q_scale())).all()
+
+
+@pytest.mark.parametrize("kind", ["qint8", "float16"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_quantized_cells(kind, whole, tmp_path):
+    torch.manual_seed(0)
+    parts = {"lstm": torch.nn.LSTMCell(4, 3), "gru": torch.nn.GRUCell(4, 3), "rnn": torch.nn.RNNCell(4, 3)}
+    plain = torch.nn.ModuleDict(parts)
+    try:
+        model = torch.ao.quantization.quantize_dynamic(
+            plain, {type(module) for module in parts.values()}, dtype=getattr(torch, kind)
+        )
+    except RuntimeError as error:
+        pytest.skip(f"torch cannot quantize here: {error}")
+    torch.save(model if whole else model.state_dict(), tmp_path / "w")
+    (layer,) = fastlstm.inspect(tmp_path / "w")
+    assert (layer.name, layer.kind) == ("lstm", "quantized.dynamic.LSTMCell")
+    plain, kept = fastlstm.load(tmp_path / "w"), fastlstm.load(tmp_path / "w", weights="auto")
+    assert (plain.weights, kept.weights) == ("float32", "int8" if kind == "qint8" else "float16")
+    for which in "ih", "hh":
+        weight, bias = getattr(model["lstm"], f"_packed_weight_{which}").__getstate__()[0]
+        expected = (weight.dequantize() if weight.is_quantized else weight).numpy()
+        for lstm in plain, kept:
+            assert_same_bits(getattr(lstm, f"weight_{which}_l0"), expected)
+            assert_same_bits(getattr(lstm, f"bias_{which}_l0"), bias.detach().numpy())
 
 
 def test_quantized_tensors(tmp_path):
@@ -515,6 +552,33 @@ def test_quantized_tensors(tmp_path):
         made = fastlstm.load(tmp_path / "w").state_dict()
         for name in ("weight_ih_l0", "weight_hh_l0"):
             assert_same_bits(made[name], saved[name].dequantize().numpy(), name)
+        kept = fastlstm.load(tmp_path / "w", weights="auto")
+        assert kept.weights == "int8"
+        state = kept.state_dict()
+        for name in ("weight_ih_l0", "weight_hh_l0"):
+            assert_same_bits(getattr(kept, name), saved[name].dequantize().numpy(), name)
+            distances = np.int64(state[name]) - np.int64(state[f"{name}_zero_point"])[:, None]
+            theirs = saved[name].int_repr().numpy().astype(int)
+            assert (distances == theirs - (7 if name == "weight_ih_l0" else np.arange(12)[:, None])).all()
+
+
+def test_quantized_tensors_that_no_layer_has(tmp_path):
+    """Along columns, in 32 bits, or one of two: dequantised, whatever is asked for."""
+    state_dict = torch.nn.LSTM(4, 3).state_dict()
+    ones = torch.ones(4) * 0.01, torch.zeros(4, dtype=torch.int64)
+    others = {
+        "columns": torch.quantize_per_channel(state_dict["weight_ih_l0"], *ones, 1, torch.qint8),
+        "wide": torch.quantize_per_tensor(state_dict["weight_ih_l0"], 1e-6, 0, torch.qint32),
+        "one": state_dict["weight_ih_l0"],
+    }
+    for other in others.values():
+        hh = torch.quantize_per_tensor(state_dict["weight_hh_l0"], 0.01, 0, torch.qint8)
+        torch.save(state_dict | {"weight_ih_l0": other, "weight_hh_l0": hh}, tmp_path / "w")
+        made = fastlstm.load(tmp_path / "w", weights="auto")
+        assert made.weights == "float32"
+        expected = other.dequantize() if other.is_quantized else other
+        assert_same_bits(made.weight_ih_l0, expected.numpy())
+        assert_same_bits(made.weight_hh_l0, hh.dequantize().numpy())
 
 
 def test_storages_that_are_not_read(tmp_path):

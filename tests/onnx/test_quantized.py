@@ -230,11 +230,16 @@ def test_what_quantize_dynamic_makes(directions: int, per_channel: bool, tmp_pat
     assert [layer.kind for layer in listed] == ["DynamicQuantizeLSTM"] * 2
     assert all("dequantised" in layer.note and not layer.problem for layer in listed)
     for k, node in enumerate(nodes):
-        loaded = fastlstm.load(path, node.name)
+        loaded, wide = fastlstm.load(path, node.name), fastlstm.load(path, node.name, dtype="float64")
+        assert loaded.note == "for matrices in int8: weights='auto' keeps them so"
+        for asked in "auto", "int8":
+            kept = fastlstm.load(path, node.name, weights=asked)
+            assert kept.fingerprint() == load(path)[k].lstm.fingerprint()
         for end in ("", "_reverse")[:directions]:
             for name in ("weight_ih", "weight_hh"):
                 ours = loaded.state_dict()[f"{name}_l0{end}"]
                 assert_same_bits(ours, node.lstm.state_dict()[f"{name}_l0{end}"])
+                assert_same_bits(wide.state_dict()[f"{name}_l0{end}"].astype(np.float32), ours)
                 step = np.abs(ours - lstm.state_dict()[f"{name}_l{k}{end}"]).max()
                 assert 0 < step < 0.0011  # half of the largest weight, 1/4, in 127 parts
 

@@ -137,6 +137,7 @@ def layer_of(
     `weights` is what the file says of the matrices' type, where they do not tell it.
     """
     sizes: dict[str, int] = {}
+    parameters = _undone(parameters)
     try:
         if not problem:
             sizes = _sizes(parameters)
@@ -162,6 +163,17 @@ def layer_of(
         weights=_stored_in(parameters, weights),
         parameters=parameters,
     )
+
+
+def _undone(parameters: Mapping[str, Stored]) -> Mapping[str, Stored]:
+    """Return the integers of matrices that would be dequantised, with their scales, if all matrices are such."""
+    matrices = [name for name in parameters if _weights.is_stored(name)]
+    if not all(parameters[name].integers for name in matrices):
+        return parameters
+    made = {name: stored for name, stored in parameters.items() if name not in matrices}
+    for name in matrices:
+        made |= {f"{name}{end}": stored for end, stored in (parameters[name].integers or {}).items()}
+    return made
 
 
 def integers_of(parameters: Mapping[str, object]) -> list[str]:

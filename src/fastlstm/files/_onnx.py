@@ -6,6 +6,8 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .. import _extras
 from ._budget import Budget
 from ._layer import Layer, layer_of
@@ -28,7 +30,7 @@ def _layer(found: Found) -> Layer:
     kind = found.proto.op_type
     with found.reading():
         try:
-            attributes, tensors, states = found.read(integers=False)
+            attributes, tensors, states = found.read(integers=True)
             forms = _forms.forms(attributes, tensors.P is not None, _semantics.of_node("onnx", found.proto))
             if len(set(forms)) > 1:
                 raise ValueError("its two directions have other activations; fastlstm.onnx.load runs it")
@@ -36,6 +38,7 @@ def _layer(found: Found) -> Layer:
             weights = found.stored_in() if tensors.W.dtype == "float32" else ""
         except (ValueError, TypeError, MemoryError) as error:
             return layer_of(found.name, kind, "ONNX", {}, problem=str(error))
+    integers = not isinstance(tensors.W, np.ndarray)
     dtype = tensors.W.dtype.name
     for name, array in parameters.items():
         found.budget.keep(f"{name} of {found.name}", array.nbytes)
@@ -44,15 +47,22 @@ def _layer(found: Found) -> Layer:
         kind,
         "ONNX",
         {
-            name: Stored(array.shape, dtype, lambda array=array: array)  # type: ignore[misc]
+            name: Stored(array.shape, array.dtype.name if integers else dtype, lambda array=array: array)  # type: ignore[misc]
             for name, array in parameters.items()
         },
         form=forms[0],
         options={"batch_first": attributes.layout == 1},
-        note="weights of 8 bits, dequantised" if kind != "LSTM" else "",
+        note=_note(kind, integers),
         caution=_caution(attributes.direction, states),
         weights=weights,
     )
+
+
+def _note(kind: str, integers: bool) -> str:
+    """Tell what becomes of weights of 8 bits."""
+    if integers:
+        return "weights of 8 bits, dequantised unless weights= keeps them"
+    return "weights of 8 bits, dequantised" if kind != "LSTM" else ""
 
 
 def _caution(direction: str, states: States) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
@@ -28,6 +28,9 @@ class Stored:
     """What has to be known of how the numbers come about, if they do not stand in the file so."""
     held: int = 0
     """Bytes of memory that `read` takes for a moment beside what it returns."""
+    integers: Mapping[str, Stored] | None = None
+    """For a matrix that is dequantised: its integers, as ``""``, and their scales and zero points, by the ends of their
+    names."""
 
     @property
     def nbytes(self) -> int:
@@ -37,7 +40,7 @@ class Stored:
 
     def mapped(self, shape: tuple[int, ...], change: Callable[[Array], Array]) -> Stored:
         """Return what `change` makes of it, which has `shape`."""
-        return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()))
+        return dataclasses.replace(self, shape=shape, read=lambda: change(self.read()), integers=None)
 
     @property
     def transposed(self) -> Stored:

@@ -129,7 +129,9 @@ def _layers(tree: object, machine: Machine, format: str, code: _torch_script.Cod
     for made in objects.values() if code else ():
         if code and "weight_ih_l0" in made and "batch_first" not in made:
             set_items(made, code.options(made.name).items())
-    found = list(_torch_names.layers(tensors, format, objects))
+    others = _torch_quantized.left_over(objects)
+    named = {name: stored for name, stored in tensors.items() if name not in others}
+    found = list(_torch_names.layers(named, format, objects))
     quantized = _torch_quantized.layers(objects, format)
     inside = {id(value) for value in objects.values() if {"_parameters", "_modules"} & value.keys()}
     ignored = {

@@ -1,4 +1,7 @@
-"""torch's quantized weights, dequantised: single tensors, and the packed ones of quantized.dynamic.LSTM."""
+"""torch's quantized weights: single tensors, and the packed ones of quantized.dynamic.LSTM and LSTMCell.
+
+They are read dequantised, and have their integers with them where a layer can keep those.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,23 @@ from typing import Any
 
 import numpy as np
 
+from .._integers import SCALE, ZERO_POINT
 from .._types import Array
 from ._layer import Layer, layer_of
 from ._pickle import Name, Placeholder
-from ._stored import Stored, nbytes
+from ._stored import INTEGERS, Stored, nbytes
 from ._torch_names import module_options
 
 _CELL = re.compile(r"(?:(?P<prefix>.*)\.)?_all_weight_values\.(?P<number>\d{1,4})\.param", re.DOTALL)
-_ORIGIN = "dequantised: torch rounds the inputs of such a layer, too, which is not done here"
+_FLOAT16 = "packed as float16, as torch rounds it when it computes"
+_PACKED = re.compile(r"(?:(?P<prefix>.*)\.)?_packed_(?P<name>weight_[ih]h)", re.DOTALL)
+_ORIGIN = "dequantised unless weights= keeps it: torch rounds the inputs of such a layer, too"
 
 
 def dequantized(stored: Stored, parameters: Any) -> Stored:
     """Return the numbers that quantized ones stand for: (q - zero) scale."""
     kind, scale, zero, *axis = parameters
+    integers: dict[str, Stored] | None = None
     if not isinstance(kind, Name):
         raise ValueError("a malformed pickle: a quantized tensor without a scheme")
     if kind.text == "torch per_tensor_affine" and isinstance(scale, float) and type(zero) is int:
@@ -30,6 +37,7 @@ def dequantized(stored: Stored, parameters: Any) -> Stored:
         def read() -> Array:
             return _dequantised(stored.read(), np.float32(scale), np.float64(zero))
 
+        integers = {SCALE: _number(np.float32(scale)), ZERO_POINT: _number(np.int64(zero))}
     elif kind.text.startswith("torch per_channel_affine") and isinstance(scale, Stored) and isinstance(zero, Stored):
         along = axis[0] if axis else None
         if type(along) is not int or not 0 <= along < len(stored.shape):
@@ -43,11 +51,30 @@ def dequantized(stored: Stored, parameters: Any) -> Stored:
             scales = scale.read().astype(np.float32)
             return _dequantised(stored.read(), scales.reshape(shape), zero.read().astype(np.float64).reshape(shape))
 
+        if along == 0 and zero.dtype == "int64":
+            integers = {SCALE: _narrow(scale), ZERO_POINT: zero}
     else:
         raise ValueError(f"a quantized tensor of another scheme: {kind.text}")
+    origin = f"{stored.dtype}, {_ORIGIN}"
+    if integers is not None:
+        integers[""] = dataclasses.replace(stored, origin=origin)
     return Stored(
-        stored.shape, "float32", read, origin=f"{stored.dtype}, {_ORIGIN}", held=8 * nbytes(stored.shape, "int8")
+        stored.shape,
+        "float32",
+        read,
+        origin=origin,
+        held=8 * nbytes(stored.shape, "int8"),
+        integers=integers if stored.dtype in INTEGERS else None,
     )
+
+
+def _number(number: np.float32 | np.int64) -> Stored:
+    return Stored((), str(number.dtype), lambda: np.asarray(number))
+
+
+def _narrow(scale: Stored) -> Stored:
+    """Return scales as torch multiplies with them: it stores them in float64."""
+    return Stored(scale.shape, "float32", lambda: scale.read().astype(np.float32), held=scale.nbytes)
 
 
 def _dequantised(numbers: Array, scale: Any, zero: Any) -> Array:
@@ -58,6 +85,7 @@ def _dequantised(numbers: Array, scale: Any, zero: Any) -> Array:
 
 def layers(objects: Mapping[str, Placeholder], format: str) -> Iterator[Layer]:
     """Yield the LSTMs of torch.ao.nn.quantized.dynamic; each cell is an object of weights packed for a library."""
+    yield from _cells(objects, format)
     groups: dict[str, dict[int, dict[str, Stored]]] = defaultdict(dict)
     for path, made in objects.items():
         found = _CELL.fullmatch(path)
@@ -66,7 +94,39 @@ def layers(objects: Mapping[str, Placeholder], format: str) -> Iterator[Layer]:
     for prefix, cells in groups.items():
         parameters, problem = _numbered(cells, objects.get(prefix, {}))
         options = module_options(objects.get(prefix, {}))
-        yield layer_of(prefix, "quantized.dynamic.LSTM", format, parameters, options=options, problem=problem)
+        kept = _kept_in(parameters)
+        yield layer_of(
+            prefix, "quantized.dynamic.LSTM", format, parameters, options=options, problem=problem, weights=kept
+        )
+
+
+def _kept_in(parameters: Mapping[str, Stored]) -> str:
+    """Return the type that torch has rounded all matrices to, though it packs them in float32; empty for none."""
+    matrices = [stored for name, stored in parameters.items() if name.startswith("weight")]
+    return "float16" if matrices and all(stored.origin == _FLOAT16 for stored in matrices) else ""
+
+
+def left_over(objects: Mapping[str, Placeholder]) -> set[str]:
+    """Return the names of biases that a packed cell has beside those that it computes with."""
+    prefixes = {path[: -len(found["name"])] for path in objects if (found := _PACKED.fullmatch(path))}
+    return {f"{prefix.removesuffix('_packed_')}{bias}" for prefix in prefixes for bias in ("bias_ih", "bias_hh")}
+
+
+def _cells(objects: Mapping[str, Placeholder], format: str) -> Iterator[Layer]:
+    """Yield the LSTMCells; cells of other kinds have as many gates."""
+    groups: dict[str, dict[str, Stored]] = defaultdict(dict)
+    for path, made in objects.items():
+        found = _PACKED.fullmatch(path)
+        if found and (pair := _packed(made)):
+            name = found["name"]
+            groups[found["prefix"] or ""][f"{name}_l0"] = pair[0]
+            if pair[1]:
+                groups[found["prefix"] or ""][f"{name.replace('weight', 'bias')}_l0"] = pair[1]
+    for prefix, parameters in groups.items():
+        hh = parameters.get("weight_hh_l0")
+        if hh and len(hh.shape) == 2 and hh.shape[0] == 4 * hh.shape[1]:
+            kept = _kept_in(parameters)
+            yield layer_of(prefix, "quantized.dynamic.LSTMCell", format, parameters, weights=kept)
 
 
 def _cell(made: Placeholder) -> dict[str, Stored] | None:
@@ -96,7 +156,7 @@ def _packed(part: object) -> tuple[Stored, Stored | None] | None:
         return None
     weight = state[0]
     if not weight.origin:
-        weight = dataclasses.replace(weight, origin="packed as float16, as torch rounds it when it computes")
+        weight = dataclasses.replace(weight, origin=_FLOAT16)
     return weight, state[1] if isinstance(state[1], Stored) else None
 
 
