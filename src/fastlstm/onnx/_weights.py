@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import _weights
 from .._lstm import LSTM
+from .._settings import Settings
 from .._types import Array
 from ..files._stored import FLOATS
 from ._attributes import Attributes
@@ -92,20 +93,22 @@ def build(
     made = []
     for group in groups:
         parameters = parameters_of(tensors, group)
-        lstm = LSTM(
-            W.shape[2],
-            R.shape[2],
+        settings = Settings(
+            input_size=W.shape[2],
+            hidden_size=R.shape[2],
+            num_layers=1,
             bias=B is not None,
             batch_first=attributes.layout == 1,
+            dropout=0.0,
             bidirectional=len(group) == 2,
+            proj_size=0,
             dtype=computed_in(W.dtype),
-            threads=threads,
+            threads=1,
+            isa=None,
             form=kinds[group[0]],
             weights=_chosen(parameters, tensors.W.dtype.name, stored_in) if weights == _weights.AUTO else weights,
-            seed=0,  # any: these weights are replaced at once
         )
-        lstm.load_state_dict(parameters)
-        made.append(lstm)
+        made.append(LSTM._of(parameters, settings, threads))
     return tuple(made)
 
 
