@@ -221,6 +221,48 @@ def test_four_bits(kind: str, typed: bool) -> None:
     assert_same_bits(value_of(nodes, [q, tensor("s", np.float32(0.5))]), (numbers * 0.5).astype(np.float32))
 
 
+@pytest.mark.parametrize("opset", [10, 13, 19, 21])
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int16", "uint16"])
+def test_quantising_is_that_of_the_onnx_package(kind: str, opset: int) -> None:
+    """With ties, and numbers that are too large."""
+    if opset < 21 and "16" in kind:
+        pytest.skip("the operator has it from opset 21 on")
+    x = np.concatenate([np.arange(-12, 12, 0.5, dtype=np.float32), RNG.normal(0, 9, 48).astype(np.float32)])
+    x[-4:] = 1e8, -1e8, 1e5, -1e5
+    constants = {"x": x.reshape(1, 24, 4), "s": np.float32(0.5), "z": np.array(3, kind)}
+    nodes = [
+        h.make_node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        h.make_node("DequantizeLinear", ["q", "s", "z"], ["made"]),
+    ]
+    tensors = [tensor(name, array) for name, array in constants.items()]
+    assert_same_bits(value_of(nodes, tensors, opset), by_onnx(nodes, tensors, opset))
+
+
+@pytest.mark.parametrize(
+    ("changes", "attributes", "message"),
+    [
+        ({"x": np.full((1, 24, 4), np.nan, "f")}, {}, "x should be finite"),
+        ({"x": np.zeros((1, 24, 4))}, {}, "x should have dtype float32, got: float64"),
+        ({"s": np.float32(0)}, {}, "y_scale should be finite and greater than zero, got: 0.0"),
+        ({"s": np.ones(23, "f"), "z": np.zeros(23, "i1")}, {}, "y_scale should have shape () or (24,)"),
+        ({"z": np.float32(0)}, {}, "the result should have dtype int8, uint8, int16, uint16, got: float32"),
+        ({}, {"output_dtype": onnx.TensorProto.UINT8}, "the result should have dtype"),
+        ({}, {"block_size": 4}, "blocks, and sums in other types than float32, are not computed"),
+    ],
+)
+def test_wrong_numbers_to_be_quantised(changes: dict[str, Array], attributes: dict[str, Any], message: str) -> None:
+    constants = {"x": np.ones((1, 24, 4), "f"), "s": np.float32(0.01), "z": np.int8(0)} | changes
+    nodes = [
+        h.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], **attributes),
+        h.make_node("DequantizeLinear", ["q", "t", "u"], ["made"]),
+    ]
+    tensors = [tensor(name, array) for name, array in constants.items()]
+    (node,) = load(model_with(nodes, [*tensors, tensor("t", np.float32(0.01)), tensor("u", np.int8(0))]))
+    assert node.reason is not None
+    assert "computed by QuantizeLinear: " in node.reason
+    assert message in node.reason
+
+
 WRONG: dict[str, tuple[dict[str, Array], dict[str, Any], str]] = {
     "scale of zero": ({"s": np.float32(0)}, {}, "x_scale should be finite and greater than zero, got: 0.0"),
     "negative scale": ({"s": np.float32(-1)}, {}, "x_scale should be finite and greater than zero, got: -1.0"),

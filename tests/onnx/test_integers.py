@@ -122,6 +122,14 @@ def cast(m: Matrix) -> Made:
     return [*nodes, *moves, h.make_node("Identity", [f"{m.name}c"], [m.name])], constants
 
 
+def quantised_by_the_model(m: Matrix) -> Made:
+    """Float weights, that a QuantizeLinear of the model rounds: each is near what the integers stand for."""
+    nodes, constants = as_it_is(m)
+    floats = onnx.numpy_helper.from_array((m.exact + 0.4 * m.scale).astype(np.float32), f"{m.name}f")
+    labels = [f"{m.name}f", f"{m.name}s", f"{m.name}z"]
+    return [h.make_node("QuantizeLinear", labels, [f"{m.name}q"], axis=1), *nodes], [floats, *constants[1:]]
+
+
 #: How W and R come about, their types, and the arguments of Matrix.
 KEPT: dict[str, tuple[Callable[[Matrix], Made], str, dict[str, Any]]] = {
     "rows": (as_it_is, "int8", {}),
@@ -138,6 +146,8 @@ KEPT: dict[str, tuple[Callable[[Matrix], Made], str, dict[str, Any]]] = {
     "Slice and Concat": (gates_moved, "uint8", {}),
     "two directions": (joined, "int8", {"D": 2}),
     "Cast and Identity": (cast, "int8", {}),
+    "QuantizeLinear": (quantised_by_the_model, "int8", {}),
+    "QuantizeLinear, unsigned": (quantised_by_the_model, "uint8", {}),
 }
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
-from onnx import NodeProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from .._types import Array
 from ._dtypes import check_element
-from ._quantized import Quantized, dequantize_linear, quantized_linear
+from ._quantized import QUANTIZED, Quantized, dequantize_linear, quantize_linear, quantized_linear
 
 Inputs = list[Array | None]
 Charge = Callable[[int], None]
@@ -23,6 +23,7 @@ _NUMBERS: Final = {
     *("bool", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
     *("float16", "bfloat16", "float32", "float64"),
 }
+_LINEAR: Final = ("QuantizeLinear", "DequantizeLinear")  # onnxruntime has them in a domain of its own, too
 _MOMENTARY: Final = 16  # bytes for each number while blocks are spread out, or float64 is rounded to half types
 
 
@@ -34,6 +35,8 @@ def fold(node: NodeProto, inputs: Inputs, charge: Charge) -> Array:
 def fold_integers(node: NodeProto, inputs: list[Array | Quantized | None], charge: Charge) -> Quantized | None:
     """Compute a node of `FOLDED` on integers with scales and zero points, which move alike; None if it changes them."""
     attributes = _attributes(node)
+    if node.op_type == "QuantizeLinear":
+        return None
     if node.op_type == "DequantizeLinear":
         return _integers_of(attributes, [None if isinstance(each, Quantized) else each for each in inputs])
     if node.op_type == "Cast":
@@ -45,8 +48,8 @@ def fold_integers(node: NodeProto, inputs: list[Array | Quantized | None], charg
 
 
 def is_folded(node: NodeProto) -> bool:
-    """Tell whether `fold` computes a node: onnxruntime has DequantizeLinear in a domain of its own, too."""
-    domains = ("", "ai.onnx", *(("com.microsoft",) if node.op_type == "DequantizeLinear" else ()))
+    """Tell whether `fold` computes a node."""
+    domains = ("", "ai.onnx", *(("com.microsoft",) if node.op_type in _LINEAR else ()))
     return node.op_type in _OPERATORS and node.domain in domains
 
 
@@ -170,6 +173,21 @@ def _dequantize(attributes: dict[str, Any], inputs: Inputs, charge: Charge) -> A
     return dequantize_linear(*given, **how)
 
 
+def _quantize(attributes: dict[str, Any], inputs: Inputs, charge: Charge) -> Array:
+    x, scale = _given(inputs, 0, "x"), _given(inputs, 1, "y_scale")
+    zero_point = inputs[2] if len(inputs) > 2 else None
+    if len(inputs) > 3:
+        raise ValueError(f"inputs should be at most 3, got {len(inputs)}")
+    if attributes.get("block_size", 0) or attributes.get("precision", 0) not in (0, TensorProto.FLOAT):
+        raise ValueError("blocks, and sums in other types than float32, are not computed")
+    told = _element(attributes["output_dtype"], "output_dtype") if attributes.get("output_dtype") else None
+    dtype = zero_point.dtype if zero_point is not None else told or np.dtype(np.uint8)
+    if dtype.name not in QUANTIZED or (told or dtype) != dtype:
+        raise ValueError(f"the result should have dtype {', '.join(QUANTIZED)}, got: {dtype}, output_dtype {told}")
+    charge(x.size * (dtype.itemsize + x.itemsize))
+    return quantize_linear(x, scale, zero_point, axis=attributes.get("axis", 1), dtype=dtype)
+
+
 def _integers_of(attributes: dict[str, Any], inputs: Inputs) -> Quantized | None:
     """Return what DequantizeLinear takes; None where `quantized_linear` is, and for blocks."""
     given, how = _of_dequantize(attributes, inputs)
@@ -195,6 +213,7 @@ _OPERATORS: Final[dict[str, Callable[[dict[str, Any], Inputs, Charge], Array]]] 
     "Concat": _concat,
     "DequantizeLinear": _dequantize,
     "Identity": _identity,
+    "QuantizeLinear": _quantize,
     "Reshape": _reshape,
     "Slice": _slice,
     "Squeeze": _squeeze,

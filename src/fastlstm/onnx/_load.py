@@ -206,8 +206,8 @@ def load(
     Notes
     -----
     Constants are initializers, Constant nodes, and what Slice, Concat, Unsqueeze, Squeeze, Transpose, Reshape, Cast,
-    Identity and DequantizeLinear make of them, as exporters do. An initializer that is an input too, as old files have
-    it, counts as constant. No other part of the model is looked at, and nothing in it is run.
+    Identity, QuantizeLinear and DequantizeLinear make of them, as exporters do. An initializer that is an input too, as
+    old files have it, counts as constant. No other part of the model is looked at, and nothing in it is run.
 
     Integers are multiplied as they are, with inputs and states that are rounded to 16 bits, row by row and step by step
     (docs/precision.md), not to 8 as in onnxruntime. Integers of more bits, or with scales of blocks or columns, and

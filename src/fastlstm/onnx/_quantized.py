@@ -14,6 +14,8 @@ from ._attributes import Attributes
 
 _INTEGERS: Final = ("int8", "uint8", "int16", "uint16", "int32", "int4", "uint4")
 _EXACT: Final = ("int8", "uint8", "int4", "uint4", "int16", "uint16")  # differences of two are float32 numbers
+#: What QuantizeLinear makes here.
+QUANTIZED: Final = ("int8", "uint8", "int16", "uint16")
 _BYTES: Final = {"int8": "int8", "int4": "int8", "uint8": "uint8", "uint4": "uint8"}
 
 
@@ -109,6 +111,7 @@ def dequantize_linear(
     x: Array, scale: Array, zero_point: Array | None, *, axis: int = 1, block_size: int = 0, dtype: np.dtype[Any]
 ) -> Array:
     """Compute the operator DequantizeLinear: per tensor, per slice along an axis, or per block along it."""
+    _check_integers(x, zero_point)
     return dequantized(x, *_spread(x, scale, zero_point, axis, block_size), dtype)
 
 
@@ -118,17 +121,36 @@ def quantized_linear(
     """Return the integers that the operator takes; None for more than 8 bits, and results that are not float32."""
     if x.dtype.name not in _BYTES or not scale.dtype == dtype == np.float32:
         return None
+    _check_integers(x, zero_point)
     return Quantized.of(x, *_spread(x, scale, zero_point, axis, 0))
 
 
-def _spread(x: Array, scale: Array, zero_point: Array | None, axis: int, block_size: int) -> tuple[Array, Array | None]:
-    """Check the inputs of DequantizeLinear; return scales and zero points in a shape that NumPy broadcasts."""
-    _check_integers(x, "x")
-    _check_scale(scale, "x_scale")
+def quantize_linear(x: Array, scale: Array, zero_point: Array | None, *, axis: int, dtype: np.dtype[Any]) -> Array:
+    """Compute the operator QuantizeLinear in float32: per tensor, or per slice along an axis."""
+    for name, array in ("x", x), ("y_scale", scale):
+        if array.dtype != np.float32:
+            raise ValueError(f"{name} should have dtype float32, got: {array.dtype}")
+    if not np.isfinite(x).all():
+        raise ValueError("x should be finite")
+    scale, zero_point = _spread(x, scale, zero_point, axis, 0, "y")
+    with np.errstate(over="ignore"):  # saturates
+        made = x / scale
+    limits = np.iinfo(dtype)
+    np.rint(made, out=made)
     if zero_point is not None:
-        _check_zero_point(zero_point, x, "x_zero_point")
-        if zero_point.shape != scale.shape and not zero_point.size == scale.size == 1:
-            raise ValueError(f"x_zero_point should have shape {scale.shape}, that of x_scale, got: {zero_point.shape}")
+        made += zero_point.astype(np.float32)
+    return np.clip(made, limits.min, limits.max, out=made).astype(dtype)
+
+
+def _spread(
+    x: Array, scale: Array, zero_point: Array | None, axis: int, block_size: int, letter: str = "x"
+) -> tuple[Array, Array | None]:
+    """Check scales and zero points of x; return them in a shape that NumPy broadcasts."""
+    _check_scale(scale, f"{letter}_scale")
+    if zero_point is not None and zero_point.shape != scale.shape and not zero_point.size == scale.size == 1:
+        raise ValueError(
+            f"{letter}_zero_point should have shape {scale.shape}, that of {letter}_scale, got: {zero_point.shape}"
+        )
     blocked = block_size > 0
     if scale.size == 1 and not blocked:
         shape: tuple[int, ...] = ()
@@ -141,13 +163,14 @@ def _spread(x: Array, scale: Array, zero_point: Array | None, axis: int, block_s
         expected = (*x.shape[:axis], -(-size // block_size), *x.shape[axis + 1 :])
         if scale.shape != expected:
             raise ValueError(
-                f"x_scale should have shape {expected} for blocks of {block_size} along axis {axis}, got: {scale.shape}"
+                f"{letter}_scale should have shape {expected} for blocks of {block_size} along axis {axis}, "
+                f"got: {scale.shape}"
             )
         block = np.arange(size) // block_size
         return scale.take(block, axis), None if zero_point is None else zero_point.take(block, axis)
     if scale.shape != (size,):
         raise ValueError(
-            f"x_scale should have shape () or {(size,)}, one for each along axis {axis}, got: {scale.shape}"
+            f"{letter}_scale should have shape () or {(size,)}, one for each along axis {axis}, got: {scale.shape}"
         )
     shape = (size, *(1,) * (x.ndim - axis - 1))
     return scale.reshape(shape), _reshaped(zero_point, shape)
@@ -192,9 +215,11 @@ def _reshaped(array: Array | None, shape: tuple[int, ...]) -> Array | None:
     return None if array is None else array.reshape(shape)
 
 
-def _check_integers(x: Array, name: str) -> None:
+def _check_integers(x: Array, zero_point: Array | None) -> None:
     if x.dtype.name not in _INTEGERS:
-        raise ValueError(f"{name} should have dtype {', '.join(_INTEGERS[:-1])} or {_INTEGERS[-1]}, got: {x.dtype}")
+        raise ValueError(f"x should have dtype {', '.join(_INTEGERS[:-1])} or {_INTEGERS[-1]}, got: {x.dtype}")
+    if zero_point is not None:
+        _check_zero_point(zero_point, x, "x_zero_point")
 
 
 def _check_scale(scale: Array, name: str) -> None:
