@@ -36,6 +36,7 @@ __all__ = [
     "Form",
     "GateTrace",
     "Gradients",
+    "Health",
     "LSTMCell",
     "SlidingWindow",
     "SparseTape",
@@ -48,6 +49,7 @@ __all__ = [
     "compare",
     "gates_backward",
     "gates_forward",
+    "health",
     "inspect",
     "isa",
     "isas",
@@ -59,7 +61,10 @@ __all__ = [
     "tanh",
 ]
 
-_LATER = ("Comparison", "Difference", "compare")  # what few programs use
+#: What few programs use: where it is.
+_LATER = dict.fromkeys(("Comparison", "Difference", "compare"), "._compare") | dict.fromkeys(
+    ("Health", "health"), "._health"
+)
 
 for _thing in [globals()[name] for name in __all__ if name not in _LATER]:
     if callable(_thing):
@@ -69,12 +74,13 @@ del _thing
 
 if TYPE_CHECKING:
     from ._compare import Comparison, Difference, compare
+    from ._health import Health, health
 else:  # for a type checker every misspelt name would be an attribute
 
     def __getattr__(name: str) -> Any:
         """Import the adapters when they are first asked for: what they adapt takes seconds to import."""
         if name in _LATER:
-            return getattr(importlib.import_module("._compare", __name__), name)
+            return getattr(importlib.import_module(_LATER[name], __name__), name)
         if name in ("keras", "onnx", "torch"):
             return importlib.import_module(f".{name}", __name__)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -481,7 +481,7 @@ class GateTrace(Generic[F]):
         >>> float(trace.contributions()["f"].x.max())  # of zeros comes nothing
         0.0
         """
-        self._need_all("contributions")
+        self._need_all("contributions need")
         if self._x is None:
             raise ValueError("contributions need the inputs, which a trace of tokens does not have: trace the vectors")
         from ._trace_paths import contributions
@@ -527,7 +527,7 @@ class GateTrace(Generic[F]):
         array([[[1.   , 0.501, 0.302, 0.2  ]]])
         """
         count = _checks.size(distance, "distance")
-        self._need_all("gradient_norms")
+        self._need_all("gradient_norms need")
         if self._every > 1:
             raise ValueError(f"gradient_norms need every step, got a trace with every={self._every}")
         from ._trace_paths import gradient_norms
@@ -540,7 +540,7 @@ class GateTrace(Generic[F]):
 
     def _need_all(self, what: str) -> None:
         if not self._all_units:
-            raise ValueError(f"{what} need all units: trace without units=")
+            raise ValueError(f"{what} all units: trace without units=")
 
     def _need_steps(self) -> None:
         if not self.valid.any():

@@ -1,0 +1,304 @@
+"""Health: which units of a layer are stuck, which grow along a stream, and which of them change the answer."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from . import _checks
+from ._lstm import LSTM
+from ._trace import GateTrace
+from ._trace_results import Floats
+from ._types import Array
+
+_GATES: Final = {"i": "input gate", "f": "forget gate", "o": "output gate"}
+_STUCK: Final = {
+    ("i", "below"): "it writes nothing: leave it out, or start from a higher input bias",
+    ("i", "above"): "it writes at every step: it cannot ignore an input",
+    ("f", "below"): "it remembers nothing: a forget bias of 1 at the start lets it learn to",
+    ("f", "above"): "it never forgets: reset its state between recordings if it grows",
+    ("o", "below"): "nobody sees it: leave it out, or start from a higher output bias",
+    ("o", "above"): "it always shows: only its cell decides what is seen",
+}
+_STILL: Final = 0.01  # what a unit shows changes by less: it does not
+_IGNORED: Final = 1e-3  # of what the strongest input does: it does nothing
+_GROWN: Final = 1.5  # from the second tenth of a stream to its last
+_SMALL: Final = 0.01  # cells that stay below it may grow
+_AGREED: Final = 0.1  # of the spread of the fresh answer: the two are the same
+_RESTORED: Final = 0.5  # of the difference: this unit makes it
+_ROWS: Final = 64  # knock-outs at a time
+
+
+class Finding(NamedTuple):
+    """One thing that `health` has found."""
+
+    kind: str  #: "shut", "open", "still", "dead input", "growth", "effect" or "cause"
+    layer: int
+    direction: int
+    unit: int | None  #: None where it is not of one unit
+    value: float  #: what was measured, for its kind
+    text: str  #: what it is, and what to do
+
+    def __str__(self) -> str:
+        """Write what it is, and where."""
+        unit = "" if self.unit is None else f", unit {self.unit}"
+        direction = ", reverse" if self.direction else ""
+        return f"layer {self.layer}{direction}{unit}: {self.text}"
+
+
+class Effect(NamedTuple):
+    """What the state of a stream does to the answer to a probe."""
+
+    difference: Floats  #: [T]: root mean square between the answers from the stream's state and from a fresh one
+    steps: int | None  #: until they agree, to a tenth of the fresh answer's spread; None: not within the probe
+    restored: Floats  #: [L, H]: share of the difference, squared, that is gone once a unit's state is zeroed
+
+
+@dataclasses.dataclass(frozen=True)
+class Health:
+    """What `health` returns; printed, its findings one by one."""
+
+    findings: list[Finding]
+    half_life: Floats  #: [L, D, K]: steps until half of a cell is forgotten
+    listens_to: NDArray[np.int64]  #: [L, D, K]: the input of the layer that moves a unit's gates most
+    growth: Floats | None  #: [L, D, K]: mean abs(c), last tenth over second; None for rows of less than 20 steps
+    effect: Effect | None  #: with a probe
+
+    def __str__(self) -> str:
+        """Write all findings, a line each."""
+        return "\n".join(map(str, self.findings)) or "nothing found"
+
+
+def health(
+    trace: GateTrace[Any],
+    *,
+    inputs: Sequence[str] | None = None,
+    lstm: LSTM[Any] | None = None,
+    probe: ArrayLike | None = None,
+    row: int = 0,
+) -> Health:
+    """Look for units that are stuck, inputs that nobody hears, cells that grow, and whether any of it matters.
+
+    Gates that are shut or open at every step, units that never change and inputs that move nothing are dead weight.
+    Cells that grow along a stream may be harmless: only a probe tells. It is answered from the state that the trace
+    ended with and from a fresh one. Then the state of each unit is zeroed in turn, to find who makes the difference.
+
+    Parameters
+    ----------
+    trace : GateTrace
+        Of all units, over inputs as the layer sees them in use; the longer, the better.
+    inputs : sequence of str [I], optional
+        Names of the inputs, for the findings.
+    lstm : LSTM, optional
+        The layer that the trace is of, to answer a probe.
+    probe : array [T, I], optional
+        A clip whose answer is known to be good from a fresh state.
+    row : int
+        Whose state of the trace the probe starts from.
+
+    Returns
+    -------
+    Health
+        Findings, each with a sentence of advice; and the numbers they come from.
+
+    Raises
+    ------
+    ValueError
+        For a trace of some units or of tokens, without steps or with a NaN; for a wrong number of names; for a probe
+        without the layer, of another shape, or of a bidirectional layer, which has no state to go on from; for a layer
+        that is not the trace's.
+    TypeError
+        For other types.
+
+    Notes
+    -----
+    Growth is a mean of abs(c) in the last tenth of a row above 1.5 times that of its second tenth. Answers agree where
+    they differ by less than a tenth of the fresh one's spread along time. A unit is named as a cause where they do not
+    agree within half of the probe, and zeroing it takes away half of the squared difference.
+
+    Examples
+    --------
+    >>> import numpy as np, fastlstm
+    >>> lstm = fastlstm.LSTM(4, 3, seed=0)
+    >>> x = np.random.default_rng(0).standard_normal((500, 4)).astype(np.float32)
+    >>> x[:, 2] = 0
+    >>> print(fastlstm.health(lstm.trace(x), inputs=["low", "mid", "high", "top"]))
+    layer 0: input high never changes: check where it comes from
+    """
+    if not isinstance(trace, GateTrace):
+        raise TypeError(f"trace should be a GateTrace, which LSTM.trace makes, got: {type(trace).__name__}")
+    trace._need_all("health needs")
+    names = _names(inputs, trace)
+    found = list(_stuck(trace))  # first: it looks for NaN
+    strength, constant = _strengths(trace)
+    growth = _growth(trace)
+    effect = None if probe is None else _effect(trace, _checked_layer(lstm, trace), probe, row)
+    found += _dead(strength, constant, names)
+    found += _grown(trace, growth, effect)
+    found += [] if effect is None else _effects(effect)
+    listens = np.stack([np.stack([each.sum(axis=0).argmax(axis=1) for each in layer]) for layer in strength])
+    return Health(found, trace.half_life(), listens, growth, effect)
+
+
+# ---- (a) what is stuck ----------------------------------------------------------------------------------------------
+
+
+def _names(inputs: Sequence[str] | None, trace: GateTrace[Any]) -> list[str]:
+    I = trace._layer.sizes.I
+    names = [str(k) for k in range(I)] if inputs is None else [str(name) for name in inputs]
+    if isinstance(inputs, str) or len(names) != I:
+        raise ValueError(f"inputs should be {I} names, one for each input, got: {inputs!r}")
+    return names
+
+
+def _stuck(trace: GateTrace[Any]) -> Iterator[Finding]:
+    """Gates that never move from an end, and units that do not change at all."""
+    shares = trace.saturation()
+    for gate, name in _GATES.items():
+        for end, kind, never in (("below", "shut", "opens"), ("above", "open", "closes")):
+            for layer, direction, unit in np.argwhere(getattr(shares[gate], end) == 1).tolist():
+                yield Finding(kind, layer, direction, unit, 1.0, f"its {name} never {never}: {_STUCK[gate, end]}")
+    shown = trace.tanh_c[:, :, trace.valid].astype(np.float64)
+    spread = shown.max(axis=2) - shown.min(axis=2)
+    for layer, direction, unit in np.argwhere(spread < _STILL).tolist():
+        change = float(spread[layer, direction, unit])
+        yield Finding("still", layer, direction, unit, change, "it never changes: it is a bias by another name")
+
+
+def _strengths(trace: GateTrace[Any]) -> tuple[list[list[Floats]], NDArray[np.bool_]]:
+    """Return how far each input moves each gate, [L][D] of [4, H, I_l], and which inputs of the first never change."""
+    if trace._x is None:
+        raise ValueError("health needs the inputs, which a trace of tokens does not have: trace the vectors")
+    sizes, parameters = trace._layer.sizes, trace._layer.parameters
+    made, x = [], trace._x
+    constant = np.zeros(sizes.I, bool)
+    for layer in range(sizes.L):
+        seen = x[trace.valid].astype(np.float64)
+        if layer == 0:
+            constant = seen.max(axis=0) == seen.min(axis=0)
+        deviation = seen.std(axis=0)
+        weights = (parameters[f"weight_ih{s}"] for s in sizes.suffixes[layer * sizes.D : (layer + 1) * sizes.D])
+        made.append([np.abs(w.astype(np.float64)).reshape(4, sizes.H, -1) * deviation for w in weights])
+        x = np.concatenate(list(trace.h[layer]), axis=-1)
+    return made, constant
+
+
+def _dead(strength: list[list[Floats]], constant: NDArray[np.bool_], names: list[str]) -> Iterator[Finding]:
+    for layer, directions in enumerate(strength):
+        moved = np.max([each.max(axis=(0, 1)) for each in directions], axis=0)
+        for column in np.flatnonzero(moved < _IGNORED * moved.max()).tolist():
+            value = float(moved[column])
+            if layer == 0 and constant[column]:
+                text = f"input {names[column]} never changes: check where it comes from"
+            elif layer == 0:
+                text = f"input {names[column]} moves no gate: the layer could do without it"
+            else:
+                text = f"input {column}, of the layer below, moves no gate: that unit could be left out"
+            yield Finding("dead input", layer, 0, None, value, text)
+
+
+# ---- (b) what grows -------------------------------------------------------------------------------------------------
+
+
+def _growth(trace: GateTrace[Any]) -> Floats | None:
+    """Mean abs(c) of the last tenth of rows over that of their second; None where none is long enough."""
+    counts = np.count_nonzero(trace.valid, axis=0)
+    step = np.arange(len(trace.steps))[:, np.newaxis]
+    early = (step >= counts // 10) & (step < 2 * (counts // 10)) & (counts >= 20)
+    late = (step >= counts - counts // 10) & (step < counts) & (counts >= 20)
+    if not early.any():
+        return None
+    size = np.abs(trace.c).astype(np.float64)
+    before, after = size[:, :, early].mean(axis=2), size[:, :, late].mean(axis=2)
+    made: Floats = np.where(after < _SMALL, 1.0, after / np.maximum(before, np.finfo(np.float32).tiny))
+    return made
+
+
+def _grown(trace: GateTrace[Any], growth: Floats | None, effect: Effect | None) -> Iterator[Finding]:
+    if growth is None:
+        return
+    for layer, direction, unit in np.argwhere(growth > _GROWN).tolist():
+        ratio = float(growth[layer, direction, unit])
+        advice = "a probe tells whether it matters"
+        if effect is not None:
+            matters = effect.restored[layer, unit] >= _RESTORED
+            advice = (
+                "it makes the difference to a fresh answer" if matters else "the answer to the probe is not its doing"
+            )
+        yield Finding(
+            "growth", layer, direction, unit, ratio, f"its cell grows {ratio:.3g} times along the stream: {advice}"
+        )
+
+
+# ---- (c) what matters -----------------------------------------------------------------------------------------------
+
+
+def _checked_layer(lstm: object, trace: GateTrace[Any]) -> LSTM[Any]:
+    if not isinstance(lstm, LSTM):
+        raise TypeError(f"a probe needs lstm=, the layer that the trace is of, got: {type(lstm).__name__}")
+    own, other = trace._layer, lstm._origin.traced
+    same = own.sizes == other.sizes and own.form == other.form
+    if not same or not all(np.array_equal(own.parameters[name], other.parameters[name]) for name in own.parameters):
+        raise ValueError("lstm is another layer than the trace's, or has other weights by now")
+    lstm._need_one_direction("a probe needs a unidirectional layer")
+    return lstm
+
+
+def _effect(trace: GateTrace[Any], lstm: LSTM[Any], probe: ArrayLike, row: int) -> Effect:
+    x = _checks.floats(probe, "probe", lstm.dtype)
+    if x.ndim != 2 or x.shape[1] != lstm.input_size or not len(x):
+        raise ValueError(f"probe should be of shape [T, {lstm.input_size}], T > 0, got: {list(x.shape)}")
+    rows = len(trace.lengths)
+    if not 0 <= _checks.integer(row, "row") < rows:
+        raise ValueError(f"row should be in 0..{rows - 1}, got: {row}")
+    h, c = (state.reshape(lstm.num_layers, rows, -1)[:, row] for state in (trace.h_n, trace.c_n))
+    fresh = _answers(lstm, x, h[np.newaxis] * 0, c[np.newaxis] * 0)[:, 0]
+    before = np.square(_answers(lstm, x, h[np.newaxis], c[np.newaxis])[:, 0] - fresh).mean(axis=1)
+    total = before.sum()
+    restored = np.zeros(c.size)
+    for start in range(0, c.size if total else 0, _ROWS):
+        units = np.arange(start, min(start + _ROWS, c.size))
+        after = _answers(lstm, x, *_without(h, c, units)) - fresh[:, np.newaxis]
+        restored[units] = 1 - np.square(after).mean(axis=2).sum(axis=0) / total
+    spread = np.sqrt(np.square(fresh - fresh.mean(axis=0)).mean())
+    apart = np.flatnonzero(np.sqrt(before) > _AGREED * spread)
+    steps = int(apart[-1]) + 1 if apart.size else 0
+    return Effect(np.sqrt(before), None if steps == len(x) else steps, restored.reshape(c.shape))
+
+
+def _without(h: Array, c: Array, units: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Copy the state [L, R], [L, H] once for each unit, which is zeroed: [n, L, R], [n, L, H]."""
+    n = len(units)
+    hs, cs = np.repeat(h[np.newaxis], n, axis=0), np.repeat(c[np.newaxis], n, axis=0)
+    cs.reshape(n, -1)[np.arange(n), units] = 0
+    if h.shape == c.shape:  # without a projection, whose numbers belong to no unit
+        hs.reshape(n, -1)[np.arange(n), units] = 0
+    return hs, cs
+
+
+def _answers(lstm: LSTM[Any], x: Array, h: Array, c: Array) -> Floats:
+    """Return outputs [T, n, R] for x [T, I] from n states [n, L, R], [n, L, H]."""
+    given = np.broadcast_to(x[:, np.newaxis], (len(x), len(h), x.shape[1]))
+    state = tuple(np.ascontiguousarray(part.swapaxes(0, 1)) for part in (h, c))
+    output, _ = lstm(given.swapaxes(0, 1) if lstm.batch_first else given, (state[0], state[1]))
+    made: Floats = (output.swapaxes(0, 1) if lstm.batch_first else output).astype(np.float64, order="C")
+    return made
+
+
+def _effects(effect: Effect) -> Iterator[Finding]:
+    last = len(effect.restored) - 1
+    if effect.steps is None:
+        text = (
+            "the state changes the answer to the probe to its end: reset it before a new recording, or find the cause"
+        )
+        yield Finding("effect", last, 0, None, float(effect.difference[-1]), text)
+    if effect.steps is not None and effect.steps <= len(effect.difference) // 2:
+        return  # soon over, whoever it is
+    for layer, unit in np.argwhere(effect.restored >= _RESTORED).tolist():
+        share = float(effect.restored[layer, unit])
+        text = f"zeroing its state alone takes {share:.0%} of the difference to a fresh answer away: reset this unit"
+        yield Finding("cause", layer, 0, unit, share, text)

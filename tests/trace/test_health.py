@@ -1,0 +1,222 @@
+"""health: models that are made to fail in one way each, and one that is well."""
+
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastlstm
+from tests.cases import Array
+
+I, H = 4, 5
+LARGE = 12.0
+
+
+def well() -> fastlstm.LSTM:
+    return fastlstm.LSTM(I, H, seed=0)
+
+
+def x(T: int = 400, seed: int = 0) -> Array:
+    return np.random.default_rng(seed).standard_normal((T, I)).astype(np.float32)
+
+
+def changed(lstm: fastlstm.LSTM, **blocks: Any) -> fastlstm.LSTM:
+    """Set parameters: {"bias_ih_l0": [(gate, unit, value)]}, of matrices (gate, unit, column, value)."""
+    state = {name: array.copy() for name, array in lstm.state_dict().items()}
+    for name, items in blocks.items():
+        array = state[name].reshape(4, lstm.hidden_size, -1)
+        for gate, unit, *column, value in items:
+            array[("ifgo".index(gate), unit, *column) if column else ("ifgo".index(gate), unit)] = value
+    lstm.load_state_dict(state)
+    return lstm
+
+
+def kinds(health: fastlstm.Health) -> set[tuple[str, int | None]]:
+    return {(finding.kind, finding.unit) for finding in health.findings}
+
+
+def test_nothing_is_found_where_all_is_well() -> None:
+    found = fastlstm.health(well().trace(x()))
+    assert found.findings == []
+    assert str(found) == "nothing found"
+    assert found.half_life.shape == found.listens_to.shape == (1, 1, H)
+
+
+@pytest.mark.parametrize(
+    ("gate", "value", "kind", "text"),
+    [
+        ("i", -LARGE, "shut", "layer 0, unit 2: its input gate never opens: it writes nothing"),
+        ("i", LARGE, "open", "layer 0, unit 2: its input gate never closes: it writes at every step"),
+        ("f", -LARGE, "shut", "layer 0, unit 2: its forget gate never opens: it remembers nothing"),
+        ("f", LARGE, "open", "layer 0, unit 2: its forget gate never closes: it never forgets"),
+        ("o", -LARGE, "shut", "layer 0, unit 2: its output gate never opens: nobody sees it"),
+        ("o", LARGE, "open", "layer 0, unit 2: its output gate never closes: it always shows"),
+    ],
+)
+def test_a_gate_that_is_stuck(gate: str, value: float, kind: str, text: str) -> None:
+    found = fastlstm.health(changed(well(), bias_ih_l0=[(gate, 2, value)]).trace(x()))
+    assert (kind, 2) in kinds(found)
+    assert text in str(found)
+    assert {unit for kind_, unit in kinds(found) if kind_ in ("shut", "open")} == {2}
+
+
+def test_a_unit_that_never_changes() -> None:
+    lstm = changed(
+        well(),
+        weight_ih_l0=[("g", 1, 0)],
+        weight_hh_l0=[("g", 1, 0)],
+        bias_ih_l0=[("g", 1, 0)],
+        bias_hh_l0=[("g", 1, 0)],
+    )
+    assert kinds(fastlstm.health(lstm.trace(x()))) == {("still", 1)}
+
+
+def test_inputs_that_nobody_hears() -> None:
+    given = x()
+    given[:, 3] = 7
+    lstm = changed(well(), weight_ih_l0=[(gate, unit, 0, 0.0) for gate in "ifgo" for unit in range(H)])
+    found = fastlstm.health(lstm.trace(given), inputs=["a", "b", "c", "d"])
+    assert [finding.kind for finding in found.findings] == ["dead input"] * 2
+    assert str(found).splitlines() == [
+        "layer 0: input a moves no gate: the layer could do without it",
+        "layer 0: input d never changes: check where it comes from",
+    ]
+
+
+def test_a_unit_of_the_layer_below_that_nobody_hears() -> None:
+    lstm = fastlstm.LSTM(I, H, num_layers=2, seed=0)
+    changed(lstm, weight_ih_l1=[(gate, unit, 4, 0.0) for gate in "ifgo" for unit in range(H)])
+    (finding,) = fastlstm.health(lstm.trace(x())).findings
+    assert str(finding) == "layer 1: input 4, of the layer below, moves no gate: that unit could be left out"
+
+
+def test_what_a_unit_listens_to() -> None:
+    lstm = changed(well(), weight_ih_l0=[("f", 3, 2, LARGE)])
+    assert fastlstm.health(lstm.trace(x())).listens_to[0, 0, 3] == 2
+
+
+# ---- growth and its effect
+
+
+def counter(deaf: bool) -> fastlstm.LSTM:
+    """Make one whose unit 0 adds at each step and forgets nothing; if `deaf`, it shuts what unit 1 shows of x."""
+    lstm = fastlstm.LSTM(I, 3, seed=0)
+    lstm.load_state_dict({name: 0 * array for name, array in lstm.state_dict().items()})
+    unit_0 = [("i", 0, -4), ("f", 0, 20), ("g", 0, 1), ("o", 0, 20)]
+    unit_1 = [("i", 1, 5), ("f", 1, -5), ("o", 1, 5)]
+    return changed(
+        lstm,
+        bias_ih_l0=[*unit_0, *unit_1],
+        weight_ih_l0=[("g", 1, 1, 1.0), ("g", 2, 2, 1.0)],
+        weight_hh_l0=[("o", 1, 0, -20.0 if deaf else 0.0)],
+    )
+
+
+def test_growth_against_a_plain_mean() -> None:
+    trace = counter(deaf=False).trace(np.stack([x(200), x(200, 1)], axis=1), lengths=[200, 100])
+    growth = fastlstm.health(trace).growth
+    size = np.abs(trace.c[0, 0].astype(float))
+    early = np.concatenate([size[20:40, 0], size[10:20, 1]]).mean(axis=0)
+    late = np.concatenate([size[180:, 0], size[90:100, 1]]).mean(axis=0)
+    np.testing.assert_allclose(growth[0, 0], late / early)
+    assert ("growth", 0) in kinds(fastlstm.health(trace))
+    assert fastlstm.health(counter(deaf=False).trace(x(19))).growth is None
+
+
+def test_a_unit_that_makes_a_stream_deaf_is_found_by_itself() -> None:
+    lstm = counter(deaf=True)
+    found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=x(40, 1))
+    assert found.effect is not None
+    assert found.effect.steps is None
+    assert [finding.unit for finding in found.findings if finding.kind == "cause"] == [0]
+    assert found.effect.restored[0, 0] > 0.5
+    assert found.effect.restored[0, 1:].max() < 0.1
+    told = str(found)
+    assert "unit 0: its cell grows" in told
+    assert "it makes the difference to a fresh answer" in told
+    assert "the state changes the answer to the probe to its end" in told
+    assert "reset this unit" in told
+
+
+def test_a_knock_out_is_what_it_says() -> None:
+    lstm = fastlstm.LSTM(I, 7, num_layers=2, proj_size=3, seed=3)
+    trace, probe = lstm.trace(np.stack([x(50), x(50, 1)], axis=1)), x(30, 2)
+    effect = fastlstm.health(trace, lstm=lstm, probe=probe, row=1).effect
+    fresh, state = lstm(probe)[0].astype(float), (trace.h_n[:, 1], trace.c_n[:, 1])
+    before = lstm(probe, state)[0] - fresh
+    np.testing.assert_allclose(effect.difference, np.sqrt(np.square(before).mean(axis=1)))
+    for at in np.ndindex(2, 7):
+        c = state[1].copy()
+        c[at] = 0
+        after = lstm(probe, (state[0], c))[0] - fresh
+        np.testing.assert_allclose(effect.restored[at], 1 - np.square(after).sum() / np.square(before).sum(), atol=1e-9)
+
+
+def test_growth_alone_is_not_blamed() -> None:
+    lstm = counter(deaf=False)
+    output = lstm.trace(x(600))
+    seen = fastlstm.health(output, lstm=lstm, probe=x(40, 1))
+    assert ("growth", 0) in kinds(seen)
+    alone = fastlstm.health(output)
+    assert "a probe tells whether it matters" in str(alone)
+
+
+def test_a_state_that_is_soon_forgotten() -> None:
+    lstm = fastlstm.LSTM(I, H, seed=0)
+    found = fastlstm.health(lstm.trace(x()), lstm=lstm, probe=x(60, 1))
+    assert found.effect is not None
+    assert 0 < found.effect.steps < 30
+    assert found.findings == []
+    first = fastlstm.LSTM(I, H, seed=0, batch_first=True)
+    again = fastlstm.health(first.trace(x()), lstm=first, probe=x(60, 1))
+    np.testing.assert_array_equal(again.effect.restored, found.effect.restored)
+
+
+def test_no_state_at_all() -> None:
+    lstm = well()
+    zero = fastlstm.LSTM(I, H)
+    zero.load_state_dict({name: 0 * array for name, array in lstm.state_dict().items()})
+    effect = fastlstm.health(zero.trace(x()), lstm=zero, probe=x(9)).effect
+    assert effect.steps == 0
+    assert not effect.restored.any()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"inputs": ["a"]}, ValueError, "inputs should be 4 names, one for each input"),
+        ({"inputs": "abcd"}, ValueError, "inputs should be 4 names"),
+        ({"probe": x(5)}, TypeError, "a probe needs lstm=, the layer that the trace is of, got: NoneType"),
+        ({"probe": x(5), "lstm": fastlstm.LSTM(I, H, seed=1)}, ValueError, "lstm is another layer than the trace's"),
+        ({"probe": x(5), "lstm": fastlstm.LSTM(I, H + 1)}, ValueError, "lstm is another layer than the trace's"),
+        (
+            {"probe": x(5)[:, :2], "lstm": well()},
+            ValueError,
+            r"probe should be of shape \[T, 4\], T > 0, got: \[5, 2\]",
+        ),
+        ({"probe": x(0), "lstm": well()}, ValueError, "T > 0"),
+        ({"probe": x(5), "lstm": well(), "row": 1}, ValueError, r"row should be in 0\.\.0, got: 1"),
+        ({"trace": 3}, TypeError, "trace should be a GateTrace, which LSTM.trace makes, got: int"),
+        ({"trace": well().trace(x(), units=[0])}, ValueError, "health needs all units: trace without units="),
+        ({"trace": well().trace(x(0))}, ValueError, "the trace has no steps"),
+    ],
+)
+def test_bad_arguments_are_named(options: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        fastlstm.health(**{"trace": well().trace(x())} | options)
+
+
+def test_both_directions() -> None:
+    lstm = fastlstm.LSTM(I, H, bidirectional=True, seed=0)
+    changed(lstm, bias_ih_l0_reverse=[("i", 2, -LARGE)])
+    assert "layer 0, reverse, unit 2: its input gate never opens" in str(fastlstm.health(lstm.trace(x())))
+    with pytest.raises(ValueError, match="a probe needs a unidirectional layer"):
+        fastlstm.health(lstm.trace(x()), lstm=lstm, probe=x(5))
+
+
+def test_it_is_imported_when_it_is_asked_for() -> None:
+    code = "import sys, fastlstm; print('fastlstm._health' in sys.modules); print(fastlstm.health.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "health"]
