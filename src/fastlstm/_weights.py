@@ -88,6 +88,17 @@ def stored(parameters: Mapping[str, Parameter], weights: str | None) -> Mapping[
     return _Stored(parameters, weights)
 
 
+def are_rounded_here(parameters: Mapping[str, Array]) -> bool:
+    """Tell whether all integers are those that rounding what they stand for gives, with the same scales."""
+    for name, given in packable(parameters).items():
+        if isinstance(given, Integers):
+            again = _to_integers(given.array(), name)
+            same = np.array_equal(again.values, given.values) and np.array_equal(again.scales, given.scales)
+            if given.zeros is not None or not same:
+                return False
+    return True
+
+
 def packable(parameters: Mapping[str, Array]) -> Mapping[str, Parameter]:
     """Return parameters as the core packs them: matrices of integers as such, others in their dtype."""
     return _Packable(parameters) if isinstance(parameters, _Stored) else parameters

@@ -1,6 +1,7 @@
 """LSTM nodes behind DequantizeLinear: on the integers that the model has, wherever they are moved; and where not."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -337,6 +338,25 @@ def test_a_stream_has_the_same_bits() -> None:
     (node,) = load(model)
     stream = node.stream(3)
     assert_same_bits(np.stack([stream.step(step) for step in x]), node(x)[0][:, 0])
+
+
+@pytest.mark.parametrize("weights", ["int8", "int8-fast"])
+@pytest.mark.parametrize("case", ["rows", "rows, unsigned", "per tensor", "two directions"])
+def test_export_keeps_them(case: str, weights: str, tmp_path: Path) -> None:
+    how, kind, options = KEPT[case]
+    _, matrices = both(how, kind, **options)
+    layer = expected(matrices, weights)
+    again = fastlstm.onnx.export(layer, tmp_path / "again.onnx")
+    (node,) = load(again, weights="auto")
+    assert node.lstm.weights == weights
+    assert node.lstm.fingerprint() == layer.fingerprint()
+    assert fastlstm.load(tmp_path / "again.onnx", weights="auto").fingerprint() == layer.fingerprint()
+    (theirs,) = run_onnxruntime(again, {"input": x}, ["output"])
+    assert np.abs(theirs - expected(matrices, "float32")(x)[0]).max() < 2e-5
+    (old,) = load(fastlstm.onnx.export(layer, opset=11))  # no scales of rows there: what they stand for
+    assert old.lstm.fingerprint() == expected(matrices, "float32").fingerprint()
+    own = fastlstm.LSTM(I, H, weights=weights, seed=0)
+    assert "DequantizeLinear" not in {each.op_type for each in fastlstm.onnx.export(own).graph.node}
 
 
 def test_rows_that_are_too_long_for_integers() -> None:

@@ -9,15 +9,17 @@ import numpy as np
 import onnx
 from onnx import ModelProto, NodeProto, TensorProto, ValueInfoProto, checker, defs, helper, numpy_helper
 
-from .. import _checks
+from .. import _checks, _weights
+from .._integers import Integers
 from .._lstm import LSTM
 from .._types import Array
 from . import _semantics
 from ._forms import attributes_of
 from ._semantics import Semantics
-from ._weights import WEIGHTS_KEY, tensors_of
+from ._weights import WEIGHTS_KEY, integers_of, tensors_of
 
 _OLDEST: Final = 7
+_SCALES_OF_ROWS: Final = 13  # the operator set whose DequantizeLinear has them
 
 
 def export(
@@ -35,7 +37,9 @@ def export(
     ----------
     lstm : fastlstm.LSTM
         Any but one with a projection. Dropout is left out: the model is for inference. Weights in 16 or in 8 bits are
-        written as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type.
+        written as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type. Integers that
+        were rounded elsewhere, which float32 would not give back, are written as they are, before a DequantizeLinear;
+        from opset 13 on.
     path : path, optional
         Where to write the file.
     opset : int
@@ -86,6 +90,7 @@ def export(
         _semantics.checked(semantics),
         _checks.flag(initial_state, "initial_state"),
         _checks.flag(lengths, "lengths"),
+        integers=opset >= _SCALES_OF_ROWS,
     )
     imports = [helper.make_opsetid("", opset)]
     model = helper.make_model(
@@ -105,9 +110,10 @@ def export(
 class _Graph:
     """The graph of a model as it grows, layer by layer."""
 
-    def __init__(self, lstm: LSTM, semantics: Semantics, initial_state: bool, lengths: bool) -> None:
+    def __init__(self, lstm: LSTM, semantics: Semantics, initial_state: bool, lengths: bool, *, integers: bool) -> None:
         self._lstm, self._semantics = lstm, semantics
         self._initial_state, self._lengths = initial_state, lengths
+        self._integers = integers and not _weights.are_rounded_here(lstm._parameters)
         self._D = lstm._sizes.D
         self._type = helper.np_dtype_to_tensor_dtype(lstm.dtype)
         self._nodes: list[NodeProto] = []
@@ -137,8 +143,14 @@ class _Graph:
         """Add a layer's node, and what makes [T, B, D*H] of its Y [T, D, B, H]."""
         lstm, D = self._lstm, self._D
         names = {"X": x}
+        integers = integers_of(lstm, layer) if self._integers else {}
         for name, array in tensors_of(lstm, layer)._asdict().items():
-            names[name] = "" if array is None else self._constant(f"{name}_l{layer}", array)
+            if array is None:
+                names[name] = ""
+            elif name in integers:
+                names[name] = self._dequantized(f"{name}_l{layer}", integers[name])
+            else:
+                names[name] = self._constant(f"{name}_l{layer}", array)
         names["sequence_lens"] = "lengths" if self._lengths else ""
         names["initial_h"] = names["initial_c"] = ""
         if self._initial_state:
@@ -165,6 +177,19 @@ class _Graph:
             helper.make_node("Reshape", [f"{Y}_rows", "flat"], [output]),
         ]
         return output
+
+    def _dequantized(self, name: str, matrices: list[Integers]) -> str:
+        """Add a matrix as the integers of each direction, and the nodes that dequantise and join them."""
+        made = []
+        for d, (values, scales, zeros) in enumerate(matrices):
+            own = f"{name}_{d}"
+            labels = [self._constant(f"{own}_integers", values[np.newaxis]), self._constant(f"{own}_scale", scales)]
+            if zeros is not None:
+                labels.append(self._constant(f"{own}_zero_point", zeros))
+            self._nodes.append(helper.make_node("DequantizeLinear", labels, [own], axis=1))
+            made.append(own)
+        self._nodes.append(helper.make_node("Concat", made, [name], axis=0))
+        return name
 
     def _constant(self, name: str, array: Array) -> str:
         self._tensors.append(numpy_helper.from_array(array, name))

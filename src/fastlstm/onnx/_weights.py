@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from .. import _weights
+from .._integers import Integers
 from .._lstm import LSTM
 from .._settings import Settings
 from .._types import Array
@@ -86,7 +87,7 @@ def build(
     """
     check(tensors, attributes)
     if isinstance(tensors.W, Quantized) and weights not in _weights.INTEGERS:
-        weights = "int8"
+        weights = stored_in if weights == _weights.AUTO and stored_in in _weights.INTEGERS else "int8"
     W, R, B, P = tensors
     kinds = forms(attributes, P is not None, semantics)
     groups = [range(len(kinds))] if len(set(kinds)) == 1 else [range(d, d + 1) for d in range(len(kinds))]
@@ -168,6 +169,20 @@ def tensors_of(lstm: LSTM, layer: int) -> Tensors:
         np.concatenate([stacked(name, _TO_IOFC) for name in ("bias_ih", "bias_hh")], axis=1) if lstm.bias else None,
         stacked("weight_ph", _SWAPPED) if lstm.form.peepholes else None,
     )
+
+
+def integers_of(lstm: LSTM, layer: int) -> dict[str, list[Integers]]:
+    """Return W and R of one layer of integers, of each direction, in the operator's order."""
+    ends = ("", "_reverse")[: lstm._sizes.D]
+    parameters = _weights.packable(lstm._parameters)
+    made: dict[str, list[Integers]] = {"W": [], "R": []}
+    for end in ends:
+        for name, kind in (("W", "weight_ih"), ("R", "weight_hh")):
+            given = parameters[f"{kind}_l{layer}{end}"]
+            assert isinstance(given, Integers)
+            zeros = None if given.zeros is None else _blocks(given.zeros, _TO_IOFC)
+            made[name].append(Integers(_blocks(given.values, _TO_IOFC), _blocks(given.scales, _TO_IOFC), zeros))
+    return made
 
 
 def _blocks(array: Array, order: list[int]) -> Array:
