@@ -375,7 +375,8 @@ def test_rows_that_are_too_long_for_integers() -> None:
     assert "at most 16384" in (load(model, weights="int8")[0].reason or "")
 
 
-def test_no_float_matrix_is_made() -> None:
+@pytest.mark.parametrize("cut", [False, True])
+def test_no_float_matrix_is_made(cut: bool) -> None:
     """What loading takes for a moment, beside the file: less than the matrices in float32."""
     import tracemalloc
 
@@ -387,7 +388,14 @@ def test_no_float_matrix_is_made() -> None:
     for name in "WR":
         values = rng.integers(-128, 128, (1, 4 * size, size)).astype(np.int8)
         constants.append(onnx.numpy_helper.from_array(values, f"{name}q"))
-        nodes.append(h.make_node("DequantizeLinear", [f"{name}q", "s", "z"], [name], axis=1))
+        made = f"{name}d" if cut else name
+        nodes.append(h.make_node("DequantizeLinear", [f"{name}q", "s", "z"], [made], axis=1))
+        if cut:  # and joined, with gates in another order
+            constants += [ints(f"{name}{k}", k * size) for k in range(5)] + [ints(f"{name}x", 1)]
+            for k in range(4):
+                labels = [made, f"{name}{k}", f"{name}{k + 1}", f"{name}x"]
+                nodes.append(h.make_node("Slice", labels, [f"{name}p{k}"]))
+            nodes.append(h.make_node("Concat", [f"{name}p{k}" for k in (0, 3, 1, 2)], [name], axis=1))
     nodes.append(h.make_node("LSTM", ["X", "W", "R"], ["Y"], hidden_size=size))
     graph = h.make_graph(nodes, "g", [h.make_tensor_value_info("X", FLOAT, None)], [], constants)
     model = h.make_model(graph, opset_imports=[h.make_opsetid("", 17)])

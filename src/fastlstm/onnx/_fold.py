@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 from onnx import NodeProto, TensorProto, helper
 
-from .._types import Array
+from .._types import Array, Shape
 from ._dtypes import check_element
 from ._quantized import QUANTIZED, Quantized, dequantize_linear, quantize_linear, quantized_linear
 
@@ -43,8 +43,26 @@ def fold_integers(node: NodeProto, inputs: list[Array | Quantized | None], charg
         first = inputs[0]
         same = isinstance(first, Quantized) and _element(attributes.get("to"), "to") == first.dtype
         return first if same else None  # type: ignore[return-value]
+    if node.op_type == "Concat":
+        return _concat_integers(attributes, [each for each in inputs if isinstance(each, Quantized)], charge)
     parts = ([each[k] if isinstance(each, Quantized) else each for each in inputs] for k in range(3))
     return Quantized(*(_OPERATORS[node.op_type](attributes, part, charge) for part in parts))
+
+
+def _concat_integers(attributes: dict[str, Any], inputs: list[Quantized], charge: Charge) -> Quantized:
+    values, *rest = zip(*inputs, strict=True)
+    made = _concat(attributes, list(values), charge)
+    axis = attributes["axis"] % made.ndim
+    scale, zero_point = (_concat_spread(list(parts), axis, made.shape, charge) for parts in rest)
+    return Quantized(made, scale, zero_point)
+
+
+def _concat_spread(parts: list[Array], axis: int, shape: Shape, charge: Charge) -> Array:
+    """Join what is spread over other axes, without spreading it in memory."""
+    own = [k == axis or any(part.strides[k] for part in parts) for k in range(len(shape))]
+    cut = tuple(slice(None) if kept else slice(0, 1) for kept in own)
+    charge(sum(part[cut].nbytes for part in parts))
+    return np.broadcast_to(np.concatenate([part[cut] for part in parts], axis), shape)
 
 
 def is_folded(node: NodeProto) -> bool:
