@@ -1,4 +1,4 @@
-"""The command line: ``fastlstm info | inspect | convert | compare``."""
+"""The command line: ``fastlstm info | inspect | convert | compare | bench``."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from . import __version__, _weights, files
 from ._isa import show_config
+from .bench import options
 from .files._layer import printable
 from .files._save import FORMATS, format_of, write_layers
 
@@ -108,6 +109,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
     _add_compare(commands, reading, told)
+    does = "time this machine, fastlstm, and what else is installed: torch, onnxruntime, openvino, jax, oneDNN, NumPy"
+    bench = commands.add_parser("bench", help=does)
+    options.add_arguments(bench)
+    bench.set_defaults(run=_bench)
     return parser
 
 
@@ -168,6 +173,14 @@ def _convert(given: argparse.Namespace) -> None:
         print(f"{printable(given.target)}: {f'{printable(name)}: ' if name else ''}{lstm}")
         if lstm.note and given.weights is None:
             print(f"fastlstm convert: note: {lstm.note.replace('weights=', '--weights ')}", file=sys.stderr)
+
+
+def _bench(given: argparse.Namespace) -> None:
+    if sys.platform == "win32":
+        raise ValueError("the benchmarks' processes are started in a way that Windows does not have")
+    from .bench.command import run  # all other commands do without
+
+    run(given)
 
 
 def _compare(given: argparse.Namespace) -> None:

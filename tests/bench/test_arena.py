@@ -149,8 +149,9 @@ def test_who_fails_loses_that_and_nothing_else(how: str, told: str, capfd: pytes
         assert results["bad"].error is not None
         assert told in results["bad"].error
         assert results["bad"].rounds == []
-        assert (results["ours"].error, len(results["ours"].rounds)) == (None, 2)
-        assert len(arena.play({"good": ("rival", good)})["good"].rounds) == 2
+        assert results["ours"].error is None
+        assert len(results["ours"].rounds) >= 2
+        assert len(arena.play({"good": ("rival", good)})["good"].rounds) >= 2
     finally:
         arena.close()
     assert capfd.readouterr().out == ""

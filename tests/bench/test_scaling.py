@@ -39,7 +39,7 @@ def test_a_run_writes_every_number(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_wrong_answer_is_a_failed_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(scaling, "LINES", (Line("sequence", Case("scaling-small", T=3, B=2, I=4, H=5)),))
     monkeypatch.setattr(scaling, "find_spec", lambda name: None)
-    monkeypatch.setattr("fastlstm.bench.arena.complaint", lambda work, answer, right: f"{work}: wrong answer")
+    monkeypatch.setattr("fastlstm.bench.arena.complaint", lambda work, answer, right, slack: f"{work}: wrong answer")
     monkeypatch.setattr(sys, "argv", ["scaling", "--quick", "--threads", "1"])
     assert scaling.main() == 1
     assert "wrong answer" in capsys.readouterr().out

@@ -62,7 +62,7 @@ class Arena:
     Parameters
     ----------
     rounds : int
-        How many turns everyone gets.
+        How many turns everyone gets; up to twice as many if others take CPUs away meanwhile.
     seconds : float
         How long one turn takes, unless a single call takes longer.
     patience : float
@@ -71,6 +71,10 @@ class Arena:
         Contenders that are not among the package's own: their names, and the modules that they are.
     hung : float
         Who does not answer for so many seconds is stopped, and loses the work at hand.
+    slack : float
+        How many times farther off than `truth.ALLOWED` an answer in float32 may be.
+    quiet : bool
+        Whether what contenders write to standard error is left out.
     tell : callable
         Is told what happens next: the label of an entry, which round, of how many (0: it prepares itself).
 
@@ -78,6 +82,8 @@ class Arena:
     ----------
     patience : float
         The same, for the rows to come.
+    latest : dict of str to Result
+        Of the works that were asked for last: what there is of them, if Ctrl-C came in between.
     played, disturbed : int
         How many rounds there were, and in how many of them another process took a CPU away.
     """
@@ -90,11 +96,15 @@ class Arena:
         *,
         modules: Mapping[str, str] | None = None,
         hung: float = 300.0,
+        slack: float = 1.0,
+        quiet: bool = False,
         tell: Callable[[str, int, int], None] = lambda label, turn, rounds: None,
     ) -> None:
         self._rounds, self._seconds, self.patience = rounds, seconds, patience
         self._modules, self._hung, self._tell = modules or {}, hung, tell
+        self._slack, self._quiet = slack, quiet
         self._workers: dict[tuple[str, int, str], _Process] = {}
+        self.latest: dict[str, Result] = {}
         self.played = self.disturbed = 0
 
     @property
@@ -110,6 +120,7 @@ class Arena:
         for worker in self._workers.values():
             worker.forget()
         results: dict[str, Result] = {}
+        self.latest = results
         right: dict[Work, Array] = {}
         bits: dict[str, bytes] = {}
         for label, (name, work) in entries.items():
@@ -121,7 +132,7 @@ class Arena:
                     question = Work(work.kind, work.case)  # the same for all threads and weights
                     if question not in right:
                         right[question] = expected(question)
-                    if (wrong := complaint(work, answer, right[question])) is not None:
+                    if (wrong := complaint(work, answer, right[question], self._slack)) is not None:
                         raise ContenderError(wrong)
                     results[label].off = distance(answer, right[question])
                 if label in alike:
@@ -148,13 +159,15 @@ class Arena:
             keep = partial(calls.__setitem__, label)
             self._ask(results[label], entries[label], "calls", self._seconds, keep)
         start = time.perf_counter()
-        for turn in range(self._rounds):
+        for turn in range(2 * self._rounds):
             if turn >= ENOUGH and time.perf_counter() - start > self.patience:
+                break
+            if turn >= self._rounds and not any(map(_disturbed, results.values())):
                 break
             ready = _ready(results)
             first = turn % len(ready) if ready else 0
             for label in ready[first:] + ready[:first]:
-                self._tell(label, turn + 1, self._rounds)
+                self._tell(label, turn + 1, self._rounds if turn < self._rounds else 2 * self._rounds)
                 self._ask(results[label], entries[label], "round", calls[label], results[label].rounds.append)
 
     def _ask(self, result: Result, entry: Entry, command: str, argument: object, keep: Callable[[Any], object]) -> None:
@@ -203,8 +216,13 @@ class Arena:
             # what lies in the current folder is for contenders that are there, and for no other
             options = [] if name in self._modules else ["-P"]
             module = self._modules.get(name, f"{CONTENDERS}.{name}_")
-            worker = self._workers[key] = _Process(module, self._hung, options)
+            worker = self._workers[key] = _Process(module, self._hung, options, quiet=self._quiet)
         return worker
+
+
+def _disturbed(result: Result) -> bool:
+    """Tell whether rounds should be repeated: too few were left to it alone."""
+    return sum(not turn.disturbed for turn in result.rounds) < min(ENOUGH, len(result.rounds))
 
 
 def _ready(results: Mapping[str, Result]) -> list[str]:
@@ -217,7 +235,7 @@ class _Process:
     Ctrl-C is for us alone: what a worker has measured until then is not lost with it.
     """
 
-    def __init__(self, module: str, hung: float, options: Sequence[str]) -> None:
+    def __init__(self, module: str, hung: float, options: Sequence[str], *, quiet: bool) -> None:
         self._connection: Connection
         self._connection, theirs = Pipe()
         # NumPy's own BLAS threads have no part in this; everyone's thread count is set by its contender.
@@ -229,6 +247,7 @@ class _Process:
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,  # ours may be read by a program: what rivals say is no part of it
+            stderr=subprocess.DEVNULL if quiet else None,
             start_new_session=True,
         )
         theirs.close()

@@ -82,8 +82,11 @@ def _train(work: Work, data: Data) -> Array:
     return np.concatenate(taken)
 
 
-def complaint(work: Work, answer: Array, right: Array) -> str | None:
-    """Say what is wrong with an answer, of which `expected` says what is right; None if it is right."""
+def complaint(work: Work, answer: Array, right: Array, slack: float = 1.0) -> str | None:
+    """Say what is wrong with an answer, of which `expected` says what is right; None if it is right.
+
+    In float32 it may be `slack` times as far off as `ALLOWED` has it.
+    """
     if answer.dtype != np.float32 or answer.shape != right.shape:
         return f"{work}: wrong answer: {answer.dtype} {answer.shape}, expected float32 {right.shape}"
     if work.kind in TRAINING:
@@ -91,7 +94,7 @@ def complaint(work: Work, answer: Array, right: Array) -> str | None:
         answer, right = answer / unit, right / unit
     if work.weights != "float32":
         return _far(work, answer, right)
-    allowed = ALLOWED[_kind(work.kind)]
+    allowed = slack * ALLOWED[_kind(work.kind)]
     error = float((np.abs(answer - right) / (1 + np.abs(right))).max())
     if not error <= allowed:  # so that NaN is wrong too
         return f"{work}: wrong answer: off by {error:.1e}, allowed is {allowed:.1e}"

@@ -28,12 +28,16 @@ def version() -> str:
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare a work of the kind "training"."""
+    """Prepare training, or a sequence through one layer."""
+    if work.kind not in {"training", "sequence"} or work.case.num_layers * work.case.directions > 1:
+        raise NotImplementedError(f"{work.kind}: only a sequence or training of one layer in one direction")
     # XLA makes its threads at the first use of the device, which is below, and never again.
     threads = str(work.threads)
     if os.environ.setdefault("NPROC", threads) != threads:
         raise RuntimeError("this process has started with another number of threads")
     weights, x, grad_output = jax.device_put((data.weights, data.x, data.grad_output), jax.devices("cpu")[0])
+    if work.kind == "sequence":
+        return _sequence(weights, x)
     gradients = jax.jit(_gradients).lower(weights, x, grad_output).compile()
 
     def loop(n: int) -> None:
@@ -46,6 +50,16 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
         return np.concatenate([np.asarray(named[name]).ravel() for name in GRADIENTS])
 
     return loop, answer
+
+
+def _sequence(weights: Weights, x: jax.Array) -> tuple[Loop, Answer]:
+    run = jax.jit(_lstm).lower(weights, x).compile()
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            jax.block_until_ready(run(weights, x))
+
+    return loop, lambda: np.asarray(run(weights, x))
 
 
 def _gradients(weights: Weights, x: jax.Array, grad_output: jax.Array) -> tuple[jax.Array, Weights, jax.Array]:

@@ -22,7 +22,7 @@ if NO_AVX512 and torch.backends.cpu.get_cpu_capability() == "AVX512":
 
 def version() -> str:
     """Say what is measured."""
-    return str(torch.__version__)
+    return f"{torch.__version__} ({torch.backends.cpu.get_cpu_capability()})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -1,0 +1,271 @@
+"""``fastlstm bench``: this machine's limits, fastlstm, and every rival that the environment has, by turns."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fastlstm import __version__, files
+from fastlstm._isa import isa, isas
+from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
+from fastlstm.bench.contenders.limits_ import FLOPS, footprint
+from fastlstm.bench.options import Options, case_of, installed
+from fastlstm.bench.progress import Progress
+from fastlstm.bench.report import Report, Row
+from fastlstm.bench.works import Case, Work
+from fastlstm.files._layer import printable
+
+OURS = "fastlstm"
+#: Who else has weights in fewer bytes, and their own words for them: what they begin with is the type.
+FEWER = {
+    "onnxruntime": ("int8", "int8-matmul"),
+    "torch": ("int8", "int8-onednn", "bfloat16", "float16"),
+    "onednn": ("int8", "bfloat16"),
+}
+#: How many times farther off than in the tables of a checkout float32 may be: for shapes that nobody has measured.
+SLACK = 20.0
+SIZES = {"step": (64, 128, 256, 512), "sequence": (64, 128, 256, 512), "batch": (64, 128, 256, 512)}
+QUICK = {"step": (128,), "sequence": (128,), "batch": (128,)}
+
+
+def run(given: argparse.Namespace) -> None:
+    """Measure, and print each table as soon as it is there; after Ctrl-C there is what was measured."""
+    cases = model_cases(given.model) if given.model else given.shape or _families(QUICK if given.quick else SIZES)
+    found = given.rivals if given.rivals is not None else installed()
+    Run(Options(cases, found, given.weights, given.threads, given.quick), given.json).play()
+
+
+def _families(sizes: Mapping[str, Sequence[int]]) -> list[Case]:
+    rows = {"step": (1, 1), "sequence": (100, 1), "batch": (50, 32)}
+    return [case_of(*rows[family], H, H) for family, units in sizes.items() for H in units]
+
+
+def model_cases(path: str) -> list[Case]:
+    """Take the sizes of a file's LSTMs: a step of one row, if there is one direction, and 100 steps."""
+    cases = []
+    for layer in files.inspect(path):
+        if layer.problem or layer.proj_size:
+            print(f"fastlstm bench: left out: {layer}", file=sys.stderr)
+            continue
+        sizes = layer.input_size, layer.hidden_size, layer.num_layers, layer.directions
+        cases += [case_of(T, 1, *sizes) for T in ((1, 100) if layer.directions == 1 else (100,))]
+    if not cases:
+        raise ValueError(f"{printable(path)} has no LSTM that could be timed")
+    return list(dict.fromkeys(cases))
+
+
+def entries(case: Case, options: Options) -> dict[str, Entry]:
+    """Enter everyone for a case: ours first, then the rivals, then the machine."""
+    step = case.T == case.B == case.directions == 1
+    alone = step and case.num_layers == 1  # others' cells are of one layer; of more, theirs is a call of one step
+    made: dict[str, Entry] = {}
+    for name in options.weights:
+        kind = "step_out" if step and options.threads == 1 else "sequence"
+        made[_label(OURS, name)] = OURS, Work(kind, case, options.threads, name)
+    for rival in options.rivals:
+        kind = "step_cell" if alone and rival != "jax" else "sequence"
+        words = [word for word in FEWER.get(rival, ()) if word.partition("-")[0] in _types(options.weights)]
+        for word in ("float32", *words):
+            made[_label(rival, word)] = rival, Work(kind, case, options.threads, word)
+    made["fma"] = LIMITS, Work("fma", case, options.threads)
+    for name in _types(options.weights):
+        made[f"read {name}"] = LIMITS, Work("read", case, options.threads, name)
+    return made
+
+
+def _types(names: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(name.partition("-")[0] for name in names))
+
+
+def _label(name: str, stored: str) -> str:
+    return name if stored == "float32" else f"{name} {stored}"
+
+
+def limit(case: Case, stored: str, peak: float, read: float) -> float:
+    """Tell the seconds that a call needs in any case.
+
+    The input's part is one product, at the peak of multiply-adds. Each step waits for the one before: it reads all of
+    U, or multiplies by it for all rows, whichever takes longer; a step alone reads W as well. 8 bits are multiplied by
+    other instructions: there the bytes alone count.
+
+    Parameters
+    ----------
+    case : Case
+        What is computed.
+    stored : str
+        How the matrices are stored.
+    peak : float
+        Floating point operations in a second.
+    read : float
+        Seconds for the bytes of a step.
+    """
+    whole = 0.0 if stored.startswith("int8") else 2 * case.B * 4 * case.H * case.directions / peak
+    inputs = case.I + (case.num_layers - 1) * case.H * case.directions
+    if case.T == 1:
+        return max(read, whole * (inputs + case.num_layers * case.H))
+    return whole * case.T * inputs + case.T * max(read, whole * case.num_layers * case.H)
+
+
+class Run:
+    """All works of a run, one after the other, and what came out."""
+
+    def __init__(self, options: Options, path: str | None) -> None:
+        self._options, self._path = options, path
+        self._progress = Progress(len(options.cases))
+        rounds, seconds, patience, hung = (5, 0.005, 3.0, 30.0) if options.quick else (15, 0.02, 12.0, 120.0)
+        tell = self._progress.tell
+        self._arena = Arena(rounds, seconds, patience, hung=hung, slack=SLACK, quiet=True, tell=tell)
+        self._found: list[dict[str, Any]] = []
+        self._complete = False
+        self._start = time.time()
+
+    def play(self) -> None:
+        """Measure everything, or until Ctrl-C."""
+        if self._path not in (None, "-"):
+            with open(str(self._path), "a", encoding="utf-8"):  # what cannot be written is better told at once
+                pass
+        python = f"Python {platform.python_version()}, NumPy {np.__version__}"
+        self._say(f"fastlstm {__version__} ({isa()}), {_processor()}, {_cpus()} CPUs, {python}")
+        try:
+            for case in self._options.cases:
+                with self._progress.of(_named(case)):
+                    results = self._arena.play(entries(case, self._options))
+                self._take(case, results)
+            self._complete = True
+        except KeyboardInterrupt:
+            if len(self._found) < len(self._options.cases):
+                self._take(self._options.cases[len(self._found)], self._arena.latest)
+            raise
+        finally:
+            self._end()
+
+    def _take(self, case: Case, results: Mapping[str, Result]) -> None:
+        work = _figures(case, self._options, results)
+        self._found.append(work)
+        report = Report()
+        for cell in work["results"]:
+            report.add(_title(work), _row(cell))
+        report.notes = [f"{cell['of']}: {cell['problem']}" for cell in work["results"] if cell["problem"]]
+        if any(cell["marked"] for cell in work["results"]):
+            report.notes.append("*: other processes took a CPU meanwhile, in so many rounds that all had to count")
+        self._say(f"\n{report.text().strip()}")
+
+    def _say(self, text: str) -> None:
+        if self._path != "-":
+            print(text, flush=True)
+
+    def _end(self) -> None:
+        versions = self._arena.versions
+        self._arena.close()
+        self._say("\n".join(["", *versions]))
+        if self._path is None:
+            return
+        told = json.dumps(self._told() | {"versions": versions}, indent=1, allow_nan=False)
+        if self._path == "-":
+            print(told)
+        else:
+            Path(self._path).write_text(told + "\n", encoding="utf-8")
+
+    def _told(self) -> dict[str, Any]:
+        started = datetime.datetime.fromtimestamp(self._start, datetime.UTC)
+        return {
+            "fastlstm": __version__,
+            "isa": isa(),
+            "isas": isas(),
+            "date": started.isoformat(timespec="seconds"),
+            "machine": {"processor": _processor(), "cpus": _cpus(), "system": platform.platform()},
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            "complete": self._complete,
+            "rounds_played": self._arena.played,
+            "rounds_disturbed": self._arena.disturbed,
+            "works": self._found,
+        }
+
+
+def _figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict[str, Any]:
+    """Collect the figures of a work; None where something was not measured."""
+    fma = results.get("fma", Result()).seconds
+    peak = None if fma is None else FLOPS * options.threads / fma
+    reads = {name: results.get(f"read {name}", Result()).seconds for name in _types(options.weights)}
+    own = results.get(OURS, Result()).seconds
+    read = reads["float32"]
+    made: dict[str, Any] = {"T": case.T, "B": case.B, "I": case.I, "H": case.H, "layers": case.num_layers}
+    made |= {"directions": case.directions, "threads": options.threads, "peak_flops": peak}
+    made |= {"read_bytes_per_second": None if read is None else footprint(case) / read, "results": []}
+    for label, (name, work) in entries(case, options).items():
+        if name == LIMITS or label not in results:
+            continue
+        seconds = reads[work.weights.partition("-")[0]]
+        least = None if peak is None or seconds is None else limit(case, work.weights, peak, seconds)
+        made["results"].append({"of": name, "weights": work.weights} | cell(results[label], own, least))
+    return made
+
+
+def cell(result: Result, own: float | None, least: float | None) -> dict[str, Any]:
+    """Collect the figures of one contender: `own`, fastlstm's seconds in float32; `least`, the limit's."""
+    time, off = result.seconds, result.off
+    clean = sum(not turn.disturbed for turn in result.rounds)
+    return {
+        "seconds": time,
+        "least_seconds": min(result.times, default=None),
+        "of_fastlstm": None if time is None or own is None else time / own,
+        "of_limit": None if time is None or least is None else least / time,
+        "largest_error": None if off is None else off.largest,
+        "rms_error": None if off is None else off.rms,
+        "rounds": len(result.rounds),
+        "disturbed": len(result.rounds) - clean,
+        "marked": bool(result.rounds) and clean < min(ENOUGH, len(result.rounds)),
+        "problem": result.error,
+    }
+
+
+def _row(cell: Mapping[str, Any]) -> Row:
+    time, share = cell["seconds"], cell["of_limit"]
+    return {
+        "": _label(cell["of"], cell["weights"]) + ("*" if cell["marked"] else ""),
+        "us": None if time is None else time * 1e6,
+        "of fastlstm's time": cell["of_fastlstm"],
+        "of the limit": None if share is None else f"{share:.0%}",
+        "largest error": cell["largest_error"],
+        "rms error": cell["rms_error"],
+    }
+
+
+def _named(case: Case) -> str:
+    more = f", {case.num_layers} layers" if case.num_layers > 1 else ""
+    return f"T={case.T} B={case.B} I={case.I} H={case.H}{more}{', both directions' if case.bidirectional else ''}"
+
+
+def _title(work: Mapping[str, Any]) -> str:
+    case = case_of(*(work[name] for name in ("T", "B", "I", "H", "layers", "directions")))
+    peak, read = work["peak_flops"], work["read_bytes_per_second"]
+    limits = [f"{value * 1e-9:.0f} {unit}" for value, unit in ((peak, "GFLOP/s"), (read, "GB/s")) if value]
+    told = f"; the machine: {', '.join(limits)}" if limits else ""
+    return f"{_named(case)}, {work['threads']} thread{'s' if work['threads'] > 1 else ''}{told}"
+
+
+def _cpus() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _processor() -> str:
+    return next(_models(), platform.processor() or platform.machine())
+
+
+def _models() -> Iterator[str]:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                yield line.partition(":")[2].strip()

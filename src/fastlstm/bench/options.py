@@ -1,0 +1,120 @@
+"""What ``fastlstm bench`` takes, and which rivals are there."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+import numpy as np
+
+from fastlstm import _weights
+from fastlstm.bench.works import Case
+
+#: Rivals, and the module that shows that they are there.
+RIVALS = {"torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino", "jax": "jax", "numpy": "numpy"}
+ONEDNN = "onednn", "onednn-cpu-gomp"
+_LETTERS = {"T": 1, "B": 1, "I": 0, "H": 0, "layers": 1, "directions": 1}  # 0: I is H, and H has to be given
+_MOST = 2**24
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is asked for."""
+
+    cases: Sequence[Case]
+    rivals: Sequence[str]
+    weights: Sequence[str]
+    threads: int
+    quick: bool
+
+
+def shape(text: str) -> Case:
+    """Read ``T=100,B=1,I=64,H=128,layers=2,directions=1``: what is not said is 1, and I is H."""
+    given: dict[str, int] = {}
+    for part in text.split(","):
+        name, equals, number = part.strip().partition("=")
+        if not equals or name not in _LETTERS or name in given:
+            raise argparse.ArgumentTypeError(f"expected {', '.join(_LETTERS)}, each once and with =, got: {part!r}")
+        if not number.isdecimal() or not 0 < int(number) <= _MOST:
+            raise argparse.ArgumentTypeError(f"{name} should be a whole number from 1 to {_MOST}, got: {number!r}")
+        given[name] = int(number)
+    sizes = _LETTERS | given
+    if not sizes["H"]:
+        raise argparse.ArgumentTypeError(f"H is missing in {text!r}")
+    if sizes["directions"] > 2:
+        raise argparse.ArgumentTypeError(f"directions should be 1 or 2, got: {sizes['directions']}")
+    return case_of(sizes["T"], sizes["B"], sizes["I"] or sizes["H"], sizes["H"], sizes["layers"], sizes["directions"])
+
+
+def rivals(text: str) -> list[str]:
+    """Read names of rivals; ``none``, or ``all`` that are known."""
+    known = [*RIVALS, ONEDNN[0]]
+    if text in {"none", "all"}:
+        return known if text == "all" else []
+    names = text.split(",")
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"expected none, all or some of {', '.join(known)}, got: {name!r}")
+    return list(dict.fromkeys(names))
+
+
+def weights(text: str) -> list[str]:
+    """Read types of weights."""
+    names = text.split(",")
+    try:
+        for name in names:
+            _weights.checked(name, np.dtype(np.float32))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return list(dict.fromkeys(["float32", *names]))
+
+
+def threads(text: str) -> int:
+    """Read a number of threads."""
+    if not text.isdecimal() or not 0 < int(text) <= 1024:
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1 to 1024, got: {text!r}")
+    return int(text)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what the command takes."""
+    parser.add_argument("--quick", action="store_true", help="three small works in few rounds: under a minute")
+    parser.add_argument(
+        "--rivals",
+        type=rivals,
+        metavar="NAMES",
+        help="such as torch,onnxruntime; none; all that are installed if not given",
+    )
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        "--shape",
+        type=shape,
+        action="append",
+        metavar="SIZES",
+        help="such as T=100,B=1,I=64,H=128,layers=2,directions=1 (1 if not given, I as H); may be given again",
+    )
+    what.add_argument("--model", metavar="FILE", help="the sizes of a file's LSTMs, a step and 100 steps of each")
+    parser.add_argument("--threads", type=threads, default=1, metavar="N", help="that each may use (1)")
+    parser.add_argument(
+        "--weights", type=weights, default=["float32"], metavar="NAMES", help="beside float32, such as int8,bfloat16"
+    )
+    parser.add_argument("--json", metavar="FILE", help="write all figures there; - for standard output, and no tables")
+
+
+def case_of(T: int, B: int, I: int, H: int, layers: int = 1, directions: int = 1) -> Case:
+    """Name a case by its sizes, which then seed its numbers."""
+    return Case(f"bench {T} {B} {I} {H} {layers} {directions}", T, B, I, H, layers, directions == 2)
+
+
+def installed() -> list[str]:
+    """Name the rivals that are there, without importing them."""
+    from importlib.metadata import PackageNotFoundError, distribution  # slow to import
+
+    names = [name for name, module in RIVALS.items() if find_spec(module) is not None]
+    with contextlib.suppress(PackageNotFoundError):
+        distribution(ONEDNN[1])
+        names.append(ONEDNN[0])
+    return names

@@ -1,0 +1,204 @@
+"""fastlstm bench: what it takes, prints and writes, and that nobody's failure costs more than a cell."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import fastlstm
+from fastlstm._cli import main
+from fastlstm.bench import command, options
+from fastlstm.bench.arena import Arena, Result
+from fastlstm.bench.worker import Round
+from fastlstm.bench.works import Case, Work
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
+
+SMALL = ["bench", "--quick", "--rivals", "numpy", "--shape", "T=3,B=2,I=5,H=9"]
+
+
+def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "found.json"
+    assert main([*SMALL, "--shape", "H=8", "--weights", "int8", "--json", str(path)]) == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    told = json.loads(path.read_text())
+    assert (told["complete"], told["fastlstm"], told["isa"]) == (True, fastlstm.__version__, fastlstm.isa())
+    assert any(line.startswith("numpy ") for line in told["versions"])
+    first, second = told["works"]
+    assert [first[name] for name in ("T", "B", "I", "H", "layers", "directions", "threads")] == [3, 2, 5, 9, 1, 1, 1]
+    assert [second[name] for name in ("T", "B", "I", "H")] == [1, 1, 8, 8]
+    for work in told["works"]:
+        assert 1e7 < work["peak_flops"] < 1e13
+        assert 1e7 < work["read_bytes_per_second"] < 1e13
+        assert [(cell["of"], cell["weights"]) for cell in work["results"]] == [
+            ("fastlstm", "float32"),
+            ("fastlstm", "int8"),
+            ("numpy", "float32"),
+        ]
+        for cell in work["results"]:
+            assert cell["problem"] is None
+            numbers = [value for name, value in cell.items() if name not in {"of", "weights", "marked", "problem"}]
+            assert all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
+            assert cell["least_seconds"] <= cell["seconds"]
+            assert 0 < cell["rms_error"] <= cell["largest_error"]
+        ours, small, numpy = work["results"]
+        assert ours["of_fastlstm"] == 1
+        assert numpy["of_fastlstm"] == numpy["seconds"] / ours["seconds"]
+        assert small["rms_error"] > 100 * ours["rms_error"]
+    assert f"T=3 B=2 I=5 H=9, 1 thread; the machine: {first['peak_flops'] * 1e-9:.0f} GFLOP/s" in printed.out
+    assert f"{ours['largest_error']:.1e}" in printed.out
+    assert f"fastlstm {fastlstm.__version__} ({fastlstm.isa()})" in printed.out
+
+
+def test_json_alone_is_all_that_standard_output_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--json", "-"]) == 0
+    printed = capsys.readouterr()
+    assert (json.loads(printed.out)["complete"], printed.err) == (True, "")
+
+
+def test_who_cannot_do_it_loses_its_cell(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL[:2], "--rivals", "jax,numpy", "--shape", "T=2,B=2,I=3,H=4,layers=2,directions=2"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "T=2 B=2 I=3 H=4, 2 layers, both directions, 1 thread" in printed
+    assert "jax: jax: " in printed  # not here, or not of two layers
+    rows = {words[0].strip("*"): words for words in map(str.split, printed.splitlines()) if len(words) == 6}
+    assert rows["jax"][1:] == ["-"] * 5
+    assert float(rows["numpy"][1]) > 0
+
+
+def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "found.json"
+    shapes = [text for k in range(1, 60) for text in ("--shape", f"T=20,B=2,I={k},H=64")]
+    start = [
+        sys.executable,
+        "-c",
+        "from fastlstm._cli import main; raise SystemExit(main())",
+        "bench",
+        "--rivals",
+        "none",
+    ]
+    process = subprocess.Popen([*start, *shapes, "--json", str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    seen = ""
+    while "I=2 " not in seen:  # the first work's table is there, and the second's
+        seen += (line := process.stdout.readline())
+        assert line, seen
+    process.send_signal(signal.SIGINT)
+    process.communicate()
+    assert process.returncode == 130
+    told = json.loads(path.read_text())
+    assert told["complete"] is False
+    assert 2 <= len(told["works"]) < 59
+    assert told["works"][0]["results"][0]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--shape", "T=3"], "H is missing in 'T=3'"),
+        (["--shape", "T=3,H=0"], "H should be a whole number from 1 to 16777216, got: '0'"),
+        (["--shape", "H=4,H=5"], "each once and with =, got: 'H=5'"),
+        (["--shape", "H=4,P=5"], "expected T, B, I, H, layers, directions, each once and with =, got: 'P=5'"),
+        (["--shape", "H=-4"], "got: '-4'"),
+        (["--shape", "H=4,directions=3"], "directions should be 1 or 2, got: 3"),
+        (["--rivals", "torch,theano"], "got: 'theano'"),
+        (["--threads", "0"], "expected a whole number from 1 to 1024, got: '0'"),
+        (["--weights", "int4"], "int4"),
+        (["--shape", "H=4", "--model", "x.npz"], "not allowed with"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", *arguments])
+    assert ended.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--json", str(tmp_path / "no" / "found.json")]) == 1
+    printed = capsys.readouterr()
+    assert "No such file or directory" in printed.err
+    assert "T=3" not in printed.out
+
+
+def test_sizes_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fastlstm.save(fastlstm.LSTM(5, 7, num_layers=2), tmp_path / "w.npz")
+    fastlstm.save(fastlstm.LSTM(5, 7, proj_size=3), tmp_path / "p.npz")
+    assert command.model_cases(str(tmp_path / "w.npz")) == [
+        options.case_of(1, 1, 5, 7, 2),
+        options.case_of(100, 1, 5, 7, 2),
+    ]
+    assert main(["bench", "--model", str(tmp_path / "p.npz")]) == 1
+    told = capsys.readouterr().err
+    assert "left out: " in told
+    assert "has no LSTM that could be timed" in told
+
+
+def test_what_is_entered() -> None:
+    case = options.case_of(1, 1, 8, 8)
+    asked = options.Options([case], ["torch", "numpy"], ["float32", "int8-fast"], 1, quick=True)
+    found = command.entries(case, asked)
+    assert found["fastlstm int8-fast"] == ("fastlstm", Work("step_out", case, 1, "int8-fast"))
+    assert found["torch int8"] == ("torch", Work("step_cell", case, 1, "int8"))
+    assert found["numpy"] == ("numpy", Work("step_cell", case, 1))
+    assert "torch bfloat16" not in found
+    assert "numpy int8" not in found
+    assert found["read int8"] == ("limits", Work("read", case, 1, "int8"))
+
+
+def test_limits() -> None:
+    peak, read = 1e9, 1e-3
+    step, sequence = options.case_of(1, 1, 10, 20), options.case_of(7, 3, 10, 20, 2, 2)
+    assert command.limit(step, "float32", peak, 0.0) == pytest.approx(2 * 80 * 30 / peak)
+    assert command.limit(step, "float32", peak, read) == read
+    flops = 7 * 3 * 2 * 80 * 2 * ((10 + 40) + 2 * 20)
+    assert command.limit(sequence, "float32", peak, 0.0) == pytest.approx(flops / peak)
+    inputs = 7 * 3 * 2 * 80 * 2 * 50
+    assert command.limit(sequence, "float16", peak, read) == pytest.approx(inputs / peak + 7 * read)
+    assert command.limit(sequence, "int8-fast", peak, read) == 7 * read
+
+
+def test_the_machine_s_loops() -> None:
+    from fastlstm import _core
+
+    for name in fastlstm.isas():
+        assert _core.limit_multiply(name.encode(), 5) == 5 * 384
+        assert _core.limit_read(name.encode(), np.ones(1000, np.uint8), 3) == 3 * 768
+        assert _core.limit_read(name.encode(), np.ones(0, np.uint8), 3) == 0
+    with pytest.raises(ValueError, match="instruction set"):
+        _core.limit_multiply(b"none", 1)
+    with pytest.raises(ValueError, match="contiguous"):
+        _core.limit_read(b"scalar", np.ones((4, 4), np.uint8)[:, 1], 1)
+
+
+def test_disturbed_rounds_are_repeated_and_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    arena = Arena(rounds=6, seconds=0.0001)
+    taken: list[Round] = []
+
+    def ask(result: Result, entry: object, name: str, argument: object, keep: Any) -> None:
+        keep(1 if name == "calls" else Round(1.0, disturbed=len(result.rounds) < 4))
+        taken[:] = result.rounds
+
+    monkeypatch.setattr(arena, "_ask", ask)
+    found = arena.play({"ours": ("fastlstm", Work("sequence", Case("disturbed", 2, 1, 3, 4)))})["ours"]
+    arena.close()
+    assert len(found.rounds) == 9  # 4 disturbed and 5 that were not
+    assert not command.cell(found, 1.0, None)["marked"]
+    found.rounds = [Round(1.0, disturbed=True)] * 6
+    assert command.cell(found, 1.0, None)["marked"]
+
+
+def test_the_rest_of_the_command_line_does_without() -> None:
+    code = "import sys, fastlstm._cli; print(*(name for name in sys.modules if name.startswith('fastlstm.bench')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert sorted(done.stdout.split()) == ["fastlstm.bench", "fastlstm.bench.options", "fastlstm.bench.works"]
