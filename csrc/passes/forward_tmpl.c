@@ -15,6 +15,7 @@
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <assert.h>
 #include <string.h>
+#include "base/compiler.h"
 #include "base/fpenv.h"
 #include "base/threads.h"
 #include "forward_layers.h"
@@ -58,7 +59,8 @@ static int is_addressable(const fl_plan *plan, size_t B) {
   return fl_multiply(B, plan->panels * FL_PANEL * sizeof(real), &step);
 }
 
-static size_t measure_call(forward_call call, size_t threads) {
+/* not inlined, as run_call: one is enough */
+static NOINLINE size_t measure_call(forward_call call, size_t threads) {
   fl_arena arena = {0};
   call = make_call(call, threads);
   carve_forward(&call, &arena);
@@ -89,7 +91,7 @@ size_t TYPED(count_forward)(const fl_plan *plan, size_t T, size_t B, size_t thre
                                  : 1;
 }
 
-static fl_status run_call(forward_call call, fl_pool *pool, void *workspace, const fl_cancel *cancel) {
+static NOINLINE fl_status run_call(forward_call call, fl_pool *pool, void *workspace, const fl_cancel *cancel) {
   const fl_plan *const plan = call.plan;
   const fl_sequence *const sequence = call.sequence;
   assert(plan && sequence && workspace && !(sequence->resets && plan->D > 1));

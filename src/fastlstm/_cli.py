@@ -86,7 +86,17 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", parents=[reading], epilog=told, help="list the LSTMs of a file")
     inspect.add_argument("file", metavar="FILE")
-    inspect.set_defaults(run=lambda given: print(files.inspect(given.file, **_reading(given))))
+    inspect.add_argument(
+        "--health", action="store_true", help="and tell which units of an LSTM are stuck, or grow, on --data"
+    )
+    inspect.add_argument("--prefix", help="with --health: which LSTM, as listed")
+    inspect.add_argument("--data", metavar="INPUTS", help="inputs as the LSTM takes them, as for compare")
+    inspect.add_argument(
+        "--probe",
+        metavar="INPUTS",
+        help="[T, I]: a clip to answer from the state after --data and from a fresh one: who makes the difference",
+    )
+    inspect.set_defaults(run=_inspect)
 
     writes = "write LSTMs of a file to npz, safetensors, ONNX, or for programs in C"
     convert = commands.add_parser("convert", parents=[reading], epilog=told, help=writes)
@@ -147,6 +157,18 @@ def _names(text: str) -> list[str]:
 def _reading(given: argparse.Namespace) -> dict[str, Any]:
     """Return how a file is to be read, for `inspect` and `load`."""
     return {"config": given.config, "max_bytes": given.max_bytes}
+
+
+def _inspect(given: argparse.Namespace) -> None:
+    if given.health != (given.data is not None):
+        raise ValueError("--health and --data go together: inputs as they are in use")
+    if given.probe is not None and not given.health:
+        raise ValueError("--probe goes with --health")
+    print(files.inspect(given.file, **_reading(given)))
+    if given.health:
+        from ._health_command import run
+
+        run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)
 
 
 def _convert(given: argparse.Namespace) -> None:

@@ -2,12 +2,14 @@
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm._cli import main
 from tests.cases import Array
 
 I, H = 4, 5
@@ -214,6 +216,54 @@ def test_both_directions() -> None:
     assert "layer 0, reverse, unit 2: its input gate never opens" in str(fastlstm.health(lstm.trace(x())))
     with pytest.raises(ValueError, match="a probe needs a unidirectional layer"):
         fastlstm.health(lstm.trace(x()), lstm=lstm, probe=x(5))
+
+
+# ---- the command
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> tuple[Path, Path, Path]:
+    fastlstm.save(counter(deaf=True), tmp_path / "w.npz")
+    np.save(tmp_path / "x.npy", x(600))
+    np.save(tmp_path / "probe.npy", x(40, 1))
+    return tmp_path / "w.npz", tmp_path / "x.npy", tmp_path / "probe.npy"
+
+
+def test_the_command(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model, data, probe = map(str, files)
+    lstm = fastlstm.load(model)
+    listed = f"{fastlstm.inspect(model)}\n"
+    assert main(["inspect", model]) == 0
+    assert capsys.readouterr() == (listed, "")
+    assert main(["inspect", model, "--data", data, "--health"]) == 0
+    assert capsys.readouterr() == (f"{listed}{fastlstm.health(lstm.trace(x(600)))}\n", "")
+    assert main(["inspect", model, "--data", data, "--health", "--probe", probe]) == 0
+    found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=x(40, 1))
+    assert capsys.readouterr() == (f"{listed}{found}\n", "")
+
+
+def test_long_inputs_are_looked_at_in_fewer_steps(
+    files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, data, _ = map(str, files)
+    lstm = fastlstm.load(model)
+    most = lstm.trace_nbytes(600, every=4)
+    monkeypatch.setattr("fastlstm._health_command.MAX_BYTES", most)
+    assert main(["inspect", model, "--data", data, "--health"]) == 0
+    assert capsys.readouterr().out.endswith(f"{fastlstm.health(lstm.trace(x(600), every=4))}\n")
+
+
+def test_what_the_command_refuses(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    model, data, probe = map(str, files)
+    for arguments, message in (
+        (["--health"], "--health and --data go together"),
+        (["--data", data], "--health and --data go together"),
+        (["--probe", probe], "--probe goes with --health"),
+        (["--health", "--data", model], "should hold x"),
+        (["--health", "--data", data, "--prefix", "no"], "no"),
+    ):
+        assert main(["inspect", model, *arguments]) == 1
+        assert message in capsys.readouterr().err
 
 
 def test_it_is_imported_when_it_is_asked_for() -> None:

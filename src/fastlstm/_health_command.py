@@ -1,0 +1,32 @@
+"""``fastlstm inspect FILE --data INPUTS --health``: what `health` finds in an LSTM of a file."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ._data_files import read_call
+from ._health import health
+from ._lstm import LSTM
+from ._trace import MAX_BYTES
+
+
+def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
+    """Trace the inputs, and print what is found."""
+    data = read_call(given.data)
+    hx = (data["h_0"], data["c_0"]) if "h_0" in data else None
+    probe = None if given.probe is None else read_call(given.probe)["x"]
+    lengths, resets = data.get("lengths"), data.get("resets")
+    trace = lstm.trace(data["x"], hx, lengths=lengths, resets=resets, every=_every(lstm, data["x"].shape))
+    print(health(trace, lstm=None if probe is None else lstm, probe=probe))
+
+
+def _every(lstm: LSTM[Any], shape: tuple[int, ...]) -> int:
+    """Choose so few steps of long inputs that a trace of them fits."""
+    if len(shape) not in (2, 3) or 0 in shape:
+        return 1  # for the call to refuse
+    T, B = (shape[0], 1) if len(shape) == 2 else shape[1::-1] if lstm.batch_first else shape[:2]
+    every = 1
+    while every < T and lstm.trace_nbytes(T, B, every=every) > MAX_BYTES:
+        every *= 2
+    return every
