@@ -356,6 +356,34 @@ def test_a_pool_traces_while_it_serves() -> None:
     pool.step(ids, data.input[0])  # none is taken
 
 
+def test_nobody_else_steps_meanwhile() -> None:
+    lstm = fastlstm.LSTM(4, 3, seed=0)
+    stream, pool = lstm.stream(), lstm.pool(3)
+    ids = [pool.open(), pool.open()]
+    refused = []
+
+    def in_the_stream(h: Any, c: Any) -> Any:
+        with pytest.raises(RuntimeError, match="another thread is inside this stream"):
+            stream.step(X[0, 0])
+        refused.append("stream")
+        return h + 1, c
+
+    def in_the_pool(h: Any, c: Any) -> Any:
+        with pytest.raises(RuntimeError, match=f"session {ids[0]} is in a step of another thread"):
+            pool.step(ids[:1], X[0, :1])
+        with pytest.raises(RuntimeError, match="cannot grow"):
+            pool.grow(9)
+        pool.step(ids[1:], X[0, :1])
+        refused.append("pool")
+        return h + 1, c
+
+    stream._run_through(in_the_stream)
+    pool._run_through(np.array(ids[:1]), in_the_pool)
+    assert refused == ["stream", "pool"]
+    assert (stream.state[0] == 1).all()
+    assert (pool.state(ids[0])[0] == 1).all()
+
+
 def test_tokens_of_a_stream_and_a_pool() -> None:
     lstm = fastlstm.LSTM(6, 9, seed=0)
     embedding = np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32)
