@@ -27,7 +27,7 @@ const char *fl_status_text(fl_status status) {
     case FL_ERROR_ARGUMENT: return "invalid argument";
     case FL_ERROR_OVERFLOW: return "the sizes are too large: their product overflows";
     case FL_ERROR_MEMORY: return "out of memory";
-    case FL_ERROR_ISA: return "unknown or unsupported instruction set";
+    case FL_ERROR_ISA: return "unknown instruction set, or one that the CPU lacks or the system refuses";
     case FL_ERROR_THREADS: return "a thread could not be started";
     case FL_ERROR_CANCELLED: return "cancelled";
     case FL_ERROR_FULL: return "there is no room for another session";

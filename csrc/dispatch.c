@@ -3,6 +3,11 @@
  * To add one: a header in kernels/simd/, a line in CMakeLists.txt, a row here.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
+#ifdef FASTLSTM_HAVE_AMX
+#define _GNU_SOURCE /* syscall */
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #include <string.h>
 #include "plan.h"
 
@@ -56,6 +61,24 @@ static int has_avx512vnni(void) {
 }
 #endif
 
+#ifdef FASTLSTM_HAVE_AMX
+/* Tiles are 8 KiB of registers, which Linux keeps for processes that have asked: arch_prctl of asm/prctl.h. */
+enum { GET_SUPPORTED = 0x1021, REQUEST_PERMISSION = 0x1023, TILE_DATA = 18, TILES_SAVED = 0x60000 };
+
+static int has_amx(void) {
+  uint32_t eax, ebx, ecx, edx;
+  uint64_t known = 0;
+  const uint32_t leaf7 = 1u << 24 | 1u << 25; /* AMX-TILE, AMX-INT8 */
+  return has_avx512vnni() && (saved_state() & TILES_SAVED) == TILES_SAVED &&
+         __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) && (edx & leaf7) == leaf7 &&
+         !syscall(SYS_arch_prctl, GET_SUPPORTED, &known) && (known >> TILE_DATA & 1);
+}
+
+static int ask_for_amx(void) {
+  return !syscall(SYS_arch_prctl, REQUEST_PERMISSION, TILE_DATA);
+}
+#endif
+
 #ifdef FASTLSTM_HAVE_NEONDOT
 #if defined(_WIN32)
 #include <windows.h>
@@ -88,9 +111,10 @@ typedef struct {
   const fl_weight_kernels
       *readers[FL_WEIGHTS_INT8_FAST + 1]; /* of float32 numbers, for each type of weights; [0] NULL */
   int for_integers; /* the best for weights of 8 bits alone: of all others, what another row has */
+  int (*ask)(void); /* the system for permission, once it is named: such a row is not taken by itself. NULL: no need */
 } fl_isa;
 
-#define FL_ROW(isa, description, supported, base, integers)                                                            \
+#define FL_ROW(isa, description, supported, base, integers, ask)                                                      \
   {#isa,                                                                                                              \
    description,                                                                                                       \
    supported,                                                                                                         \
@@ -98,8 +122,9 @@ typedef struct {
    &fl_kernels_##base##_f64,                                                                                          \
    {NULL, &fl_kernels_##base##_f32_float16, &fl_kernels_##base##_f32_bfloat16, &fl_kernels_##isa##_f32_int8,          \
     &fl_kernels_##isa##_f32_int8_fast},                                                                               \
-   integers},
-#define FL_ISA(isa, description, supported) FL_ROW(isa, description, supported, isa, 0)
+   integers,                                                                                                          \
+   ask},
+#define FL_ISA(isa, description, supported) FL_ROW(isa, description, supported, isa, 0, NULL)
 #define FL_INTEGER_TABLES(isa) \
   extern const fl_weight_kernels fl_kernels_##isa##_f32_int8, fl_kernels_##isa##_f32_int8_fast;
 #define FL_TABLES(isa)                                                                          \
@@ -108,6 +133,9 @@ typedef struct {
   FL_INTEGER_TABLES(isa)
 
 /* FASTLSTM_HAVE_*: set by CMake for the objects that it built */
+#ifdef FASTLSTM_HAVE_AMX
+FL_INTEGER_TABLES(amx)
+#endif
 #ifdef FASTLSTM_HAVE_AVX512VNNI
 FL_INTEGER_TABLES(avx512vnni)
 #endif
@@ -130,24 +158,29 @@ FL_TABLES(scalar)
 
 static const fl_isa table[] = {
 #ifdef FASTLSTM_HAVE_AVX512VNNI
-    FL_ROW(avx512vnni, "x86-64-v4 with AVX512-VNNI: for weights of 8 bits", has_avx512vnni, avx512, 1)
+    FL_ROW(avx512vnni, "x86-64-v4 with AVX512-VNNI: for weights of 8 bits", has_avx512vnni, avx512, 1, NULL)
 #endif
 #ifdef FASTLSTM_HAVE_AVX512
         FL_ISA(avx512, "x86-64-v4: 512-bit vectors with FMA", has_avx512)
 #endif
 #ifdef FASTLSTM_HAVE_AVX2VNNI
-            FL_ROW(avx2vnni, "x86-64-v3 with AVX-VNNI: for weights of 8 bits", has_avx2vnni, avx2, 1)
+            FL_ROW(avx2vnni, "x86-64-v3 with AVX-VNNI: for weights of 8 bits", has_avx2vnni, avx2, 1, NULL)
 #endif
 #ifdef FASTLSTM_HAVE_AVX2
                 FL_ISA(avx2, "x86-64-v3: 256-bit vectors with FMA", has_avx2)
 #endif
+#ifdef FASTLSTM_HAVE_AMX
+                    FL_ROW(amx, "x86-64-v4 with AMX: for weights of 8 bits, where it is named", has_amx, avx512, 1,
+                           ask_for_amx)
+#endif
 #ifdef FASTLSTM_HAVE_NEONDOT
-                    FL_ROW(neondot, "AArch64 with the dot product: for weights of 8 bits", has_neondot, neon, 1)
+                        FL_ROW(neondot, "AArch64 with the dot product: for weights of 8 bits", has_neondot, neon, 1,
+                               NULL)
 #endif
 #ifdef FASTLSTM_HAVE_NEON
-                        FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
+                            FL_ISA(neon, "AArch64: 128-bit vectors with FMA", always)
 #endif
-                            FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
+                                FL_ISA(scalar, "portable C: exact fma(), in software where the CPU has none", always)};
 
 enum { ROWS = sizeof table / sizeof table[0] };
 
@@ -159,23 +192,35 @@ static int supported(size_t row) {
   return known[row] == 2;
 }
 
-/* of a name, or the best for weights of the type */
-static const fl_isa *find(const char *name, fl_weight_type weights) {
+static int is_listed(size_t row, fl_weight_type weights) {
+  return (fl_has_integers(weights) || !table[row].for_integers) && supported(row);
+}
+
+/* of a name */
+static const fl_isa *find(const char *name) {
   for (size_t j = 0; j < ROWS; j++)
-    if ((name ? !strcmp(name, table[j].name) : fl_has_integers(weights) || !table[j].for_integers) && supported(j))
-      return &table[j];
+    if (!strcmp(name, table[j].name) && supported(j)) return &table[j];
+  return NULL;
+}
+
+/* of a name, if it may run, or the best for weights of the type */
+static const fl_isa *choose(const char *name, fl_weight_type weights) {
+  const fl_isa *const row = name ? find(name) : NULL;
+  if (name) return row && (!row->ask || row->ask()) ? row : NULL;
+  for (size_t j = 0; j < ROWS; j++)
+    if (!table[j].ask && is_listed(j, weights)) return &table[j];
   return NULL;
 }
 
 const fl_kernels *fl_kernels_of(const char *isa, fl_dtype dtype, const char **found) {
-  const fl_isa *const row = find(isa, FL_WEIGHTS_REAL);
+  const fl_isa *const row = choose(isa, FL_WEIGHTS_REAL);
   if (!row) return NULL;
   *found = row->name;
   return dtype == FL_FLOAT32 ? row->f32 : row->f64;
 }
 
 int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_weight_type weights, const char **found) {
-  const fl_isa *const row = find(isa, weights);
+  const fl_isa *const row = choose(isa, weights);
   if (!row) return 0;
   *found = row->name;
   *chosen = dtype == FL_FLOAT32 ? *row->f32 : *row->f64;
@@ -189,7 +234,7 @@ int fl_choose_kernels(fl_kernels *chosen, const char *isa, fl_dtype dtype, fl_we
 
 static const char *isa_name(size_t index, fl_weight_type weights) {
   for (size_t j = 0; j < ROWS; j++)
-    if ((fl_has_integers(weights) || !table[j].for_integers) && supported(j) && index-- == 0) return table[j].name;
+    if (is_listed(j, weights) && index-- == 0) return table[j].name;
   return NULL;
 }
 
@@ -202,6 +247,6 @@ const char *fl_integer_isa_name(size_t index) {
 }
 
 const char *fl_isa_description(const char *name) {
-  const fl_isa *const row = name ? find(name, FL_WEIGHTS_REAL) : NULL;
+  const fl_isa *const row = name ? find(name) : NULL;
   return row ? row->description : NULL;
 }

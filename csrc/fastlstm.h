@@ -100,7 +100,7 @@ typedef enum fl_status {
   FL_ERROR_ARGUMENT = 1,  /* an invalid size, type or pointer */
   FL_ERROR_OVERFLOW = 2,  /* sizes whose product does not fit in memory's address range */
   FL_ERROR_MEMORY = 3,    /* out of memory */
-  FL_ERROR_ISA = 4,       /* unknown instruction set name, or one that this CPU lacks */
+  FL_ERROR_ISA = 4,       /* unknown instruction set name, or one that this CPU lacks or the system refuses */
   FL_ERROR_THREADS = 5,   /* the system would not start a thread */
   FL_ERROR_CANCELLED = 6, /* the caller's fl_cancel said so */
   FL_ERROR_FULL = 7,      /* no room for another session */
@@ -129,7 +129,8 @@ typedef enum fl_dtype { FL_FLOAT32 = 32, FL_FLOAT64 = 64 } fl_dtype;
  * Static string. "scalar" is always the last. */
 FL_API const char *fl_isa_name(size_t index);
 
-/* The same for weights of 8 bits: instruction sets that are for these alone, too. */
+/* The same for weights of 8 bits: instruction sets that are for these alone, too. "amx" is never taken by itself:
+ * naming it asks Linux for AMX's registers, for the whole process; FL_ERROR_ISA where that is refused. */
 FL_API const char *fl_integer_isa_name(size_t index);
 
 /* One line about it: "x86-64-v3: 256-bit vectors with FMA". NULL for a name that neither gives. Static. */

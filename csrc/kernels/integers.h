@@ -19,6 +19,9 @@
 
 #include "quantise.h"
 #include INTEGER_WORDS
+#ifndef TILES
+#define TILES 0
+#endif
 
 enum {
   PANEL_VECTORS = FL_PANEL / VL,
@@ -49,9 +52,15 @@ INLINE size_t blocks_of(size_t k) {
   return (k + BLOCK - 1) / BLOCK;
 }
 
+/* k up to which a row has numbers, and zeros; whole lines where it is laid out for tiles (integer_tiles.h) */
+INLINE size_t padded_to(int tiled, size_t k) {
+  return tiled ? (k + 63) / 64 * 64 : groups_of(k) * GROUP;
+}
+
 /* bytes that a rounded row of k takes */
-INLINE size_t rounded_bytes(const int fast, size_t k) {
-  return k ? (blocks_of(k) * sizeof(int32_t) + groups_of(k) * Q_BYTES(fast) + 15) / 16 * 16 : 0;
+INLINE size_t rounded_bytes(const int fast, int tiled, size_t k) {
+  const size_t unit = tiled ? 64 : 16, bytes = padded_to(tiled, k) / GROUP * Q_BYTES(fast);
+  return k ? (blocks_of(k) * sizeof(int32_t) + bytes + unit - 1) / unit * unit : 0;
 }
 
 /* ---- rows ------------------------------------------------------------------------------------------------------- */
@@ -80,8 +89,18 @@ INLINE real largest_of(const real *x, size_t k, real *not_finite) {
   return largest;
 }
 
-/* n numbers, at most a block, rounded; zeros up to a whole group */
-INLINE void round_block(const int fast, const real *x, size_t n, real factor, int32_t *total, int8_t *q) {
+/* n whole numbers of 16 bits as two planes of bytes, `plane` of each, then of the other */
+INLINE void split_planes(const int32_t *whole, size_t n, const size_t plane, int8_t *q) {
+  for (size_t g = 0; g < n; g += plane)
+    for (size_t l = 0; l < plane; l++) {
+      const int32_t hi = (whole[g + l] + 128) >> 8;
+      q[2 * g + l] = (int8_t)hi;
+      q[2 * g + plane + l] = (int8_t)(whole[g + l] - 256 * hi);
+    }
+}
+
+/* n numbers, at most a block, rounded; zeros up to a whole group, or line */
+INLINE void round_block(const int fast, int tiled, const real *x, size_t n, real factor, int32_t *total, int8_t *q) {
   _Alignas(64) int32_t whole[BLOCK];
   uint32_t sum = 0;
   size_t j = 0;
@@ -93,19 +112,16 @@ INLINE void round_block(const int fast, const real *x, size_t n, real factor, in
     i_round(last, v_mul(v_load(tail), v_set1(factor)));
     for (size_t l = 0; j + l < n; l++) whole[j + l] = last[l];
   }
-  const size_t padded = (n + GROUP - 1) / GROUP * GROUP;
+  const size_t padded = padded_to(tiled, n);
   for (j = n; j < padded; j++) whole[j] = 0;
   for (j = 0; j < padded; j++) sum += (uint32_t)whole[j];
   memcpy(total, &sum, sizeof sum);
   if (fast) {
     for (j = 0; j < padded; j++) q[j] = (int8_t)whole[j];
+  } else if (tiled) {
+    split_planes(whole, padded, 64, q);
   } else if (PLANES) {
-    for (size_t g = 0; g < padded; g += GROUP)
-      for (size_t l = 0; l < GROUP; l++) {
-        const int32_t hi = (whole[g + l] + 128) >> 8;
-        q[2 * g + l] = (int8_t)hi;
-        q[2 * g + GROUP + l] = (int8_t)(whole[g + l] - 256 * hi);
-      }
+    split_planes(whole, padded, GROUP, q);
   } else {
     int16_t *const words = (int16_t *)(void *)q;
     for (j = 0; j < padded; j++) words[j] = (int16_t)whole[j];
@@ -113,7 +129,7 @@ INLINE void round_block(const int fast, const real *x, size_t n, real factor, in
 }
 
 /* k numbers into `memory`, aligned to 16, rounded_bytes of it */
-INLINE rounded_row round_row(const int fast, const real *x, size_t k, void *memory) {
+INLINE rounded_row round_row(const int fast, int tiled, const real *x, size_t k, void *memory) {
   const real limit = fast ? 64 : 32639;
   real bad;
   const real largest = largest_of(x, k, &bad);
@@ -121,13 +137,13 @@ INLINE rounded_row round_row(const int fast, const real *x, size_t k, void *memo
   const real factor = zeros ? 0 : limit / largest;
   /* the groups first: they have the stronger alignment */
   int8_t *const q = memory;
-  int32_t *const totals = (int32_t *)(void *)(q + groups_of(k) * Q_BYTES(fast));
+  int32_t *const totals = (int32_t *)(void *)(q + padded_to(tiled, k) / GROUP * Q_BYTES(fast));
   if (bad != 0) {
-    memset(memory, 0, rounded_bytes(fast, k));
+    memset(memory, 0, rounded_bytes(fast, tiled, k));
     return (rounded_row){bad, totals, q};
   }
   for (size_t at = 0; at < k; at += BLOCK)
-    round_block(fast, x + at, k - at < BLOCK ? k - at : BLOCK, factor, totals + at / BLOCK,
+    round_block(fast, tiled, x + at, k - at < BLOCK ? k - at : BLOCK, factor, totals + at / BLOCK,
                 q + at / GROUP * Q_BYTES(fast));
   return (rounded_row){zeros ? 0 : largest / limit, totals, q};
 }
@@ -139,6 +155,7 @@ typedef struct {
   const rounded_row *row; /* [rows] */
   const weight *w;        /* the operand's in the first panel */
   size_t w_panel;         /* from a panel to the next */
+  size_t row_bytes;       /* from a row's numbers to the next row's */
   size_t k;
 } integer_slice;
 
@@ -302,7 +319,7 @@ INLINE void many_integer_rows(const int fast, size_t m, const integer_slice *sli
   }
 }
 
-/* m rounded rows against `panels` panels; where there are planes, by them if the rows are not few */
+/* m rounded rows against `panels` panels; those that are not few by tiles where there are any, or by planes */
 INLINE void integer_panels(const int fast, size_t m, const integer_slice *slice, const integer_result *to,
                            size_t panels) {
 #define FEW(rows)                                                                              \
@@ -314,12 +331,26 @@ INLINE void integer_panels(const int fast, size_t m, const integer_slice *slice,
     break;
   switch (m) { FEW(1) FEW(2) FEW(3) default : break; }
 #undef FEW
-  for (size_t p = 0; (fast || !PLANES) && p < panels; p++) {
+  for (size_t p = 0; (fast || !PLANES) && !TILES && p < panels; p++) {
     const integer_slice at = integers_from(*slice, p);
     const integer_result there = result_from(*to, p);
     many_integer_rows(fast, m, &at, &there);
   }
 }
+
+#if TILES
+#include "integer_tiles.h"
+#else
+static void begin_tiles(size_t m) {
+  (void)m;
+}
+static void end_tiles(void) {
+}
+static void tiled_panels(const int fast, size_t m, const integer_slice *slice, const integer_result *to,
+                         size_t panels) {
+  (void)fast, (void)m, (void)slice, (void)to, (void)panels;
+}
+#endif
 
 /* ---- kernels ---------------------------------------------------------------------------------------------------- */
 
@@ -331,19 +362,25 @@ enum {
 _Static_assert(FL_LONGEST_INT8 % BLOCK == 0 && LINES_BYTES % 64 == 0, "whole blocks and lines");
 typedef struct {
   size_t m;
+  int tiled;
   rounded_row row[2][MOST_LINES];
   _Alignas(64) int8_t memory[LINES_BYTES];
 } rounded_rows;
 
 /* as many rows of a product, from the first, as there is room for; all where there is nothing to round */
 static NOINLINE void round_rows(const int fast, const fl_product *product, rounded_rows *rounded) {
-  const size_t each = rounded_bytes(fast, product->operand[0].k) + rounded_bytes(fast, product->operand[1].k);
+  const int tiled = rounded->tiled = TILES && product->m > MOST_FEW_ROWS;
+  const size_t bytes[2] = {rounded_bytes(fast, tiled, product->operand[0].k),
+                           rounded_bytes(fast, tiled, product->operand[1].k)},
+               each = bytes[0] + bytes[1];
   size_t fit = each ? LINES_BYTES / each : product->m, left = product->m, used = 0;
   if (each && fit > MOST_LINES) fit = MOST_LINES;
   rounded->m = left <= fit ? left : left <= 2 * fit ? (left + 1) / 2 : fit; /* no small rest */
   for (size_t j = 0; j < 2 && product->operand[j].k; j++)
-    for (size_t n = 0; n < rounded->m; n++, used += rounded_bytes(fast, product->operand[j].k))
-      rounded->row[j][n] = round_row(fast, product->operand[j].rows[n], product->operand[j].k, rounded->memory + used);
+    for (size_t n = 0; n < rounded->m; n++, used += bytes[j])
+      rounded->row[j][n] =
+          round_row(fast, tiled, product->operand[j].rows[n], product->operand[j].k, rounded->memory + used);
+  if (tiled) begin_tiles(rounded->m);
 }
 
 /* a function of its own: beside it GCC makes the code for one row 10 % slower */
@@ -364,9 +401,12 @@ static NOINLINE void rounded_product(const int fast, const fl_product *product, 
   for (size_t j = 0; j < 2 && product->operand[j].k; j++) {
     slice.row = rounded->row[j];
     slice.k = product->operand[j].k;
-    if (fast)
+    slice.row_bytes = rounded_bytes(fast, rounded->tiled, slice.k);
+    if (rounded->tiled)
+      tiled_panels(fast, rounded->m, &slice, &to, last - first);
+    else if (fast)
       integer_panels(1, rounded->m, &slice, &to, last - first);
-    else if (PLANES && !ARE_FEW(0, rounded->m))
+    else if (PLANES && !TILES && !ARE_FEW(0, rounded->m))
       panels_by_planes(rounded->m, &slice, &to, last - first);
     else
       integer_panels(0, rounded->m, &slice, &to, last - first);

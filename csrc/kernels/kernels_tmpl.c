@@ -157,6 +157,7 @@ static void integer_product(const int fast, const fl_product *call) {
     const fl_product rest = rows_from(*call, r);
     round_rows(fast, &rest, &rounded);
     rounded_product(fast, &rest, &rounded, call->first, call->last, call->first * call->z_panel);
+    if (rounded.tiled) end_tiles();
   }
 }
 #endif
@@ -250,6 +251,7 @@ static void integer_step(const int fast, const fl_step *call) {
       rounded_product(fast, &step.product, &rounded, p, p + n, z_at);
       gates_of_panels(&step, p, n, z_at);
     }
+    if (rounded.tiled) end_tiles();
   }
 }
 

@@ -17,7 +17,8 @@ def isas(*, weights: str | None = None) -> list[str]:
     ----------
     weights : str, optional
         As of `LSTM`. ``"int8"`` or ``"int8-fast"``: with those that are for such weights alone, ``"avx512vnni"``,
-        ``"avx2vnni"`` and ``"neondot"``. They can be named for every layer, which then runs as it would without.
+        ``"avx2vnni"``, ``"neondot"`` and ``"amx"``. They can be named for every layer, which then runs as it would
+        without. ``"amx"`` is never taken by itself: naming it asks Linux for AMX's registers, for the whole process.
 
     Returns
     -------
@@ -42,7 +43,8 @@ def isas(*, weights: str | None = None) -> list[str]:
 @functools.cache
 def _hidden() -> frozenset[str]:
     # for tests: FASTLSTM_HIDE=avx512 makes this process one of a CPU without it (CONTRIBUTING.md)
-    return frozenset(filter(None, os.environ.get("FASTLSTM_HIDE", "").split(",")))
+    names = set(filter(None, os.environ.get("FASTLSTM_HIDE", "").split(",")))
+    return frozenset(names | {"amx"} if "avx512" in names else names)  # AMX is beside AVX-512
 
 
 def isa() -> str:

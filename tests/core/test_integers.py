@@ -410,6 +410,48 @@ fastlstm.show_config()
     assert [line.split()[1] for line in lines if line.startswith("  * ")] == [isa]
 
 
+PERMISSION = """
+import ctypes
+import fastlstm
+
+libc = ctypes.CDLL(None)
+
+def has_tiles():
+    known = ctypes.c_uint64()
+    assert libc.syscall(158, 0x1022, ctypes.byref(known)) == 0  # arch_prctl(ARCH_GET_XCOMP_PERM)
+    return bool(known.value >> 18 & 1)
+
+class Stack(ctypes.Structure):
+    _fields_ = [("at", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t)]
+"""
+
+
+@pytest.mark.skipif("amx" not in fastlstm.isas(weights="int8"), reason="no AMX here")
+def test_amx_is_asked_for_where_it_is_named_alone() -> None:
+    script = """
+fastlstm.LSTM(4, 3, weights="int8"), fastlstm.isas(weights="int8"), fastlstm.show_config()
+before = has_tiles()
+print(before, fastlstm.LSTM(4, 3, weights="int8", isa="amx").isa, has_tiles())
+"""
+    assert run_python(PERMISSION + script, FASTLSTM_ISA="").splitlines()[-1] == "False amx True"
+
+
+@pytest.mark.skipif("amx" not in fastlstm.isas(weights="int8"), reason="no AMX here")
+def test_amx_that_the_system_refuses_is_an_error() -> None:
+    script = """
+memory = ctypes.create_string_buffer(4096)  # a stack for signals that is too small for tiles
+assert libc.sigaltstack(ctypes.byref(Stack(ctypes.addressof(memory), 0, len(memory))), None) == 0
+try:
+    fastlstm.LSTM(4, 3, weights="int8", isa="amx")
+except ValueError as error:
+    print(error)
+print(has_tiles(), fastlstm.LSTM(4, 3, weights="int8").isa != "amx")
+"""
+    *said, after = run_python(PERMISSION + script, FASTLSTM_ISA="").splitlines()
+    assert said == ["unknown instruction set, or one that the CPU lacks or the system refuses"]
+    assert after == "False True"
+
+
 def test_instruction_sets_for_unknown_weights() -> None:
     assert fastlstm.isas(weights="float16") == fastlstm.isas(weights="float32") == fastlstm.isas()
     with pytest.raises(ValueError, match=r"weights should be one of 'float32', .*'int8-fast', got: 'int4'"):

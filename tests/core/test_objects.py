@@ -585,7 +585,8 @@ def test_vectors_are_used_where_the_cpu_has_them() -> None:
     needed = {"avx512vnni": v4 | {"avx512_vnni"}, "avx512": v4, "avx2vnni": v3 | {"avx_vnni"}, "avx2": v3}
     there = [name for name, wanted in needed.items() if wanted <= flags] + ["scalar"]
     found = run_python("import fastlstm; print(*fastlstm.isas(weights='int8'))", FASTLSTM_HIDE="").split()
-    assert found == there
+    assert {"amx_tile", "amx_int8"} <= flags or "amx" not in found
+    assert [name for name in found if name != "amx"] == there
     reals = run_python("import fastlstm; print(*fastlstm.isas())", FASTLSTM_HIDE="").split()
     assert reals == [name for name in there if not name.endswith("vnni")]
 

@@ -9,6 +9,9 @@
 #else
 #define PLANES 0
 #endif
+#ifdef HAS_AMX
+#define TILES 1
+#endif
 #define I_BYTES 64
 #define I_ACCUMULATORS 24
 
