@@ -15,6 +15,7 @@ import fastlstm
 from fastlstm._cli import main
 from fastlstm.bench import command, options
 from fastlstm.bench.arena import Arena, Result
+from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Case, Work
 
@@ -159,13 +160,24 @@ def test_what_is_entered() -> None:
 def test_limits() -> None:
     peak, read = 1e9, 1e-3
     step, sequence = options.case_of(1, 1, 10, 20), options.case_of(7, 3, 10, 20, 2, 2)
-    assert command.limit(step, "float32", peak, 0.0) == pytest.approx(2 * 80 * 30 / peak)
-    assert command.limit(step, "float32", peak, read) == read
+    assert command.limit(step, peak, 0.0) == pytest.approx(2 * 80 * 30 / peak)
+    assert command.limit(step, peak, read) == read
     flops = 7 * 3 * 2 * 80 * 2 * ((10 + 40) + 2 * 20)
-    assert command.limit(sequence, "float32", peak, 0.0) == pytest.approx(flops / peak)
+    assert command.limit(sequence, peak, 0.0) == pytest.approx(flops / peak)
     inputs = 7 * 3 * 2 * 80 * 2 * 50
-    assert command.limit(sequence, "float16", peak, read) == pytest.approx(inputs / peak + 7 * read)
-    assert command.limit(sequence, "int8-fast", peak, read) == 7 * read
+    assert command.limit(sequence, peak, read) == pytest.approx(inputs / peak + 7 * read)
+    assert command.limit(sequence, math.inf, read) == 7 * read
+
+
+def test_others_16_bits_are_not_held_against_float32_s_peak() -> None:
+    case = options.case_of(7, 30, 10, 20)
+    asked = options.Options([case], ["torch"], ["float32", "bfloat16", "int8"], 1, quick=True)
+    results = {label: Result([Round(1.0, disturbed=False)]) for label in command.entries(case, asked)}
+    found = command.figures(case, asked, results)
+    shares = {(cell["of"], cell["weights"]): cell["of_limit"] for cell in found["results"]}
+    float32 = shares["fastlstm", "float32"]
+    assert shares["fastlstm", "bfloat16"] == shares["torch", "float32"] == float32 > 7
+    assert shares["torch", "bfloat16"] == shares["torch", "int8"] == shares["fastlstm", "int8"] == 7
 
 
 def test_the_machine_s_loops() -> None:
@@ -202,3 +214,21 @@ def test_the_rest_of_the_command_line_does_without() -> None:
     code = "import sys, fastlstm._cli; print(*(name for name in sys.modules if name.startswith('fastlstm.bench')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert sorted(done.stdout.split()) == ["fastlstm.bench", "fastlstm.bench.options", "fastlstm.bench.works"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_progress_without_rich(
+    terminal: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)  # its import fails
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal, raising=False)
+    progress = Progress(3)
+    for work in ("first", "second"):
+        with progress.of(work):
+            progress.tell("numpy", 0, 5)
+            progress.tell("numpy", 2, 5)
+    told = capsys.readouterr().err
+    assert bool(told) == terminal
+    assert ("1 of 3: first: numpy, preparing" in told) == terminal
+    assert ("2 of 3: second: numpy, round 2 of at most 5, about " in told) == terminal
+    assert told.endswith("\x1b[K") == terminal  # the line is gone

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import datetime
 import json
+import math
 import os
 import platform
 import sys
@@ -92,25 +93,22 @@ def _label(name: str, stored: str) -> str:
     return name if stored == "float32" else f"{name} {stored}"
 
 
-def limit(case: Case, stored: str, peak: float, read: float) -> float:
+def limit(case: Case, peak: float, read: float) -> float:
     """Tell the seconds that a call needs in any case.
 
     The input's part is one product, at the peak of multiply-adds. Each step waits for the one before: it reads all of
-    U, or multiplies by it for all rows, whichever takes longer; a step alone reads W as well. 8 bits are multiplied by
-    other instructions: there the bytes alone count.
+    U, or multiplies by it for all rows, whichever takes longer; a step alone reads W as well.
 
     Parameters
     ----------
     case : Case
         What is computed.
-    stored : str
-        How the matrices are stored.
     peak : float
-        Floating point operations in a second.
+        Floating point operations in a second; infinity where others than those of float32 multiply.
     read : float
         Seconds for the bytes of a step.
     """
-    whole = 0.0 if stored.startswith("int8") else 2 * case.B * 4 * case.H * case.directions / peak
+    whole = 2 * case.B * 4 * case.H * case.directions / peak
     inputs = case.I + (case.num_layers - 1) * case.H * case.directions
     if case.T == 1:
         return max(read, whole * (inputs + case.num_layers * case.H))
@@ -151,7 +149,7 @@ class Run:
             self._end()
 
     def _take(self, case: Case, results: Mapping[str, Result]) -> None:
-        work = _figures(case, self._options, results)
+        work = figures(case, self._options, results)
         self._found.append(work)
         report = Report()
         for cell in work["results"]:
@@ -194,7 +192,7 @@ class Run:
         }
 
 
-def _figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict[str, Any]:
+def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict[str, Any]:
     """Collect the figures of a work; None where something was not measured."""
     fma = results.get("fma", Result()).seconds
     peak = None if fma is None else FLOPS * options.threads / fma
@@ -208,7 +206,9 @@ def _figures(case: Case, options: Options, results: Mapping[str, Result]) -> dic
         if name == LIMITS or label not in results:
             continue
         seconds = reads[work.weights.partition("-")[0]]
-        least = None if peak is None or seconds is None else limit(case, work.weights, peak, seconds)
+        ours = name == OURS and not work.weights.startswith("int8")  # 16 bits are multiplied as float32
+        most = peak if ours or work.weights == "float32" else math.inf
+        least = None if most is None or seconds is None else limit(case, most, seconds)
         made["results"].append({"of": name, "weights": work.weights} | cell(results[label], own, least))
     return made
 
