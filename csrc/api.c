@@ -245,8 +245,19 @@ fl_status fl_file_weights(const void *data, size_t size, size_t n, fl_weights *w
   if (!weights) return FL_ERROR_ARGUMENT;
   const fl_status status = open_file(data, size, &file);
   if (status != FL_OK) return status;
+  if (file.integers) return FL_ERROR_VERSION;
   if (n != file.config.num_layers * file.config.directions) return FL_ERROR_ARGUMENT;
-  fl_locate_weights(data, &file, weights);
+  fl_locate_weights(data, &file, weights, NULL);
+  return FL_OK;
+}
+
+fl_status fl_file_integers(const void *data, size_t size, size_t n, fl_weights *weights, fl_integers *integers) {
+  fl_file file;
+  if (!weights || !integers) return FL_ERROR_ARGUMENT;
+  const fl_status status = open_file(data, size, &file);
+  if (status != FL_OK) return status;
+  if (n != file.config.num_layers * file.config.directions) return FL_ERROR_ARGUMENT;
+  fl_locate_weights(data, &file, weights, integers);
   return FL_OK;
 }
 
@@ -257,11 +268,16 @@ fl_status fl_plan_read(fl_plan **plan, const void *data, size_t size, const char
   const fl_status status = open_file(data, size, &file);
   if (status != FL_OK) return status;
   file.config.form = &file.form;
-  fl_weights *const weights = calloc(file.config.num_layers * file.config.directions, sizeof *weights);
-  if (!weights) return FL_ERROR_MEMORY;
-  fl_locate_weights(data, &file, weights);
-  const fl_status made = fl_make_plan(plan, &file.config, weights, isa);
+  const size_t n = file.config.num_layers * file.config.directions;
+  fl_weights *const weights = calloc(n, sizeof *weights);
+  fl_integers *const integers = calloc(n, 3 * sizeof *integers);
+  fl_status made = FL_ERROR_MEMORY;
+  if (weights && integers) {
+    fl_locate_weights(data, &file, weights, integers);
+    made = fl_make_plan(plan, &file.config, weights, isa);
+  }
   free(weights);
+  free(integers);
   return made;
 }
 

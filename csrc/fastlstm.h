@@ -301,10 +301,17 @@ FL_API size_t fl_plan_size(const fl_plan *plan);
  *   form    written; owned by the caller, who keeps it as long as the config */
 FL_API fl_status fl_file_read(const void *data, size_t size, fl_config *config, fl_form *form);
 
-/* Where its arrays are. Allocates nothing.
+/* Where its arrays are. Allocates nothing. FL_ERROR_VERSION for a file of integers, which fl_file_integers is for.
  *   n        as many as there are in the file, L*D
  *   weights  [n], index layer*D + direction; written: pointers into data */
 FL_API fl_status fl_file_weights(const void *data, size_t size, size_t n, fl_weights *weights);
+
+/* The same of any file, also of one whose matrices are integers. Allocates nothing.
+ *   n         as many as there are in the file, L*D
+ *   weights   [n]; written: pointers into data and integers
+ *   integers  [3*n]; written where the file has integers: pointers into data; owned by the caller, who keeps it as long
+ *             as weights */
+FL_API fl_status fl_file_integers(const void *data, size_t size, size_t n, fl_weights *weights, fl_integers *integers);
 
 /* fl_plan_create of what is in a file; plan and isa are as there. */
 FL_API fl_status fl_plan_read(fl_plan **plan, const void *data, size_t size, const char *isa);

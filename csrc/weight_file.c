@@ -8,8 +8,8 @@
 
 /* The last bytes give away a transfer as text, which changes ends of lines. */
 static const unsigned char magic[8] = {0x89, 'F', 'L', 'W', '\r', '\n', 0x1a, '\n'};
-enum { VERSION = 1, ORDER = 0x01020304, OTHER_ORDER = 0x04030201 };
-enum { HAS_BIAS = 1, HAS_PEEPHOLES = 2, IS_COUPLED = 4, IS_BATCH_FIRST = 8, FLAGS = 15 };
+enum { OF_REALS = 1, OF_INTEGERS = 2, ORDER = 0x01020304, OTHER_ORDER = 0x04030201 }; /* the first two are versions */
+enum { HAS_BIAS = 1, HAS_PEEPHOLES = 2, IS_COUPLED = 4, IS_BATCH_FIRST = 8, FLAGS = 15, HAS_OFFSETS = 16 };
 
 typedef struct {
   uint32_t kind, zero;
@@ -46,33 +46,55 @@ static uint32_t checksum(const unsigned char *data, size_t size) {
 
 /* ---- sizes ------------------------------------------------------------------------------------------------------ */
 
-static void *carve_matrix(fl_arena *arena, size_t rows, size_t columns, size_t real) {
+/* where the arrays of a layer in one direction are, and who points to them */
+typedef struct {
+  const fl_file *file;
+  fl_arena arena;
+  fl_weights *weights;
+  fl_integers *integers; /* room for three */
+} layout;
+
+/* Either of the two is written. */
+static void lay_out_matrix(layout *l, size_t rows, size_t columns, const void **reals, const fl_integers **integers) {
   size_t n;
-  if (fl_multiply(rows, columns, &n)) return fl_carve(arena, n, real);
-  arena->overflow = 1;
-  return NULL;
+  if (!fl_multiply(rows, columns, &n)) {
+    l->arena.overflow = 1;
+    return;
+  }
+  if (!l->file->integers) {
+    *reals = fl_carve(&l->arena, n, l->file->config.dtype / 8);
+    return;
+  }
+  fl_integers *const made = l->integers++;
+  made->values = fl_carve(&l->arena, n, 1);
+  made->scales = fl_carve(&l->arena, rows, sizeof *made->scales);
+  made->offsets = l->file->offsets ? fl_carve(&l->arena, rows, 1) : NULL;
+  made->is_signed = 1;
+  *integers = made;
 }
 
-/* The arrays of a layer in one direction, each on a line of its own; at = NULL measures. */
-static fl_arena lay_out(const fl_file *file, size_t layer, char *at, fl_weights *weights) {
-  const fl_config *const config = &file->config;
+/* The arrays of a layer in one direction, each on a line of its own; an arena at NULL measures. */
+static fl_arena lay_out(layout l, size_t layer) {
+  const fl_config *const config = &l.file->config;
   const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, real = config->dtype / 8;
-  fl_arena arena = {.at = at};
-  *weights = (fl_weights){.weight_ih = NULL};
-  weights->weight_ih = carve_matrix(&arena, 4 * H, layer ? config->directions * R : config->input_size, real);
-  weights->weight_hh = carve_matrix(&arena, 4 * H, R, real);
-  if (file->bias) weights->bias_ih = fl_carve(&arena, 4 * H, real);
-  if (file->bias) weights->bias_hh = fl_carve(&arena, 4 * H, real);
-  if (P) weights->weight_hr = carve_matrix(&arena, P, H, real);
-  if (file->form.peepholes) weights->weight_ph = fl_carve(&arena, 3 * H, real);
-  return arena;
+  fl_weights *const w = l.weights;
+  *w = (fl_weights){.weight_ih = NULL};
+  lay_out_matrix(&l, 4 * H, layer ? config->directions * R : config->input_size, &w->weight_ih, &w->integers_ih);
+  lay_out_matrix(&l, 4 * H, R, &w->weight_hh, &w->integers_hh);
+  if (l.file->bias) w->bias_ih = fl_carve(&l.arena, 4 * H, real);
+  if (l.file->bias) w->bias_hh = fl_carve(&l.arena, 4 * H, real);
+  if (P) lay_out_matrix(&l, P, H, &w->weight_hr, &w->integers_hr);
+  if (l.file->form.peepholes) w->weight_ph = fl_carve(&l.arena, 3 * H, real);
+  return l.arena;
 }
 
 /* Do the header and the arrays make exactly this size? */
 static int fills(const fl_file *file, size_t size) {
   fl_weights ignored;
+  fl_integers integers[3];
   size_t layers;
-  const fl_arena first = lay_out(file, 0, NULL, &ignored), other = lay_out(file, 1, NULL, &ignored);
+  const layout measured = {.file = file, .weights = &ignored, .integers = integers};
+  const fl_arena first = lay_out(measured, 0), other = lay_out(measured, 1);
   if (first.overflow || other.overflow || first.used > size) return 0;
   if (!fl_multiply(file->config.num_layers - 1, other.used, &layers) || layers > size) return 0;
   const size_t arrays = size - sizeof(header), D = file->config.directions;
@@ -87,11 +109,19 @@ static fl_status check_beginning(const header *h, size_t got) {
   if (got < sizeof *h) return FL_ERROR_LENGTH;
   if (h->order == OTHER_ORDER) return FL_ERROR_ORDER;
   if (h->order != ORDER) return FL_ERROR_FORMAT;
-  return h->version == VERSION ? FL_OK : FL_ERROR_VERSION;
+  return h->version == OF_REALS || h->version == OF_INTEGERS ? FL_OK : FL_ERROR_VERSION;
 }
 
 static int is_size(uint64_t n) {
   return n <= (uint64_t)PTRDIFF_MAX / 8;
+}
+
+/* Integers are those of float32 alone, and of types that have them. */
+static int is_kind(const header *h) {
+  const uint32_t flags = FLAGS | (h->version == OF_INTEGERS ? HAS_OFFSETS : 0);
+  if (h->flags & ~flags) return 0;
+  if (h->version == OF_REALS) return 1;
+  return h->dtype == FL_FLOAT32 && (h->weights == FL_WEIGHTS_INT8 || h->weights == FL_WEIGHTS_INT8_FAST);
 }
 
 /* what nothing is told by has to be zero, so that a later version can tell something by it */
@@ -99,7 +129,7 @@ static int is_sound(const header *h) {
   if (h->dtype != FL_FLOAT32 && h->dtype != FL_FLOAT64) return 0;
   if (!is_size(h->input_size) || !is_size(h->hidden_size) || !is_size(h->num_layers)) return 0;
   if (!h->input_size || !h->hidden_size || !h->num_layers || h->proj_size >= h->hidden_size) return 0;
-  if (h->directions < 1 || h->directions > 2 || h->flags & ~(uint32_t)FLAGS) return 0;
+  if (h->directions < 1 || h->directions > 2 || !is_kind(h)) return 0;
   if (!(h->dropout >= 0 && h->dropout <= 1)) return 0;
   return !(h->gate.zero | h->candidate.zero | h->cell.zero) && !(h->zeros[0] | h->zeros[1] | h->zeros[2]);
 }
@@ -132,13 +162,19 @@ fl_status fl_parse_file(const void *data, size_t size, fl_file *file) {
                          .clip_at = (fl_clip)h.clip_at,
                          .clip = h.clip};
   file->bias = (h.flags & HAS_BIAS) != 0;
+  file->integers = h.version == OF_INTEGERS;
+  file->offsets = (h.flags & HAS_OFFSETS) != 0;
   return fills(file, size) ? FL_OK : FL_ERROR_CONTENT;
 }
 
-void fl_locate_weights(const void *data, const fl_file *file, fl_weights *weights) {
+void fl_locate_weights(const void *data, const fl_file *file, fl_weights *weights, fl_integers *integers) {
   const size_t D = file->config.directions;
   char *at = (char *)data + sizeof(header); /* an arena's memory is not const; nothing is written */
-  for (size_t k = 0; k < D * file->config.num_layers; k++) at += lay_out(file, k / D, at, &weights[k]).used;
+  for (size_t k = 0; k < D * file->config.num_layers; k++) {
+    layout l = {.file = file, .arena = {.at = at}, .weights = &weights[k], .integers = NULL};
+    if (file->integers) l.integers = &integers[3 * k];
+    at += lay_out(l, k / D).used;
+  }
 }
 
 /* ---- paths ------------------------------------------------------------------------------------------------------ */

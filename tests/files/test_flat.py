@@ -1,8 +1,11 @@
 """The flat file for C, and the header with weights inside: what is written, read and refused."""
 
 import re
+import shutil
 import struct
+import subprocess
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +15,7 @@ from fastlstm._cli import main
 from fastlstm.files import _c_header, _flat
 from tests.support import assert_same_bits
 
+CSRC = Path(__file__).parents[2] / "csrc"
 FORMS = [
     fastlstm.Form(),
     fastlstm.Form(("hard_sigmoid", 0.3), "softsign", ("scaled_tanh", 1.5, 0.5), peepholes=True, coupled=True),
@@ -143,6 +147,92 @@ def test_matrices_in_16_bits_are_so_in_c(weights, number, tmp_path, capsys):
         fastlstm.load(out)
 
 
+def of_integers(zeros=True, **options):
+    """Return a layer of integers with scales that are none of the package's."""
+    rng, lstm = np.random.default_rng(0), fastlstm.LSTM(3, 5, seed=0, weights="int8", **options)
+    state = dict(lstm.state_dict())
+    for name in [name for name in state if name.endswith("_scale")]:
+        state[name] = rng.uniform(1e-3, 1e-2, state[name].shape).astype(np.float32)
+        if zeros and "weight_hh" in name:
+            state[name.replace("_scale", "_zero_point")] = rng.integers(-128, 128, state[name].shape, np.int8)
+    lstm.load_state_dict(state)
+    return lstm
+
+
+@pytest.mark.parametrize("order", ["little", "big"])
+@pytest.mark.parametrize("options", OPTIONS, ids=repr)
+@pytest.mark.parametrize("zeros", [False, True])
+def test_integers_come_back(order, options, zeros, tmp_path):
+    lstm = of_integers(zeros, **options)
+    (tmp_path / "w").write_bytes(_flat.content(lstm, order))
+    for weights in ("int8", "int8-fast"):
+        assert (
+            fastlstm.load(tmp_path / "w", weights=weights).fingerprint() == lstm.astype(weights=weights).fingerprint()
+        )
+    assert fastlstm.load(tmp_path / "w", weights="auto").fingerprint() == lstm.fingerprint()
+    assert fastlstm.load(tmp_path / "w").fingerprint() == lstm.astype(weights="float32").fingerprint()
+
+
+@pytest.mark.parametrize("zeros", [False, True])
+def test_the_bytes_of_integers_are_those_that_the_page_tells(zeros):
+    lstm = of_integers(zeros, proj_size=2)
+    data, state = _flat.content(lstm, "big"), lstm.state_dict()
+    assert struct.unpack_from(">IIQI", data, 8) == (0x01020304, 2, len(data), zlib.crc32(data[28:]))
+    assert struct.unpack_from(">I", data, 28) == (32,)
+    assert struct.unpack_from(">I", data, 68) == (1 + 16 * zeros,)
+    assert struct.unpack_from(">I", data, 148) == (3,)
+    place = 192
+    for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "weight_hr"):
+        parts = [(state[f"{name}_l0"], ">f4")]
+        if name.startswith("weight"):
+            parts = [(state[f"{name}_l0"], "i1"), (state[f"{name}_l0_scale"], ">f4")]
+            none = np.zeros(len(parts[0][0]), np.int8)
+            parts += [(state.get(f"{name}_l0_zero_point", none), "i1")] if zeros else []
+        for expected, kind in parts:
+            got = np.frombuffer(data, kind, expected.size, place).reshape(expected.shape)
+            np.testing.assert_array_equal(got, expected)
+            end = place + expected.nbytes
+            place = -(-end // 64) * 64
+            assert data[end:place] == bytes(place - end)
+    assert place == len(data)
+
+
+@pytest.mark.parametrize(
+    ("at", "field", "value", "message"),
+    [
+        (12, "I", 1, "does not describe an LSTM"),  # offsets are of version 2
+        (12, "I", 3, "versions 1 and 2 of the flat file are read, got: 3"),
+        (28, "I", 64, "matrices of type 3 beside 64 bits are unknown"),
+        (32, "Q", 90, "its arrays end at"),
+        (68, "I", 1, "its arrays end at"),
+        (68, "I", 33, "does not describe an LSTM"),
+        (148, "I", 0, "matrices of integers are for int8 and int8-fast, got: None"),
+        (148, "I", 1, "matrices of integers are for int8 and int8-fast, got: float16"),
+        (256, "f", 0, "weight_ih_l0_scale should be finite and greater than zero"),
+        (256, "f", -1, "weight_ih_l0_scale should be finite and greater than zero"),
+        (256, "f", np.nan, "1 of 20 values of weight_ih_l0_scale are NaN or infinite"),
+    ],
+)
+def test_integers_that_no_writer_made_are_refused(at, field, value, message, tmp_path):
+    data = bytearray(_flat.content(of_integers(), "little"))
+    struct.pack_into(f"<{field}", data, at, value)
+    struct.pack_into("<I", data, 24, zlib.crc32(data[28:]))
+    (tmp_path / "w.flw").write_bytes(data)
+    for options in ({}, {"weights": "auto"}):
+        with pytest.raises(ValueError, match=message):
+            fastlstm.load(tmp_path / "w.flw", **options)
+
+
+def test_integers_in_float32_that_were_written_before_are_read(tmp_path):
+    """Version 1, with the type beside float32 matrices."""
+    lstm = fastlstm.LSTM(3, 5, seed=0, weights="int8")
+    data = bytearray(_flat.content(lstm.astype(weights="float32"), "little"))
+    struct.pack_into("<I", data, 148, 3)
+    struct.pack_into("<I", data, 24, zlib.crc32(data[28:]))
+    (tmp_path / "w.flw").write_bytes(data)
+    assert fastlstm.load(tmp_path / "w.flw", weights="auto").fingerprint() == lstm.fingerprint()
+
+
 # ---- the command line
 
 
@@ -223,3 +313,38 @@ def test_numbers_in_a_header_are_exact(dtype):
     assert_same_bits(np.array(got, dtype).reshape(4, 2), hard, "weight_ih_l0")
     assert ("f," in numbers) == (dtype == "float32")
     assert max(map(len, text.splitlines())) <= 120
+
+
+def test_integers_in_a_header_are_whole_numbers():
+    lstm = of_integers(proj_size=2)
+    text = _c_header.content(lstm, "w.h").decode("ascii")
+    for name, array in lstm.state_dict().items():
+        if array.dtype == np.int8:
+            kind = "offsets" if name.endswith("_zero_point") else "values"
+            (numbers,) = re.findall(rf"int8_t w_{name.removesuffix('_zero_point')}_{kind}\[\] = \{{([^}}]*)\}}", text)
+            got = [int(number) for number in numbers.replace("\n", "").split(",") if number]
+            np.testing.assert_array_equal(got, array.ravel())
+    assert "w_weight_hh_l0 = {w_weight_hh_l0_values, w_weight_hh_l0_scales, w_weight_hh_l0_offsets, 1};" in text
+    assert "w_weight_ih_l0 = {w_weight_ih_l0_values, w_weight_ih_l0_scales, NULL, 1};" in text
+    assert max(map(len, text.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("standard", ["c11", "c++17"])
+@pytest.mark.parametrize("options", OPTIONS, ids=repr)
+def test_compilers_warn_of_nothing_in_a_header(standard, options, tmp_path):
+    compiler = shutil.which("g++" if "+" in standard else "gcc")
+    if compiler is None or not (CSRC / "fastlstm.h").exists():
+        pytest.skip("no GCC, or not in a tree with sources")
+    form = fastlstm.Form(peepholes=True)
+    for name, lstm in ("plain", fastlstm.LSTM(3, 5, form=form, **options)), ("small", of_integers(**options)):
+        (tmp_path / f"{name}.h").write_bytes(_c_header.content(lstm, f"{name}.h"))
+    source = tmp_path / ("main.cpp" if "+" in standard else "main.c")
+    source.write_text(
+        '#include "plain.h"\n#include "small.h"\n'
+        "int main(void) { return !plain_weights[0].weight_ih + !small_weights[0].integers_ih + "
+        "(plain_config.weights == small_config.weights); }\n"
+    )
+    warnings = ["-Wall", "-Wextra", "-Wpedantic", "-Wmissing-field-initializers", "-Werror"]
+    command = [compiler, f"-std={standard}", *warnings, "-fsyntax-only", "-I", str(CSRC), str(source)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -65,7 +65,7 @@ def assert_same_layer(found: Any, expected: Any) -> None:
         same_array(found.state_dict()[name], array)
 
 
-@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".flw"])
 @pytest.mark.parametrize("weights", INTEGERS)
 @pytest.mark.parametrize("zeros", [False, True])
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ def test_in_float64_they_are_exact(tmp_path: Path) -> None:
 
 def test_a_quarter_of_the_bytes(tmp_path: Path) -> None:
     lstm = fastlstm.LSTM(256, 256)
-    for ending in ".npz", ".safetensors":
+    for ending in ".npz", ".safetensors", ".flw":
         for name, layer in ("all", lstm), ("small", lstm.astype(weights="int8")):
             fastlstm.save(layer, tmp_path / f"{name}{ending}")
         assert (tmp_path / f"small{ending}").stat().st_size < 0.27 * (tmp_path / f"all{ending}").stat().st_size
@@ -286,7 +286,7 @@ def test_a_file_that_names_another_type_than_it_has(tmp_path: Path) -> None:
         assert_same_layer(fastlstm.load(path, weights="auto"), lstm)
 
 
-@pytest.mark.parametrize("ending", [".npz", ".safetensors"])
+@pytest.mark.parametrize("ending", [".npz", ".safetensors", ".flw"])
 def test_no_matrix_is_copied_in_float32(ending: str, tmp_path: Path) -> None:
     """Neither of the numbers in the file nor of others that are drawn before: three times as much would do."""
     path, size = tmp_path / f"lstm{ending}", 4 * 512 * 512

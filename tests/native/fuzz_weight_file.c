@@ -2,7 +2,8 @@
  *
  *     clang -g -O1 -fsanitize=fuzzer,address,undefined -I csrc tests/native/fuzz_weight_file.c LIBRARY -lm -pthread
  *
- * What is given is tried as it is, then with beginning and checksum set right, since nobody guesses those.
+ * What is given is tried as it is, then with beginning and checksum set right for either version, since nobody guesses
+ * those.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "weight_file.h"
@@ -35,11 +36,20 @@ static void check_inside(const void *array, size_t n, size_t real, const uint8_t
   CHECK((const uint8_t *)array >= data && from % 64 == 0 && from <= size && n * real <= size - from);
 }
 
+static void check_integers(const fl_integers *given, size_t rows, size_t columns, const uint8_t *data, size_t size) {
+  if (!given) return;
+  check_inside(given->values, rows * columns, 1, data, size);
+  check_inside(given->scales, rows, sizeof(float), data, size);
+  check_inside(given->offsets, rows, 1, data, size);
+}
+
 static void check_file(const uint8_t *data, size_t size) {
   fl_config config;
   fl_form form;
   fl_plan *plan;
   static fl_weights weights[MOST_PASSES];
+  static fl_weights plain[MOST_PASSES];
+  static fl_integers integers[3 * MOST_PASSES];
   const fl_status status = fl_file_read(data, size, &config, &form);
   CHECK(status == FL_OK || (status >= FL_ERROR_FORMAT && status <= FL_ERROR_CONTENT));
   const fl_status made = fl_plan_read(&plan, data, size, NULL);
@@ -47,12 +57,14 @@ static void check_file(const uint8_t *data, size_t size) {
   CHECK(made == status || (made == FL_ERROR_RANGE && config.weights != FL_WEIGHTS_REAL));
   if (status != FL_OK) {
     CHECK(fl_file_weights(data, size, 1, weights) == status);
+    CHECK(fl_file_integers(data, size, 1, weights, integers) == status);
     return;
   }
   const size_t n = config.num_layers * config.directions, H = config.hidden_size, real = config.dtype / 8;
   const size_t R = config.proj_size ? config.proj_size : H;
-  CHECK(n <= MOST_PASSES && fl_file_weights(data, size, n, weights) == FL_OK);
-  CHECK(fl_file_weights(data, size, n + 1, weights) == FL_ERROR_ARGUMENT);
+  CHECK(n <= MOST_PASSES && fl_file_integers(data, size, n, weights, integers) == FL_OK);
+  CHECK(fl_file_integers(data, size, n + 1, weights, integers) == FL_ERROR_ARGUMENT);
+  CHECK(fl_file_weights(data, size, n, plain) == (weights->integers_ih ? FL_ERROR_VERSION : FL_OK));
   for (size_t k = 0; k < n; k++) {
     const size_t width = k < config.directions ? config.input_size : config.directions * R;
     check_inside(weights[k].weight_ih, 4 * H * width, real, data, size);
@@ -61,6 +73,9 @@ static void check_file(const uint8_t *data, size_t size) {
     check_inside(weights[k].bias_hh, 4 * H, real, data, size);
     check_inside(weights[k].weight_hr, R * H, real, data, size);
     check_inside(weights[k].weight_ph, 3 * H, real, data, size);
+    check_integers(weights[k].integers_ih, 4 * H, width, data, size);
+    check_integers(weights[k].integers_hh, 4 * H, R, data, size);
+    check_integers(weights[k].integers_hr, R, H, data, size);
   }
   if (plan) check_use(plan, &config);
   fl_plan_destroy(plan);
@@ -72,8 +87,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   unsigned char *const copy = aligned(size, &raw); /* a sanitizer sees the first byte past it */
   if (size) memcpy(copy, data, size);
   check_file(copy, size);
-  if (size >= HEADER) {
-    seal(copy, size);
+  for (uint32_t version = 1; version <= 2 && size >= HEADER; version++) {
+    seal(copy, size, version);
     check_file(copy, size);
   }
   free(raw);

@@ -6,7 +6,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { PARTS = 6, MOST_PASSES = 6, MUTANTS = 300 };
+enum { PARTS = 15, MOST_PASSES = 6, MUTANTS = 300 };
+
+typedef enum { REALS, INTEGERS, OFFSETS } kind; /* of matrices: the last are integers with offsets */
 
 typedef struct {
   fl_config config;
@@ -22,21 +24,48 @@ static const void *part(world *w, size_t n) {
   return w->parts[w->used++] = numbers(n, w->config.dtype);
 }
 
+static void *byte_part(world *w, size_t n) {
+  unsigned char *const made = w->parts[w->used++] = allocated(n);
+  for (size_t j = 0; j < n; j++) made[j] = (unsigned char)draw(256);
+  return made;
+}
+
+static const fl_integers *integers_part(world *w, size_t rows, size_t columns, kind matrices) {
+  fl_integers *const made = w->parts[w->used++] = allocated(sizeof *made);
+  float *const scales = w->parts[w->used++] = allocated(rows * sizeof *scales);
+  for (size_t j = 0; j < rows; j++) scales[j] = (float)(1 + draw(1000)) / 65536;
+  *made = (fl_integers){.scales = scales, .is_signed = 1};
+  made->values = byte_part(w, rows * columns);
+  if (matrices == OFFSETS) made->offsets = byte_part(w, rows);
+  return made;
+}
+
+static void begin_pass(world *w, fl_weights *weights, size_t width, kind matrices) {
+  const size_t H = w->config.hidden_size, P = w->config.proj_size, R = P ? P : H;
+  if (matrices == REALS) {
+    weights->weight_ih = part(w, 4 * H * width);
+    weights->weight_hh = part(w, 4 * H * R);
+    if (P) weights->weight_hr = part(w, P * H);
+  } else {
+    weights->integers_ih = integers_part(w, 4 * H, width, matrices);
+    weights->integers_hh = integers_part(w, 4 * H, R, matrices);
+    if (P) weights->integers_hr = integers_part(w, P, H, matrices);
+  }
+}
+
 static void rewrite(world *w) {
   memset(w->file, 0, w->size);
   CHECK(write_file(&w->config, w->weights, w->file) == w->size);
 }
 
-static world begin(const fl_config *config, int bias) {
+static world begin(const fl_config *config, int bias, kind matrices) {
   world w = {.config = *config};
   const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, D = config->directions;
   CHECK(D * config->num_layers <= MOST_PASSES);
   for (size_t k = 0; k < D * config->num_layers; k++) {
-    w.weights[k].weight_ih = part(&w, 4 * H * (k < D ? config->input_size : D * R));
-    w.weights[k].weight_hh = part(&w, 4 * H * R);
+    begin_pass(&w, &w.weights[k], k < D ? config->input_size : D * R, matrices);
     if (bias) w.weights[k].bias_ih = part(&w, 4 * H);
     if (bias) w.weights[k].bias_hh = part(&w, 4 * H);
-    if (P) w.weights[k].weight_hr = part(&w, P * H);
     if (config->form && config->form->peepholes) w.weights[k].weight_ph = part(&w, 3 * H);
   }
   w.size = write_file(config, w.weights, NULL);
@@ -57,11 +86,24 @@ static void check_same_array(const void *a, const void *b, size_t n, size_t real
   if (a) CHECK(!memcmp(a, b, n * real));
 }
 
+static void check_same_integers(const fl_integers *a, const fl_integers *b, size_t rows, size_t columns) {
+  CHECK(!a == !b);
+  if (!a) return;
+  check_same_array(a->values, b->values, rows * columns, 1);
+  check_same_array(a->scales, b->scales, rows, sizeof(float));
+  check_same_array(a->offsets, b->offsets, rows, 1);
+  CHECK(a->is_signed == b->is_signed);
+}
+
 static void check_weights(const world *w) {
   const size_t H = w->config.hidden_size, P = w->config.proj_size, R = P ? P : H, D = w->config.directions;
   const size_t n = D * w->config.num_layers, real = w->config.dtype / 8;
-  fl_weights found[MOST_PASSES];
-  CHECK(fl_file_weights(w->file, w->size, n, found) == FL_OK);
+  fl_weights found[MOST_PASSES] = {{0}}, plain[MOST_PASSES] = {{0}};
+  fl_integers integers[3 * MOST_PASSES];
+  CHECK(fl_file_integers(w->file, w->size, n, found, integers) == FL_OK);
+  const fl_status status = fl_file_weights(w->file, w->size, n, plain);
+  CHECK(status == (w->weights->integers_ih ? FL_ERROR_VERSION : FL_OK));
+  CHECK(status != FL_OK || !memcmp(plain, found, sizeof plain));
   for (size_t k = 0; k < n; k++) {
     const size_t width = k < D ? w->config.input_size : D * R;
     check_same_array(found[k].weight_ih, w->weights[k].weight_ih, 4 * H * width, real);
@@ -70,8 +112,12 @@ static void check_weights(const world *w) {
     check_same_array(found[k].bias_hh, w->weights[k].bias_hh, 4 * H, real);
     check_same_array(found[k].weight_hr, w->weights[k].weight_hr, P * H, real);
     check_same_array(found[k].weight_ph, w->weights[k].weight_ph, 3 * H, real);
-    CHECK((const unsigned char *)found[k].weight_ih > w->file &&
-          (const unsigned char *)found[k].weight_ih < w->file + w->size);
+    check_same_integers(found[k].integers_ih, w->weights[k].integers_ih, 4 * H, width);
+    check_same_integers(found[k].integers_hh, w->weights[k].integers_hh, 4 * H, R);
+    check_same_integers(found[k].integers_hr, w->weights[k].integers_hr, P, H);
+    const unsigned char *const first =
+        found[k].weight_ih ? found[k].weight_ih : (const unsigned char *)found[k].integers_ih->values;
+    CHECK(first > w->file && first < w->file + w->size);
   }
 }
 
@@ -253,16 +299,16 @@ static void refuses_fields(world *w) {
       put32(w->file, changes[k].at, (uint32_t)changes[k].value);
     else
       put64(w->file, changes[k].at, changes[k].value);
-    seal(w->file, w->size);
+    seal(w->file, w->size, 1);
     CHECK(status_of(w->file, w->size) == FL_ERROR_CONTENT);
     rewrite(w);
   }
   put32(w->file, AT_GATE, FL_AFFINE);
   put64(w->file, AT_GATE + 16, nan); /* a parameter that the formula has */
-  seal(w->file, w->size);
+  seal(w->file, w->size, 1);
   CHECK(status_of(w->file, w->size) == FL_ERROR_CONTENT);
   put32(w->file, AT_GATE, FL_SIGMOID); /* and one that it has not */
-  seal(w->file, w->size);
+  seal(w->file, w->size, 1);
   CHECK(status_of(w->file, w->size) == FL_OK);
   rewrite(w);
 }
@@ -272,8 +318,10 @@ static void refuses_beginnings(world *w) {
   put32(w->file, AT_ORDER, 0x04030201);
   CHECK(status_of(w->file, w->size) == FL_ERROR_ORDER);
   put32(w->file, AT_ORDER, 0x01020304);
-  put32(w->file, AT_VERSION, 2);
-  CHECK(status_of(w->file, w->size) == FL_ERROR_VERSION);
+  for (uint32_t version = 0; version <= 3; version += 3) {
+    put32(w->file, AT_VERSION, version);
+    CHECK(status_of(w->file, w->size) == FL_ERROR_VERSION);
+  }
   put32(w->file, AT_VERSION, 1);
   put64(w->file, AT_SIZE, UINT64_MAX);
   CHECK(status_of(w->file, w->size) == FL_ERROR_LENGTH);
@@ -290,6 +338,7 @@ static void refuses_arguments(const world *w) {
   fl_config config;
   fl_form form;
   fl_weights weights[MOST_PASSES];
+  fl_integers integers[3 * MOST_PASSES];
   const size_t n = w->config.num_layers * w->config.directions;
   CHECK(fl_plan_read(NULL, w->file, w->size, NULL) == FL_ERROR_ARGUMENT);
   CHECK(fl_plan_read(&plan, NULL, w->size, NULL) == FL_ERROR_ARGUMENT && !plan);
@@ -306,23 +355,64 @@ static void refuses_arguments(const world *w) {
   CHECK(fl_file_weights(w->file, w->size, n, NULL) == FL_ERROR_ARGUMENT);
   CHECK(fl_file_weights(w->file, w->size, n + 1, weights) == FL_ERROR_ARGUMENT);
   CHECK(fl_file_weights(NULL, w->size, n, weights) == FL_ERROR_ARGUMENT);
+  CHECK(fl_file_integers(w->file, w->size, n, NULL, integers) == FL_ERROR_ARGUMENT);
+  CHECK(fl_file_integers(w->file, w->size, n, weights, NULL) == FL_ERROR_ARGUMENT);
+  CHECK(fl_file_integers(w->file, w->size, n + 1, weights, integers) == FL_ERROR_ARGUMENT);
+  CHECK(fl_file_integers(NULL, w->size, n, weights, integers) == FL_ERROR_ARGUMENT);
   CHECK(fl_plan_get_config(NULL, &config) == FL_ERROR_ARGUMENT);
 }
 
 /* float64 has none of 16 bits, and what does not fit into them is told when it is packed */
 static void refuses_weight_types(const fl_config *config) {
   fl_plan *plan;
-  world w = begin(config, 1);
+  world w = begin(config, 1, REALS);
   put32(w.file, AT_WEIGHTS, FL_WEIGHTS_FLOAT16);
-  seal(w.file, w.size);
+  seal(w.file, w.size, 1);
   CHECK(status_of(w.file, w.size) == FL_ERROR_CONTENT);
   end(&w);
   const fl_config half = {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_FLOAT16};
-  w = begin(&half, 1);
+  w = begin(&half, 1, REALS);
   const float large = 70000;
   memcpy(w.file + HEADER, &large, sizeof large);
-  seal(w.file, w.size);
+  seal(w.file, w.size, 1);
   CHECK(fl_plan_read(&plan, w.file, w.size, NULL) == FL_ERROR_RANGE && !plan);
+  end(&w);
+}
+
+/* A file of integers is version 2, of float32, of a type that has them; scales are looked at when they are packed. */
+static void refuses_integers(const fl_config *config, kind matrices) {
+  fl_plan *plan;
+  world w = begin(config, 1, matrices);
+  CHECK(status_of(w.file, w.size) == FL_OK);
+  const uint32_t flags = matrices == OFFSETS ? 17 : 1;
+  const change changes[] = {
+      {AT_WEIGHTS, 4, FL_WEIGHTS_REAL},
+      {AT_WEIGHTS, 4, FL_WEIGHTS_FLOAT16},
+      {AT_WEIGHTS, 4, FL_WEIGHTS_BFLOAT16},
+      {AT_WEIGHTS, 4, 5},
+      {AT_FLAGS, 4, flags ^ 16},
+      {AT_FLAGS, 4, flags | 32},
+      {AT_INPUT_SIZE, 8, 4096},
+      {AT_DTYPE, 4, 64},
+  };
+  for (size_t k = 0; k < sizeof changes / sizeof *changes; k++) {
+    if (changes[k].bytes == 4)
+      put32(w.file, changes[k].at, (uint32_t)changes[k].value);
+    else
+      put64(w.file, changes[k].at, changes[k].value);
+    seal(w.file, w.size, 2);
+    CHECK(status_of(w.file, w.size) == FL_ERROR_CONTENT);
+    rewrite(&w);
+  }
+  seal(w.file, w.size, 1);
+  CHECK(status_of(w.file, w.size) == FL_ERROR_CONTENT);
+  const float scales[] = {-1, 0, 1e38f * 10}; /* the last is infinite */
+  for (size_t k = 0; k < sizeof scales / sizeof *scales; k++) {
+    rewrite(&w);
+    memcpy(w.file + HEADER + padded(4 * config->hidden_size * config->input_size), &scales[k], sizeof *scales);
+    seal(w.file, w.size, 2);
+    CHECK(fl_plan_read(&plan, w.file, w.size, NULL) == FL_ERROR_RANGE && !plan);
+  }
   end(&w);
 }
 
@@ -346,6 +436,19 @@ static void try_mutants(const world *w) {
   }
 }
 
+static void check_world(world *w) {
+  fl_plan *plan;
+  check_config(w);
+  check_weights(w);
+  CHECK(fl_plan_read(&plan, w->file, w->size, "scalar") == FL_OK);
+  check_plan(w, plan);
+  write_path("weights.flw", w->file, w->size);
+  CHECK(fl_plan_load(&plan, "weights.flw", NULL) == FL_OK);
+  check_plan(w, plan);
+  try_mutants(w);
+  end(w);
+}
+
 int main(void) {
   const fl_form forms[] = {
       {.gate = {FL_HARD_SIGMOID, 0.25, 0.5}, .candidate = {.kind = FL_SOFTSIGN}, .cell = {FL_SCALED_TANH, 1.5, 0.5}},
@@ -358,19 +461,21 @@ int main(void) {
       {FL_FLOAT32, 5, 16, 0, 1, 2, &forms[0], FL_WEIGHTS_REAL}, {FL_FLOAT64, 4, 3, 0, 1, 1, &forms[2], FL_WEIGHTS_REAL},
   };
   for (size_t k = 0; k < 2 * sizeof configs / sizeof *configs; k++) {
-    world w = begin(&configs[k / 2], k % 2);
-    fl_plan *plan;
-    check_config(&w);
-    check_weights(&w);
-    CHECK(fl_plan_read(&plan, w.file, w.size, "scalar") == FL_OK);
-    check_plan(&w, plan);
-    write_path("weights.flw", w.file, w.size);
-    CHECK(fl_plan_load(&plan, "weights.flw", NULL) == FL_OK);
-    check_plan(&w, plan);
-    try_mutants(&w);
-    end(&w);
+    world w = begin(&configs[k / 2], k % 2, REALS);
+    check_world(&w);
   }
-  world w = begin(&configs[0], 1);
+  const fl_config of_integers[] = {
+      {FL_FLOAT32, 3, 5, 0, 2, 1, NULL, FL_WEIGHTS_INT8},
+      {FL_FLOAT32, 7, 9, 4, 2, 2, &forms[1], FL_WEIGHTS_INT8},
+      {FL_FLOAT32, 5, 16, 0, 1, 2, &forms[0], FL_WEIGHTS_INT8_FAST},
+  };
+  for (size_t k = 0; k < 4 * sizeof of_integers / sizeof *of_integers; k++) {
+    world w = begin(&of_integers[k / 4], k % 2, k / 2 % 2 ? OFFSETS : INTEGERS);
+    check_world(&w);
+  }
+  refuses_integers(&of_integers[0], INTEGERS);
+  refuses_integers(&of_integers[0], OFFSETS);
+  world w = begin(&configs[0], 1, REALS);
   refuses_other_lengths(&w, "weights.flw");
   refuses_changes(&w);
   refuses_fields(&w);
@@ -380,7 +485,7 @@ int main(void) {
   end(&w);
   refuses_weight_types(&configs[1]);
   const fl_config large = {FL_FLOAT32, 200, 90, 0, 2, 1, NULL, FL_WEIGHTS_REAL}; /* longer than what is read at once */
-  w = begin(&large, 1);
+  w = begin(&large, 1, REALS);
   fl_plan *plan;
   write_path("weights.flw", w.file, w.size);
   CHECK(fl_plan_load(&plan, "weights.flw", NULL) == FL_OK);

@@ -55,10 +55,10 @@ static inline uint32_t crc(const unsigned char *data, size_t size) {
 }
 
 /* make the first 28 bytes those of a file that is whole, whatever follows */
-static inline void seal(unsigned char *data, size_t size) {
+static inline void seal(unsigned char *data, size_t size, uint32_t version) {
   memcpy(data, file_magic, sizeof file_magic);
   put32(data, AT_ORDER, 0x01020304);
-  put32(data, AT_VERSION, 1);
+  put32(data, AT_VERSION, version);
   put64(data, AT_SIZE, size);
   put32(data, AT_CHECKSUM, crc(data + AT_DTYPE, size - AT_DTYPE));
 }
@@ -72,6 +72,15 @@ static inline size_t put_array(unsigned char *data, size_t at, const void *array
   return at + padded(bytes);
 }
 
+/* a matrix, or in its place its integers, scales and offsets, which lie [rows, columns] */
+static inline size_t put_matrix(unsigned char *data, size_t at, const void *reals, const fl_integers *integers,
+                                size_t rows, size_t columns, size_t real) {
+  if (!integers) return put_array(data, at, reals, rows * columns * real);
+  at = put_array(data, at, integers->values, rows * columns);
+  at = put_array(data, at, integers->scales, rows * sizeof(float));
+  return integers->offsets ? put_array(data, at, integers->offsets, rows) : at;
+}
+
 /* Writes a file, if `data` is there, whose bytes are zero; its size. */
 static inline size_t write_file(const fl_config *config, const fl_weights *weights, unsigned char *data) {
   const size_t H = config->hidden_size, P = config->proj_size, R = P ? P : H, D = config->directions;
@@ -79,11 +88,11 @@ static inline size_t write_file(const fl_config *config, const fl_weights *weigh
   size_t at = HEADER;
   for (size_t k = 0; k < D * config->num_layers; k++) {
     const size_t width = k < D ? config->input_size : D * R;
-    at = put_array(data, at, weights[k].weight_ih, 4 * H * width * real);
-    at = put_array(data, at, weights[k].weight_hh, 4 * H * R * real);
+    at = put_matrix(data, at, weights[k].weight_ih, weights[k].integers_ih, 4 * H, width, real);
+    at = put_matrix(data, at, weights[k].weight_hh, weights[k].integers_hh, 4 * H, R, real);
     if (weights->bias_ih) at = put_array(data, at, weights[k].bias_ih, 4 * H * real);
     if (weights->bias_ih) at = put_array(data, at, weights[k].bias_hh, 4 * H * real);
-    if (P) at = put_array(data, at, weights[k].weight_hr, P * H * real);
+    if (P) at = put_matrix(data, at, weights[k].weight_hr, weights[k].integers_hr, P, H, real);
     if (config->form && config->form->peepholes) at = put_array(data, at, weights[k].weight_ph, 3 * H * real);
   }
   if (!data) return at;
@@ -109,8 +118,10 @@ static inline size_t write_file(const fl_config *config, const fl_weights *weigh
     put32(data, AT_CLIP_AT, form->clip_at);
     put_double(data, AT_CLIP, form->clip);
   }
+  const fl_integers *const integers = weights->integers_ih;
+  if (integers && integers->offsets) flags |= 16u;
   put32(data, AT_FLAGS, flags);
-  seal(data, at);
+  seal(data, at, integers ? 2 : 1);
   return at;
 }
 

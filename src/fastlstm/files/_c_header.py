@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from .. import _forms
+from .. import _forms, _weights
+from .._integers import Integers
 from .._lstm import LSTM
 from .._types import Array
 
@@ -38,21 +39,49 @@ def _lines(lstm: LSTM[Any], name: str) -> Iterator[str]:
     yield f" * fl_plan_create(&plan, &{name}_config, {name}_weights, NULL). */"
     yield from (f"#ifndef {guard}", f"#define {guard}", "", "#include <stddef.h>", "#include <fastlstm.h>", "")
     kind = {"float32": "float", "float64": "double"}[lstm.dtype.name]
-    for parameter, array in lstm._parameters.items():
-        yield f"static const {kind} {name}_{parameter}[] = {{"
-        yield from _numbers(array)
-        yield "};"
+    parameters = _weights.packable(lstm._parameters)
+    for parameter, given in parameters.items():
+        if isinstance(given, Integers):
+            yield from _integers(f"{name}_{parameter}", given)
+        else:
+            yield from _array(kind, f"{name}_{parameter}", given)
     yield f"static const fl_form {name}_form = {{"
     yield from (f"  {part}," for part in _form(lstm.form))
     yield "};"
     yield f"static const fl_weights {name}_weights[] = {{"
+    integers = lstm._settings.weights in _weights.INTEGERS
     for row in sizes.rows({parameter: f"{name}_{parameter}" for parameter in sizes.shapes}):
-        yield f"  {{{', '.join(entry or 'NULL' for entry in row)}}},"
+        yield f"  {{{', '.join(entry or 'NULL' for entry in _fields(row, integers))}}},"
     yield "};"
     told = f"FL_{lstm.dtype.name.upper()}, {sizes.I}, {sizes.H}, {sizes.P}, {sizes.L}, {sizes.D}, &{name}_form"
     told += f", FL_WEIGHTS_{(lstm._settings.weights or 'real').upper().replace('-', '_')}"
     yield f"static const fl_config {name}_config = {{{told}}};"
     yield from ("", "#endif")
+
+
+def _fields(row: Sequence[str | None], integers: bool) -> list[str | None]:
+    """Return all fields of fl_weights: compilers warn of initializers that leave some out."""
+    ih, hh, bias_ih, bias_hh, hr, ph = row
+    matrices = ih, hh, hr
+    if not integers:
+        return [*row, None, None, None]
+    return [None, None, bias_ih, bias_hh, None, ph, *(matrix and f"&{matrix}" for matrix in matrices)]
+
+
+def _integers(name: str, given: Integers) -> Iterator[str]:
+    """Write a matrix as a constant fl_integers, after the arrays that it points to."""
+    yield from _array("int8_t", f"{name}_values", given.values)
+    yield from _array("float", f"{name}_scales", given.scales)
+    if given.zeros is not None:
+        yield from _array("int8_t", f"{name}_offsets", given.zeros)
+    offsets = "NULL" if given.zeros is None else f"{name}_offsets"
+    yield f"static const fl_integers {name} = {{{name}_values, {name}_scales, {offsets}, 1}};"
+
+
+def _array(kind: str, name: str, array: Array) -> Iterator[str]:
+    yield f"static const {kind} {name}[] = {{"
+    yield from _numbers(array)
+    yield "};"
 
 
 def _form(form: _forms.Form) -> Iterator[str]:
@@ -63,11 +92,11 @@ def _form(form: _forms.Form) -> Iterator[str]:
 
 
 def _numbers(array: Array) -> Iterator[str]:
-    """Write numbers in base 16, which no compiler rounds, as many on a line as fit."""
+    """Write numbers, those with a point in base 16, which no compiler rounds, as many on a line as fit."""
     ending = "f," if array.dtype == np.float32 else ","
     line = ""
     for number in array.ravel().tolist():
-        entry = _exact(number) + ending
+        entry = (str(number) if isinstance(number, int) else _exact(number)) + ending
         if len(line) + len(entry) > _COLUMNS:
             yield line
             line = ""

@@ -40,8 +40,8 @@ def save(lstm: LSTM[Any], path: str | os.PathLike[str]) -> None:
         ``.onnx`` (one node for each layer), or ``.flw`` (the flat file for programs in C, which ``fl_plan_load`` reads;
         for machines of this one's byte order). A file that is there already is replaced when the new one is complete.
         Matrices in 16 bits are written in them in ``.safetensors``, float16 in ``.npz`` too, elsewhere as the float32
-        of the same values; those in 8 bits as `state_dict` gives them, integers and scales, but for ``.onnx`` and
-        ``.flw``, which have them in float32. The file names the type, which ``load(path, weights="auto")`` takes.
+        of the same values; those in 8 bits as `state_dict` gives them, integers and scales, but in ``.onnx`` in float32
+        where that gives the integers back. The file names the type, which ``load(path, weights="auto")`` takes.
 
     Raises
     ------
