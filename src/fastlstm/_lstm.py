@@ -81,7 +81,7 @@ class LSTM(Layer[F]):
     ----------
     note : str
         What `load` has to say of the file that the layer is from: that ``weights="auto"`` would keep its matrices in 16
-        bits, as they are there. Empty otherwise.
+        or 8 bits, as they are there. Empty otherwise.
 
     Raises
     ------

@@ -32,12 +32,22 @@ def write_seeds(folder: Path) -> list[Path]:
     fastlstm.save(single, folder / "saved.npz")
     fastlstm.save(lstm, folder / "saved.safetensors")
     fastlstm.save(single, folder / "saved.flw")
+    for ending in ("npz", "safetensors", "flw"):
+        fastlstm.save(_with_zero_points(), folder / f"integers.{ending}")
     for write in (_write_flax, _write_torch, _write_keras, _write_onnx):
         try:
             write(folder, lstm)
         except ImportError:
             continue
     return sorted(path for path in folder.iterdir() if path.is_file())
+
+
+def _with_zero_points() -> fastlstm.LSTM:
+    lstm = fastlstm.LSTM(3, 2, weights="int8", seed=2)
+    state = lstm.state_dict()
+    zeros = {f"{name}_zero_point": 3 for name in ("weight_ih_l0", "weight_hh_l0")}
+    lstm.load_state_dict(state | zeros)
+    return lstm
 
 
 def _write_flax(folder: Path, lstm: fastlstm.LSTM) -> None:

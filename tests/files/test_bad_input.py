@@ -336,6 +336,7 @@ def seeds(tmp_path_factory):
 
 SEEDS = (
     *("plain.npz", "compressed.npz", "saved.npz", "saved.safetensors", "flax.msgpack", "zip2.pt", "legacy4.pt"),
+    *("integers.npz", "integers.safetensors", "integers.flw"),
     *("normed.pt", "script.pt", "frozen.pt", "quantized.pt", "keras2.h5", "gzip.h5", "keras3.keras", "model.onnx"),
 )
 
