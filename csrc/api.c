@@ -42,7 +42,7 @@ const char *fl_status_text(fl_status status) {
     case FL_ERROR_LENGTH: return "the weight file is shorter or longer than it says";
     case FL_ERROR_DAMAGED: return "the weight file is damaged: its checksum is another";
     case FL_ERROR_CONTENT: return "the weight file has invalid sizes or an invalid form";
-    case FL_ERROR_RANGE: return "a weight is not finite, or too large once rounded";
+    case FL_ERROR_RANGE: return "a weight or scale is not finite, or too large";
   }
   return "unknown status";
 }

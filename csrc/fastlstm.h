@@ -115,7 +115,7 @@ typedef enum fl_status {
   FL_ERROR_LENGTH = 16,   /* a weight file that is shorter or longer than it says */
   FL_ERROR_DAMAGED = 17,  /* a weight file whose checksum is another */
   FL_ERROR_CONTENT = 18,  /* a weight file with sizes or a form that no layer has */
-  FL_ERROR_RANGE = 19,    /* a weight that its type cannot hold: not finite, or too large */
+  FL_ERROR_RANGE = 19,    /* a weight that its type cannot hold, or a scale: not finite, or too large */
 } fl_status;
 
 /* What the status means, in a few words. Static string. */
@@ -227,7 +227,8 @@ typedef enum fl_weight_type {
   FL_WEIGHTS_REAL = 0,      /* as the numbers are */
   FL_WEIGHTS_FLOAT16 = 1,   /* IEEE 754 binary16: up to 65504, 11 bits */
   FL_WEIGHTS_BFLOAT16 = 2,  /* the range of float32, 8 bits */
-  FL_WEIGHTS_INT8 = 3,      /* -127..127 times a scale for each row; inputs and states rounded to 16 bits */
+  FL_WEIGHTS_INT8 = 3,      /* 8 bits times a scale for each row; inputs and states rounded to 16 bits; a call takes up
+                             * to 80 KiB of stack */
   FL_WEIGHTS_INT8_FAST = 4, /* the same weights; inputs and states rounded to 7 bits */
 } fl_weight_type;
 
@@ -247,7 +248,7 @@ typedef struct fl_config {
 typedef struct fl_integers {
   const void *values;  /* [rows, columns] uint8_t, or int8_t, contiguous */
   const float *scales; /* [rows] > 0, finite; a whole row with no difference from its offset may have 0 */
-  const void *offsets; /* [rows] of the values' type; NULL for zeros of int8_t, 128 of uint8_t */
+  const void *offsets; /* [rows] of the values' type; NULL for zeros */
   int is_signed;       /* not 0: int8_t */
 } fl_integers;
 
@@ -258,7 +259,7 @@ typedef struct fl_weights {
   const void *weight_hh; /* [4H, R] reals, contiguous */
   const void *bias_ih;   /* [4H] reals, or NULL for zeros */
   const void *bias_hh;   /* [4H] reals, or NULL for zeros */
-  const void *weight_hr; /* [P, H] reals, contiguous; NULL if and only if P = 0 */
+  const void *weight_hr; /* [P, H] reals, contiguous; NULL where P = 0 */
   const void *weight_ph; /* [3H] reals: the peepholes of i, f, o; NULL if and only if the form has none */
   /* for plans with 8 bits: each in the place of its matrix, which is NULL then; else NULL */
   const fl_integers *integers_ih; /* [4H, I_l] */
@@ -280,7 +281,7 @@ FL_API fl_status fl_plan_get_config(const fl_plan *plan, fl_config *config);
 /* Frees it. NULL is fine. No call may be using the plan. */
 FL_API void fl_plan_destroy(fl_plan *plan);
 
-/* The instruction set that the plan runs on: the name its kernels were built with. Static string. */
+/* The instruction set that the plan runs on, by the name that it was made with, or the best one's. Static string. */
 FL_API const char *fl_plan_isa(const fl_plan *plan);
 
 /* bytes of packed weights */

@@ -55,8 +55,9 @@ static inline int fl_to_float16(float x, uint16_t *h) {
 /* ---- bfloat16 --------------------------------------------------------------------------------------------------- */
 
 /* Where number `lane` of a panel's row is: two side by side that are half a row apart, so that one load has a vector of
- * lower halves, which a shift makes float32, and one of upper halves, which a mask does. Spreading numbers that are in
- * order takes the unit that multiply-adds want: with weights in L2 that was slower than float32. Little-endian. */
+ * lower halves, which a shift makes float32, and one of upper halves, which a mask does, on machines that store lower
+ * halves first, as all with vectors here do. Spreading numbers that are in order takes the unit that multiply-adds
+ * want: with weights in L2 that was slower than float32. */
 #define FL_BFLOAT16_AT(lane) ((lane) % (FL_PANEL / 2) * 2 + (lane) / (FL_PANEL / 2))
 
 static inline float fl_from_bfloat16(uint16_t b) {

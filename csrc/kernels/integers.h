@@ -38,7 +38,7 @@ enum { BY_PLANES = 2 }; /* in the place of `fast`: the accurate form, one plane 
 #define COLUMNS(fast) ((size_t)GROUP_BYTES / W_BYTES(fast))
 #define SUMS(fast) ((size_t)((fast) || !PLANES ? 1 : 2))
 
-/* A rounded row: for each block its sum, then its groups. */
+/* A rounded row: its groups, then for each block its sum. */
 typedef struct {
   float scale;
   const int32_t *totals; /* [blocks] */
@@ -123,8 +123,9 @@ INLINE void round_block(const int fast, int tiled, const real *x, size_t n, real
   } else if (PLANES) {
     split_planes(whole, padded, GROUP, q);
   } else {
-    int16_t *const words = (int16_t *)(void *)q;
+    int16_t words[BLOCK];
     for (j = 0; j < padded; j++) words[j] = (int16_t)whole[j];
+    memcpy(q, words, padded * sizeof words[0]);
   }
 }
 
@@ -135,7 +136,6 @@ INLINE rounded_row round_row(const int fast, int tiled, const real *x, size_t k,
   const real largest = largest_of(x, k, &bad);
   const int zeros = largest < FL_LEAST_ROW || bad != 0;
   const real factor = zeros ? 0 : limit / largest;
-  /* the groups first: they have the stronger alignment */
   int8_t *const q = memory;
   int32_t *const totals = (int32_t *)(void *)(q + padded_to(tiled, k) / GROUP * Q_BYTES(fast));
   if (bad != 0) {

@@ -151,7 +151,7 @@ typedef struct {
 /* Numbers that do not wait for each other: as many as all accumulators of a tile hold, or a multiple of that. */
 #define FL_CHAINS 384
 
-/* X(name, argument list): those that read weights, which there are for weights of 16 bits, too */
+/* X(name, argument list): those that read weights, which there are for weights of 16 and of 8 bits, too */
 #define FL_WEIGHT_KERNEL_LIST(X)                                                                                      \
   X(product, (const fl_product *product)) /* packed matrix product, from one row (GEMV) to many (GEMM) */             \
   X(step, (const fl_step *step))          /* product and gates: one time step of one layer */

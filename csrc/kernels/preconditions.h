@@ -56,6 +56,9 @@ static void expect_product(const fl_product *product) {
   assert(product->z_panel >= FL_PANEL);
   assert(product->into != FL_ADD || !product->start);
   assert(!product->skip_zeros || (product->into != FL_ADD && !product->unpacked[0]));
+#ifdef WEIGHT_INT8
+  assert(product->operand[0].k <= FL_LONGEST_INT8 && product->operand[1].k <= FL_LONGEST_INT8);
+#endif
   for (size_t j = 0; j < 2 && product->operand[j].k; j++)
     for (size_t r = 0; r < product->m; r++) {
       assert(product->operand[j].rows[r] && is_aligned(product->operand[j].rows[r], sizeof(real)));

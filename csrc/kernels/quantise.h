@@ -30,10 +30,10 @@ static inline int fl_scale_of(const float *row, size_t k, float *scale) {
   return fl_bits_of(*scale * FL_LARGEST_INTEGER) < 0x7f800000;
 }
 
-/* Can a row have this scale, if its largest integer is this far from its offset? */
-static inline int fl_is_scale(float scale, int largest) {
-  if (!(scale >= 0) || fl_bits_of(scale) >= 0x7f800000) return 0;
-  return largest == 0 || (scale > 0 && fl_bits_of(scale * (float)largest) < 0x7f800000);
+/* Can a row have this scale, if its integers are at most this far from its offset? */
+static inline int fl_is_scale(float scale, int farthest) {
+  if (!(scale >= 0) || fl_bits_of(scale) >= 0x7f800000) return 0; /* -0 has a large number of bits, too */
+  return farthest == 0 || (scale > 0 && fl_bits_of(scale * (float)farthest) < 0x7f800000);
 }
 
 /* to the nearest, ties to even; rounds as the floating-point environment says, which has been set */

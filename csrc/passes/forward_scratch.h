@@ -94,7 +94,7 @@ static inline size_t forward_hands(const forward_call *call) {
   return (call->cut.front ? 1 : call->cut.members) * (call->cut.front || call->cut.diagonals ? call->plan->L : 1);
 }
 
-/* Do its steps take the input's part of z from a table? With a trace, which keeps what z becomes, it is copied first. */
+/* Do its steps take the input's part of z from a table? With a trace, which keeps what z becomes, it is copied. */
 static inline int steps_from_table(const forward_pass *pass) {
   return pass->table && !pass->call->trace;
 }

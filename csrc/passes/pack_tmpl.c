@@ -68,7 +68,7 @@ static int round_lane(integer_lane to, const real *row, size_t k) {
 /* as they are; 0 for a scale that is none */
 static int copy_lane(integer_lane to, const fl_integers *from, size_t row, size_t k) {
   const uint8_t flip = from->is_signed ? FL_OFFSET : 0, *const values = (const uint8_t *)from->values + row * k;
-  const uint8_t offset = from->offsets ? ((const uint8_t *)from->offsets)[row] ^ flip : FL_OFFSET;
+  const uint8_t offset = (from->offsets ? ((const uint8_t *)from->offsets)[row] : 0) ^ flip;
   const float scale = from->scales[row];
   int largest = 0;
   put_header(to, scale, offset);

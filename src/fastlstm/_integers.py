@@ -33,7 +33,8 @@ class Integers(NamedTuple):
         made = self.values.astype(dtype)
         if self.zeros is not None:
             made -= self.zeros[:, np.newaxis]
-        made *= self.scales[:, np.newaxis]
+        with np.errstate(under="ignore"):
+            made *= self.scales[:, np.newaxis]
         return frozen(made)
 
     def entries(self, name: str) -> dict[str, Array]:
@@ -59,16 +60,29 @@ def matrix(values: object, scale: object, zero_point: object, name: str, expecte
     given = _checks.shape(_checks.read(values, name, "int8 or uint8"), name, expected, "the parameter's")
     if given.dtype not in KINDS:
         raise TypeError(f"{name} should have dtype int8 or uint8, got: {given.dtype}")
-    scales = _for_rows(_checks.floats(scale, f"{name}{SCALE}", np.dtype(np.float32)), f"{name}{SCALE}", len(given))
+    scales = _scales(scale, f"{name}{SCALE}", len(given))
     zeros = np.zeros(len(given), given.dtype)
     if zero_point is not None:
         zeros = _zeros(zero_point, f"{name}{ZERO_POINT}", given.dtype, len(given))
-    offset = np.uint8(0 if given.dtype == np.int8 else 128)  # the same distances, in int8
-    parts = (np.ascontiguousarray(part).view(np.uint8) for part in (given, zeros))
-    made = Integers(*(frozen((part ^ offset).view(np.int8)) for part in parts))
-    made = Integers(made.values, frozen(scales), made.scales if made.scales.any() else None)
+    distances = _as_int8(zeros)
+    made = Integers(_as_int8(given), scales, distances if distances.any() else None)
     _check_scales(made, name)
     return made
+
+
+def _as_int8(array: Array) -> Array:
+    """Copy int8 as it is, uint8 as what it is above 128: differences stay the same."""
+    offset = np.uint8(0 if array.dtype == np.int8 else 128)
+    return frozen((np.ascontiguousarray(array).view(np.uint8) ^ offset).view(np.int8))
+
+
+def _scales(given: object, name: str, rows: int) -> Array:
+    """Read scales; those of float64, which torch has, are rounded to float32."""
+    array = _checks.read(given, name, "floats")
+    if array.dtype.kind not in "iuf" or (array.dtype.kind != "f" and isinstance(given, np.ndarray | np.generic)):
+        raise TypeError(f"{name} should be of floats, got: {array.dtype}")
+    with np.errstate(over="ignore", under="ignore"):  # told by _check_scales
+        return frozen(_for_rows(array.astype(np.float32), name, rows))
 
 
 def _for_rows(array: Array, name: str, rows: int) -> Array:
@@ -93,7 +107,7 @@ def _check_scales(given: Integers, name: str) -> None:
     zeros = np.int16(0) if given.zeros is None else given.zeros.astype(np.int16)
     ends = (end(given.values, axis=1).astype(np.int16) for end in (np.min, np.max))  # no copy of the matrix
     farthest = np.maximum(*(np.abs(end - zeros) for end in ends))
-    fine = np.isfinite(given.scales) & (given.scales >= 0) & ((given.scales > 0) | (farthest == 0))
+    fine = np.isfinite(given.scales) & ~np.signbit(given.scales) & ((given.scales > 0) | (farthest == 0))
     if not fine.all():
         raise ValueError(
             f"{name}{SCALE} should be finite and greater than zero, got: {given.scales[~fine][0]} for row "
@@ -111,8 +125,9 @@ def are(state_dict: Mapping[str, object], name: str) -> bool:
 
 def refuse_without_scale(value: object, name: str) -> None:
     """Say what integers need."""
-    if getattr(value, "dtype", None) in KINDS:
-        raise ValueError(f"{name} is of {value.dtype}, which needs {name}{SCALE}")  # type: ignore[attr-defined]
+    array = _checks.read(value, name, "floats")  # of torch, too, whose dtypes are others
+    if array.dtype in KINDS and not isinstance(value, list | tuple):
+        raise ValueError(f"{name} is of {array.dtype}, which needs {name}{SCALE}")
 
 
 def of(state_dict: Mapping[str, object], name: str, expected: Shape) -> Integers:

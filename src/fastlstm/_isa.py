@@ -109,4 +109,5 @@ def show_config() -> None:
     print(f"fastlstm {__version__}, contract {CONTRACT}, numpy {np.__version__}")
     print(f"  {_core.cpus()} CPUs for this process: a call takes no more threads")
     for name in isas(weights="int8"):
-        print(f"  {'*' if name == isa() else ' '} {name:10} {_core.isa_description(name)}")
+        told = " (in use for these)" if name == _default("int8") != isa() else ""
+        print(f"  {'*' if name == isa() else ' '} {name:10} {_core.isa_description(name)}{told}")

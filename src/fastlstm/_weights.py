@@ -187,6 +187,11 @@ def _fitting(made: Array, fits: Array, array: Array, name: str, what: str) -> Ar
 def _to_integers(array: Array, name: str) -> Integers:
     """Round each row to -127..127 times its scale, as csrc/kernels/quantise.h does: again and again the same."""
     _fitting(array, np.isfinite(array), array, name, "int8: it is not finite")
+    with np.errstate(under="ignore"):
+        return _rounded(array, name)
+
+
+def _rounded(array: Array, name: str) -> Integers:
     largest = np.abs(array).max(axis=1, initial=0)
     zeros = largest < np.float32(2.0**-100)
     bits = (largest / np.float32(127)).view(np.uint32)

@@ -216,7 +216,9 @@ WRONG: tuple[tuple[dict[str, Any], str], ...] = (
     ),
     ({"weight_ih_l0_scale": np.ones((20, 2), np.float32)}, r"got: \(20, 2\)"),
     ({"weight_ih_l0_scale": np.ones((1, 20), np.float32)}, r"got: \(1, 20\)"),
-    ({"weight_ih_l0_scale": np.ones(20)}, "weight_ih_l0_scale should have dtype float32"),
+    ({"weight_ih_l0_scale": np.ones(20, np.int64)}, "weight_ih_l0_scale should be of floats, got: int64"),
+    ({"weight_ih_l0_scale": np.full(20, 1e300)}, "greater than zero, got: inf for row 0"),
+    ({"weight_ih_l0_scale": np.float32(-0.0)}, "greater than zero, got: -0.0"),
     ({"weight_ih_l0_zero_point": 256}, r"weight_ih_l0_zero_point should be in 0..255, as uint8 is, got: 256"),
     ({"weight_ih_l0_zero_point": -1}, "got: -1"),
     ({"weight_ih_l0_zero_point": 1.0}, "weight_ih_l0_zero_point should be of integers, got: float64"),
@@ -236,6 +238,45 @@ def test_integers_that_cannot_be(weights: str, change: dict[str, Any], message: 
     with pytest.raises((ValueError, TypeError), match=message):
         lstm.load_state_dict(given("tensor", (6, 5), np.uint8) | change)
     np.testing.assert_array_equal(lstm(x)[0], before)
+
+
+def test_integers_of_any_layout_and_scales_of_float64() -> None:
+    state = given("rows", (6, 5), np.uint8)
+    expected = fastlstm.LSTM(6, 5, weights="int8")
+    expected.load_state_dict(state)
+    wide = {name: array.astype(np.float64) if name.endswith("_scale") else array for name, array in state.items()}
+    twice = {name: np.repeat(array, 2, -1)[..., ::2] for name, array in state.items()}
+    for other in (wide, twice, {name: np.asfortranarray(array) for name, array in state.items()}):
+        lstm = fastlstm.LSTM(6, 5, weights="int8")
+        lstm.load_state_dict(other)
+        assert lstm.fingerprint() == expected.fingerprint()
+
+
+def test_rounding_under_errors_that_are_raised() -> None:
+    lstm = fastlstm.LSTM(6, 5, seed=0)
+    state = {name: array.copy() for name, array in lstm.state_dict().items()}
+    state["weight_ih_l0"][0, 0] = np.float32(1e-44)
+    lstm.load_state_dict(state)
+    with np.errstate(all="raise"):
+        for weights in WEIGHTS:
+            assert np.isfinite(lstm.astype(weights=weights).weight_ih_l0).all()
+
+
+@pytest.mark.parametrize("cell", [False, True])
+def test_names_of_cells_and_reverse_directions(cell: bool) -> None:
+    layer: Any = fastlstm.LSTMCell(6, 5, weights="int8", seed=0)
+    if not cell:
+        layer = fastlstm.LSTM(6, 5, 2, bidirectional=True, weights="int8", seed=0)
+    state = dict(layer.state_dict())
+    matrices = [name for name in state if name.startswith("weight") and not name.endswith("_scale")]
+    assert len(matrices) == (2 if cell else 8)
+    for name in matrices:
+        state[f"{name}_zero_point"] = np.int64(3)
+    layer.load_state_dict(state)
+    for name in matrices:
+        stands_for = (state[name].astype(np.float32) - 3) * state[f"{name}_scale"][:, np.newaxis]
+        np.testing.assert_array_equal(getattr(layer, name), stands_for, strict=True)
+        np.testing.assert_array_equal(layer.state_dict()[f"{name}_zero_point"], np.full(20, 3, np.int8), strict=True)
 
 
 def test_integers_without_a_scale_or_for_float64() -> None:

@@ -193,6 +193,15 @@ static void check_given(fl_weight_type type, int per_row) {
   expect_plan(&config, &weights, x, expected);
   weights.integers_ih++, weights.integers_hr++; /* int8_t */
   expect_plan(&config, &weights, x, expected);
+  for (int j = 0; j < 2; j++) { /* no offsets: zeros, of either type */
+    memset(ih->offsets[j], 0, sizeof ih->offsets[j]);
+    weights.integers_ih = &ih->given[j];
+    CHECK(fl_plan_create(&plan, &config, &weights, "scalar") == FL_OK);
+    run(plan, &s, 0, OWN_B, x, 0, expected);
+    fl_plan_destroy(plan);
+    ih->given[j].offsets = NULL;
+    expect_plan(&config, &weights, x, expected);
+  }
   ih->scales[7] = 0x1p-149f; /* as good as any */
   CHECK(fl_plan_create(&plan, &config, &weights, NULL) == FL_OK);
   fl_plan_destroy(plan);
@@ -249,6 +258,53 @@ static void check_given_as_rounded(fl_weight_type type) {
   free(x);
 }
 
+/* ---- the largest sums ------------------------------------------------------------------------------------------- */
+
+/* All distances 255 and all numbers as large as they get: a block's sum is the largest there is. On every instruction
+ * set, for all ways through a product that the number of rows decides. */
+static void check_largest_sums(fl_weight_type type, size_t K, int up) {
+  enum { M = 40 };
+  const size_t panel = 8 * FL_PANEL + (K + 3) / 4 * 4 * FL_PANEL;
+  float *const x = allocated(K * sizeof *x), z[M][FL_PANEL];
+  void *const raw = allocated(panel + 64);
+  uint8_t *const w = (uint8_t *)raw + (64 - (uintptr_t)raw % 64);
+  const float scale = 1, sign = up ? 1 : -1;
+  const int32_t offset = up ? 0 : 255;
+  const void *rows[M];
+  void *to[M];
+  memset(w, up ? 255 : 0, panel);
+  for (size_t lane = 0; lane < FL_PANEL; lane++) {
+    memcpy(w + 4 * lane, &scale, 4);
+    memcpy(w + 4 * (FL_PANEL + lane), &offset, 4);
+  }
+  for (size_t k = 0; k < K; k++) x[k] = 1;
+  for (size_t r = 0; r < M; r++) rows[r] = x, to[r] = z[r];
+  const int32_t limit = type == FL_WEIGHTS_INT8 ? 32639 : 64;
+  float expected = 0;
+  for (size_t k = 0; k < K; k += 256) /* in double: exact */
+    expected += (float)((double)(K - k < 256 ? K - k : 256) * limit * 255 * (double)sign);
+  expected *= 1.0f / (float)limit;
+  for (size_t j = 0; fl_integer_isa_name(j); j++)
+    for (size_t m = 1; m <= M; m++) {
+      const fl_product product = {.m = m,
+                                  .last = 1,
+                                  .operand = {{rows, K}},
+                                  .weights = w,
+                                  .weights_panel = panel,
+                                  .z = to,
+                                  .z_panel = FL_PANEL};
+      fl_kernels kernels;
+      const char *name;
+      CHECK(fl_choose_kernels(&kernels, fl_integer_isa_name(j), FL_FLOAT32, type, &name));
+      memset(z, 0, sizeof z);
+      kernels.product(&product);
+      for (size_t r = 0; r < m; r++)
+        for (size_t lane = 0; lane < FL_PANEL; lane++) CHECK(z[r][lane] == expected);
+    }
+  free(raw);
+  free(x);
+}
+
 int main(void) {
   static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
   static const shape shapes[] = {{{FL_FLOAT32, 1, 1, 0, 1, 1, NULL, FL_WEIGHTS_INT8}, 3},
@@ -261,6 +317,8 @@ int main(void) {
   check_longest_rows(FL_WEIGHTS_INT8);
   check_longest_rows(FL_WEIGHTS_INT8_FAST);
   for (int kind = 0; kind < 4; kind++) check_given(kind % 2 ? FL_WEIGHTS_INT8_FAST : FL_WEIGHTS_INT8, kind / 2);
+  for (int kind = 0; kind < 8; kind++)
+    check_largest_sums(kind % 2 ? FL_WEIGHTS_INT8_FAST : FL_WEIGHTS_INT8, kind & 4 ? FL_LONGEST_INT8 : 259, kind & 2);
   check_given_as_rounded(FL_WEIGHTS_INT8);
   check_given_as_rounded(FL_WEIGHTS_INT8_FAST);
   for (size_t j = 0; j < sizeof shapes / sizeof shapes[0]; j++)

@@ -1,6 +1,7 @@
-/* What can be read from a tape, and what a trace writes: the gates and cells of every step, to the bit those of a computation step by step that
- * begins at the weights. It walks layers, directions, lengths and resets by their definition, adds pieces of
- * fused multiply-adds, and takes the gates from fl_gates_train, or in other forms each activation from fl_activate.
+/* What can be read from a tape, and what a trace writes: the gates and cells of every step, to the bit those of a
+ * computation step by step that begins at the weights. It walks layers, directions, lengths and resets by their
+ * definition, adds pieces of fused multiply-adds, and takes the gates from fl_gates_train, or in other forms each
+ * activation from fl_activate.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include "fastlstm.h"

@@ -329,3 +329,14 @@ def test_a_gradient_through_a_graph_is_refused() -> None:
     output = torch.export.export(module, (torch.randn(3, 2, 4),)).module()(torch.randn(3, 2, 4))[0]
     with pytest.raises(RuntimeError, match="is for inference, but a gradient is wanted"):
         output.sum().backward()
+
+
+def test_integers_of_torch_need_a_scale_as_others_do() -> None:
+    given = fastlstm.LSTM(3, 4, weights="int8", seed=0)
+    state = {name: torch.from_numpy(array.copy()) for name, array in given.state_dict().items()}
+    lstm = fastlstm.LSTM(3, 4, weights="int8")
+    lstm.load_state_dict(state)
+    assert lstm.fingerprint() == given.fingerprint()
+    del state["weight_hh_l0_scale"]
+    with pytest.raises(ValueError, match="weight_hh_l0 is of int8, which needs weight_hh_l0_scale"):
+        lstm.load_state_dict(state)
