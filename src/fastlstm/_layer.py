@@ -212,8 +212,8 @@ class Layer(Generic[F]):
             ``scale * (integers - zero_point)``. (Names of reverse directions and cells go the same way:
             ``weight_ih_l0_reverse_scale``, ``weight_ih_scale``.) For who takes float32 alone, torch's modules say:
             ``lstm.astype(weights="float32").state_dict()``. New weights come in through `load_state_dict`. Each
-            parameter is an attribute too (``lstm.weight_ih_l0``, a matrix in 8 bits as the float32 it stands for), but which there are
-            depends on the sizes: type checkers know them here only.
+            parameter is an attribute too (``lstm.weight_ih_l0``, a matrix in 8 bits as the float32 it stands for), but
+            which there are depends on the sizes: type checkers know them here only.
 
         Examples
         --------
@@ -229,7 +229,8 @@ class Layer(Generic[F]):
         Parameters
         ----------
         state_dict : mapping of str to array_like
-            Exactly the names of parameters, each of its shape and of the layer's dtype. A matrix may be given in 8 bits, int8 or uint8, together with its scale and, unless it is zero, its zero point: single numbers, or one
+            Exactly the names of parameters, each of its shape and of the layer's dtype. A matrix may be given in 8
+            bits, int8 or uint8, together with its scale and, unless it is zero, its zero point: single numbers, or one
             for each row. Layers with weights in 8 bits use such integers as they are, others what they stand for. The
             values are copied.
 
