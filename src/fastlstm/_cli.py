@@ -208,4 +208,4 @@ def _bench(given: argparse.Namespace) -> None:
 def _compare(given: argparse.Namespace) -> None:
     from ._compare_command import run
 
-    run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)
+    run(files.load(given.file, given.prefix, dtype="float32", weights="auto", **_reading(given)), given)

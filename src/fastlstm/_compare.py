@@ -253,12 +253,14 @@ def compare(
     >>> bool(0 < result["float16"].y.largest[-1, 0] < 1e-3), float(result["float32"].y.largest.max())
     (True, 0.0)
     """
-    names = checked_names(weights)
     plain = _plain_layer(lstm)
+    names = checked_names(weights)
+    if weights is None and not _weights.fits_integers(plain._sizes):
+        names = tuple(name for name in names if name not in _weights.INTEGERS)
     if metric is not None and not callable(metric):
         raise TypeError(f"metric should be callable, got: {type(metric).__name__}")
     call = plain._call(x, hx, lengths, resets)
-    reduced = {name: lstm if lstm.weights == name else plain.astype(weights=name) for name in names}
+    reduced = {name: lstm.astype(weights=name) for name in names}  # of what it has: integers stay as they are
     answers = list(_answers(plain, call.steps))
     frame = call.frame
     differences = {name: _difference(plain, answers, each, call.steps, frame, metric) for name, each in reduced.items()}

@@ -191,7 +191,7 @@ class Layer(Generic[F]):
         if not isinstance(weights, str):
             raise TypeError(f"weights should be a name such as 'float16', got: {type(weights).__name__}")
         made = type(self).__new__(type(self))
-        settings = self._settings._replace(weights=_weights.checked(weights, self._settings.dtype))
+        settings = self._checked_settings(self._settings._replace(weights=weights))
         made._load(settings, self.state_dict())
         return made
 

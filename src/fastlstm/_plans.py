@@ -25,6 +25,7 @@ def pack(
     weights: str | None = None,
 ) -> _core.Plan:
     """Pack parameters, by torch's names and contiguous, for calls whose scratch is kept in `memory`."""
+    _weights.check_sizes(weights, sizes.I, sizes.H, sizes.D * sizes.R)
     bits = 8 * next(iter(parameters.values())).itemsize if weights is None else 32  # others are widened to be seen
     numbers = sizes.I, sizes.H, sizes.P, sizes.L, sizes.D
     rest = memory, _forms.packed(form), _weights.number(weights)

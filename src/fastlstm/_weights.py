@@ -9,6 +9,7 @@ import numpy as np
 
 from ._checks import frozen
 from ._integers import SCALE, ZERO_POINT, Integers, Parameter
+from ._sizes import Sizes
 from ._types import Array
 
 #: Their numbers in fastlstm.h.
@@ -48,6 +49,11 @@ def check_sizes(weights: str | None, *sizes: int) -> None:
     """Refuse rows that are too long to be rounded to integers: they are on the stack."""
     if weights in INTEGERS and max(sizes) > LONGEST:
         raise ValueError(f"weights={weights!r} is for at most {LONGEST} inputs and units of a layer, got: {max(sizes)}")
+
+
+def fits_integers(sizes: Sizes) -> bool:
+    """Tell whether rows are short enough to be rounded to integers."""
+    return max(sizes.I, sizes.H, sizes.D * sizes.R) <= LONGEST
 
 
 def number(weights: str | None) -> int:

@@ -309,3 +309,26 @@ LARGE.load_state_dict(LARGE.state_dict() | {"weight_hh_l1": np.full((4 * H, H), 
 def test_bad_input(arguments, options, error, message):
     with pytest.raises(error, match=message):
         fastlstm.compare(*arguments, **options)
+
+
+def test_integers_from_elsewhere_are_not_rounded_again():
+    state = {name: array.copy() for name, array in fastlstm.LSTM(I, H, seed=1, weights="int8").state_dict().items()}
+    for name in ("weight_ih_l0", "weight_hh_l0"):
+        state[f"{name}_zero_point"] = np.int8(5)
+        state[f"{name}_scale"] = state[f"{name}_scale"] * np.float32(1.0000001)
+    lstm, x = fastlstm.LSTM(I, H, weights="int8"), data()
+    lstm.load_state_dict(state)
+    plain = lstm.astype(weights="float32")
+    for given in (lstm, lstm.astype(weights="int8-fast")):
+        found = fastlstm.compare(given, x, ["int8", "int8-fast"])
+        for name in ("int8", "int8-fast"):
+            assert set(found[name].weight_errors.values()) == {0.0}
+            assert found[name].y.largest[-1, 0] == np.abs(lstm.astype(weights=name)(x)[0] - plain(x)[0]).max()
+
+
+def test_rows_that_are_too_long_for_integers():
+    long, x = fastlstm.LSTM(16385, 1), np.ones((2, 1, 16385), np.float32)
+    assert list(fastlstm.compare(long, x)) == ["float16", "bfloat16"]
+    for call in (lambda: fastlstm.compare(long, x, "int8"), lambda: long.astype(weights="int8-fast")):
+        with pytest.raises(ValueError, match="is for at most 16384 inputs and units of a layer, got: 16385"):
+            call()

@@ -299,3 +299,23 @@ def test_no_matrix_is_copied_in_float32(ending: str, tmp_path: Path) -> None:
         tracemalloc.stop()
         assert least * size < peak < most * size
         assert lstm.hidden_size == 512
+
+
+def test_rows_that_are_too_long_are_float32_by_auto(tmp_path: Path) -> None:
+    state: State = {"weight_ih_l0": np.ones((4, 16385), np.int8), "weight_hh_l0": np.ones((4, 1), np.int8)}
+    state |= {f"{name}_scale": np.float32(0.01) for name in list(state)}
+    write(state, tmp_path / "long.npz")
+    assert fastlstm.load(tmp_path / "long.npz", weights="auto").weights == "float32"
+    with pytest.raises(ValueError, match="weights='int8' is for at most 16384 inputs and units of a layer, got: 16385"):
+        fastlstm.load(tmp_path / "long.npz", weights="int8")
+
+
+def test_compare_takes_the_integers_of_a_file(tmp_path: Path, capsys: Any) -> None:
+    lstm = layer_of(given(np.uint8))
+    fastlstm.save(lstm, tmp_path / "model.npz")
+    x = np.random.default_rng(0).standard_normal((20, 2, lstm.input_size)).astype(np.float32)
+    np.savez(tmp_path / "data.npz", x=x)
+    files = [str(tmp_path / "model.npz"), "--data", str(tmp_path / "data.npz")]
+    assert main(["compare", *files, "--weights", "int8", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == json.loads(json.dumps(fastlstm.compare(lstm, x, "int8").as_dict() | {"data": files[2]}))

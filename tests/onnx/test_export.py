@@ -122,3 +122,12 @@ def test_what_cannot_be_exported() -> None:
         export(lstm, initial_state=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="semantics should be one of onnx, onnxruntime"):
         export(lstm, semantics="tensorrt")
+
+
+def test_integers_that_an_old_opset_cannot_tell_are_not_told_of() -> None:
+    lstm = fastlstm.LSTM(4, 3, weights="int8", seed=0)
+    own = {entry.key for entry in export(lstm, opset=12).metadata_props}
+    state = dict(lstm.state_dict(), weight_ih_l0_zero_point=3, weight_hh_l0_zero_point=3)
+    lstm.load_state_dict(state)
+    assert own == {entry.key for entry in export(lstm, opset=13).metadata_props} == {"fastlstm.weights"}
+    assert not export(lstm, opset=12).metadata_props

@@ -340,3 +340,12 @@ def test_integers_of_torch_need_a_scale_as_others_do() -> None:
     del state["weight_hh_l0_scale"]
     with pytest.raises(ValueError, match="weight_hh_l0 is of int8, which needs weight_hh_l0_scale"):
         lstm.load_state_dict(state)
+
+
+@pytest.mark.parametrize("kind", ["LSTM", "LSTMCell"])
+def test_rows_that_are_too_long_are_left(kind: str) -> None:
+    model = torch.nn.Sequential(getattr(torch.nn, kind)(16385, 1))
+    with pytest.warns(UserWarning, match="switched nothing"):
+        done = fast.accelerate(model, weights="int8")
+    assert done.left == {"0": "weights='int8' is for at most 16384 inputs and units of a layer, got: 16385"}
+    assert type(model[0]) is getattr(torch.nn, kind)

@@ -181,6 +181,11 @@ def load(
     converted = _converted(layer, arrays, wanted, where)
     if weights == _weights.AUTO:
         weights = _stored_in(layer, wanted, converted)
+        if (
+            weights in _weights.INTEGERS
+            and max(layer.input_size, layer.directions * layer.hidden_size) > _weights.LONGEST
+        ):
+            weights = None  # what the integers stand for
     settings = Settings(
         layer.input_size,
         layer.hidden_size,

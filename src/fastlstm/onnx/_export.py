@@ -39,7 +39,7 @@ def export(
         Any but one with a projection. Dropout is left out: the model is for inference. Weights in 16 or in 8 bits are
         written as the float32 of the same value, and the metadata ``fastlstm.weights`` tell their type. Integers that
         were rounded elsewhere, which float32 would not give back, are written as they are, before a DequantizeLinear;
-        from opset 13 on.
+        from opset 13 on. Before that they are what they stand for in float32, and nothing tells their type.
     path : path, optional
         Where to write the file.
     opset : int
@@ -99,7 +99,7 @@ def export(
         opset_imports=imports,
         ir_version=max(4, helper.find_min_ir_version_for(imports)),  # from 4 on initializers are not inputs too
     )
-    if lstm._settings.weights is not None:
+    if lstm._settings.weights is not None and not graph.loses_integers:
         helper.set_model_props(model, {WEIGHTS_KEY: lstm._settings.weights})
     checker.check_model(model)
     if path is not None:
@@ -113,7 +113,9 @@ class _Graph:
     def __init__(self, lstm: LSTM, semantics: Semantics, initial_state: bool, lengths: bool, *, integers: bool) -> None:
         self._lstm, self._semantics = lstm, semantics
         self._initial_state, self._lengths = initial_state, lengths
-        self._integers = integers and not _weights.are_rounded_here(lstm._parameters)
+        self._integers = not _weights.are_rounded_here(lstm._parameters)
+        self.loses_integers = self._integers and not integers  # their scales have no place there
+        self._integers &= integers
         self._D = lstm._sizes.D
         self._type = helper.np_dtype_to_tensor_dtype(lstm.dtype)
         self._nodes: list[NodeProto] = []

@@ -194,7 +194,7 @@ def _check_switched(modules: dict[str, torch.nn.Module], weights: str | None) ->
         return
     for name, module in modules.items():
         first = _first(module) if isinstance(module, LSTM | LSTMCell) else None
-        why = None if first is None else _unfit_dtype(first.dtype, weights)
+        why = None if first is None else _unfit_dtype(first.dtype, weights) or _unfit_sizes(module, weights)
         if why is not None:
             raise ValueError(f"{name or 'the model'}: {why}")
 
@@ -394,7 +394,18 @@ def _ineligible(module: torch.nn.Module, subclasses: bool, weights: str | None) 
         return "it has no parameters of its own"
     if first.device.type != "cpu":
         return f"parameters are on {first.device}"
-    return _unfit_dtype(first.dtype, weights)
+    return _unfit_dtype(first.dtype, weights) or _unfit_sizes(module, weights)
+
+
+def _unfit_sizes(module: Any, weights: str | None) -> str | None:
+    """Say why a module's rows are too long for a type of weights."""
+    try:
+        _weights.check_sizes(
+            weights, module.input_size, module.hidden_size * (1 + getattr(module, "bidirectional", False))
+        )
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _unfit_dtype(dtype: torch.dtype, weights: str | None) -> str | None:
