@@ -116,7 +116,9 @@ def test_foreign_objects_are_read_over(zipped, protocol, tmp_path):
     (layer,) = found = fastlstm.inspect(tmp_path / "w")
     assert layer.name == "state_dict"
     here = __name__
-    assert {"argparse.Namespace", f"{here}.Settings", f"{here}.Slots", f"{here}.Colour"} <= set(found.ignored)
+    assert {"argparse.Namespace", f"{here}.Settings", f"{here}.Slots"} <= set(found.ignored)
+    asked = {"__builtin__.getattr", "builtins.getattr"}  # for a member, by enums of Python 3.11 before 3.11.4
+    assert {f"{here}.Colour", *asked} & set(found.ignored)
     assert str(found).splitlines()[-1].startswith("ignored, neither imported nor run: ")
     assert_weights(fastlstm.load(tmp_path / "w"), module)
 
