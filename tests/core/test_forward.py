@@ -331,3 +331,19 @@ def test_cell_against_golden_torch(name: str, isa: str) -> None:
     h, c = cell(arrays["input"], (arrays["h_0"], arrays["c_0"]))
     assert_close(h, arrays["h_n"], "golden")
     assert_close(c, arrays["c_n"], "golden")
+
+
+@pytest.mark.parametrize("weights", ["float32", "bfloat16", "int8", "int8-fast"])
+@pytest.mark.parametrize("sizes", [{"num_layers": 2, "bidirectional": True}, {"proj_size": 7}, {"threads": 3}], ids=str)
+def test_many_rows_are_each_as_alone(weights: str, sizes: dict[str, Any]) -> None:
+    """From some number of rows on, steps take input and state in one product; a row alone goes by chunks."""
+    lstm = fastlstm.LSTM(21, 19, seed=0, weights=weights, **sizes)
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((12, 33, 21)).astype(np.float32)
+    lengths = rng.integers(0, 13, 33)
+    y, (h_n, c_n) = lstm(x, lengths=lengths)
+    for row in range(33):
+        alone, (h, c) = lstm(x[:, row : row + 1], lengths=lengths[row : row + 1])
+        np.testing.assert_array_equal(alone, y[:, row : row + 1])
+        np.testing.assert_array_equal(h, h_n[:, row : row + 1])
+        np.testing.assert_array_equal(c, c_n[:, row : row + 1])
