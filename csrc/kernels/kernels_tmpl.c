@@ -2,7 +2,8 @@
  *   FASTLSTM_ISA        a header of simd/, without its ending
  *   REAL_BITS           32 or 64
  *   WEIGHT_FLOAT16, WEIGHT_BFLOAT16, WEIGHT_INT8  or none (real.h); with one of them only what reads weights
- * into a table, fl_kernels_<isa>_<types>, for weights of 8 bits one for each form. -ffp-contract=off: every fused multiply-add is written as one.
+ * into a table, fl_kernels_<isa>_<types>, for weights of 8 bits one for each form. -ffp-contract=off: every fused
+ * multiply-add is written as one.
  *
  * SPDX-License-Identifier: BSD-3-Clause */
 #include <stddef.h>
