@@ -228,7 +228,7 @@ typedef enum fl_weight_type {
   FL_WEIGHTS_FLOAT16 = 1,   /* IEEE 754 binary16: up to 65504, 11 bits */
   FL_WEIGHTS_BFLOAT16 = 2,  /* the range of float32, 8 bits */
   FL_WEIGHTS_INT8 = 3,      /* 8 bits times a scale for each row; inputs and states rounded to 16 bits; a call takes up
-                             * to 80 KiB of stack */
+                             * to 96 KiB of stack */
   FL_WEIGHTS_INT8_FAST = 4, /* the same weights; inputs and states rounded to 7 bits */
 } fl_weight_type;
 

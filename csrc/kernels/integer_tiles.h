@@ -101,9 +101,7 @@ INLINE void tiled_rows(const int fast, const int two, size_t m, size_t first, co
     for (size_t tile = 0; tile < (two ? 2 : 1); tile++)
       for (size_t r = first + tile * size; r < m && r < first + (tile + 1) * size; r++) {
         const size_t at = (tile * TILE + r - begin[tile]) * FL_PANEL;
-        if (!fast)
-          for (size_t l = 0; l < FL_PANEL; l++)
-            s[at + l] = (int32_t)((uint32_t)s[at + l] * 256 + (uint32_t)s[at + TILE * FL_PANEL + l]);
+        if (!fast) join_planes(s + at, s + at + TILE * FL_PANEL, FL_PANEL);
         take_sums(slice, to, r, 0, 0, FL_PANEL, s + at, block, part + at);
       }
   }

@@ -234,6 +234,11 @@ INLINE void take_sums(const integer_slice *slice, const integer_result *to, size
   }
 }
 
+/* n sums of both planes: 256 hi + lo, in the place of hi */
+INLINE void join_planes(int32_t *hi, const int32_t *lo, size_t n) {
+  for (size_t j = 0; j < n; j++) hi[j] = (int32_t)((uint32_t)hi[j] * 256 + (uint32_t)lo[j]);
+}
+
 /* rows x columns of whole panels, or of a part of one from `column` on; constants */
 INLINE void integer_tile(const int fast, const size_t rows, const size_t columns, const integer_slice *slice,
                          const integer_result *to, size_t column) {
@@ -248,7 +253,7 @@ INLINE void integer_tile(const int fast, const size_t rows, const size_t columns
     block_sums(fast, rows, columns, slice, block, column, 0, s);
     if (fast == BY_PLANES) {
       block_sums(fast, rows, columns, slice, block, column, 1, low);
-      for (size_t j = 0; j < rows * lanes; j++) s[j] = (int32_t)((uint32_t)s[j] * 256 + (uint32_t)low[j]);
+      join_planes(s, low, rows * lanes);
     }
     ROLLED
     for (size_t r = 0; r < rows; r++) {

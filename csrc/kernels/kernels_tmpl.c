@@ -401,8 +401,9 @@ static void kernel_peephole_sums(const fl_peephole_sums *sums) {
 
 /* ---- sums of memory --------------------------------------------------------------------------------------------- */
 
-/* The compiler makes vectors of it. Of either real type there is the same. */
-static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
+/* The compiler makes vectors of it. Of either real type there is the same. shift: a constant; not 0: the registers are
+ * shifted before a word goes in. */
+INLINE void sum_words(const int shift, const void *data, size_t lines, uint64_t *sums) {
   const char *const from = data;
   uint64_t sum[FL_DIGEST_LANES];
   memcpy(sum, sums, sizeof sum);
@@ -410,26 +411,24 @@ static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
     for (size_t j = 0; j < FL_DIGEST_LANES; j++) {
       uint64_t s = sum[j], word;
       memcpy(&word, from + (line * FL_DIGEST_LANES + j) * sizeof word, sizeof word); /* aligned or not */
-      s ^= s << 13;
-      s ^= s >> 7;
-      sum[j] = s ^ s << 17 ^ word;
+      if (shift) {
+        s ^= s << 13;
+        s ^= s >> 7;
+        s ^= s << 17;
+      }
+      sum[j] = s ^ word;
     }
   memcpy(sums, sum, sizeof sum);
+}
+
+static void kernel_digest(const void *data, size_t lines, uint64_t *sums) {
+  sum_words(1, data, lines, sums);
 }
 
 /* ---- limits of the machine -------------------------------------------------------------------------------------- */
 
 static void kernel_read_all(const void *data, size_t lines, uint64_t *sums) {
-  const char *const from = data;
-  uint64_t sum[FL_DIGEST_LANES];
-  memcpy(sum, sums, sizeof sum);
-  for (size_t line = 0; line < lines; line++)
-    for (size_t j = 0; j < FL_DIGEST_LANES; j++) {
-      uint64_t word;
-      memcpy(&word, from + (line * FL_DIGEST_LANES + j) * sizeof word, sizeof word);
-      sum[j] ^= word;
-    }
-  memcpy(sums, sum, sizeof sum);
+  sum_words(0, data, lines, sums);
 }
 
 static void kernel_multiply_add(void *x, size_t n) {
