@@ -317,9 +317,7 @@ class GateTrace(Generic[F]):
 
     def _saturation(self, name: str, low: float, high: float) -> Saturation:
         gate: Array = getattr(self, name)
-        return Saturation(
-            self._mean(lambda part: gate[part] < low, name), self._mean(lambda part: gate[part] > high, name)
-        )
+        return Saturation(*self._means(lambda part: (gate[part] < low, gate[part] > high), name))
 
     def half_life(self) -> Floats:
         """Tell how many steps a unit takes to forget half of its cell: ln 2 / -mean(ln abs(f)).
@@ -398,16 +396,12 @@ class GateTrace(Generic[F]):
         """
         before = self.c_prev
 
-        def parts(part: Any) -> tuple[Array, Array]:
-            return self.f[part] * before[part], self.i[part] * self.g[part]
+        def amounts(part: Any) -> tuple[Array, ...]:
+            kept, written = self.f[part] * before[part], self.i[part] * self.g[part]
+            taken = _taken(kept, written)
+            return np.abs(kept), np.abs(before[part] - kept), np.abs(written) - taken, taken
 
-        names = "i", "f", "g", "c_prev"
-        return Balance(
-            self._mean(lambda part: np.abs(parts(part)[0]), *names),
-            self._mean(lambda part: np.abs(before[part] - parts(part)[0]), *names),
-            self._mean(lambda part: np.abs(parts(part)[1]) - _taken(*parts(part)), *names),
-            self._mean(lambda part: _taken(*parts(part)), *names),
-        )
+        return Balance(*self._means(amounts, "i", "f", "g", "c_prev"))
 
     def actions(self, closed: float = 0.1) -> Actions:
         """Tell what steps do to a cell: keep, add, take away, forget or replace; shares of all steps.
@@ -440,21 +434,13 @@ class GateTrace(Generic[F]):
         _check_thresholds(closed=closed)
         before = self.c_prev
 
-        def flags(part: Any) -> tuple[Array, Array, Array]:
+        def flags(part: Any) -> tuple[Array, ...]:
             i, f = self.i[part], self.f[part]
-            kept, written = f * before[part], i * self.g[part]
-            return i >= closed, f >= closed, np.sign(kept) * np.sign(written) < 0
+            writes, keeps, against = i >= closed, f >= closed, _are_against(f * before[part], i * self.g[part])
+            both = keeps & writes
+            return keeps & ~writes, both & ~against, both & against, ~keeps & ~writes, ~keeps & writes
 
-        def share(of: Callable[[Array, Array, Array], Array]) -> Floats:
-            return self._mean(lambda part: of(*flags(part)), "i", "f", "g", "c_prev")
-
-        return Actions(
-            share(lambda writes, keeps, _: keeps & ~writes),
-            share(lambda writes, keeps, against: keeps & writes & ~against),
-            share(lambda writes, keeps, against: keeps & writes & against),
-            share(lambda writes, keeps, _: ~keeps & ~writes),
-            share(lambda writes, keeps, _: ~keeps & writes),
-        )
+        return Actions(*self._means(flags, "i", "f", "g", "c_prev"))
 
     def contributions(self) -> dict[str, Contribution]:
         """Tell how much of each gate's pre-activation comes from x, from h, from the bias and from a peephole.
@@ -555,13 +541,20 @@ class GateTrace(Generic[F]):
 
     def _mean(self, of: Callable[[Any], Array], *names: str) -> Floats:
         """Mean over valid steps of what a part comes to, having looked for NaN in the arrays that it is made of."""
+        (mean,) = self._means(lambda part: (of(part),), *names)
+        return mean
+
+    def _means(self, of: Callable[[Any], tuple[Array, ...]], *names: str) -> list[Floats]:
+        """Means of several things that a part comes to, at once."""
         self._need_steps()
-        total: Floats = np.zeros((*self.i.shape[:2], self.i.shape[-1]))
+        totals: list[Floats] | None = None
         for part in self._parts():
             self._check_numbers(part, *names)
             where = self.valid[part[2]][..., np.newaxis]
-            total += of(part).sum(axis=(2, 3), where=where, dtype=np.float64)
-        return total / np.count_nonzero(self.valid)
+            sums = [each.sum(axis=(2, 3), where=where, dtype=np.float64) for each in of(part)]
+            totals = sums if totals is None else [total + more for total, more in zip(totals, sums, strict=True)]
+        assert totals is not None  # there are steps
+        return [total / np.count_nonzero(self.valid) for total in totals]
 
     def _check_numbers(self, part: Any, *names: str) -> None:
         for name in names:
@@ -581,8 +574,14 @@ class GateTrace(Generic[F]):
 
 def _taken(kept: Array, written: Array) -> Array:
     """Return how much of what is kept is taken away by what is written."""
-    against = np.sign(kept) * np.sign(written) < 0
+    against = _are_against(kept, written)
     made: Array = np.where(against, np.minimum(np.abs(kept), np.abs(written)), kept.dtype.type(0))
+    return made
+
+
+def _are_against(kept: Array, written: Array) -> Array:
+    """Tell where what is written has the other sign than what is kept."""
+    made: Array = np.sign(kept) * np.sign(written) < 0
     return made
 
 
