@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ._compare import compare
-from ._data_files import read_call
+from ._data_files import arguments, read_call
 from ._lstm import LSTM
 from ._types import Array
 
@@ -20,8 +20,7 @@ _RANDOM = (100, 8)
 def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     """Compare, and print what was asked for."""
     data = _random(lstm) if given.data is None else read_call(given.data)
-    hx = (data["h_0"], data["c_0"]) if "h_0" in data else None
-    found = compare(lstm, data["x"], given.weights, hx=hx, lengths=data.get("lengths"), resets=data.get("resets"))
+    found = compare(lstm, data["x"], given.weights, **arguments(data))
     print(json.dumps(found.as_dict() | {"data": given.data}, allow_nan=False) if given.json else found)
     if given.plot:
         found.plot(given.plot)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +14,12 @@ from .files._layer import printable
 
 #: What an npz file may hold: arguments of a call.
 _NAMES = ("x", "h_0", "c_0", "lengths", "resets")
+
+
+def arguments(call: dict[str, Array]) -> dict[str, Any]:
+    """Return what a call has beside x, as keywords."""
+    hx = (call["h_0"], call["c_0"]) if "h_0" in call else None
+    return {"hx": hx, "lengths": call.get("lengths"), "resets": call.get("resets")}
 
 
 def read_call(path: str) -> dict[str, Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ._data_files import read_call
+from ._data_files import arguments, read_call
 from ._health import health
 from ._lstm import LSTM
 from ._trace import MAX_BYTES
@@ -14,10 +14,8 @@ from ._trace import MAX_BYTES
 def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     """Trace the inputs, and print what is found."""
     data = read_call(given.data)
-    hx = (data["h_0"], data["c_0"]) if "h_0" in data else None
     probe = None if given.probe is None else read_call(given.probe)["x"]
-    lengths, resets = data.get("lengths"), data.get("resets")
-    trace = lstm.trace(data["x"], hx, lengths=lengths, resets=resets, every=_every(lstm, data["x"].shape))
+    trace = lstm.trace(data["x"], **arguments(data), every=_every(lstm, data["x"].shape))
     print(health(trace, lstm=None if probe is None else lstm, probe=probe))
 
 
