@@ -255,7 +255,7 @@ def compare(
     """
     plain = _plain_layer(lstm)
     names = checked_names(weights)
-    if weights is None and not _weights.fits_integers(plain._sizes):
+    if weights is None and not _weights.fit_integers(plain._sizes.I, plain._sizes.D * plain._sizes.H):
         names = tuple(name for name in names if name not in _weights.INTEGERS)
     if metric is not None and not callable(metric):
         raise TypeError(f"metric should be callable, got: {type(metric).__name__}")

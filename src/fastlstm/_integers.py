@@ -6,7 +6,7 @@ integers, ``weight_ih_l0_scale``, and ``weight_ih_l0_zero_point`` where it is no
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -102,20 +102,30 @@ def _zeros(given: object, name: str, kind: np.dtype[np.int8 | np.uint8], rows: i
     return _for_rows(array, name, rows).astype(kind)
 
 
+def farthest(values: Array, zeros: Array | None) -> Array:
+    """Return how far from its zero point a row, the last axis, gets at most: int16, without a copy of the matrix."""
+    zero = np.int16(0) if zeros is None else zeros.astype(np.int16)
+    made: Array = np.maximum(*(np.abs(end(values, axis=-1).astype(np.int16) - zero) for end in (np.min, np.max)))
+    return made
+
+
+def are_finite(scales: Array, distances: Array) -> bool:
+    """Tell whether rows that get so far stand for numbers of float32."""
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(scales * distances.astype(np.float32)).all())
+
+
 def _check_scales(given: Integers, name: str) -> None:
     """Scales are greater than zero; one of zero is fine where the whole row stands for zeros."""
-    zeros = np.int16(0) if given.zeros is None else given.zeros.astype(np.int16)
-    ends = (end(given.values, axis=1).astype(np.int16) for end in (np.min, np.max))  # no copy of the matrix
-    farthest = np.maximum(*(np.abs(end - zeros) for end in ends))
-    fine = np.isfinite(given.scales) & ~np.signbit(given.scales) & ((given.scales > 0) | (farthest == 0))
+    distances = farthest(given.values, given.zeros)
+    fine = np.isfinite(given.scales) & ~np.signbit(given.scales) & ((given.scales > 0) | (distances == 0))
     if not fine.all():
         raise ValueError(
             f"{name}{SCALE} should be finite and greater than zero, got: {given.scales[~fine][0]} for row "
             f"{int(np.flatnonzero(~fine)[0])}"
         )
-    with np.errstate(over="ignore"):
-        if not np.isfinite(given.scales * farthest.astype(np.float32)).all():
-            raise ValueError(f"{name}{SCALE} is too large: some weights would be infinite in float32")
+    if not are_finite(given.scales, distances):
+        raise ValueError(f"{name}{SCALE} is too large: some weights would be infinite in float32")
 
 
 def are(state_dict: Mapping[str, object], name: str) -> bool:
@@ -123,11 +133,16 @@ def are(state_dict: Mapping[str, object], name: str) -> bool:
     return f"{name}{SCALE}" in state_dict
 
 
+def beside(names: Iterable[str]) -> set[str]:
+    """Return the names of what matrices of these names have, or may have, beside them."""
+    return {f"{name}{end}" for name in names for end in (SCALE, ZERO_POINT)}
+
+
 def refuse_without_scale(value: object, name: str) -> None:
-    """Say what integers need."""
+    """Say what integers need, where floats are expected."""
     array = _checks.read(value, name, "floats")  # of torch, too, whose dtypes are others
-    if array.dtype in KINDS and not isinstance(value, list | tuple):
-        raise ValueError(f"{name} is of {array.dtype}, which needs {name}{SCALE}")
+    if array.dtype in KINDS:
+        raise ValueError(f"{name} is of {array.dtype}, which needs {name}{SCALE}") from None
 
 
 def of(state_dict: Mapping[str, object], name: str, expected: Shape) -> Integers:

@@ -57,7 +57,7 @@ class Origin:
             made = hashlib.sha256(f"{sizes} {s.form}".encode())
             if s.weights is not None:
                 made.update(f" {s.weights}".encode())
-            for name, array in _weights.state_dict(self._parameters).items():
+            for name, array in _weights.entries(self._parameters):
                 made.update(f" {name} ".encode())
                 made.update((array if sys.byteorder == "little" else array.byteswap()).data)
             self._fingerprint = made.digest()[:16]
@@ -221,7 +221,7 @@ class Layer(Generic[F]):
         >>> {name: array.shape for name, array in fastlstm.LSTM(4, 3).state_dict().items()}
         {'weight_ih_l0': (12, 4), 'weight_hh_l0': (12, 3), 'bias_ih_l0': (12,), 'bias_hh_l0': (12,)}
         """
-        return _weights.state_dict(self._parameters)
+        return dict(_weights.entries(self._parameters))
 
     def load_state_dict(self, state_dict: object) -> None:
         """Take all parameters from a mapping with torch's names; anything that `numpy.asarray` reads will do.

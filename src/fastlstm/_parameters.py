@@ -61,7 +61,7 @@ def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str
         raise TypeError(f"state_dict should be a mapping of names to arrays, got: {type(state_dict).__name__}")
     missing = [name for name in shapes if name not in state_dict]
     integers = [name for name in shapes if len(shapes[name]) == 2 and _integers.are(state_dict, name)]
-    known = {*shapes, *(f"{name}{end}" for name in integers for end in (_integers.SCALE, _integers.ZERO_POINT))}
+    known = shapes.keys() | _integers.beside(integers)
     unexpected = [str(name) for name in state_dict if name not in known]
     if missing or unexpected:
         told = [
@@ -75,8 +75,11 @@ def loaded(state_dict: object, shapes: Shapes, dtype: np.dtype[Any]) -> dict[str
         if name in integers:
             made[name] = _integers.of(state_dict, name, expected)
             continue
-        _integers.refuse_without_scale(state_dict[name], name)
-        array = _checks.floats(state_dict[name], f"state_dict[{name!r}]", dtype)
+        try:
+            array = _checks.floats(state_dict[name], f"state_dict[{name!r}]", dtype)
+        except TypeError:
+            _integers.refuse_without_scale(state_dict[name], name)
+            raise
         made[name] = frozen(
             np.array(_checks.shape(array, f"state_dict[{name!r}]", expected, "the parameter's"), order="C")
         )

@@ -9,7 +9,6 @@ import numpy as np
 
 from ._checks import frozen
 from ._integers import SCALE, ZERO_POINT, Integers, Parameter
-from ._sizes import Sizes
 from ._types import Array
 
 #: Their numbers in fastlstm.h.
@@ -47,13 +46,13 @@ def checked_or_auto(weights: object, dtype: np.dtype[Any] = np.dtype(np.float32)
 
 def check_sizes(weights: str | None, *sizes: int) -> None:
     """Refuse rows that are too long to be rounded to integers: they are on the stack."""
-    if weights in INTEGERS and max(sizes) > LONGEST:
+    if weights in INTEGERS and not fit_integers(*sizes):
         raise ValueError(f"weights={weights!r} is for at most {LONGEST} inputs and units of a layer, got: {max(sizes)}")
 
 
-def fits_integers(sizes: Sizes) -> bool:
-    """Tell whether rows are short enough to be rounded to integers."""
-    return max(sizes.I, sizes.H, sizes.D * sizes.R) <= LONGEST
+def fit_integers(*sizes: int) -> bool:
+    """Tell whether rows of so many numbers are short enough to be rounded to integers."""
+    return max(sizes) <= LONGEST
 
 
 def number(weights: str | None) -> int:
@@ -96,7 +95,7 @@ def stored(parameters: Mapping[str, Parameter], weights: str | None) -> Mapping[
 
 def are_rounded_here(parameters: Mapping[str, Array]) -> bool:
     """Tell whether all integers are those that rounding what they stand for gives, with the same scales."""
-    for name, given in packable(parameters).items():
+    for name, given in _kept(parameters).items():
         if isinstance(given, Integers):
             again = _to_integers(given.array(), name)
             same = np.array_equal(again.values, given.values) and np.array_equal(again.scales, given.scales)
@@ -105,17 +104,24 @@ def are_rounded_here(parameters: Mapping[str, Array]) -> bool:
     return True
 
 
-def packable(parameters: Mapping[str, Array]) -> Mapping[str, Parameter]:
+def packable(parameters: Mapping[str, Array]) -> dict[str, Parameter]:
     """Return parameters as the core packs them: matrices of integers as such, others in their dtype."""
-    return _Packable(parameters) if isinstance(parameters, _Stored) else parameters
+    kept = _kept(parameters).items()
+    return {name: given if isinstance(given, Integers) else parameters[name] for name, given in kept}
 
 
-def state_dict(parameters: Mapping[str, Array]) -> dict[str, Array]:
-    """Return parameters for a state dict: integers with their scales and zero points, other matrices as they are."""
-    made: dict[str, Array] = {}
-    for name, array in packable(parameters).items():
-        made |= array.entries(name) if isinstance(array, Integers) else {name: array}
-    return made
+def entries(parameters: Mapping[str, Array]) -> Iterator[tuple[str, Array]]:
+    """Yield those of a state dict: integers with their scales and zero points, other matrices as they are."""
+    for name, given in _kept(parameters).items():
+        if isinstance(given, Integers):
+            yield from given.entries(name).items()
+        else:
+            yield name, parameters[name]
+
+
+def _kept(parameters: Mapping[str, Array]) -> Mapping[str, Parameter]:
+    """Return parameters as they are kept, without widening any."""
+    return parameters.kept if isinstance(parameters, _Stored) else parameters
 
 
 class _Stored(Mapping[str, Array]):
@@ -147,23 +153,6 @@ class _Stored(Mapping[str, Array]):
         return len(self.kept)
 
 
-class _Packable(Mapping[str, Parameter]):
-    """The same, but that matrices of integers are not widened."""
-
-    def __init__(self, parameters: _Stored) -> None:
-        self._parameters = parameters
-
-    def __getitem__(self, name: str) -> Parameter:
-        kept = self._parameters.kept[name]
-        return kept if isinstance(kept, Integers) else self._parameters[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-
 def _narrowed(array: Parameter, name: str, narrow: Callable[[Array, str], Array] | None) -> Parameter:
     if narrow is None:
         return array if isinstance(array, Integers) else _to_integers(array, name)
@@ -190,21 +179,16 @@ def _fitting(made: Array, fits: Array, array: Array, name: str, what: str) -> Ar
     return made
 
 
+@np.errstate(over="ignore", under="ignore")  # what is too large is told
 def _to_integers(array: Array, name: str) -> Integers:
     """Round each row to -127..127 times its scale, as csrc/kernels/quantise.h does: again and again the same."""
     _fitting(array, np.isfinite(array), array, name, "int8: it is not finite")
-    with np.errstate(under="ignore"):
-        return _rounded(array, name)
-
-
-def _rounded(array: Array, name: str) -> Integers:
     largest = np.abs(array).max(axis=1, initial=0)
     zeros = largest < np.float32(2.0**-100)
     bits = (largest / np.float32(127)).view(np.uint32)
     scales = ((bits + np.uint32(0xFF)) & np.uint32(0xFFFFFF00)).view(np.float32)
     scales[zeros] = 1
-    with np.errstate(over="ignore"):
-        fits = np.isfinite(scales * np.float32(127))[:, np.newaxis] | (np.abs(array) < largest[:, np.newaxis])
+    fits = np.isfinite(scales * np.float32(127))[:, np.newaxis] | (np.abs(array) < largest[:, np.newaxis])
     _fitting(array, fits, array, name, "int8, up to 3.4028e38")
     values = np.rint(array / scales[:, np.newaxis])
     values[zeros] = 0

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from .. import _weights
 from .._forms import Form
-from .._integers import SCALE, ZERO_POINT
+from .._integers import SCALE, ZERO_POINT, beside
 from .._sizes import Sizes
 from ._stored import FLOATS, INTEGERS, Stored
 
@@ -258,7 +258,7 @@ def _check(parameters: Mapping[str, Stored], sizes: dict[str, int], peepholes: b
         [f"missing: {', '.join(missing)}"] if (missing := [name for name in expected if name not in parameters]) else []
     )
     integers = [name for name in integers_of(parameters) if name in expected]
-    known = {*expected, *(f"{name}{end}" for name in integers for end in (SCALE, ZERO_POINT))}
+    known = expected.keys() | beside(integers)
     told += [f"unexpected: {', '.join(more)}"] if (more := [name for name in parameters if name not in known]) else []
     for name in expected.keys() & parameters.keys():
         stored = parameters[name]

@@ -181,11 +181,6 @@ def load(
     converted = _converted(layer, arrays, wanted, where)
     if weights == _weights.AUTO:
         weights = _stored_in(layer, wanted, converted)
-        if (
-            weights in _weights.INTEGERS
-            and max(layer.input_size, layer.directions * layer.hidden_size) > _weights.LONGEST
-        ):
-            weights = None  # what the integers stand for
     settings = Settings(
         layer.input_size,
         layer.hidden_size,
@@ -228,13 +223,17 @@ def _stored_in(layer: Layer, dtype: np.dtype[Any], arrays: Mapping[str, Array]) 
         return None
     if not integers_of(arrays) and not _weights.are_exact(arrays, layer.weights):  # in parts, or the file is wrong
         return None
+    if layer.weights in _weights.INTEGERS and not _weights.fit_integers(
+        layer.input_size, layer.directions * layer.hidden_size
+    ):
+        return None  # what the integers stand for
     return layer.weights
 
 
 def _converted(layer: Layer, arrays: Mapping[str, Array], dtype: np.dtype[Any], where: str) -> dict[str, Array]:
     """Return parameters for `load_state_dict`: in a dtype, matrices of integers as they are, or in float64 in that."""
     integers = integers_of(arrays)
-    of_integers = {f"{name}{end}" for name in integers for end in ("", _integers.SCALE, _integers.ZERO_POINT)}
+    of_integers = {*integers, *_integers.beside(integers)}
     made = {name: array for name, array in arrays.items() if name in of_integers}
     with np.errstate(over="ignore"):  # what becomes infinite is refused below
         made |= {name: array.astype(dtype, copy=False) for name, array in arrays.items() if name not in of_integers}

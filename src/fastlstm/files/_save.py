@@ -114,7 +114,7 @@ def _narrowed(lstm: LSTM[Any], *, bits: bool) -> dict[str, Array]:
     parameters = lstm._parameters
     narrow = {"float16": _float16, "bfloat16": _bits_of_bfloat16 if bits else np.asarray}.get(lstm.weights)
     if narrow is None:
-        return _weights.state_dict(parameters)
+        return dict(_weights.entries(parameters))
     return {name: narrow(array) if _weights.is_stored(name) else array for name, array in parameters.items()}
 
 

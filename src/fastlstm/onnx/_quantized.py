@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from .._integers import SCALE, ZERO_POINT
+from .._integers import SCALE, ZERO_POINT, are_finite, farthest
 from .._types import Array, Shape
 from .._weights import LONGEST
 from ._attributes import Attributes
@@ -68,13 +68,8 @@ class Quantized(NamedTuple):
         if not all(part.strides[-1] == 0 or (part == part[..., :1]).all() for part in parts):
             return None
         made = type(self)(self.values, *(part[..., :1] for part in parts))
-        return made if made._are_finite() else None
-
-    def _are_finite(self) -> bool:
-        ends = (end(self.values, axis=-1, keepdims=True).astype(np.int16) for end in (np.min, np.max))
-        farthest = np.maximum(*(np.abs(end - self.zero_point.astype(np.int16)) for end in ends))
-        with np.errstate(over="ignore"):
-            return bool(np.isfinite(farthest.astype(np.float32) * self.scale).all())
+        distances = farthest(made.values, made.zero_point[..., 0])
+        return made if are_finite(made.scale[..., 0], distances) else None
 
     def blocks(self, d: int, change: Callable[[Array], Array]) -> Self:
         """Return those of one direction, in rows that `change` puts in another order."""

@@ -102,7 +102,6 @@ class Dynamic:
         try:
             parameters, own = read(self._matrices(), plans.sizes)
             stored = own if weights is None else _weights.checked(weights, _FLOAT32)
-            _weights.check_sizes(stored, plans.sizes.I, plans.sizes.H, plans.sizes.D * plans.sizes.H)
             return Kept(plans.pack(parameters, stored), packed, weights)
         except (ValueError, TypeError) as error:
             raise Unfit(str(error)) from None
