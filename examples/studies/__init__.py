@@ -13,6 +13,6 @@ by `math.fsum`.
     gates.py        the gates of every step of a layer
     record.py       cells, their hashes, and the files in docs/studies/
     figures.py      the numbers of the page, and what it says with them
-    svg.py          lines, bars and fields, as drawings
+    svg.py          lines, bars and fields, as drawings: the writer of fastlstm bench
     pictures.py     a drawing for each study, from its file alone
 """

@@ -45,7 +45,10 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
         ]
         for cell in work["results"]:
             assert cell["problem"] is None
-            numbers = [value for name, value in cell.items() if name not in {"of", "weights", "marked", "problem"}]
+            assert len(cell["round_seconds"]) == len(cell["round_disturbed"]) == cell["rounds"]
+            assert sum(cell["round_disturbed"]) == cell["disturbed"]
+            texts_and_lists = {"of", "weights", "marked", "problem", "round_seconds", "round_disturbed"}
+            numbers = [value for name, value in cell.items() if name not in texts_and_lists]
             assert all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             assert cell["least_seconds"] <= cell["seconds"]
             assert 0 < cell["rms_error"] <= cell["largest_error"]

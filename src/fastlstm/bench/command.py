@@ -226,6 +226,8 @@ def cell(result: Result, own: float | None, least: float | None) -> dict[str, An
         "rms_error": None if off is None else off.rms,
         "rounds": len(result.rounds),
         "disturbed": len(result.rounds) - clean,
+        "round_seconds": [turn.seconds for turn in result.rounds],
+        "round_disturbed": [turn.disturbed for turn in result.rounds],
         "marked": bool(result.rounds) and clean < min(ENOUGH, len(result.rounds)),
         "problem": result.error,
     }
