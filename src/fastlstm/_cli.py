@@ -1,16 +1,17 @@
-"""The command line: ``fastlstm info | inspect | convert | compare | bench``."""
+"""The command line: ``fastlstm info | inspect | convert | compare | bench | completion``."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, _weights, files
-from ._isa import show_config
+from . import __version__, _completion, _weights, files
+from ._isa import config, show_config
 from .bench import options
 from .files._layer import printable
 from .files._save import FORMATS, format_of, write_layers
@@ -18,6 +19,8 @@ from .files._save import FORMATS, format_of, write_layers
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 1 after an error, or 130 after Ctrl-C. Wrong usage exits with 2, as argparse does.
+
+    Without a command the help is printed, and 0 returned.
 
     Parameters
     ----------
@@ -39,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command is None:
-        parser.exit(2, parser.format_help())
+        parser.print_help()
+        return 0
     try:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
@@ -76,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     told = "Messages name the arguments of fastlstm.load: prefix= is --prefix here. It takes more, such as form=."
 
     info = commands.add_parser("info", help="version, instruction sets, which of them is in use")
-    info.set_defaults(run=lambda given: show_config())
+    info.add_argument("--json", action="store_true", help="the same for programs")
+    info.set_defaults(run=_info)
 
     reading = argparse.ArgumentParser(add_help=False)
     reading.add_argument(
@@ -96,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="INPUTS",
         help="[T, I]: a clip to answer from the state after --data and from a fresh one: who makes the difference",
     )
+    inspect.add_argument("--json", action="store_true", help="the same for programs")
     inspect.set_defaults(run=_inspect)
 
     writes = "write LSTMs of a file to npz, safetensors, ONNX, or for programs in C"
@@ -123,6 +129,10 @@ def _parser() -> argparse.ArgumentParser:
     bench = commands.add_parser("bench", help=does)
     options.add_arguments(bench)
     bench.set_defaults(run=_bench)
+    does = 'print what a shell needs to complete this command line, such as eval "$(fastlstm completion bash)"'
+    completion = commands.add_parser("completion", help=does)
+    completion.add_argument("shell", metavar="SHELL", choices=_completion.SHELLS, help=", ".join(_completion.SHELLS))
+    completion.set_defaults(run=lambda given: print(_completion.script(given.shell, _parser()), end=""))
     return parser
 
 
@@ -159,12 +169,22 @@ def _reading(given: argparse.Namespace) -> dict[str, Any]:
     return {"config": given.config, "max_bytes": given.max_bytes}
 
 
+def _info(given: argparse.Namespace) -> None:
+    if given.json:
+        print(json.dumps(config(), indent=1))
+    else:
+        show_config()
+
+
 def _inspect(given: argparse.Namespace) -> None:
     if given.health != (given.data is not None):
         raise ValueError("--health and --data go together: inputs as they are in use")
     if given.probe is not None and not given.health:
         raise ValueError("--probe goes with --health")
-    print(files.inspect(given.file, **_reading(given)))
+    if given.json and given.health:
+        raise ValueError("--json goes without --health")
+    found = files.inspect(given.file, **_reading(given))
+    print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if given.json else found)
     if given.health:
         from ._health_command import run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,23 @@ def _checked(name: object, argument: str) -> str:
     return name
 
 
+def config() -> dict[str, Any]:
+    """Tell what `show_config` prints, for programs."""
+    from . import __version__
+    from ._contract import CONTRACT
+
+    named = isas(weights="int8")
+    return {
+        "fastlstm": __version__,
+        "contract": CONTRACT,
+        "numpy": np.__version__,
+        "cpus": _core.cpus(),
+        "isa": isa(),
+        "isa_int8": _default("int8"),
+        "isas": [{"name": name, "description": _core.isa_description(name)} for name in named],
+    }
+
+
 def show_config() -> None:
     """Print the versions of package and numerical contract, CPUs, the instruction sets and which of them is in use.
 
@@ -103,11 +121,10 @@ def show_config() -> None:
     >>> fastlstm.show_config()  # doctest: +ELLIPSIS
     fastlstm ...
     """
-    from . import __version__
-    from ._contract import CONTRACT
-
-    print(f"fastlstm {__version__}, contract {CONTRACT}, numpy {np.__version__}")
-    print(f"  {_core.cpus()} CPUs for this process: a call takes no more threads")
-    for name in isas(weights="int8"):
-        told = " (in use for these)" if name == _default("int8") != isa() else ""
-        print(f"  {'*' if name == isa() else ' '} {name:10} {_core.isa_description(name)}{told}")
+    told = config()
+    print(f"fastlstm {told['fastlstm']}, contract {told['contract']}, numpy {told['numpy']}")
+    print(f"  {told['cpus']} CPUs for this process: a call takes no more threads")
+    for each in told["isas"]:
+        name = each["name"]
+        used = " (in use for these)" if name == told["isa_int8"] != told["isa"] else ""
+        print(f"  {'*' if name == told['isa'] else ' '} {name:10} {each['description']}{used}")

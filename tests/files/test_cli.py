@@ -1,5 +1,7 @@
 """The command line: what it prints, what it writes, how it fails."""
 
+import dataclasses
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import pytest
 
 import fastlstm
 from fastlstm._cli import main
+from fastlstm._contract import CONTRACT
 from fastlstm.files._save import write_layers
 from tests.support import DATA, assert_same_bits
 
@@ -111,6 +114,7 @@ def test_convert_to_onnx(path):
         ),
         (["convert", "IN", "out.onnx", "--all"], "an ONNX model is written of one LSTM"),
         (["inspect", "IN", "--max-bytes", "10"], "more than the 10 that this file may take"),
+        (["inspect", "IN", "--json", "--health", "--data", "IN"], "--json goes without --health"),
         (["convert", "IN", "out.npz", "--prefix", "one", "--max-bytes", "10"], "more than the 10 that this file may"),
         (["convert", "IN", "out.npz", "--all", "--max-bytes", "10"], "more than the 10 that this file may take"),
         (["inspect", "IN", "--max-bytes", "0"], "max_bytes must be greater than zero, got: 0"),
@@ -143,7 +147,6 @@ def test_warnings_are_told_in_a_line(path, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [
-        [],
         ["nonsense"],
         ["inspect"],
         ["convert", "a", "b", "--dtype", "int8"],
@@ -159,12 +162,73 @@ def test_wrong_usage_exits_with_2(arguments, capsys):
 
 
 def test_without_a_command_the_help_is_shown(capsys):
-    with pytest.raises(SystemExit) as ended:
-        main([])
-    assert ended.value.code == 2
+    assert main([]) == 0
     told = capsys.readouterr()
-    assert told.out == ""
-    assert all(f"\n    {command} " in told.err for command in ("info", "inspect", "convert", "compare"))
+    assert told.err == ""
+    assert all(f"\n    {command} " in told.out for command in ("info", "inspect", "convert", "compare", "bench"))
+
+
+def test_info_for_programs_tells_what_is_printed(capsys):
+    assert main(["info"]) == 0
+    printed = capsys.readouterr().out
+    assert main(["info", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told == {
+        "fastlstm": fastlstm.__version__,
+        "contract": CONTRACT,
+        "numpy": np.__version__,
+        "cpus": told["cpus"],
+        "isa": fastlstm.isa(),
+        "isa_int8": told["isa_int8"],
+        "isas": told["isas"],
+    }
+    assert type(told["cpus"]) is int
+    assert [each["name"] for each in told["isas"]] == fastlstm.isas(weights="int8")
+    assert told["isa_int8"] in fastlstm.isas(weights="int8")
+    assert f"  {told['cpus']} CPUs" in printed
+    assert all(f"{each['name']:10} {each['description']}" in printed for each in told["isas"])
+
+
+def test_inspect_for_programs_tells_what_is_printed(tmp_path, capsys):
+    form = fastlstm.Form(gate=("hard_sigmoid", 0.25), peepholes=True, clip=3.0)
+    plain = fastlstm.LSTM(4, 3, num_layers=2, bidirectional=True)
+    path = tmp_path / "w.npz"
+    write_layers({"plain\x1b[31m": plain, "formed": fastlstm.LSTM(2, 5, form=form)}, path, "npz")
+    assert main(["inspect", str(path), "--json"]) == 0
+    text = capsys.readouterr().out
+    assert "\x1b" not in text  # names of files do not steer terminals
+    told = json.loads(text)
+    found = {layer["name"].rstrip("."): layer for layer in told["layers"]}
+    assert told["ignored"] == []
+    assert found["plain\x1b[31m"] | {"name": ""} == {
+        "name": "",
+        "kind": "LSTM",
+        "format": "npz",
+        "input_size": 4,
+        "hidden_size": 3,
+        "num_layers": 2,
+        "directions": 2,
+        "proj_size": 0,
+        "bias": True,
+        "dtype": "float32",
+        "options": {},
+        "note": "",
+        "problem": "",
+        "assumed": "",
+        "caution": "",
+        "weights": "",
+        "form": dataclasses.asdict(fastlstm.Form()),
+    }
+    assert found["formed"]["form"]["gate"] == ["hard_sigmoid", 0.25, 0.5]
+    assert (found["formed"]["form"]["peepholes"], found["formed"]["form"]["clip"]) == (True, 3.0)
+
+
+def test_inspect_for_programs_of_a_form_that_the_file_does_not_tell(tmp_path, capsys):
+    with tarfile.open(DATA / "keras/keras-3.15.1.tar.xz") as archive:
+        (tmp_path / "plain.weights.h5").write_bytes(archive.extractfile("plain.weights.h5").read())
+    assert main(["inspect", str(tmp_path / "plain.weights.h5"), "--json"]) == 0
+    layer = json.loads(capsys.readouterr().out)["layers"][0]
+    assert layer["form"] is None or layer["assumed"]
 
 
 def test_a_warning_is_one_line_and_a_configuration_answers_it(tmp_path, capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from .. import _weights
 from .._forms import Form
@@ -88,6 +89,19 @@ class Layer:
         """What the layer could have: weights as the file stores them; empty if that is float32 or float64."""
         return f"for matrices in {self.weights}: weights='auto' keeps them so" if self.weights else ""
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return all attributes but the parameters, as JSON has them.
+
+        Returns
+        -------
+        dict
+            The attributes under their names: texts, flags and whole numbers. ``form`` is None or a dict of the form's
+            attributes, in which an activation is its name, or a list of the name and its numbers.
+        """
+        told = {each.name: getattr(self, each.name) for each in dataclasses.fields(self) if each.name != "parameters"}
+        form = None if self.form is None else dataclasses.asdict(self.form)
+        return told | {"form": form, "options": dict(self.options)}
+
 
 class Layers(list[Layer]):
     """All LSTMs of a file; prints one on a line.
@@ -110,6 +124,16 @@ class Layers(list[Layer]):
         more = len(self.ignored) - _MOST_IGNORED
         shown = [_shown(name) for name in self.ignored[:_MOST_IGNORED]]
         return ", ".join([*shown, *([f"and {more} more"] if more > 0 else [])])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is printed, as JSON has it.
+
+        Returns
+        -------
+        dict
+            ``layers``: what `Layer.as_dict` returns of each; ``ignored``: the names.
+        """
+        return {"layers": [layer.as_dict() for layer in self], "ignored": list(self.ignored)}
 
     def __str__(self) -> str:
         told = [str(layer) for layer in self] or ["no LSTM"]
