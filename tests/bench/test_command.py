@@ -31,6 +31,8 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert printed.err == ""
     told = json.loads(path.read_text())
     assert (told["complete"], told["fastlstm"], told["isa"]) == (True, fastlstm.__version__, fastlstm.isa())
+    assert (told["format_version"], told["footprint"]) == (2, None)
+    assert told["machine"]["energy"]
     assert any(line.startswith("numpy ") for line in told["versions"])
     first, second = told["works"]
     assert [first[name] for name in ("T", "B", "I", "H", "layers", "directions", "threads")] == [3, 2, 5, 9, 1, 1, 1]
@@ -47,11 +49,21 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             assert cell["problem"] is None
             assert len(cell["round_seconds"]) == len(cell["round_disturbed"]) == cell["rounds"]
             assert sum(cell["round_disturbed"]) == cell["disturbed"]
-            texts_and_lists = {"of", "weights", "marked", "problem", "round_seconds", "round_disturbed"}
+            assert cell["form"] is None
+            assert cell["joules"] is None or cell["joules"] > 0
+            texts_and_lists = {"of", "form", "weights", "marked", "problem", "round_seconds", "round_disturbed"}
+            texts_and_lists |= {"calls", "joules"}
             numbers = [value for name, value in cell.items() if name not in texts_and_lists]
             assert all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             assert cell["least_seconds"] <= cell["seconds"]
             assert 0 < cell["rms_error"] <= cell["largest_error"]
+            if work["T"] > 1:
+                assert cell["calls"] is None
+                continue
+            shares, values = zip(*cell["calls"]["quantiles"], strict=True)
+            assert cell["calls"]["count"] >= 1
+            assert list(values) == sorted(values)
+            assert (shares[0], (0.9999 in shares)) == (0, cell["calls"]["problem"] is None)
         ours, small, numpy = work["results"]
         assert ours["of_fastlstm"] == 1
         assert numpy["of_fastlstm"] == numpy["seconds"] / ours["seconds"]
@@ -73,8 +85,8 @@ def test_who_cannot_do_it_loses_its_cell(capsys: pytest.CaptureFixture[str]) -> 
     printed = capsys.readouterr().out
     assert "T=2 B=2 I=3 H=4, 2 layers, both directions, 1 thread" in printed
     assert "jax: jax: " in printed  # not here, or not of two layers
-    rows = {words[0].strip("*"): words for words in map(str.split, printed.splitlines()) if len(words) == 6}
-    assert rows["jax"][1:] == ["-"] * 5
+    rows = {words[0].strip("*"): words for words in map(str.split, printed.splitlines()) if len(words) == 7}
+    assert rows["jax"][1:] == ["-"] * 6
     assert float(rows["numpy"][1]) > 0
 
 
@@ -158,6 +170,29 @@ def test_what_is_entered() -> None:
     assert "torch bfloat16" not in found
     assert "numpy int8" not in found
     assert found["read int8"] == ("limits", Work("read", case, 1, "int8"))
+
+
+def test_each_way_of_a_rival_is_entered() -> None:
+    step, sequence = options.case_of(1, 1, 8, 8), options.case_of(5, 1, 8, 8)
+    asked = options.Options([step, sequence], ["torch", "onnxruntime"], ["float32", "int8"], 1, quick=False)
+    assert command.entries(step, asked)["torch LSTM"] == ("torch", Work("step_cell", step, form="LSTM"))
+    assert "torch compiled int8" not in command.entries(step, asked)
+    found = command.entries(sequence, asked)
+    assert "torch LSTM" not in found  # it is the usual way
+    assert found["torch compiled"] == ("torch", Work("sequence", sequence, form="compiled"))
+    assert found["onnxruntime run int8"] == ("onnxruntime", Work("sequence", sequence, weights="int8", form="run"))
+
+
+def test_a_share_needs_calls_that_were_slower() -> None:
+    assert command.singly(np.zeros(0)) is None
+    few = command.singly(np.arange(1000.0))
+    assert few is not None
+    assert [share for share, _ in few["quantiles"] if share > 0.9] == [0.95, 0.99]
+    assert few["problem"] == "1000 calls; 99.99% needs 100000"
+    enough = command.singly(np.arange(100_001.0))
+    assert enough is not None
+    assert enough["quantiles"][-1] == [0.9999, pytest.approx(99_990)]
+    assert enough["problem"] is None
 
 
 def test_limits() -> None:

@@ -1,7 +1,7 @@
 """The arena: contenders take turns, each in a process of its own, after each has given the right answer.
 
 Speeds of a shared machine drift within seconds, so what is compared must be measured side by side: one round of each,
-then the next round, in an order that rotates, and only medians are compared.
+then the next round, in an order that rotates, and only medians are compared. Meanwhile all others are stopped.
 """
 
 import os
@@ -18,6 +18,8 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from statistics import median
 from typing import Any, NoReturn
+
+import numpy as np
 
 from fastlstm.bench.truth import Error, complaint, distance, expected
 from fastlstm.bench.worker import Round
@@ -43,6 +45,12 @@ class Result:
     rounds: list[Round] = field(default_factory=list)
     error: str | None = None
     off: Error | None = None
+    prepared: float | None = None
+    """Seconds to make and pack all that can be done once; where the arena was asked for it, as the next."""
+    first: float | None = None
+    """Seconds of the first call after that."""
+    singly: Array = field(default_factory=lambda: np.zeros(0))
+    """Seconds of calls that were timed one by one, if they were."""
 
     @property
     def times(self) -> list[float]:
@@ -54,6 +62,12 @@ class Result:
     def seconds(self) -> float | None:
         """Median seconds per call."""
         return median(self.times) if self.rounds else None
+
+    @property
+    def joules(self) -> float | None:
+        """Median energy per call, where something tells it."""
+        used = [turn.joules for turn in self.rounds if turn.joules is not None]
+        return median(used) if used else None
 
 
 class Arena:
@@ -75,6 +89,8 @@ class Arena:
         How many times farther off than `truth.ALLOWED` an answer in float32 may be.
     quiet : bool
         Whether what contenders write to standard error is left out.
+    first : bool
+        Whether first calls are timed, before answers are checked.
     tell : callable
         Is told what happens next: the label of an entry, which round, of how many (0: it prepares itself).
 
@@ -98,12 +114,13 @@ class Arena:
         hung: float = 300.0,
         slack: float = 1.0,
         quiet: bool = False,
+        first: bool = False,
         tell: Callable[[str, int, int], None] = lambda label, turn, rounds: None,
     ) -> None:
         self._rounds, self._seconds, self.patience = rounds, seconds, patience
         self._modules, self._hung, self._tell = modules or {}, hung, tell
-        self._slack, self._quiet = slack, quiet
-        self._workers: dict[tuple[str, int, str], _Process] = {}
+        self._slack, self._quiet, self._first = slack, quiet, first
+        self._workers: dict[tuple[str, int, str, str], _Process] = {}
         self.latest: dict[str, Result] = {}
         self.played = self.disturbed = 0
 
@@ -127,9 +144,11 @@ class Arena:
             self._tell(label, 0, self._rounds)
             results[label] = Result()
             try:
+                if self._first:
+                    results[label].prepared, results[label].first = self._worker(name, work).ask("first", work)
                 answer = self._worker(name, work).ask("answer", work)
                 if name != LIMITS:
-                    question = Work(work.kind, work.case)  # the same for all threads and weights
+                    question = Work(work.kind, work.case)  # the same for all threads, weights and ways
                     if question not in right:
                         right[question] = expected(question)
                     if (wrong := complaint(work, answer, right[question], self._slack)) is not None:
@@ -141,7 +160,7 @@ class Arena:
                     if bits[label] != bits[first]:
                         raise ContenderError(f"{work}: wrong answer: other bits than those of {first!r}")
             except ContenderError as error:
-                results[label].error = f"{name}: {error}"
+                results[label] = Result(error=f"{name}: {error}")
         return results
 
     def play(self, entries: Mapping[str, Entry], alike: Collection[str] = ()) -> dict[str, Result]:
@@ -172,12 +191,32 @@ class Arena:
 
     def _ask(self, result: Result, entry: Entry, command: str, argument: object, keep: Callable[[Any], object]) -> None:
         """Ask an entry for something, and keep it; one that fails loses all that it had."""
-        name, work = entry
+        self._ask_for(result, *entry, keep, command, argument)
+
+    def _ask_for(self, result: Result, name: str, work: Work, keep: Callable[[Any], object], *command: object) -> None:
         try:
-            keep(self._worker(name, work).ask(command, work, argument))
+            what, *arguments = command
+            keep(self._worker(name, work).ask(str(what), work, *arguments))
         except ContenderError as error:
             result.rounds.clear()
+            result.singly = np.zeros(0)
             result.error = f"{name}: {error}"
+
+    def play_singly(
+        self, entries: Mapping[str, Entry], results: Mapping[str, Result], seconds: float, most: int
+    ) -> None:
+        """After `play`, time its calls one by one, too: for so many seconds each, or as many calls."""
+        for turn, label in product(range(ENOUGH), _ready(results)):
+            result = results[label]
+            if result.error is not None or len(result.singly) >= most:
+                continue
+
+            def keep(times: Array, result: Result = result) -> None:
+                result.singly = np.concatenate([result.singly, times])
+
+            self._tell(label, turn + 1, ENOUGH)
+            name, work = entries[label]
+            self._ask_for(result, name, work, keep, "singly", seconds / ENOUGH, most - len(result.singly))
 
     def play_single(
         self, entries: Mapping[str, Entry], seconds: float, alike: Collection[str] = ()
@@ -209,8 +248,8 @@ class Arena:
 
     def _worker(self, name: str, work: Work) -> "_Process":
         # jax fixes its number of threads when it starts, and whoever crashes takes nothing else along: a contender has
-        # a process for each number of threads and each type of weights.
-        key = name, work.threads, work.weights
+        # a process for each number of threads, each type of weights and each way to do it.
+        key = name, work.threads, work.weights, work.form
         worker = self._workers.get(key)
         if worker is None or worker.ended:
             # what lies in the current folder is for contenders that are there, and for no other
@@ -257,15 +296,25 @@ class _Process:
             self.version = self._receive()
         except ContenderError as error:
             self._problem = str(error)
+        self._signal(signal.SIGSTOP)
 
     def ask(self, command: str, *arguments: object) -> Any:
         if self._problem:
             raise ContenderError(self._problem)
+        self._signal(signal.SIGCONT)
         try:
             self._connection.send((command, *arguments))
         except OSError:
             self._end(None)
-        return self._receive()
+        try:
+            return self._receive()
+        finally:
+            self._signal(signal.SIGSTOP)
+
+    def _signal(self, number: signal.Signals) -> None:
+        """Tell it and the processes that it has started to stop, or to go on, or to end."""
+        with suppress(ProcessLookupError, PermissionError):  # macOS has the second for those that have ended
+            os.killpg(self._process.pid, number)
 
     def forget(self) -> None:
         if not self._problem:
@@ -274,11 +323,11 @@ class _Process:
 
     def close(self) -> None:
         self._connection.close()
-        try:
+        self._signal(signal.SIGCONT)
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._signal(signal.SIGKILL)
+        self._process.wait()
 
     def _receive(self) -> Any:
         try:
@@ -294,7 +343,7 @@ class _Process:
     def _end(self, reason: str | None) -> NoReturn:
         """Stop a process that does not answer, or learn why one has ended by itself."""
         if reason is not None:
-            self._process.kill()
+            self._signal(signal.SIGKILL)
         status = self._process.wait()
         self.ended, self._problem = True, reason or f"the process ended: {_told(status)}"
         raise ContenderError(self._problem)

@@ -19,12 +19,13 @@ import numpy as np
 
 from fastlstm import __version__, files
 from fastlstm._isa import isa, isas
+from fastlstm.bench import energy
 from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
 from fastlstm.bench.options import Options, case_of, installed
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.report import Report, Row
-from fastlstm.bench.works import Case, Work
+from fastlstm.bench.works import Array, Case, Work
 from fastlstm.files._layer import printable
 
 OURS = "fastlstm"
@@ -34,6 +35,18 @@ FEWER = {
     "torch": ("int8", "int8-onednn", "bfloat16", "float16"),
     "onednn": ("int8", "bfloat16"),
 }
+#: Other ways of a rival's, for one step and for a sequence; float32 alone but for onnxruntime's.
+FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "torch": (("LSTM", "compiled"), ("compiled",)),
+    "onnxruntime": (("run",), ("run",)),
+}
+#: Of the JSON; 1 had no mark. Keys are added without a new number.
+FORMAT = 2
+#: Calls timed one by one tell of which shares of them: a share with fewer slower calls than `SLOWER` is left out.
+QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
+SHOWN = (0.5, 0.99, 0.9999)
+SLOWER = 10
+CALLS = 120_000
 #: How many times farther off than in the tables of a checkout float32 may be: for shapes that nobody has measured.
 SLACK = 20.0
 SIZES = {"step": (64, 128, 256, 512), "sequence": (64, 128, 256, 512), "batch": (64, 128, 256, 512)}
@@ -77,8 +90,10 @@ def entries(case: Case, options: Options) -> dict[str, Entry]:
     for rival in options.rivals:
         kind = "step_cell" if alone and rival != "jax" else "sequence"
         words = [word for word in FEWER.get(rival, ()) if word.partition("-")[0] in _types(options.weights)]
-        for word in ("float32", *words):
-            made[_label(rival, word)] = rival, Work(kind, case, options.threads, word)
+        others = FORMS.get(rival, ((), ()))[kind == "sequence"]
+        for form in ("", *(() if options.quick else others)):
+            for word in ("float32", *(words if form in {"", "run"} else ())):
+                made[_label(rival, word, form)] = rival, Work(kind, case, options.threads, word, form)
     made["fma"] = LIMITS, Work("fma", case, options.threads)
     for name in _types(options.weights):
         made[f"read {name}"] = LIMITS, Work("read", case, options.threads, name)
@@ -89,8 +104,8 @@ def _types(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name.partition("-")[0] for name in names))
 
 
-def _label(name: str, stored: str) -> str:
-    return name if stored == "float32" else f"{name} {stored}"
+def _label(name: str, stored: str, form: str = "") -> str:
+    return " ".join(filter(None, (name, form, "" if stored == "float32" else stored)))
 
 
 def limit(case: Case, peak: float, read: float) -> float:
@@ -123,7 +138,8 @@ class Run:
         self._progress = Progress(len(options.cases))
         rounds, seconds, patience, hung = (5, 0.005, 3.0, 30.0) if options.quick else (15, 0.02, 12.0, 120.0)
         tell = self._progress.tell
-        self._arena = Arena(rounds, seconds, patience, hung=hung, slack=SLACK, quiet=True, tell=tell)
+        self._arena = Arena(rounds, seconds, patience, hung=hung, slack=SLACK, quiet=True, first=True, tell=tell)
+        self._single = 0.2 if options.quick else 2.0
         self._found: list[dict[str, Any]] = []
         self._complete = False
         self._start = time.time()
@@ -138,7 +154,10 @@ class Run:
         try:
             for case in self._options.cases:
                 with self._progress.of(_named(case)):
-                    results = self._arena.play(entries(case, self._options))
+                    entered = entries(case, self._options)
+                    results = self._arena.play(entered)
+                    if case.T == 1:
+                        self._arena.play_singly(entered, results, self._single, CALLS)
                 self._take(case, results)
             self._complete = True
         except KeyboardInterrupt:
@@ -154,9 +173,7 @@ class Run:
         report = Report()
         for cell in work["results"]:
             report.add(_title(work), _row(cell))
-        report.notes = [f"{cell['of']}: {cell['problem']}" for cell in work["results"] if cell["problem"]]
-        if any(cell["marked"] for cell in work["results"]):
-            report.notes.append("*: other processes took a CPU meanwhile, in so many rounds that all had to count")
+        report.notes = _notes(work["results"])
         self._say(f"\n{report.text().strip()}")
 
     def _say(self, text: str) -> None:
@@ -178,16 +195,23 @@ class Run:
     def _told(self) -> dict[str, Any]:
         started = datetime.datetime.fromtimestamp(self._start, datetime.UTC)
         return {
+            "format_version": FORMAT,
             "fastlstm": __version__,
             "isa": isa(),
             "isas": isas(),
             "date": started.isoformat(timespec="seconds"),
-            "machine": {"processor": _processor(), "cpus": _cpus(), "system": platform.platform()},
+            "machine": {
+                "processor": _processor(),
+                "cpus": _cpus(),
+                "system": platform.platform(),
+                "energy": energy.available()[1],
+            },
             "python": platform.python_version(),
             "numpy": np.__version__,
             "complete": self._complete,
             "rounds_played": self._arena.played,
             "rounds_disturbed": self._arena.disturbed,
+            "footprint": None,
             "works": self._found,
         }
 
@@ -201,6 +225,7 @@ def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict
     read = reads["float32"]
     made: dict[str, Any] = {"T": case.T, "B": case.B, "I": case.I, "H": case.H, "layers": case.num_layers}
     made |= {"directions": case.directions, "threads": options.threads, "peak_flops": peak}
+    made |= {"name": case.title or None, "family": case.family or None, "source": case.source or None}
     made |= {"read_bytes_per_second": None if read is None else footprint(case) / read, "results": []}
     for label, (name, work) in entries(case, options).items():
         if name == LIMITS or label not in results:
@@ -209,7 +234,8 @@ def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict
         ours = name == OURS and not work.weights.startswith("int8")  # 16 bits are multiplied as float32
         most = peak if ours or work.weights == "float32" else math.inf
         least = None if most is None or seconds is None else limit(case, most, seconds)
-        made["results"].append({"of": name, "weights": work.weights} | cell(results[label], own, least))
+        of: dict[str, Any] = {"of": name, "form": work.form or None, "weights": work.weights}
+        made["results"].append(of | cell(results[label], own, least))
     return made
 
 
@@ -228,21 +254,66 @@ def cell(result: Result, own: float | None, least: float | None) -> dict[str, An
         "disturbed": len(result.rounds) - clean,
         "round_seconds": [turn.seconds for turn in result.rounds],
         "round_disturbed": [turn.disturbed for turn in result.rounds],
+        "prepare_seconds": result.prepared,
+        "first_call_seconds": result.first,
+        "joules": result.joules,
+        "calls": singly(result.singly),
         "marked": bool(result.rounds) and clean < min(ENOUGH, len(result.rounds)),
         "problem": result.error,
     }
 
 
+def singly(times: Array) -> dict[str, Any] | None:
+    """Collect the quantiles of calls that were timed one by one; what too few calls tell is left out, with a reason."""
+    if not len(times):
+        return None
+    told = [share for share in QUANTILES if share < 0.5 or len(times) * (1 - share) >= SLOWER]
+    needed = round(SLOWER / (1 - QUANTILES[-1]))
+    few = f"{len(times)} calls; {QUANTILES[-1]:.2%} needs {needed}" if len(times) < needed else None
+    values = np.quantile(times, told)
+    return {
+        "count": len(times),
+        "quantiles": [[share, float(value)] for share, value in zip(told, values, strict=True)],
+        "problem": few,
+    }
+
+
 def _row(cell: Mapping[str, Any]) -> Row:
     time, share = cell["seconds"], cell["of_limit"]
-    return {
-        "": _label(cell["of"], cell["weights"]) + ("*" if cell["marked"] else ""),
-        "us": None if time is None else time * 1e6,
+    row: Row = {
+        "": _named_cell(cell) + ("*" if cell["marked"] else ""),
+        "us": _micro(time),
         "of fastlstm's time": cell["of_fastlstm"],
         "of the limit": None if share is None else f"{share:.0%}",
         "largest error": cell["largest_error"],
         "rms error": cell["rms_error"],
+        "first call us": _micro(cell["first_call_seconds"]),
     }
+    if cell["calls"] is not None:
+        known = dict(cell["calls"]["quantiles"])
+        row |= {f"{100 * share:g} % us": _micro(known.get(share)) for share in SHOWN}
+    if cell["joules"] is not None:
+        row["uJ"] = _micro(cell["joules"])
+    return row
+
+
+def _micro(value: float | None) -> float | None:
+    return None if value is None else value * 1e6
+
+
+def _notes(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Say why something is missing."""
+    notes = [f"{_named_cell(cell)}: {cell['problem']}" for cell in cells if cell["problem"]]
+    few = [cell["calls"]["count"] for cell in cells if cell["calls"] and cell["calls"]["problem"]]
+    if few:
+        notes.append(f"-: too few calls in the time ({min(few)} to {max(few)}): {SLOWER} must be slower than a share")
+    if any(cell["marked"] for cell in cells):
+        notes.append("*: other processes took a CPU meanwhile, in so many rounds that all had to count")
+    return notes
+
+
+def _named_cell(cell: Mapping[str, Any]) -> str:
+    return _label(cell["of"], cell["weights"], cell["form"] or "")
 
 
 def _named(case: Case) -> str:

@@ -4,27 +4,42 @@
 in goes ``(command, *arguments)``, a method of `Worker`; out comes ``(True, result)`` or ``(False, message)``.
 """
 
+import ctypes
 import gc
 import importlib
-import resource
+import signal
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fastlstm.bench import energy
 from fastlstm.bench.contenders import Loop, Prepared
 from fastlstm.bench.works import Array, Work, make
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
 
 WARM = 0.06  # seconds before each round
 
 
 @dataclass(frozen=True)
 class Round:
-    """What one timed round gave: seconds per call, and whether another process took a CPU away meanwhile."""
+    """What one timed round gave: seconds per call, whether a CPU was taken away meanwhile, and energy per call.
+
+    Another process may have taken it, or the host of this machine; energy is None where nothing tells it.
+    """
 
     seconds: float
     disturbed: bool
+    joules: float | None = None
 
 
 class Worker:
@@ -33,14 +48,24 @@ class Worker:
     def __init__(self, module: str) -> None:
         self._contender = importlib.import_module(module)
         self._prepared: dict[Work, Prepared] = {}
+        self._counters, _ = energy.available()
 
     def version(self) -> str:
         """Say what is measured, as the contender puts it."""
         return f"{self._contender.label} {self._contender.version()}"
 
+    def first(self, work: Work) -> tuple[float, float]:
+        """Prepare a work and time its first call: the seconds of both."""
+        data = make(work)
+        start = time.perf_counter()
+        loop, *_ = self._prepared[work] = self._contender.prepare(work, data)
+        return time.perf_counter() - start, _timed(loop, 1)
+
     def answer(self, work: Work) -> Array:
-        """Prepare a work and compute it once: what must be checked before anything is timed."""
-        _, answer, *_ = self._prepared[work] = self._contender.prepare(work, make(work))
+        """Prepare a work, if it is not, and compute it once: what must be checked before anything is timed."""
+        if work not in self._prepared:
+            self._prepared[work] = self._contender.prepare(work, make(work))
+        _, answer, *_ = self._prepared[work]
         result: Array = answer()
         return result
 
@@ -58,11 +83,24 @@ class Worker:
         """Time `n` calls, and return when all threads of the process sleep again."""
         loop, *_ = self._prepared[work]
         _warm(loop, max(n // 8, 1))
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
-        seconds = _timed(loop, n) / n
-        disturbed = resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw != before
+        taken, counted = _taken(), energy.read(self._counters)
+        seconds = _timed(loop, n)
+        used = energy.joules(self._counters, counted, energy.read(self._counters))
+        disturbed = _taken() != taken
         _settle()
-        return Round(seconds, disturbed)
+        told = self._counters and seconds > energy.LEAST_SECONDS
+        return Round(seconds / n, disturbed, used / n if told else None)
+
+    def singly(self, work: Work, seconds: float, most: int) -> Array:
+        """Time calls one by one for a while, at most so many: their seconds."""
+        loop, *_ = self._prepared[work]
+        _warm(loop, 1)
+        times: list[float] = []
+        end = time.perf_counter() + seconds
+        while len(times) < most and time.perf_counter() < end:
+            times.append(_timed(loop, 1))
+        _settle()
+        return np.array(times)
 
     def single(self, work: Work, seconds: float) -> list[Round]:
         """Time calls one by one, for a while; whether one was disturbed is not asked, as this is what is measured."""
@@ -89,6 +127,20 @@ class Worker:
         """Forget all that was prepared, its memory and its threads."""
         self._prepared.clear()
         gc.collect()
+
+
+def _taken() -> tuple[int, int]:
+    """Count how often a CPU was taken from this process by another one, and from this machine by its host (ticks)."""
+    stolen = 0
+    with suppress(OSError, ValueError, IndexError):
+        stolen = int(Path("/proc/stat").read_text(encoding="ascii").split(maxsplit=9)[8])
+    return (0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw), stolen
+
+
+def _end_with_parent() -> None:
+    """Have Linux end this process with the one that started it: stopped, it would never see that nobody is there."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 def _timed(loop: Loop, n: int) -> float:
@@ -119,6 +171,7 @@ def _settle() -> None:
 
 def main() -> None:
     """Serve commands until the other end hangs up."""
+    _end_with_parent()
     name, descriptor = sys.argv[1:]
     connection = Connection(int(descriptor))
 

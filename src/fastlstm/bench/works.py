@@ -65,6 +65,13 @@ class Case:
     bidirectional: bool = False
     ragged: bool = False
     """Rows of unequal lengths: 1, T and whatever falls between, unsorted."""
+    file: str = ""
+    """An npz of the weights, under torch's names; random ones without it."""
+    family: str = ""
+    title: str = ""
+    """What people call it."""
+    source: str = ""
+    """Where its sizes are from."""
 
     @property
     def directions(self) -> int:
@@ -99,10 +106,13 @@ class Work:
     case: Case
     threads: int = 1
     weights: str = "float32"
+    form: str = ""
+    """Which of a contender's ways to do it; empty for the one that it has, or the usual one."""
 
     def __str__(self) -> str:
         """Name the work in messages."""
-        return f"{self.kind} {self.case.name}" + (f" {self.weights}" if self.weights != "float32" else "")
+        more = (self.form, "" if self.weights == "float32" else self.weights)
+        return " ".join([self.kind, self.case.name, *filter(None, more)])
 
 
 @dataclass(frozen=True)
@@ -160,6 +170,9 @@ def make(work: Work) -> Data:
     rng = np.random.default_rng(zlib.crc32(case.name.encode()))
     bound = 1 / np.sqrt(case.H)
     weights = {name: _rounded(rng.uniform(-bound, bound, shape)) for name, shape in case.weight_shapes().items()}
+    if case.file:
+        with np.load(case.file) as given:
+            weights = {name: given[name] for name in weights}
     x = _rounded(rng.standard_normal((case.T, case.B, case.I)))
     lengths = np.full(case.B, case.T)
     if case.ragged:  # torch refuses to pack an empty row

@@ -1,5 +1,7 @@
 """ONNX Runtime: LSTM nodes, inputs and outputs bound once to arrays (IO binding), so that a run copies nothing.
 
+In the form "run" it is called with a dictionary of arrays instead, and returns new ones, as most programs have it.
+
 Sessions and windows are in `onnxruntime_live`.
 """
 
@@ -40,6 +42,8 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
         return onnxruntime_live.window(session, work, data)
     if work.kind == "sessions":
         return onnxruntime_live.sessions(session, work, data)
+    if work.form == "run":
+        return _step_unbound(session, data) if work.kind.startswith("step") else _unbound(session, work, data)
     if work.kind.startswith("step"):
         return _step(session, data)
     return _sequence(session, work, data) if plain else _stack(session, work, data)
@@ -47,6 +51,8 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
 
 def _model(work: Work, data: Data, *, plain: bool, again: bool) -> onnx.ModelProto:
     if work.weights == "int8-matmul":
+        if not plain:
+            raise NotImplementedError("products in a Scan are of one layer in one direction here")
         return quantised(products(data.weights), "MatMul")
     model = (
         layer(data.weights, ragged=work.kind == "lengths") if plain and not again else stack(data.weights, last=again)
@@ -116,6 +122,43 @@ def _step(session: ort.InferenceSession, data: Data) -> tuple[Loop, Answer]:
         for x[0], binding in zip(data.x, cycle(to_and_fro), strict=False):
             run(binding)
             outputs.append(y[0, 0].copy())
+        return np.stack(outputs)
+
+    return loop, answer
+
+
+def _unbound(session: ort.InferenceSession, work: Work, data: Data) -> tuple[Loop, Answer]:
+    case = work.case
+    inputs = {"x": data.x}
+    if len(session.get_inputs()) > 1:
+        inputs |= dict.fromkeys(("h_0", "c_0"), np.zeros((1, case.B, case.H), np.float32))
+    run = session.run
+
+    def loop(n: int) -> None:
+        for _ in repeat(None, n):
+            run(None, inputs)
+
+    def answer() -> Array:
+        y, *_ = run(None, inputs)
+        return np.ascontiguousarray(y.swapaxes(1, 2)).reshape(case.T, case.B, -1)
+
+    return loop, answer
+
+
+def _step_unbound(session: ort.InferenceSession, data: Data) -> tuple[Loop, Answer]:
+    x, run = data.x[:1], session.run
+    zero = np.zeros((1, 1, data.weights["weight_hh_l0"].shape[1]), np.float32)
+
+    def loop(n: int) -> None:
+        h = c = zero
+        for _ in repeat(None, n):
+            _, h, c = run(None, {"x": x, "h_0": h, "c_0": c})
+
+    def answer() -> Array:
+        h, c, outputs = zero, zero, []
+        for x in data.x:
+            y, h, c = run(None, {"x": x[None], "h_0": h, "c_0": c})
+            outputs.append(y[0, 0])
         return np.stack(outputs)
 
     return loop, answer

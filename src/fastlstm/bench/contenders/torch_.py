@@ -34,16 +34,20 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     if work.kind in {"sigmoid", "tanh"}:
         return _activation(work, data)
     if work.kind == "step_cell":
-        return _step(work, data)
+        return _step_layer(work, data) if work.form == "LSTM" else _step(work, data)
     if work.kind == "training":
         return _training(work, data)
     return _sequence(work, data)
 
 
+def _way(module: Any, work: Work) -> Any:
+    return torch.compile(module) if work.form == "compiled" else module
+
+
 def _sequence(work: Work, data: Data) -> tuple[Loop, Answer]:
     lstm: Any = torch.nn.LSTM(work.case.I, work.case.H, **work.case.config).eval()
     lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
-    lstm = changed(lstm, work.weights)
+    lstm = _way(changed(lstm, work.weights), work)
     x: Any = torch.from_numpy(data.x).to(dtype_of(work.weights))
     if work.kind == "lengths":
         x = torch.nn.utils.rnn.pack_padded_sequence(x, torch.from_numpy(data.lengths), enforce_sorted=False)
@@ -92,7 +96,7 @@ def _training(work: Work, data: Data) -> tuple[Loop, Answer]:
 def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
     cell: Any = torch.nn.LSTMCell(work.case.I, work.case.H).eval()
     cell.load_state_dict({name.removesuffix("_l0"): torch.from_numpy(array) for name, array in data.weights.items()})
-    cell, dtype = changed(cell, work.weights), dtype_of(work.weights)
+    cell, dtype = _way(changed(cell, work.weights), work), dtype_of(work.weights)
     inputs = torch.from_numpy(data.x).to(dtype)
     x, zero = inputs[0], torch.zeros(1, work.case.H, dtype=dtype)
 
@@ -109,6 +113,31 @@ def _step(work: Work, data: Data) -> tuple[Loop, Answer]:
             for x in inputs:
                 state = cell(x, state)
                 outputs.append(state[0].float().numpy())
+            return np.stack(outputs)
+
+    return loop, answer
+
+
+def _step_layer(work: Work, data: Data) -> tuple[Loop, Answer]:
+    """Prepare a step as a call of nn.LSTM, with states in and out."""
+    lstm: Any = torch.nn.LSTM(work.case.I, work.case.H).eval()
+    lstm.load_state_dict({name: torch.from_numpy(array) for name, array in data.weights.items()})
+    inputs = torch.from_numpy(data.x)
+    x, zero = inputs[:1], torch.zeros(1, 1, work.case.H)
+
+    def loop(n: int) -> None:
+        torch.set_num_threads(work.threads)
+        with torch.inference_mode():
+            state = zero, zero
+            for _ in repeat(None, n):
+                _, state = lstm(x, state)
+
+    def answer() -> Array:
+        with torch.inference_mode():
+            state, outputs = (zero, zero), []
+            for x in inputs:
+                output, state = lstm(x[None], state)
+                outputs.append(output[0].numpy())
             return np.stack(outputs)
 
     return loop, answer
