@@ -150,6 +150,9 @@ class GateTrace(Generic[F]):
         Steps of each row.
     valid : array of bool [S, B]
         Where a row is not over.
+    times : array of int [S, B]
+        Which step of the input each is: `steps`, but for layers of Keras and ONNX that read from the end, or skip what
+        is masked. Their traces are in the order of reading.
 
     Notes
     -----
@@ -209,6 +212,11 @@ class GateTrace(Generic[F]):
         lengths = np.full(B, T) if steps.lengths is None else steps.lengths
         self.lengths: NDArray[np.int64] = _checks.frozen(lengths.astype(np.int64))
         self.valid: NDArray[np.bool_] = _checks.frozen(self.steps[:, np.newaxis] < self.lengths)
+        self.times: NDArray[np.int64] = np.broadcast_to(self.steps[:, np.newaxis], (len(self.steps), B))
+
+    def _read_in(self, order: NDArray[np.int64]) -> None:
+        """Say which step of the input each step was, [T, B], where a layer reads in another order."""
+        self.times = _checks.frozen(order[self.steps])
 
     @property
     def nbytes(self) -> int:

@@ -1,5 +1,7 @@
 """A Keras 3 layer that computes with fastlstm: `LSTM`, where `keras.layers.LSTM` stood; `accelerate` for whole models.
 
+`trace` runs a model once and keeps the gates of its LSTMs.
+
 Needs Keras 3 and a backend that is installed: ``pip install keras torch``, and ``KERAS_BACKEND=torch``.
 """
 
@@ -17,5 +19,6 @@ if int(_keras.__version__.partition(".")[0]) < 3:
 
 from ._accelerate import accelerate
 from ._layer import LSTM
+from ._trace import trace
 
-__all__ = ["LSTM", "accelerate"]
+__all__ = ["LSTM", "accelerate", "trace"]
