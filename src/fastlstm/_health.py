@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,7 +29,11 @@ _IGNORED: Final = 1e-3  # of what the strongest input does: it does nothing
 _GROWN: Final = 1.5  # from the second tenth of a stream to its last
 _SMALL: Final = 0.01  # cells that stay below it may grow
 _AGREED: Final = 0.1  # of the spread of the fresh answer: the two are the same
-_RESTORED: Final = 0.5  # of the difference: this unit makes it
+_RESTORED: Final = 0.5  # of the difference: who makes it is found
+_ADDED: Final = 0.1  # of the difference: less is no help
+_TOGETHER: Final = 4  # units that may make it together
+_NAMED: Final = 12  # of many alike, in print
+_FIRST: Final = ("effect", "cause", "growth")  # what is printed first: what matters
 _ROWS: Final = 64  # knock-outs at a time
 
 
@@ -42,20 +46,28 @@ class Finding(NamedTuple):
     unit: int | None  #: None where it is not of one unit
     value: float  #: what was measured, for its kind
     text: str  #: what it is, and what to do
+    input: str | None = None  #: the name of the input, where it is of one
 
     def __str__(self) -> str:
         """Write what it is, and where."""
-        unit = "" if self.unit is None else f", unit {self.unit}"
-        direction = ", reverse" if self.direction else ""
-        return f"layer {self.layer}{direction}{unit}: {self.text}"
+        return _written([self])
+
+
+class Cause(NamedTuple):
+    """A unit whose state makes a difference, by itself or with those before it."""
+
+    layer: int
+    unit: int
+    restored: float  #: share of the difference, squared, that is gone once it and those before it are zeroed
 
 
 class Effect(NamedTuple):
     """What the state of a stream does to the answer to a probe."""
 
     difference: Floats  #: [T]: root mean square between the answers from the stream's state and from a fresh one
-    steps: int | None  #: until they agree, to a tenth of the fresh answer's spread; None: not within the probe
+    steps: int | None  #: from which on they agree, to a tenth of the fresh answer's spread; None: not within the probe
     restored: Floats  #: [L, H]: share of the difference, squared, that is gone once a unit's state is zeroed
+    causes: list[Cause]  #: as few units as take half of it away, the strongest first; none where it is soon over
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,8 +81,29 @@ class Health:
     effect: Effect | None  #: with a probe
 
     def __str__(self) -> str:
-        """Write all findings, a line each."""
-        return "\n".join(map(str, self.findings)) or "nothing found"
+        """Write what matters first, then the others; a line for all of which the same is to be said."""
+        groups: dict[tuple[object, ...], list[Finding]] = {}
+        for each in sorted(self.findings, key=lambda each: each.kind not in _FIRST):
+            alike = each.kind, each.layer, each.direction, each.text, each.unit is None, each.input is None
+            groups.setdefault(alike, []).append(each)
+        return "\n".join(map(_written, groups.values())) or "nothing found"
+
+
+def _written(findings: list[Finding]) -> str:
+    """Write findings of one text, of some units or inputs."""
+    first = findings[0]
+    place = f"layer {first.layer}" + (", reverse" if first.direction else "")
+    if first.input is not None:
+        return f"{place}: {_listed('input', [str(each.input) for each in findings])} {first.text}"
+    units = [str(each.unit) for each in findings if each.unit is not None]
+    return f"{place}{', ' + _listed('unit', units) if units else ''}: {first.text}"
+
+
+def _listed(what: str, names: list[str]) -> str:
+    if len(names) == 1:
+        return f"{what} {names[0]}"
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"each of {what}s {', '.join(names[:_NAMED])}{more}"
 
 
 def health(
@@ -80,12 +113,14 @@ def health(
     lstm: LSTM[Any] | None = None,
     probe: ArrayLike | None = None,
     row: int = 0,
+    readout: Callable[[Array], ArrayLike] | None = None,
 ) -> Health:
     """Look for units that are stuck, inputs that nobody hears, cells that grow, and whether any of it matters.
 
     Gates that are shut or open at every step, units that never change and inputs that move nothing are dead weight.
-    Cells that grow along a stream may be harmless: only a probe tells. It is answered from the state that the trace
-    ended with and from a fresh one. Then the state of each unit is zeroed in turn, to find who makes the difference.
+    Cells that grow along a stream may be harmless, and large ones too: only a probe tells. It is answered from the
+    state that the trace ended with and from a fresh one. Then the state of each unit is zeroed in turn, to find who
+    makes the difference.
 
     Parameters
     ----------
@@ -99,6 +134,9 @@ def health(
         A clip whose answer is known to be good from a fresh state.
     row : int
         Whose state of the trace the probe starts from.
+    readout : callable, optional
+        What the model makes of the layer's outputs, [T, B, R] to [T, B] or [T, B, ...]: a probability, say. Answers are
+        compared by that. Without it they are the outputs themselves, which may differ where the model says the same.
 
     Returns
     -------
@@ -110,15 +148,18 @@ def health(
     ValueError
         For a trace of some units or of tokens, without steps or with a NaN; for a wrong number of names; for a probe
         without the layer, of another shape, or of a bidirectional layer, which has no state to go on from; for a layer
-        that is not the trace's.
+        that is not the trace's; for a readout without a probe, or one that returns an array of another shape or a NaN.
     TypeError
         For other types.
 
     Notes
     -----
-    Growth is a mean of abs(c) in the last tenth of a row above 1.5 times that of its second tenth. Answers agree where
-    they differ by less than a tenth of the fresh one's spread along time. A unit is named as a cause where they do not
-    agree within half of the probe, and zeroing it takes away half of the squared difference.
+    Growth is a mean of abs(c) in the last tenth of a row above 1.5 times that of its second tenth. Answers agree from
+    the step on after which they differ, as a root mean square, by less than a tenth of the fresh one's spread. Causes
+    are looked for where they do not agree within half of the probe. The unit that takes most of the squared difference
+    away comes first. Others join it, each the one that helps most, until half is gone. Where that fails, each of
+    several units may do it all: those come next that make the difference alone, from an otherwise fresh state. If four
+    do not suffice, nobody is named.
 
     Examples
     --------
@@ -132,14 +173,18 @@ def health(
     if not isinstance(trace, GateTrace):
         raise TypeError(f"trace should be a GateTrace, which LSTM.trace makes, got: {type(trace).__name__}")
     trace._need_all("health needs")
+    if readout is not None and probe is None:
+        raise ValueError("readout goes with a probe")
     names = _names(inputs, trace)
     found = list(_stuck(trace))  # first: it looks for NaN
     strength, constant = _strengths(trace)
     growth = _growth(trace)
-    effect = None if probe is None else _effect(trace, _checked_layer(lstm, trace), probe, row)
+    effect = None
+    if probe is not None:
+        effect = _effect(_Probe(trace, _checked_layer(lstm, trace), probe, row, readout))
     found += _dead(strength, constant, names)
     found += _grown(trace, growth, effect)
-    found += [] if effect is None else _effects(effect)
+    found += [] if effect is None else _effects(effect, trace.half_life())
     listens = np.stack([np.stack([each.sum(axis=0).argmax(axis=1) for each in layer]) for layer in strength])
     return Health(found, trace.half_life(), listens, growth, effect)
 
@@ -191,14 +236,14 @@ def _dead(strength: list[list[Floats]], constant: NDArray[np.bool_], names: list
     for layer, directions in enumerate(strength):
         moved = np.max([each.max(axis=(0, 1)) for each in directions], axis=0)
         for column in np.flatnonzero(moved < _IGNORED * moved.max()).tolist():
-            value = float(moved[column])
-            if layer == 0 and constant[column]:
-                text = f"input {names[column]} never changes: check where it comes from"
-            elif layer == 0:
-                text = f"input {names[column]} moves no gate: the layer could do without it"
+            value, name = float(moved[column]), str(column) if layer else names[column]
+            if layer:
+                text = "of the layer below moves no gate: that unit could be left out"
+            elif constant[column]:
+                text = "never changes: check where it comes from"
             else:
-                text = f"input {column}, of the layer below, moves no gate: that unit could be left out"
-            yield Finding("dead input", layer, 0, None, value, text)
+                text = "moves no gate: the layer could do without it"
+            yield Finding("dead input", layer, 0, None, value, text, name)
 
 
 # ---- (b) what grows -------------------------------------------------------------------------------------------------
@@ -225,7 +270,7 @@ def _grown(trace: GateTrace[Any], growth: Floats | None, effect: Effect | None) 
         ratio = float(growth[layer, direction, unit])
         advice = "a probe tells whether it matters"
         if effect is not None:
-            matters = effect.restored[layer, unit] >= _RESTORED
+            matters = (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]
             advice = (
                 "it makes the difference to a fresh answer" if matters else "the answer to the probe is not its doing"
             )
@@ -248,57 +293,139 @@ def _checked_layer(lstm: object, trace: GateTrace[Any]) -> LSTM[Any]:
     return lstm
 
 
-def _effect(trace: GateTrace[Any], lstm: LSTM[Any], probe: ArrayLike, row: int) -> Effect:
-    x = _checks.floats(probe, "probe", lstm.dtype)
-    if x.ndim != 2 or x.shape[1] != lstm.input_size or not len(x):
-        raise ValueError(f"probe should be of shape [T, {lstm.input_size}], T > 0, got: {list(x.shape)}")
-    rows = len(trace.lengths)
-    if not 0 <= _checks.integer(row, "row") < rows:
-        raise ValueError(f"row should be in 0..{rows - 1}, got: {row}")
-    h, c = (state.reshape(lstm.num_layers, rows, -1)[:, row] for state in (trace.h_n, trace.c_n))
-    fresh = _answers(lstm, x, h[np.newaxis] * 0, c[np.newaxis] * 0)[:, 0]
-    before = np.square(_answers(lstm, x, h[np.newaxis], c[np.newaxis])[:, 0] - fresh).mean(axis=1)
-    total = before.sum()
-    restored = np.zeros(c.size)
-    for start in range(0, c.size if total else 0, _ROWS):
-        units = np.arange(start, min(start + _ROWS, c.size))
-        after = _answers(lstm, x, *_without(h, c, units)) - fresh[:, np.newaxis]
-        restored[units] = 1 - np.square(after).mean(axis=2).sum(axis=0) / total
+class _Probe:
+    """A probe, and the state that a stream has left; both checked."""
+
+    def __init__(
+        self,
+        trace: GateTrace[Any],
+        lstm: LSTM[Any],
+        probe: ArrayLike,
+        row: int,
+        readout: Callable[[Array], ArrayLike] | None,
+    ) -> None:
+        x = _checks.floats(probe, "probe", lstm.dtype)
+        if x.ndim != 2 or x.shape[1] != lstm.input_size or not len(x):
+            raise ValueError(f"probe should be of shape [T, {lstm.input_size}], T > 0, got: {list(x.shape)}")
+        rows = len(trace.lengths)
+        if not 0 <= _checks.integer(row, "row") < rows:
+            raise ValueError(f"row should be in 0..{rows - 1}, got: {row}")
+        self._x, self._lstm, self._readout = x, lstm, readout
+        self.h, self.c = (state.reshape(lstm.num_layers, rows, -1)[:, row] for state in (trace.h_n, trace.c_n))
+
+    def answers(self, h: Array, c: Array) -> Floats:
+        """Return the answers [T, n, ...] from n states [n, L, R], [n, L, H]."""
+        x, is_turned = self._x, self._lstm.batch_first
+        given = np.broadcast_to(x[:, np.newaxis], (len(x), len(h), x.shape[1]))
+        state = tuple(np.ascontiguousarray(part.swapaxes(0, 1)) for part in (h, c))
+        output, _ = self._lstm(given.swapaxes(0, 1) if is_turned else given, (state[0], state[1]))
+        output = output.swapaxes(0, 1) if is_turned else output
+        if self._readout is None:
+            return output.astype(np.float64, order="C")
+        told = np.asarray(self._readout(np.ascontiguousarray(output)), dtype=np.float64)
+        if told.shape[:2] != output.shape[:2] or not np.isfinite(told).all():
+            got = "a NaN or an infinity" if told.shape[:2] == output.shape[:2] else f"shape {list(told.shape)}"
+            raise ValueError(f"readout should return finite numbers [{len(x)}, {len(h)}, ...] here, got: {got}")
+        return told.reshape(*output.shape[:2], -1)
+
+    def zeroed(self, fresh: Floats, gone: list[int]) -> Floats:
+        """Return the squared differences [L * H] to the fresh answer that each unit leaves, zeroed with those gone."""
+        return self._differences(fresh, lambda units: _without(self.h, self.c, units, gone))
+
+    def put_in(self, fresh: Floats) -> Floats:
+        """Return those [L * H] that each unit makes by itself, the others being fresh."""
+        return self._differences(fresh, lambda units: _alone(self.h, self.c, units))
+
+    def _differences(self, fresh: Floats, states: Callable[[NDArray[np.int64]], tuple[Array, Array]]) -> Floats:
+        made = np.zeros(self.c.size)
+        for start in range(0, made.size, _ROWS):
+            units = np.arange(start, min(start + _ROWS, made.size))
+            answers = self.answers(*states(units))
+            made[units] = np.square(answers - fresh[:, np.newaxis]).mean(axis=2).sum(axis=0)
+        return made
+
+
+def _effect(probe: _Probe) -> Effect:
+    h, c = probe.h, probe.c
+    fresh = probe.answers(h[np.newaxis] * 0, c[np.newaxis] * 0)[:, 0]
+    before = np.square(probe.answers(h[np.newaxis], c[np.newaxis])[:, 0] - fresh).mean(axis=1)
+    total = float(before.sum())
+    restored = 1 - probe.zeroed(fresh, []) / total if total else np.zeros(c.size)
     spread = np.sqrt(np.square(fresh - fresh.mean(axis=0)).mean())
-    apart = np.flatnonzero(np.sqrt(before) > _AGREED * spread)
+    rest = np.sqrt(np.cumsum(before[::-1])[::-1] / np.arange(len(before), 0, -1))  # from each step to the end
+    apart = np.flatnonzero(rest > _AGREED * spread)
     steps = int(apart[-1]) + 1 if apart.size else 0
-    return Effect(np.sqrt(before), None if steps == len(x) else steps, restored.reshape(c.shape))
+    causes = _causes(probe, fresh, total, restored) if steps > len(before) // 2 else []
+    named = [Cause(unit // c.shape[1], unit % c.shape[1], share) for unit, share in causes]
+    return Effect(np.sqrt(before), None if steps == len(before) else steps, restored.reshape(c.shape), named)
 
 
-def _without(h: Array, c: Array, units: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Copy the state [L, R], [L, H] once for each unit, which is zeroed: [n, L, R], [n, L, H]."""
+def _causes(probe: _Probe, fresh: Floats, total: float, restored: Floats) -> list[tuple[int, float]]:
+    """Find the fewest units that take half of the difference away: (unit, what it and those before it take away)."""
+    found: list[tuple[int, float]] = []
+    while len(found) < _TOGETHER:
+        unit = int(restored.argmax())
+        share, so_far = float(restored[unit]), found[-1][1] if found else 0.0
+        if share < so_far + _ADDED:
+            break
+        found.append((unit, share))
+        if share >= _RESTORED:
+            return found
+        restored = 1 - probe.zeroed(fresh, [unit for unit, _ in found]) / total
+    return _causes_by_themselves(probe, fresh, total)
+
+
+def _causes_by_themselves(probe: _Probe, fresh: Floats, total: float) -> list[tuple[int, float]]:
+    """Find them where each would do it alone, so that to zero one changes nothing."""
+    made = probe.put_in(fresh)
+    strongest = np.argsort(-made, kind="stable")[:_TOGETHER].tolist()
+    found: list[tuple[int, float]] = []
+    for k, unit in enumerate(strongest):
+        if made[unit] < _ADDED * total:
+            break
+        found.append((unit, 1 - float(probe.zeroed(fresh, strongest[:k])[unit]) / total))
+        if found[-1][1] >= _RESTORED:
+            return found
+    return []
+
+
+def _without(h: Array, c: Array, units: NDArray[np.int64], gone: list[int]) -> tuple[Array, Array]:
+    """Copy the state [L, R], [L, H] once for each unit, which is zeroed, as are those gone: [n, L, R], [n, L, H]."""
     n = len(units)
     hs, cs = np.repeat(h[np.newaxis], n, axis=0), np.repeat(c[np.newaxis], n, axis=0)
-    cs.reshape(n, -1)[np.arange(n), units] = 0
-    if h.shape == c.shape:  # without a projection, whose numbers belong to no unit
-        hs.reshape(n, -1)[np.arange(n), units] = 0
+    for states in (hs, cs) if h.shape == c.shape else (cs,):  # numbers of a projection belong to no unit
+        flat = states.reshape(n, -1)
+        flat[np.arange(n), units] = 0
+        flat[:, gone] = 0
     return hs, cs
 
 
-def _answers(lstm: LSTM[Any], x: Array, h: Array, c: Array) -> Floats:
-    """Return outputs [T, n, R] for x [T, I] from n states [n, L, R], [n, L, H]."""
-    given = np.broadcast_to(x[:, np.newaxis], (len(x), len(h), x.shape[1]))
-    state = tuple(np.ascontiguousarray(part.swapaxes(0, 1)) for part in (h, c))
-    output, _ = lstm(given.swapaxes(0, 1) if lstm.batch_first else given, (state[0], state[1]))
-    made: Floats = (output.swapaxes(0, 1) if lstm.batch_first else output).astype(np.float64, order="C")
-    return made
+def _alone(h: Array, c: Array, units: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Make a fresh state for each unit, which alone keeps its own: [n, L, R], [n, L, H]."""
+    n = len(units)
+    hs, cs = np.zeros((n, *h.shape), h.dtype), np.zeros((n, *c.shape), c.dtype)
+    for states, of in ((hs, h), (cs, c)) if h.shape == c.shape else ((cs, c),):
+        states.reshape(n, -1)[np.arange(n), units] = of.reshape(-1)[units]
+    return hs, cs
 
 
-def _effects(effect: Effect) -> Iterator[Finding]:
+def _effects(effect: Effect, half_life: Floats) -> Iterator[Finding]:
     last = len(effect.restored) - 1
-    if effect.steps is None:
+    T = len(effect.difference)
+    if effect.steps is None or effect.steps > T // 2:
+        until = "to its end" if effect.steps is None else f"for {effect.steps} of its {T} steps"
+        text = f"the state changes the answer to the probe {until}: reset it before a new recording, or find the cause"
+        yield Finding("effect", last, 0, None, float(np.sqrt(np.square(effect.difference).mean())), text)
+    for k, (layer, unit, share) in enumerate(effect.causes):
+        alone = "alone" if not k else f"as well as that of {_others(effect.causes[:k])}"
+        steps = half_life[layer, 0, unit]
+        forgets = f"loses half of it in {steps:.3g} steps" if np.isfinite(steps) else "never forgets"
         text = (
-            "the state changes the answer to the probe to its end: reset it before a new recording, or find the cause"
+            f"zeroing its state {alone} takes {share:.0%} of the difference to a fresh answer away: "
+            f"reset this unit, which {forgets}"
         )
-        yield Finding("effect", last, 0, None, float(effect.difference[-1]), text)
-    if effect.steps is not None and effect.steps <= len(effect.difference) // 2:
-        return  # soon over, whoever it is
-    for layer, unit in np.argwhere(effect.restored >= _RESTORED).tolist():
-        share = float(effect.restored[layer, unit])
-        text = f"zeroing its state alone takes {share:.0%} of the difference to a fresh answer away: reset this unit"
         yield Finding("cause", layer, 0, unit, share, text)
+
+
+def _others(causes: list[Cause]) -> str:
+    return " and ".join(f"unit {cause.unit} of layer {cause.layer}" for cause in causes)

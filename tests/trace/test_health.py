@@ -91,7 +91,7 @@ def test_a_unit_of_the_layer_below_that_nobody_hears() -> None:
     lstm = fastlstm.LSTM(I, H, num_layers=2, seed=0)
     changed(lstm, weight_ih_l1=[(gate, unit, 4, 0.0) for gate in "ifgo" for unit in range(H)])
     (finding,) = fastlstm.health(lstm.trace(x())).findings
-    assert str(finding) == "layer 1: input 4, of the layer below, moves no gate: that unit could be left out"
+    assert str(finding) == "layer 1: input 4 of the layer below moves no gate: that unit could be left out"
 
 
 def test_what_a_unit_listens_to() -> None:
@@ -140,6 +140,108 @@ def test_a_unit_that_makes_a_stream_deaf_is_found_by_itself() -> None:
     assert "it makes the difference to a fresh answer" in told
     assert "the state changes the answer to the probe to its end" in told
     assert "reset this unit" in told
+
+
+def counters(seen: int, shut_by: dict[int, list[int]]) -> fastlstm.LSTM:
+    """Make counters, and units behind them that show x: {unit that shows: the counters that shut it}."""
+    lstm = fastlstm.LSTM(I, seen + len(shut_by), seed=0)
+    lstm.load_state_dict({name: 0 * array for name, array in lstm.state_dict().items()})
+    count = [(gate, u, value) for u in range(seen) for gate, value in (("i", -7), ("f", 20), ("g", 1), ("o", 20))]
+    show = [(gate, unit, value) for unit in shut_by for gate, value in (("i", 5), ("f", -5), ("o", 5))]
+    return changed(
+        lstm,
+        bias_ih_l0=[*count, *show],
+        weight_ih_l0=[("g", unit, 1, 1.0) for unit in shut_by],
+        weight_hh_l0=[("o", unit, counter, -20.0) for unit, shut in shut_by.items() for counter in shut],
+    )
+
+
+def test_units_that_do_it_together_are_found_one_after_the_other() -> None:
+    """Each of three shuts a third of what is seen: two of them are more than half."""
+    lstm = counters(3, {3: [0], 4: [1], 5: [2]})
+    found = fastlstm.health(lstm.trace(x(900)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 3:])
+    np.testing.assert_allclose(found.effect.restored[0, :3], 1 / 3, atol=0.02)
+    shares = [cause.restored for cause in found.effect.causes]
+    np.testing.assert_allclose(shares, [1 / 3, 2 / 3], atol=0.02)
+    first, second = (cause.unit for cause in found.effect.causes)
+    assert {first, second} < {0, 1, 2}
+    assert f"unit {second}: zeroing its state as well as that of unit {first} of layer 0 takes 6" in str(found)
+
+
+def test_units_of_which_each_would_do_it_alone_are_found() -> None:
+    """To zero one changes nothing: the other one still shuts what is seen."""
+    lstm = counters(2, {2: [0, 1]})
+    found = fastlstm.health(lstm.trace(x(900)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 2])
+    assert found.effect.restored.max() < 0.1
+    assert {cause.unit for cause in found.effect.causes} == {0, 1}
+    assert found.effect.causes[-1].restored > 0.5
+
+
+def test_a_difference_that_ends_within_the_probe() -> None:
+    """The counter is forgotten in 20 steps or so, and the answers agree from there on."""
+    lstm = changed(counter(deaf=True), bias_ih_l0=[("i", 0, -4), ("f", 0, 2.5)])
+    given = x(30, 1)
+    found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=given)
+    rest = [np.sqrt(np.square(found.effect.difference[t:]).mean()) for t in range(30)]
+    fresh = lstm(given)[0].astype(float)
+    spread = np.sqrt(np.square(fresh - fresh.mean(axis=0)).mean())
+    assert found.effect.steps == max(t for t in range(30) if rest[t] > 0.1 * spread) + 1
+    assert 15 < found.effect.steps < 30
+    assert f"the state changes the answer to the probe for {found.effect.steps} of its 30 steps: reset it" in str(found)
+    assert [cause.unit for cause in found.effect.causes] == [0]
+
+
+def test_nobody_is_named_where_all_do_a_little() -> None:
+    lstm = counters(12, {12 + unit: [unit] for unit in range(12)})
+    found = fastlstm.health(lstm.trace(x(900)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 12:])
+    assert found.effect.steps is None
+    assert found.effect.causes == []
+    assert "the state changes the answer to the probe to its end" in str(found)
+
+
+def test_answers_are_what_the_model_makes_of_the_outputs() -> None:
+    """The counter itself is seen in the outputs for ever; what the model says does not depend on it."""
+    lstm, probe = counter(deaf=False), x(40, 1)
+    trace = lstm.trace(x(600))
+    assert fastlstm.health(trace, lstm=lstm, probe=probe).effect.steps is None
+    shapes = []
+
+    def says(output: Array) -> Array:
+        shapes.append(output.shape)
+        return output[..., 1]
+
+    effect = fastlstm.health(trace, lstm=lstm, probe=probe, readout=says).effect
+    assert effect.steps <= 5
+    assert effect.causes == []
+    assert shapes == [(40, 1, 3), (40, 1, 3), (40, 3, 3)]
+    turned = fastlstm.LSTM(I, 3, batch_first=True)
+    turned.load_state_dict(lstm.state_dict())
+    again = fastlstm.health(turned.trace(x(600)), lstm=turned, probe=probe, readout=says).effect
+    np.testing.assert_array_equal(again.difference, effect.difference)
+
+
+def test_what_matters_is_printed_first_and_what_is_alike_once() -> None:
+    lstm = counter(deaf=True)
+    given = np.concatenate([x(600), np.zeros((600, 20), np.float32)], axis=1)
+    wide = fastlstm.LSTM(I + 20, 3)
+    state = lstm.state_dict()
+    state["weight_ih_l0"] = np.concatenate([state["weight_ih_l0"], np.zeros((12, 20), np.float32)], axis=1)
+    wide.load_state_dict(state)
+    found = fastlstm.health(wide.trace(given), lstm=wide, probe=given[:40])
+    lines = str(found).splitlines()
+    assert "the state changes the answer to the probe" in next(line for line in lines if "unit" not in line)
+    first = [each.kind for each in found.findings if each.kind in ("effect", "cause", "growth")]
+    assert all("fresh" in line or "answer" in line for line in lines[: len(first)])
+    assert (
+        "layer 0: each of inputs 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15 and 8 more never changes: "
+        "check where it comes from"
+    ) in lines
+    assert sum(each.input is not None and "never changes" in each.text for each in found.findings) == 20
+    shut = fastlstm.health(changed(well(), bias_ih_l0=[("o", 1, -12.0), ("o", 3, -12.0)]).trace(x()))
+    assert str(shut) == (
+        "layer 0, each of units 1, 3: its output gate never opens: nobody sees it: leave it out, or start from a "
+        "higher output bias"
+    )
 
 
 def test_a_knock_out_is_what_it_says() -> None:
@@ -200,6 +302,17 @@ def test_no_state_at_all() -> None:
         ),
         ({"probe": x(0), "lstm": well()}, ValueError, "T > 0"),
         ({"probe": x(5), "lstm": well(), "row": 1}, ValueError, r"row should be in 0\.\.0, got: 1"),
+        ({"readout": abs}, ValueError, "readout goes with a probe"),
+        (
+            {"probe": x(5), "lstm": well(), "readout": lambda y: y[0]},
+            ValueError,
+            r"readout should return finite numbers \[5, 1, \.\.\.\] here, got: shape \[1, 5\]",
+        ),
+        (
+            {"probe": x(5), "lstm": well(), "readout": lambda y: y * np.nan},
+            ValueError,
+            "got: a NaN or an infinity",
+        ),
         ({"trace": 3}, TypeError, "trace should be a GateTrace, which LSTM.trace makes, got: int"),
         ({"trace": well().trace(x(), units=[0])}, ValueError, "health needs all units: trace without units="),
         ({"trace": well().trace(x(0))}, ValueError, "the trace has no steps"),
