@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import logging
 import signal
@@ -11,12 +12,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from fastapi import FastAPI, Response, WebSocket, WebSocketDisconnect
 from fastapi.responses import FileResponse, JSONResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from . import cells
 from . import settings as settings_of
 from .doors import Doors
 from .engine import Engine, RefusedError, Session
@@ -27,6 +30,7 @@ from .model import FRAME, RATE, DamagedError, Model
 FINAL = {1000, 1007, 1009, 4408}
 OTHER = {1005, 1006, 1011, 1012, 1013, 4404, 4409}
 
+PAGE = {path.name: path for path in Path(__file__).with_name("page").iterdir()}
 OTHER_FILES = 64  # beside the connections: the snapshot, the page, the libraries'
 
 log = logging.getLogger("service")
@@ -45,8 +49,12 @@ class Service:
         sample = Path(self.limits.sample)
 
         @self.app.get("/")
-        async def page() -> FileResponse:
-            return FileResponse(Path(__file__).with_name("page.html"))
+        async def page() -> Response:
+            return _page("index.html")
+
+        @self.app.get("/page/{name}")
+        async def part(name: str) -> Response:
+            return _page(name)
 
         @self.app.get("/sample.wav")
         async def wav() -> Response:
@@ -72,6 +80,7 @@ class Service:
 
         The first message says the session's token and how many frames are done. With the token, and how many
         probabilities it has, a client that was cut off goes on: it gets what it missed, and sends from `frames` on.
+        One that draws the cells, too, says how many frames of them it can take; what it does not ask for is left out.
         """
         why = self.doors.may_stream(ws.headers, key)
         if why is not None:
@@ -89,7 +98,8 @@ class Service:
             return
         code = 1006
         try:
-            await ws.send_json({"token": session.token, "frames": session.frames, "frame": FRAME, "rate": RATE})
+            about = {"frame": FRAME, "rate": RATE, "units": self.engine.model.lstm.hidden_size}
+            await ws.send_json({"token": session.token, "frames": session.frames, **about})
             code = await self._talk(ws, session, session.since(int(have)))
         except (TimeoutError, WebSocketDisconnect):  # not reading, or gone
             pass
@@ -104,6 +114,8 @@ class Service:
         while True:
             if answer:
                 async with asyncio.timeout(self.limits.ping_seconds):
+                    if session.looks:
+                        await ws.send_json(_cells(session, session.frames - len(answer) // 4))
                     await ws.send_bytes(answer)
             if self.engine.draining:
                 return await self._close(ws, 1012, "the service is stopping")
@@ -119,11 +131,20 @@ class Service:
                 self.listening.discard(ws)
             if message["type"] == "websocket.disconnect":
                 return message["code"]
-            pcm = message.get("bytes")
-            if pcm is None or len(pcm) % 2:
-                return await self._close(ws, 1007, "expected binary messages of whole 16-bit samples")
-            # Nothing more is read until this is answered: who sends too fast waits, in its own socket.
-            answer = await self.engine.advance(session, pcm)
+            try:
+                answer = await self._answer(session, message)
+            except cells.BadMessageError as error:
+                return await self._close(ws, 1007, str(error))
+
+    async def _answer(self, session: Session, message: dict[str, Any]) -> bytes:
+        if message.get("text") is not None:
+            session.cells = cells.asked(message["text"])
+            return b""
+        pcm = message["bytes"]
+        if len(pcm) % 2:
+            raise cells.BadMessageError("expected binary messages of whole 16-bit samples")
+        # Nothing more is read until this is answered: who sends too fast waits, in its own socket.
+        return await self.engine.advance(session, pcm)
 
     async def _close(self, ws: WebSocket, code: int, reason: str) -> int:
         with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):
@@ -188,6 +209,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.info("Listening at http://%s:%d", host, listener.getsockname()[1])
     server.run(sockets=[listener])
     return 5 if engine.broken else 0
+
+
+def _page(name: str) -> Response:
+    if name not in PAGE:
+        return Response(status_code=404)
+    return FileResponse(
+        PAGE[name], headers={"Cache-Control": "no-cache"}
+    )  # asked again, so that all are of one version
+
+
+def _cells(session: Session, first: int) -> dict[str, Any]:
+    """Say what the cells did in the frames from `first` on, of those that were asked for."""
+    return {"first": first, "cells": base64.b64encode(b"".join(session.looks)).decode("ascii")}
 
 
 def _config(service: Service) -> uvicorn.Config:

@@ -16,14 +16,14 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 
-from . import snapshots
+from . import cells, snapshots
 from .model import CONTEXT, FRAME, Floats, Model
 
 HEAD, SIZE = 2 * CONTEXT, 2 * FRAME  # bytes before a frame, and in it
@@ -51,6 +51,8 @@ class Session:
     at: int = 0  # where in it the next frame's context begins
     recent: bytes = bytes(4 * RECENT)
     ready: asyncio.Future[None] | None = None  # done when all whole frames are
+    cells: int = 0  # so many of the next frames are to come with their cells
+    looks: list[bytes] = field(default_factory=list)  # those of the frames of the last message
     connected: bool = True
     left: float = 0.0
 
@@ -85,6 +87,7 @@ class Engine:
         self.refused = Counter("vad_refused", "Connections that were not let in, by reason", ["reason"], **of)
         self.closed = Counter("vad_closed", "Connections that ended, by WebSocket code", ["code"], **of)
         self._frames = Counter("vad_frames", "Frames answered", **of)
+        self._looks = Counter("vad_cells", "Frames answered with their cells", **of)
         self._batches = Histogram("vad_batch_sessions", "Sessions in a batch", buckets=[2**n for n in range(11)], **of)
         self._seconds = Histogram("vad_batch_seconds", "Time of a batch", buckets=[2**n / 8e3 for n in range(11)], **of)
         self._saved = Counter("vad_snapshots", "Snapshots written", **of)
@@ -142,6 +145,7 @@ class Engine:
             if session in self._waiting:
                 self._waiting.remove(session)
             session.audio, session.at = session.audio[session.at : session.at + HEAD], 0
+            session.cells, session.looks = 0, []
         if for_good or not session.frames:
             await self._end(session)
         session.connected, session.left = False, time.monotonic()
@@ -149,6 +153,7 @@ class Engine:
     async def advance(self, session: Session, pcm: bytes) -> bytes:
         """Add samples; return the probabilities, float32, of the frames that they complete."""
         session.audio += pcm
+        session.looks = []
         count = (len(session.audio) - HEAD) // SIZE
         if not count:
             return b""
@@ -223,31 +228,43 @@ class Engine:
             self._wake.clear()
             while self._waiting:
                 async with self._pool_free:
-                    batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+                    batch = self._next_batch(most)
                     start = time.perf_counter()
                     try:
-                        values = await loop.run_in_executor(self._arithmetic, self._step, batch)
+                        values, looks = await loop.run_in_executor(self._arithmetic, self._step, batch)
                     except Exception as error:  # nobody waits for ever for what went wrong
                         log.exception("A batch of %d sessions failed; their connections end", len(batch))
                         for session in batch:
                             if not session.ready.done():  # its client may be gone by now
                                 session.ready.set_exception(error)
                         continue
-                    self._answer(batch, values)
+                    self._answer(batch, values, looks)
                     self._seconds.observe(time.perf_counter() - start)
                     self._batches.observe(len(batch))
                     self._frames.inc(len(batch))
-                    if not self._waiting:  # while the answers are sent
+                    if not self._waiting and not looks:  # while the answers are sent
                         await loop.run_in_executor(self._arithmetic, self._advance, batch)
 
-    def _step(self, batch: list[Session]) -> Floats:
+    def _next_batch(self, most: int) -> list[Session]:
+        """Take sessions out of the line; those whose cells are looked at go by themselves, so that no other pays."""
+        first = [self._waiting.popleft() for _ in range(min(len(self._waiting), most))]
+        is_looked_at = first[0].cells > 0
+        batch = [session for session in first if (session.cells > 0) == is_looked_at]
+        self._waiting.extendleft(session for session in reversed(first) if (session.cells > 0) != is_looked_at)
+        return batch
+
+    def _step(self, batch: list[Session]) -> tuple[Floats, list[bytes]]:
+        """Return the probabilities, and what the cells did, of those whose clients draw it."""
         for session in batch:
             if session.id is None:
                 session.id = self.pool.open()
         pcm = b"".join([session.audio[session.at : session.at + HEAD + SIZE] for session in batch])
         x = self.model.features(np.frombuffer(pcm, "<i2").reshape(len(batch), -1))
         ids = np.array([session.id for session in batch], np.int64)
-        return self.model.probabilities(self.pool.step(ids, x))
+        if not batch[0].cells:
+            return self.model.probabilities(self.pool.step(ids, x)), []
+        trace = self.pool.trace(ids, x)  # the same bits
+        return self.model.probabilities(trace.output), cells.told(trace)
 
     def _advance(self, batch: list[Session]) -> None:
         """Do what the next frames of these sessions need not wait for."""
@@ -256,8 +273,12 @@ class Engine:
         except MemoryError as error:  # of its first call; a step then does it all
             log.warning("Sessions are not advanced: %s", error)
 
-    def _answer(self, batch: list[Session], values: Floats) -> None:
+    def _answer(self, batch: list[Session], values: Floats, looks: list[bytes]) -> None:
         data = values.tobytes()
+        for session, look in zip(batch, looks, strict=False):  # none, or one for each
+            session.looks.append(look)
+            session.cells -= 1
+        self._looks.inc(len(looks))
         for row, session in enumerate(batch):
             session.recent = session.recent[4:] + data[4 * row : 4 * row + 4]
             session.frames += 1

@@ -37,9 +37,10 @@ CLOSE_ENOUGH = 1e-5  # the batches of a BLAS round differently
 class Client:
     """One live session: a frame every 32 ms, the next when the last is answered."""
 
-    def __init__(self, url: str, pcm: NDArray[np.int16], expected: Floats) -> None:
+    def __init__(self, url: str, pcm: NDArray[np.int16], expected: Floats, *, draws: bool = False) -> None:
         self.url, self.pcm, self.expected = url, pcm, expected
         self.token, self.got, self.resumed = "", 0, 0
+        self.draws, self.looks = draws, 0  # whether it asks for the cells, too; messages of them
         self.latencies: list[float] = []
         self.late = 0
 
@@ -68,8 +69,13 @@ class Client:
                     await asyncio.sleep(wait)
                 self.late += wait < -PERIOD
                 start = time.perf_counter()
+                if self.draws and frame % 32 == 0:
+                    await ws.send('{"cells": 64}')
                 await ws.send(self.pcm[frame * FRAME : (frame + 1) * FRAME].tobytes())
-                self._check(frame, await ws.recv())
+                answer = await ws.recv()
+                if isinstance(answer, str):
+                    self.looks, answer = self.looks + 1, await ws.recv()
+                self._check(frame, answer)
                 self.latencies.append(time.perf_counter() - start)
                 frame, due = frame + 1, due + PERIOD
 
@@ -134,6 +140,7 @@ def main() -> int:
     """Run a load test; return 0 if every session was held and every answer right."""
     parser = argparse.ArgumentParser(prog="load", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--sessions", type=int, default=100, help="clients at once")
+    parser.add_argument("--draw", type=int, default=0, help="how many of them draw the cells, too")
     parser.add_argument("--seconds", type=float, default=20, help="audio of each")
     parser.add_argument("--kill-at", type=float, default=0, help="kill the service after so many seconds; 0 for never")
     parser.add_argument("--port", type=int, default=8766, help="port of the service")
@@ -143,7 +150,8 @@ def main() -> int:
     speech = read_wav(options.wav)
     pcm = np.tile(speech, frames * FRAME // len(speech) + 1)[: frames * FRAME]
     expected = Model(fetch()).clips([pcm])[0]
-    clients = [Client(f"ws://127.0.0.1:{options.port}/stream", pcm, expected) for _ in range(options.sessions)]
+    url = f"ws://127.0.0.1:{options.port}/stream"
+    clients = [Client(url, pcm, expected, draws=n < options.draw) for n in range(options.sessions)]
     with tempfile.TemporaryDirectory() as folder:
         flags = ["--snapshot", os.path.join(folder, "sessions.npz"), "--max-sessions", str(options.sessions)]
         flags += ["--snapshot-seconds", "2"]

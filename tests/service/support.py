@@ -16,10 +16,10 @@ websockets = pytest.importorskip("websockets", reason=GROUP)
 for name in ("fastapi", "uvicorn", "prometheus_client"):
     pytest.importorskip(name, reason=GROUP)
 
-from service import audio, engine, fetch, load, model, settings, snapshots  # noqa: E402
+from service import audio, cells, engine, fetch, load, model, settings, snapshots  # noqa: E402
 
 # Tests take these from here, where what may be missing was asked for first.
-__all__ = ["audio", "engine", "fetch", "load", "model", "settings", "snapshots", "websockets"]
+__all__ = ["audio", "cells", "engine", "fetch", "load", "model", "settings", "snapshots", "websockets"]
 
 SPEECH = Path("/usr/share/sounds/alsa")
 
