@@ -1,10 +1,11 @@
 """ONNX's LSTM operator on fastlstm: the nodes of a model as callables, single nodes, and export.
 
 `load` lists every LSTM node of a model and builds those whose weights are constants; `run_node` runs one node with
-the operator's inputs and outputs in order; `export` writes an LSTM as a model for other runtimes. All forms of the
-operator from opset 7 on run natively: both layouts, peepholes, every activation, clip, coupled gates. Weights of 8 bits
-(onnxruntime's DynamicQuantizeLSTM, and what is behind DequantizeLinear) are multiplied as the integers that they are.
-Where onnxruntime does not do what the operator's text says, `Semantics` chooses.
+the operator's inputs and outputs in order; `trace` runs a whole model once and keeps the gates of its nodes; `export`
+writes an LSTM as a model for other runtimes. All forms of the operator from opset 7 on run natively: both layouts,
+peepholes, every activation, clip, coupled gates. Weights of 8 bits (onnxruntime's DynamicQuantizeLSTM, and what is
+behind DequantizeLinear) are multiplied as the integers that they are. Where onnxruntime does not do what the operator's
+text says, `Semantics` chooses.
 
 Needs onnx 1.19 or later: ``pip install onnx``.
 
@@ -33,5 +34,6 @@ from ._load import load
 from ._node import Node
 from ._run import run_node
 from ._semantics import Semantics
+from ._trace import trace
 
-__all__ = ["Attributes", "Node", "Semantics", "export", "load", "run_node"]
+__all__ = ["Attributes", "Node", "Semantics", "export", "load", "run_node", "trace"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,23 @@ from ._semantics import Semantics
 from ._weights import Tensors, build
 
 Outputs = tuple[Array, Array, Array]
+States = tuple[Array, Array]
+
+
+class Run(Protocol):
+    """How an LSTM runs steps that are in the order of reading; `backwards`: from a row's last to its first."""
+
+    def __call__(
+        self, lstm: LSTM, x: Array, hx: States | None, lengths: NDArray[np.int64] | None, backwards: bool
+    ) -> tuple[Array, States]:
+        """Return the output, in the order of reading, and (h_n, c_n)."""
+        ...
+
+
+def _call(
+    lstm: LSTM, x: Array, hx: States | None, lengths: NDArray[np.int64] | None, backwards: bool
+) -> tuple[Array, States]:
+    return lstm(x, hx, lengths=lengths)
 
 
 class Layer:
@@ -36,17 +53,19 @@ class Layer:
         self._directions, self._direction = attributes.directions, attributes.direction
         self._zeros = semantics.zero_length == "zeros"
 
-    def __call__(self, X: object, sequence_lens: object, initial_h: object, initial_c: object) -> Outputs:
+    def __call__(
+        self, X: object, sequence_lens: object, initial_h: object, initial_c: object, *, run: Run = _call
+    ) -> Outputs:
         """Compute Y, Y_h and Y_c."""
         x = self._input(X)
         T, B = (x.shape[1], x.shape[0]) if self._rows_first else x.shape[:2]
         lengths = None if sequence_lens is None else _checks.lengths(sequence_lens, T, B, "sequence_lens")
         given = None if initial_h is None and initial_c is None else self.states(initial_h, initial_c, B)
         if len(self.lstms) == 1 and self._direction != "reverse":
-            output, (Y_h, Y_c) = self.lstms[0](x, given, lengths=lengths)
+            output, (Y_h, Y_c) = run(self.lstms[0], x, given, lengths, False)
             Y = output.reshape(*output.shape[:2], self._directions, self.lstms[0].hidden_size)
         else:
-            Y, Y_h, Y_c = self._each(x, given, lengths)
+            Y, Y_h, Y_c = self._each(x, given, lengths, run)
         if self._zeros:
             empty = np.full(B, T == 0) if lengths is None else lengths == 0
             Y_h[:, empty] = Y_c[:, empty] = 0
@@ -78,13 +97,16 @@ class Layer:
         return array.swapaxes(0, 1) if self._rows_first else array
 
     def _each(
-        self, x: Array, given: tuple[Array, Array] | None, lengths: NDArray[np.int64] | None
+        self, x: Array, given: States | None, lengths: NDArray[np.int64] | None, run: Run
     ) -> tuple[Array, Array, Array]:
         """Run each direction by itself; Y comes with the directions before H."""
         outputs, ends, cells = [], [], []
         for k, lstm in enumerate(self.lstms):
             part = None if given is None else (given[0][k : k + 1], given[1][k : k + 1])
-            output, (h_n, c_n) = _sweep(lstm, x, part, lengths, self._direction == "reverse" or k == 1)
+            turned = self._direction == "reverse" or k == 1
+            seen = _reversed(x, lengths, lstm.batch_first) if turned else x
+            output, (h_n, c_n) = run(lstm, seen, part, lengths, turned)
+            output = _reversed(output, lengths, lstm.batch_first) if turned else output
             outputs.append(output[..., None, :])
             ends.append(h_n)
             cells.append(c_n)
@@ -125,21 +147,16 @@ def tensor(value: object, name: str, dtype: np.dtype[Any]) -> Array:
     return array
 
 
-def _sweep(
-    lstm: LSTM, x: Array, hx: tuple[Array, Array] | None, lengths: NDArray[np.int64] | None, reverse: bool
-) -> tuple[Array, tuple[Array, Array]]:
-    """Run an LSTM; backwards in time where a single direction is the reverse one."""
-    if not reverse:
-        return lstm(x, hx, lengths=lengths)
-    output, states = lstm(_reversed(x, lengths, lstm.batch_first), hx, lengths=lengths)
-    return _reversed(output, lengths, lstm.batch_first), states
-
-
 def _reversed(x: Array, lengths: NDArray[np.int64] | None, batch_first: bool) -> Array:
     """Reverse each row within its own length; what is past it stays in place."""
     axis = 1 if batch_first else 0
     if lengths is None:
         return np.flip(x, axis)
-    t = np.arange(x.shape[axis])[:, None]  # T,1
-    source = np.where(t < lengths, lengths - 1 - t, t)  # T,B
+    source = order(x.shape[axis], lengths)
     return np.take_along_axis(x, (source.T if batch_first else source)[..., None], axis)
+
+
+def order(T: int, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return which step comes when, [T, B], if each row is read from its end; what is past it stays in place."""
+    t = np.arange(T)[:, None]
+    return np.where(t < lengths, lengths - 1 - t, t)

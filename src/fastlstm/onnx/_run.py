@@ -73,7 +73,7 @@ def run_node(
     _semantics.checked(semantics)
     if not isinstance(node, NodeProto | Node):
         raise TypeError(f"node should be an onnx.NodeProto or a Node, got: {type(node).__name__}")
-    kind = _storage.checked_or_auto(weights)
+    _storage.checked_or_auto(weights)
     proto = node.proto if isinstance(node, Node) else node
     check_operator(proto)
     values = _by_name(inputs, tuple(inputs_of(proto)))
@@ -85,11 +85,19 @@ def run_node(
         if weights is not None:
             raise ValueError(f"weights should be None for a built node, which has its own, got: {weights!r}")
         return _named(proto, node(values["X"], **states))
+    layer = layer_of(node, values, semantics, threads, weights)
+    return _named(node, layer(values["X"], *(states.get(name) for name in STATES)))
+
+
+def layer_of(
+    node: NodeProto, values: dict[str, object], semantics: str | Semantics, threads: int, weights: str | None
+) -> Layer:
+    """Build a node out of the weights among the values of its inputs."""
     _check_presence(node, values)
     attributes = _attributes.read(node)
     tensors = _weights(values, attributes, is_quantized(node), takes_integers(weights))
-    layer = Layer(tensors, attributes, _semantics.of_node(semantics, node), threads, kind)
-    return _named(node, layer(values["X"], *(states.get(name) for name in STATES)))
+    kind = _storage.checked_or_auto(weights)
+    return Layer(tensors, attributes, _semantics.of_node(semantics, node), threads, kind)
 
 
 def _weights(values: dict[str, object], attributes: Attributes, quantized: bool, integers: bool) -> Tensors:
