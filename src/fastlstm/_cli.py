@@ -125,7 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     convert.set_defaults(run=_convert)
     _add_compare(commands, reading, told)
-    does = "time this machine, fastlstm, and what else is installed: torch, onnxruntime, openvino, jax, oneDNN, NumPy"
+    does = "time this machine, fastlstm, and what else is installed: torch, onnxruntime, keras, NumPy and more"
     bench = commands.add_parser("bench", help=does)
     options.add_arguments(bench)
     bench.set_defaults(run=_bench)

@@ -80,13 +80,13 @@ def test_json_alone_is_all_that_standard_output_gets(capsys: pytest.CaptureFixtu
 
 
 def test_who_cannot_do_it_loses_its_cell(capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [*SMALL[:2], "--rivals", "jax,numpy", "--shape", "T=2,B=2,I=3,H=4,layers=2,directions=2"]
+    arguments = [*SMALL[:2], "--rivals", "ncnn,numpy", "--shape", "T=2,B=2,I=3,H=4,layers=2,directions=2"]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
     assert "T=2 B=2 I=3 H=4, 2 layers, both directions, 1 thread" in printed
-    assert "jax: jax: " in printed  # not here, or not of two layers
+    assert "ncnn: ncnn: " in printed  # not here, or not for two rows
     rows = {words[0].strip("*"): words for words in map(str.split, printed.splitlines()) if len(words) == 7}
-    assert rows["jax"][1:] == ["-"] * 6
+    assert rows["ncnn"][1:] == ["-"] * 6
     assert float(rows["numpy"][1]) > 0
 
 

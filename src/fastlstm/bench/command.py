@@ -12,6 +12,7 @@ import platform
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ FEWER = {
     "torch": ("int8", "int8-onednn", "bfloat16", "float16"),
     "onednn": ("int8", "bfloat16"),
 }
+BACKENDS = ("tensorflow", "jax", "torch")  # of Keras, as its package prefers them
 #: Other ways of a rival's, for one step and for a sequence; float32 alone but for onnxruntime's.
 FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "torch": (("LSTM", "compiled"), ("compiled",)),
@@ -42,6 +44,8 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 #: Of the JSON; 1 had no mark. Keys are added without a new number.
 FORMAT = 2
+#: Variables of the environment that change what is measured.
+TELLING = ("FASTLSTM_", "ONEDNN_", "OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ATEN_", "XLA_", "TF_", "MALLOC_")
 #: Calls timed one by one tell of which shares of them: a share with fewer slower calls than `SLOWER` is left out.
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 SHOWN = (0.5, 0.99, 0.9999)
@@ -88,16 +92,23 @@ def entries(case: Case, options: Options) -> dict[str, Entry]:
         kind = "step_out" if step and options.threads == 1 else "sequence"
         made[_label(OURS, name)] = OURS, Work(kind, case, options.threads, name)
     for rival in options.rivals:
-        kind = "step_cell" if alone and rival != "jax" else "sequence"
+        kind = "step_cell" if alone else "sequence"
         words = [word for word in FEWER.get(rival, ()) if word.partition("-")[0] in _types(options.weights)]
-        others = FORMS.get(rival, ((), ()))[kind == "sequence"]
-        for form in ("", *(() if options.quick else others)):
+        forms = _forms(rival, kind)
+        for form in forms[:1] if options.quick else forms:
             for word in ("float32", *(words if form in {"", "run"} else ())):
                 made[_label(rival, word, form)] = rival, Work(kind, case, options.threads, word, form)
     made["fma"] = LIMITS, Work("fma", case, options.threads)
     for name in _types(options.weights):
         made[f"read {name}"] = LIMITS, Work("read", case, options.threads, name)
     return made
+
+
+def _forms(rival: str, kind: str) -> Sequence[str]:
+    """Name a rival's ways to do it, the usual one first."""
+    if rival == "keras":
+        return [name for name in BACKENDS if find_spec(name) is not None] or BACKENDS[:1]
+    return ["", *FORMS.get(rival, ((), ()))[kind == "sequence"]]
 
 
 def _types(names: Sequence[str]) -> list[str]:
@@ -210,6 +221,7 @@ class Run:
             "numpy": np.__version__,
             "complete": self._complete,
             "rounds_played": self._arena.played,
+            "environment": {name: value for name, value in os.environ.items() if name.startswith(TELLING)},
             "rounds_disturbed": self._arena.disturbed,
             "footprint": None,
             "works": self._found,

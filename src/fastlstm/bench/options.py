@@ -14,7 +14,8 @@ from fastlstm import _weights
 from fastlstm.bench.works import Case
 
 #: Rivals, and the module that shows that they are there.
-RIVALS = {"torch": "torch", "onnxruntime": "onnxruntime", "openvino": "openvino", "jax": "jax", "numpy": "numpy"}
+RIVALS = {name: name for name in ("torch", "onnxruntime", "openvino", "jax", "tensorflow", "keras", "ncnn")}
+RIVALS |= {"litert": "ai_edge_litert", "numpy": "numpy"}
 ONEDNN = "onednn", "onednn-cpu-gomp"
 _LETTERS = {"T": 1, "B": 1, "I": 0, "H": 0, "layers": 1, "directions": 1}  # 0: I is H, and H has to be given
 _MOST = 2**24

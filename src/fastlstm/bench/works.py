@@ -79,6 +79,11 @@ class Case:
         return 2 if self.bidirectional else 1
 
     @property
+    def suffixes(self) -> list[list[str]]:
+        """What torch's names end in: of each layer, the directions'."""
+        return [[f"_l{layer}", f"_l{layer}_reverse"][: self.directions] for layer in range(self.num_layers)]
+
+    @property
     def config(self) -> dict[str, Any]:
         """The options of `fastlstm.LSTM` and `torch.nn.LSTM`."""
         return {"num_layers": self.num_layers, "bidirectional": self.bidirectional}
@@ -86,9 +91,9 @@ class Case:
     def weight_shapes(self) -> dict[str, tuple[int, ...]]:
         """Return torch's names, in torch's order, with their shapes."""
         shapes: dict[str, tuple[int, ...]] = {}
-        for layer in range(self.num_layers):
+        for layer, ways in enumerate(self.suffixes):
             inputs = self.I if layer == 0 else self.H * self.directions
-            for suffix in (f"_l{layer}", f"_l{layer}_reverse")[: self.directions]:
+            for suffix in ways:
                 shapes |= {f"weight_ih{suffix}": (4 * self.H, inputs), f"weight_hh{suffix}": (4 * self.H, self.H)}
                 shapes |= {f"bias_ih{suffix}": (4 * self.H,), f"bias_hh{suffix}": (4 * self.H,)}
         return shapes

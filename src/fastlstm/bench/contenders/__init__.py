@@ -14,7 +14,10 @@ whose names have no underscore at the end: they hold parts of those that do.
 """
 
 import os
+import platform
 from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,3 +29,16 @@ Loop = Callable[[int], None]
 Answer = Callable[[], NDArray[np.float32]]
 Between = Callable[[], None]
 Prepared = tuple[Loop, Answer] | tuple[Loop, Answer, Between]
+
+#: As Linux names them, the strongest last, and what people call them.
+_SETS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "VNNI", "avx512_vnni": "VNNI", "avx512_bf16": "BF16"}
+_SETS |= {"amx_tile": "AMX", "asimd": "NEON", "asimddp": "dot products", "sve": "SVE"}
+
+
+def untold() -> str:
+    """Say which instruction sets are there, for who does not tell which of them it takes."""
+    flags: set[str] = set()
+    with suppress(OSError):
+        flags = set(Path("/proc/cpuinfo").read_text(encoding="utf-8").split())
+    found = list(dict.fromkeys(told for name, told in _SETS.items() if name in flags)) or [platform.machine()]
+    return f"does not tell which of {', '.join(found)} it takes"

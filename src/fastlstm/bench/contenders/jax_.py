@@ -6,7 +6,7 @@ W x of all steps is one product before the scan. Compiled when it is prepared; t
 import os
 from itertools import repeat
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
 
 if NO_AVX512:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2"
@@ -20,24 +20,26 @@ from fastlstm.bench.works import GRADIENTS, Array, Data, Work
 label = "jax"
 
 Weights = dict[str, jax.Array]
+State = tuple[jax.Array, jax.Array]
 
 
 def version() -> str:
     """Say what is measured."""
-    return str(jax.__version__)
+    return f"{jax.__version__} ({'AVX2' if NO_AVX512 else untold()})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
-    """Prepare training, or a sequence through one layer."""
-    if work.kind not in {"training", "sequence"} or work.case.num_layers * work.case.directions > 1:
-        raise NotImplementedError(f"{work.kind}: only a sequence or training of one layer in one direction")
-    # XLA makes its threads at the first use of the device, which is below, and never again.
-    threads = str(work.threads)
-    if os.environ.setdefault("NPROC", threads) != threads:
-        raise RuntimeError("this process has started with another number of threads")
+    """Prepare a sequence, a step with states in and out, or training of one layer."""
+    if work.kind not in {"training", "sequence", "step_cell"}:
+        raise NotImplementedError(f"no {work.kind}")
+    if work.kind == "training" and work.case.num_layers * work.case.directions > 1:
+        raise NotImplementedError("training of one layer in one direction alone")
+    set_threads(work.threads)
     weights, x, grad_output = jax.device_put((data.weights, data.x, data.grad_output), jax.devices("cpu")[0])
     if work.kind == "sequence":
-        return _sequence(weights, x)
+        return _sequence(work, weights, x)
+    if work.kind == "step_cell":
+        return _step(work, weights, x)
     gradients = jax.jit(_gradients).lower(weights, x, grad_output).compile()
 
     def loop(n: int) -> None:
@@ -52,8 +54,21 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     return loop, answer
 
 
-def _sequence(weights: Weights, x: jax.Array) -> tuple[Loop, Answer]:
-    run = jax.jit(_lstm).lower(weights, x).compile()
+def set_threads(threads: int) -> None:
+    """Set the number of threads: XLA makes them at the first use of the device, and never again."""
+    if os.environ.setdefault("NPROC", str(threads)) != str(threads):
+        raise RuntimeError("this process has started with another number of threads")
+
+
+def _sequence(work: Work, weights: Weights, x: jax.Array) -> tuple[Loop, Answer]:
+    def stack(weights: Weights, x: jax.Array) -> jax.Array:
+        for suffixes in work.case.suffixes:
+            outputs = [_lstm(weights, x, suffixes[0])]
+            outputs += [_lstm(weights, x[::-1], suffix)[::-1] for suffix in suffixes[1:]]
+            x = jnp.concatenate(outputs, axis=2)
+        return x
+
+    run = jax.jit(stack).lower(weights, x).compile()
 
     def loop(n: int) -> None:
         for _ in repeat(None, n):
@@ -62,23 +77,51 @@ def _sequence(weights: Weights, x: jax.Array) -> tuple[Loop, Answer]:
     return loop, lambda: np.asarray(run(weights, x))
 
 
+def _step(work: Work, weights: Weights, inputs: jax.Array) -> tuple[Loop, Answer]:
+    def step(weights: Weights, x: jax.Array, state: State) -> State:
+        z = x @ weights["weight_ih_l0"].T + (weights["bias_ih_l0"] + weights["bias_hh_l0"])
+        return _cell(state, z, weights["weight_hh_l0"].T)
+
+    first, zero = inputs[0], jnp.zeros((1, work.case.H), inputs.dtype)
+    run = jax.jit(step).lower(weights, first, (zero, zero)).compile()
+
+    def loop(n: int) -> None:
+        state = zero, zero
+        for _ in repeat(None, n):
+            state = run(weights, first, state)
+            jax.block_until_ready(state)
+
+    def answer() -> Array:
+        state, outputs = (zero, zero), []
+        for x in inputs:
+            state = run(weights, x, state)
+            outputs.append(np.asarray(state[0]))
+        return np.stack(outputs)
+
+    return loop, answer
+
+
 def _gradients(weights: Weights, x: jax.Array, grad_output: jax.Array) -> tuple[jax.Array, Weights, jax.Array]:
     output, backward = jax.vjp(_lstm, weights, x)
     of_weights, of_input = backward(grad_output)
     return output, of_weights, of_input
 
 
-def _lstm(weights: Weights, x: jax.Array) -> jax.Array:
-    projected = x @ weights["weight_ih_l0"].T + (weights["bias_ih_l0"] + weights["bias_hh_l0"])
-    recurrent = weights["weight_hh_l0"].T
+def _lstm(weights: Weights, x: jax.Array, suffix: str = "_l0") -> jax.Array:
+    w, u, b_ih, b_hh = (weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    projected, recurrent = x @ w.T + (b_ih + b_hh), u.T
 
-    def step(state: tuple[jax.Array, jax.Array], z: jax.Array) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        h, c = state
-        i, f, g, o = jnp.split(z + h @ recurrent, 4, axis=-1)
-        c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
-        h = jax.nn.sigmoid(o) * jnp.tanh(c)
-        return (h, c), h
+    def step(state: State, z: jax.Array) -> tuple[State, jax.Array]:
+        state = _cell(state, z, recurrent)
+        return state, state[0]
 
     zeros = jnp.zeros((x.shape[1], recurrent.shape[0]), x.dtype)
     _, output = jax.lax.scan(step, (zeros, zeros), projected)
     return output
+
+
+def _cell(state: State, z: jax.Array, recurrent: jax.Array) -> State:
+    h, c = state
+    i, f, g, o = jnp.split(z + h @ recurrent, 4, axis=-1)
+    c = jax.nn.sigmoid(f) * c + jax.nn.sigmoid(i) * jnp.tanh(g)
+    return jax.nn.sigmoid(o) * jnp.tanh(c), c

@@ -1,7 +1,9 @@
 """NumPy: what someone writes who has nothing else, a product for all inputs and one for each step."""
 
+import ctypes
 from collections.abc import Iterator
 from itertools import repeat
+from pathlib import Path
 
 import numpy as np
 
@@ -14,8 +16,18 @@ Weights = tuple[Array, Array, Array]  # W and U transposed, and both biases in o
 
 
 def version() -> str:
-    """Say what is measured."""
-    return np.__version__
+    """Say what is measured: NumPy, and the library of its products with the kind of CPU that this takes it for."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return f"{np.__version__} ({blas['name']} {blas['version']}{_core_name()})"
+
+
+def _core_name() -> str:
+    for folder in (f"{np.__path__[0]}.libs", f"{np.__path__[0]}/.dylibs"):  # where wheels have OpenBLAS
+        for file in Path(folder).glob("libscipy_openblas64_*"):
+            library = ctypes.CDLL(str(file))
+            library.scipy_openblas_get_corename64_.restype = ctypes.c_char_p
+            return f", {library.scipy_openblas_get_corename64_().decode()}"
+    return ""
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
@@ -23,8 +35,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     if work.weights != "float32" or work.kind not in {"sequence", "step_cell"}:
         raise NotImplementedError(f"no {work.kind} with weights in {work.weights}")
     case = work.case
-    suffixes = [[f"_l{layer}", f"_l{layer}_reverse"][: case.directions] for layer in range(case.num_layers)]
-    layers = [[_weights(data, suffix) for suffix in both] for both in suffixes]
+    layers = [[_weights(data, suffix) for suffix in both] for both in case.suffixes]
     if work.kind == "step_cell":
         return _step(layers[0][0], data)
 

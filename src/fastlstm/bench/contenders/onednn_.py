@@ -48,6 +48,8 @@ GRADIENT = 128  # added to an argument's number
 # In this order a description takes them; two more are peepholes and a projection.
 FORWARD_ORDER = (SRC, SRC_H, SRC_C, W, U, None, None, BIAS, DST, DST_H, DST_C)
 
+ISAS = {1: "SSE4.1", 3: "AVX", 7: "AVX2", 0xF: "AVX2_VNNI", 0x1F: "AVX2_VNNI_2", 0x27: "AVX512_CORE"}
+ISAS |= {0x67: "AVX512_CORE_VNNI", 0xE7: "AVX512_CORE_BF16", 0x1EF: "AVX512_CORE_FP16", 0xFEF: "AVX512_CORE_AMX"}
 PER_UNIT_AND_GATE = 1 << 3 | 1 << 4  # of the axes of a matrix: layer, direction, input, gate, unit
 
 Arguments = dict[int, "Memory"]
@@ -100,7 +102,8 @@ _openmp = ctypes.CDLL("libgomp.so.1")
 def version() -> str:
     """Say what is measured."""
     found = _library.dnnl_version().contents
-    return f"{found.major}.{found.minor}.{found.patch} ({PACKAGE}, at most {os.environ['ONEDNN_MAX_CPU_ISA']})"
+    taken = _library.dnnl_get_effective_cpu_isa()
+    return f"{found.major}.{found.minor}.{found.patch} ({PACKAGE}, {ISAS.get(taken, hex(taken))})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, onnxruntime_live, untold
 from fastlstm.bench.contenders.onnxruntime_graph import bind, layer, products, quantised, stack
 from fastlstm.bench.works import Array, Data, Work
 
@@ -23,7 +23,7 @@ if NO_AVX512:
 
 def version() -> str:
     """Say what is measured."""
-    return str(ort.__version__)
+    return f"{ort.__version__} ({untold()})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:

@@ -12,7 +12,7 @@ import numpy as np
 import openvino as ov
 from openvino import opset13 as ops
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
 from fastlstm.bench.works import Array, Data, Work
 
 label = "openvino"
@@ -31,7 +31,7 @@ SETTINGS = {
 
 def version() -> str:
     """Say what is measured."""
-    return str(ov.__version__).split("-")[0]
+    return f"{str(ov.__version__).split('-')[0]} ({'AVX2' if NO_AVX512 else untold()})"
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
