@@ -7,6 +7,7 @@ by `math.fsum`.
 
     unit.py         one unit: a switch times an update, beside an update alone
     published.py    the units of a published character model, on a text
+    sentence.py     what its cells do along a sentence: the picture of README.md
     drift.py        what becomes of cells that can only add
     distance.py     how far back gradients reach
     ablations.py    LSTMs without one of their parts, trained on small tasks

@@ -16,6 +16,7 @@ REGIONS = (
     ("replace", "d", "replace: f shut, i open"),
     ("forget", "e", "forget: both shut"),
 )
+AMOUNTS = ("kept", "forgotten", "added", "taken")
 LAYERS = (("lstm_1", "first layer"), ("lstm_2", "second layer"))
 
 
@@ -121,6 +122,39 @@ def history() -> Drawing:
     return drawing
 
 
+def sentence() -> Drawing:
+    """Draw cells along a line of text, each as large as it is: what it is made of, and what went from it."""
+    told = _result("sentence", "balance")
+    text, left, wide, high = told["text"], 100, 24, 46
+    drawing = Drawing(left + wide * len(text) + 16, 416, "Six cells of a trained LSTM along a sentence")
+    drawing.text(left, 22, "cell = forget gate \u00d7 cell + input gate \u00d7 candidate", at="start", size=16)
+    for t, character in enumerate(text):
+        drawing.text(left + wide * (t + 0.5), 58, "\u2423" if character == " " else character, size=16)
+    drawing.text(left - 10, 58, "reads", at="end")
+    for row, (life, *amounts) in enumerate(zip(*(told[name] for name in ("half_life", *AMOUNTS)), strict=True)):
+        foot, steps = 70 + high * (row + 1), list(zip(*amounts, strict=True))
+        most = max(max(kept + forgotten, kept - taken + added) for kept, forgotten, added, taken in steps)
+        y = Scale(0, most, foot, foot - high + 6)
+        drawing.line([(left, foot), (left + wide * len(text), foot)], "faint", 1)
+        drawing.text(left - 10, foot - 12, figures.written(life), at="end")
+        for t, (kept, forgotten, added, taken) in enumerate(steps):
+            rest, x = kept - taken, left + wide * t
+            parts = ((3, 13, 0, rest, "c"), (3, 13, rest, rest + added, "a"))
+            gone = ((17, 5, rest, kept, "b"), (17, 5, kept, kept + forgotten, "faint"))
+            for at, width, low, top, color in parts + gone:
+                if y(low) - y(top) >= 0.5:
+                    drawing.bar(x + at, y(top), width, y(low) - y(top), color)
+    drawing.text(left - 10, 368, "half-life,", at="end", size=12)
+    drawing.text(left - 10, 384, "in letters", at="end", size=12)
+    drawing.legend(
+        left,
+        384,
+        [("kept: how much, says the forget gate, a sigmoid", "c"), ("added by input gate \u00d7 candidate", "a")],
+    )
+    drawing.legend(left + 370, 384, [("taken away by it, since a tanh has a sign", "b"), ("forgotten", "faint")])
+    return drawing
+
+
 def matrices() -> Drawing:
     """Draw the angles between the weights that make i and those that make g."""
     drawing = Drawing(720, 300, "The weights of i and g of a unit have little to do with each other")
@@ -212,7 +246,7 @@ def training() -> Drawing:
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     draw.__name__: draw
-    for draw in (curves, plane, writes, regions, history, matrices, drift, distance, ablations, training)
+    for draw in (curves, plane, writes, regions, history, sentence, matrices, drift, distance, ablations, training)
 }
 
 

@@ -18,7 +18,8 @@ LAYERS = ("lstm_1", "lstm_2")
 
 
 @functools.cache
-def _model() -> weights.Weights:
+def published_model() -> weights.Weights:
+    """Return the model's weights, read once."""
     archive = fetch.fetch()
     members = fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER
     return weights.load_weights(*(fetch.read_member(archive, member) for member in members))
@@ -27,9 +28,9 @@ def _model() -> weights.Weights:
 @functools.cache
 def _text() -> tuple[Array, Array]:
     """Return every window of the text as the first layer reads it, and which steps read a character, not padding."""
-    encoded = [texts.encode(line, _model().vocabulary)[0] for line in texts.zen()]
+    encoded = [texts.encode(line, published_model().vocabulary)[0] for line in texts.zen()]
     windows = np.ascontiguousarray(texts.questions(encoded)[0].T)
-    return _model().embedding[windows], windows != texts.PADDING
+    return published_model().embedding[windows], windows != texts.PADDING
 
 
 @functools.cache
@@ -37,10 +38,10 @@ def _steps(layer: str) -> tuple[Gates, Array]:
     """Return the gates of a layer in every step of every window, and which steps count."""
     x, read = _text()
     if layer == "lstm_2":
-        below = fastlstm.LSTM(x.shape[2], _model().lstm_1["weight_hh_l0"].shape[1])
-        below.load_state_dict(_model().lstm_1)
+        below = fastlstm.LSTM(x.shape[2], published_model().lstm_1["weight_hh_l0"].shape[1])
+        below.load_state_dict(published_model().lstm_1)
         x = below(x)[0]
-    return gates_of(getattr(_model(), layer), x), read
+    return gates_of(getattr(published_model(), layer), x), read
 
 
 def writes(layer: str, nothing: list[float]) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def regions(layer: str) -> dict[str, Any]:
 def matrices(layer: str) -> dict[str, Any]:
     """Compare the rows of W_i and W_g that meet in one unit: cosines of the angle between them, sorted."""
     made = []
-    sd = getattr(_model(), layer)
+    sd = getattr(published_model(), layer)
     joined = np.concatenate([sd["weight_ih_l0"], sd["weight_hh_l0"]], axis=1).astype(np.float64)
     H = len(joined) // 4
     for a, b in zip(joined[:H].tolist(), joined[2 * H : 3 * H].tolist(), strict=True):
@@ -88,7 +89,7 @@ def matrices(layer: str) -> dict[str, Any]:
 
 def history(line: int, units: int) -> dict[str, Any]:
     """Follow the units of the first layer of which most is taken away, along a line of the text."""
-    model = _model()
+    model = published_model()
     text = texts.zen()[line]
     numbers = texts.encode(text, model.vocabulary)[0][: len(text) + 1]
     x = model.embedding[np.array(numbers)[:, np.newaxis]]

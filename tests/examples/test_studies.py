@@ -28,6 +28,7 @@ SMALL: list[tuple[str, str, record.Study]] = [
     ("distance", "LSTM, forget bias 1", distance.STUDY),
     *(("ablations", f"small, {variant}", ablations.STUDY) for variant in ablations.VARIANTS),
 ]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
 
 
@@ -64,7 +65,25 @@ def test_every_cell_of_a_study_is_kept() -> None:
 def test_a_picture_is_drawn_from_what_is_kept(name: str) -> None:
     path = record.FOLDER / f"{name}.svg"
     assert path.read_text(encoding="utf-8") == str(pictures.PICTURES[name]())
-    assert f"]({path.parent.name}/{path.name})" in TEXT
+    assert f"]({path.parent.name}/{path.name})" in TEXT or f"](docs/{path.parent.name}/{path.name})" in README
+
+
+def test_the_picture_of_cells_along_a_sentence_adds_up() -> None:
+    told = record.read("sentence")["balance"]["result"]
+    kept, forgotten, added, taken = (np.array(told[name]) for name in pictures.AMOUNTS)
+    after = kept + added - taken
+    assert kept.shape == (len(told["unit"]), len(told["text"]))
+    assert np.abs(after[:, :-1] - (kept + forgotten)[:, 1:]).max() < 5e-4  # four digits of each
+    assert (kept[:, 0] == 0).all()
+    assert (taken.sum(axis=1) > 0.3 * after.max(axis=1)).all()
+
+
+def test_the_readme_begins_with_a_picture_the_install_and_an_example() -> None:
+    picture, install, example, commands = (
+        README.index(text) for text in ("docs/studies/sentence.svg", "pip install .", "```python", "## Two commands")
+    )
+    assert picture < install < example < commands
+    assert README[:commands].count("\n") <= 24
 
 
 def test_there_are_no_other_files() -> None:
@@ -241,7 +260,7 @@ def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: py
     monkeypatch.setattr("sys.argv", ["studies", "units"])
     with pytest.raises(SystemExit):
         command.main()
-    assert "STUDY should be one of unit, drift, distance, published, ablations, got: units" in capsys.readouterr().err
+    assert f"STUDY should be one of {', '.join(command.STUDIES)}, got: units" in capsys.readouterr().err
 
 
 def test_a_file_is_a_line_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
