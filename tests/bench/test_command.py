@@ -13,11 +13,11 @@ import pytest
 
 import fastlstm
 from fastlstm._cli import main
-from fastlstm.bench import command, options
+from fastlstm.bench import command, families, options
 from fastlstm.bench.arena import Arena, Result
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
-from fastlstm.bench.works import Case, Work
+from fastlstm.bench.works import Case, Work, make
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
 
@@ -97,9 +97,7 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
         sys.executable,
         "-c",
         "from fastlstm._cli import main; raise SystemExit(main())",
-        "bench",
-        "--rivals",
-        "none",
+        *("bench", "--quick", "--rivals", "none"),
     ]
     process = subprocess.Popen([*start, *shapes, "--json", str(path)], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -129,6 +127,7 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
         (["--threads", "0"], "expected a whole number from 1 to 1024, got: '0'"),
         (["--weights", "int4"], "int4"),
         (["--shape", "H=4", "--model", "x.npz"], "not allowed with"),
+        (["--family", "audio,video"], "published, got: 'video'"),
     ],
 )
 def test_wrong_usage(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -147,17 +146,55 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
     assert "T=3" not in printed.out
 
 
-def test_sizes_of_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    fastlstm.save(fastlstm.LSTM(5, 7, num_layers=2), tmp_path / "w.npz")
-    fastlstm.save(fastlstm.LSTM(5, 7, proj_size=3), tmp_path / "p.npz")
-    assert command.model_cases(str(tmp_path / "w.npz")) == [
-        options.case_of(1, 1, 5, 7, 2),
-        options.case_of(100, 1, 5, 7, 2),
+def test_a_file_s_lstms_with_its_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lstm = fastlstm.LSTM(5, 7, num_layers=2, bias=False, seed=3)
+    fastlstm.save(lstm, tmp_path / "w.npz")
+    step, sequence = command.model_cases(str(tmp_path / "w.npz"), str(tmp_path))
+    assert [(case.T, case.B, case.I, case.H, case.num_layers) for case in (step, sequence)] == [
+        (1, 1, 5, 7, 2),
+        (100, 1, 5, 7, 2),
     ]
-    assert main(["bench", "--model", str(tmp_path / "p.npz")]) == 1
-    told = capsys.readouterr().err
-    assert "left out: " in told
-    assert "has no LSTM that could be timed" in told
+    weights = make(Work("sequence", sequence)).weights
+    for name, array in lstm.state_dict().items():
+        assert (weights.pop(name) == array).all()
+    assert sorted(weights) == ["bias_hh_l0", "bias_hh_l1", "bias_ih_l0", "bias_ih_l1"]
+    assert not any(array.any() for array in weights.values())
+    assert main(["bench", "--quick", "--rivals", "numpy", "--model", str(tmp_path / "w.npz"), "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [(work["name"], work["source"], work["family"]) for work in told["works"]] == [("w.npz", "w.npz", None)] * 2
+    assert [cell["problem"] for work in told["works"] for cell in work["results"]] == [None] * 4
+
+
+def test_layers_that_others_do_not_have_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fastlstm.save(fastlstm.LSTM(5, 7, proj_size=3), tmp_path / "p.npz")
+    fastlstm.save(fastlstm.LSTM(5, 7, form=fastlstm.Form(peepholes=True)), tmp_path / "f.npz")
+    for name, why in (("p.npz", "a projection"), ("f.npz", "others have no such form")):
+        assert main(["bench", "--model", str(tmp_path / name)]) == 1
+        told = capsys.readouterr().err
+        assert "left out: " in told
+        assert why in told
+        assert "has no LSTM that could be timed" in told
+
+
+def test_published_layers() -> None:
+    published = families.cases(["published"])
+    assert len(published) == sum(len(families.FAMILIES[name]) for name in families.FAMILIES) - 12
+    assert all(case.title and case.source and case.family for case in published)
+    assert len({case.title for case in published}) == len(published)
+    for name, least, most in (("T", 1, 1000), ("B", 1, 150), ("I", 1, 640), ("H", 8, 512)):
+        sizes = [getattr(case, name) for case in published]
+        assert (min(sizes), max(sizes) > most / 2, max(sizes) <= most) == (least, True, True)
+    assert {case.directions for case in published} == {1, 2}
+    assert families.cases(["audio", "published"])[0].family == "audio"
+    assert len(families.cases(["audio", "published"])) == len(published)
+
+
+def test_a_family_by_name(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(families.FAMILIES, "audio", families.FAMILIES["audio"][:1])  # type: ignore[misc]
+    assert main(["bench", "--quick", "--rivals", "none", "--family", "audio", "--json", "-"]) == 0
+    (work,) = json.loads(capsys.readouterr().out)["works"]
+    assert (work["family"], work["source"]) == ("audio", "sdatkinson/neural-amp-modeler")
+    assert work["name"] == "NAM LSTM 1x8, 64 samples at 48 kHz"
 
 
 def test_what_is_entered() -> None:
@@ -251,7 +288,8 @@ def test_disturbed_rounds_are_repeated_and_marked(monkeypatch: pytest.MonkeyPatc
 def test_the_rest_of_the_command_line_does_without() -> None:
     code = "import sys, fastlstm._cli; print(*(name for name in sys.modules if name.startswith('fastlstm.bench')))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert sorted(done.stdout.split()) == ["fastlstm.bench", "fastlstm.bench.options", "fastlstm.bench.works"]
+    needed = [f"fastlstm.bench{name}" for name in ("", ".families", ".options", ".works")]
+    assert sorted(done.stdout.split()) == needed
 
 
 @pytest.mark.parametrize("terminal", [False, True])

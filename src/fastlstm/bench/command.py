@@ -10,8 +10,10 @@ import math
 import os
 import platform
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,11 +21,13 @@ from typing import Any
 import numpy as np
 
 from fastlstm import __version__, files
+from fastlstm._forms import Form
 from fastlstm._isa import isa, isas
-from fastlstm.bench import energy
+from fastlstm.bench import energy, families
 from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
-from fastlstm.bench.options import Options, case_of, installed
+from fastlstm.bench.families import case_of
+from fastlstm.bench.options import Options, installed
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.report import Report, Row
 from fastlstm.bench.works import Array, Case, Work
@@ -53,34 +57,56 @@ SLOWER = 10
 CALLS = 120_000
 #: How many times farther off than in the tables of a checkout float32 may be: for shapes that nobody has measured.
 SLACK = 20.0
-SIZES = {"step": (64, 128, 256, 512), "sequence": (64, 128, 256, 512), "batch": (64, 128, 256, 512)}
-QUICK = {"step": (128,), "sequence": (128,), "batch": (128,)}
 
 
 def run(given: argparse.Namespace) -> None:
     """Measure, and print each table as soon as it is there; after Ctrl-C there is what was measured."""
-    cases = model_cases(given.model) if given.model else given.shape or _families(QUICK if given.quick else SIZES)
     found = given.rivals if given.rivals is not None else installed()
-    Run(Options(cases, found, given.weights, given.threads, given.quick), given.json).play()
+    with tempfile.TemporaryDirectory() as folder:
+        cases = chosen(given, folder)
+        Run(Options(cases, found, given.weights, given.threads, given.quick), given.json).play()
 
 
-def _families(sizes: Mapping[str, Sequence[int]]) -> list[Case]:
-    rows = {"step": (1, 1), "sequence": (100, 1), "batch": (50, 32)}
-    return [case_of(*rows[family], H, H) for family, units in sizes.items() for H in units]
+def chosen(given: argparse.Namespace, folder: str) -> list[Case]:
+    """List the works that are asked for; `folder` is for the weights of a file."""
+    if given.model:
+        return model_cases(given.model, folder)
+    if given.family:
+        return families.cases(given.family)
+    if given.shape:
+        return list(given.shape)
+    return families.quick() if given.quick else families.cases(list(families.PLAIN))
 
 
-def model_cases(path: str) -> list[Case]:
-    """Take the sizes of a file's LSTMs: a step of one row, if there is one direction, and 100 steps."""
-    cases = []
-    for layer in files.inspect(path):
-        if layer.problem or layer.proj_size:
-            print(f"fastlstm bench: left out: {layer}", file=sys.stderr)
+def model_cases(path: str, folder: str) -> list[Case]:
+    """Take a file's LSTMs, with their weights in float32: a step of one row, if there is one direction, and 100 steps.
+
+    The weights are written into `folder` for the processes of the contenders.
+    """
+    found = []
+    for number, layer in enumerate(files.inspect(path)):
+        if layer.problem or layer.proj_size or layer.form != Form():
+            why = "" if layer.problem else ": others have no such form" if not layer.proj_size else ": a projection"
+            print(f"fastlstm bench: left out: {layer}{why}", file=sys.stderr)
             continue
+        target = str(Path(folder, f"{number}.npz"))
+        np.savez(target, **_float32(path, layer.name))
         sizes = layer.input_size, layer.hidden_size, layer.num_layers, layer.directions
-        cases += [case_of(T, 1, *sizes) for T in ((1, 100) if layer.directions == 1 else (100,))]
-    if not cases:
+        title = printable(layer.name) or Path(path).name
+        source = printable(Path(path).name)
+        plain = [case_of(T, 1, *sizes) for T in ((1, 100) if layer.directions == 1 else (100,))]
+        found += [replace(case, file=target, title=title, source=source) for case in plain]
+    if not found:
         raise ValueError(f"{printable(path)} has no LSTM that could be timed")
-    return list(dict.fromkeys(cases))
+    return found
+
+
+def _float32(path: str, name: str) -> dict[str, Any]:
+    """Load a layer's parameters under torch's names, zeros where it has no biases."""
+    lstm = files.load(path, name, dtype="float32", weights="float32")
+    given = lstm.state_dict()
+    shapes = case_of(1, 1, lstm.input_size, lstm.hidden_size, lstm.num_layers, 1 + lstm.bidirectional).weight_shapes()
+    return {name: np.asarray(given[name]) if name in given else np.zeros(shapes[name], np.float32) for name in shapes}
 
 
 def entries(case: Case, options: Options) -> dict[str, Entry]:
@@ -330,7 +356,8 @@ def _named_cell(cell: Mapping[str, Any]) -> str:
 
 def _named(case: Case) -> str:
     more = f", {case.num_layers} layers" if case.num_layers > 1 else ""
-    return f"T={case.T} B={case.B} I={case.I} H={case.H}{more}{', both directions' if case.bidirectional else ''}"
+    ways = ", both directions" if case.bidirectional else ""
+    return f"{case.title and f'{case.title}: '}T={case.T} B={case.B} I={case.I} H={case.H}{more}{ways}"
 
 
 def _title(work: Mapping[str, Any]) -> str:
@@ -338,7 +365,8 @@ def _title(work: Mapping[str, Any]) -> str:
     peak, read = work["peak_flops"], work["read_bytes_per_second"]
     limits = [f"{value * 1e-9:.0f} {unit}" for value, unit in ((peak, "GFLOP/s"), (read, "GB/s")) if value]
     told = f"; the machine: {', '.join(limits)}" if limits else ""
-    return f"{_named(case)}, {work['threads']} thread{'s' if work['threads'] > 1 else ''}{told}"
+    of = f"{work['name']} ({work['source']}): " if work["name"] else ""
+    return f"{of}{_named(case)}, {work['threads']} thread{'s' if work['threads'] > 1 else ''}{told}"
 
 
 def _cpus() -> int:

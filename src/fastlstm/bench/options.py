@@ -11,6 +11,7 @@ from importlib.util import find_spec
 import numpy as np
 
 from fastlstm import _weights
+from fastlstm.bench.families import FAMILIES, PUBLISHED, case_of
 from fastlstm.bench.works import Case
 
 #: Rivals, and the module that shows that they are there.
@@ -62,6 +63,15 @@ def rivals(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def families(text: str) -> list[str]:
+    """Read names of families of works."""
+    names, known = text.split(","), [*FAMILIES, PUBLISHED]
+    for name in names:
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"expected some of {', '.join(known)}, got: {name!r}")
+    return list(dict.fromkeys(names))
+
+
 def weights(text: str) -> list[str]:
     """Read types of weights."""
     names = text.split(",")
@@ -97,17 +107,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SIZES",
         help="such as T=100,B=1,I=64,H=128,layers=2,directions=1 (1 if not given, I as H); may be given again",
     )
-    what.add_argument("--model", metavar="FILE", help="the sizes of a file's LSTMs, a step and 100 steps of each")
+    what.add_argument(
+        "--family",
+        type=families,
+        metavar="NAMES",
+        help=f"works by name: {', '.join(FAMILIES)}; {PUBLISHED}: all from voice on, layers of published models",
+    )
+    what.add_argument("--model", metavar="FILE", help="the LSTMs of a file, with its weights: a step and 100 steps")
     parser.add_argument("--threads", type=threads, default=1, metavar="N", help="that each may use (1)")
     parser.add_argument(
         "--weights", type=weights, default=["float32"], metavar="NAMES", help="beside float32, such as int8,bfloat16"
     )
     parser.add_argument("--json", metavar="FILE", help="write all figures there; - for standard output, and no tables")
-
-
-def case_of(T: int, B: int, I: int, H: int, layers: int = 1, directions: int = 1) -> Case:
-    """Name a case by its sizes, which then seed its numbers."""
-    return Case(f"bench {T} {B} {I} {H} {layers} {directions}", T, B, I, H, layers, directions == 2)
 
 
 def installed() -> list[str]:
