@@ -280,6 +280,20 @@ def test_segments(page, threshold, shown):
     assert imported(page, "history", expression, SPEECH[:shown], threshold) == segments(SPEECH[:shown], threshold)
 
 
+def test_it_keeps_ten_minutes(page):
+    expression = """(h => {
+      const bytes = n => new Uint8Array(4 * 3).fill(1 + n % 200);
+      for (let n = 0; n < 20000; n++) { h.look(n, bytes(n)); h.answer([n % 1000 / 1000]); }
+      const old = h.frames - 18750;
+      return [h.first, h.lost, h.cells(old - 1) === undefined, h.cells(old)[0], h.at(19999), h.bytes.length,
+              h.segments(0.5)[0], h.segments(0.5).length];
+    })(new m.History(3))"""
+    first, lost, is_gone, oldest, newest, size, *found = imported(page, "history", expression)
+    assert (first, lost, is_gone, oldest, round(newest, 3)) == (1250, 0, True, 1 + 1250 % 200, 0.999)
+    assert size == 18750 * 12
+    assert found == [[1500, 2000], 19]  # and not the speech that began at frame 500
+
+
 def test_the_threshold_moves_segments(page, running, tmp_path):
     press(page, "sample")
     says(page, "Done: 1.28 s.")
