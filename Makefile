@@ -30,7 +30,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service precision studies docs test test-extras test-lesser test-isas \
-  bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser scaling \
+  bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser regress scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
 
@@ -79,6 +79,9 @@ bench-speed: .venv/bench/ready .venv/bench/rivals ## some tables: what is to be 
 
 bench-speed-lesser: .venv/bench/ready .venv/bench/rivals ## the same, as a CPU without AVX-512 would run them
 	$(AVX2_ONLY) .venv/bench/bin/python -m pytest $(SPEED) -k "not two or test_layers" $(ARGS)
+
+regress: .venv/bench/ready ## whether this tree is slower than the last tag by more than 3 % (ARGS="--quick --fail-above 25")
+	.venv/bench/bin/python -m bench.regress $(ARGS)
 
 scaling: .venv/bench/ready .venv/bench/rivals ## up to 16 threads, as far as there are CPUs, in four minutes (ARGS=--quick)
 	.venv/bench/bin/python -m bench.scaling $(ARGS)

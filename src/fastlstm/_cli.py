@@ -20,7 +20,7 @@ from .files._save import FORMATS, format_of, write_layers
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 0, 1 after an error, or 130 after Ctrl-C. Wrong usage exits with 2, as argparse does.
 
-    Without a command the help is printed, and 0 returned.
+    Without a command the help is printed, and 0 returned. ``bench --fail-above`` returns 3 for what is slower.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
             try:
-                given.run(given)
+                status = given.run(given)
                 sys.stdout.flush()  # what cannot be written is told here, not when Python ends
             finally:
                 for warning in told:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fastlstm {given.command}: {error or type(error).__name__}", file=sys.stderr)
         _give_output_up()
         return 1
-    return 0
+    return status or 0
 
 
 def _give_output_up() -> None:
@@ -217,12 +217,22 @@ def _convert(given: argparse.Namespace) -> None:
             print(f"fastlstm convert: note: {lstm.note.replace('weights=', '--weights ')}", file=sys.stderr)
 
 
-def _bench(given: argparse.Namespace) -> None:
+def _bench(given: argparse.Namespace) -> int:
+    options.check(given)
+    if given.compare is not None:
+        from .bench.compare import run as compare
+
+        return compare(given.compare, given.json, given.fail_above)
     if sys.platform == "win32":
         raise ValueError("the benchmarks' processes are started in a way that Windows does not have")
+    if given.against is not None:
+        from .bench.against import run as race
+
+        return race(given)
     from .bench.command import run  # all other commands do without
 
     run(given)
+    return 0
 
 
 def _compare(given: argparse.Namespace) -> None:

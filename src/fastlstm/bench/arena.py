@@ -252,9 +252,9 @@ class Arena:
         key = name, work.threads, work.weights, work.form
         worker = self._workers.get(key)
         if worker is None or worker.ended:
-            # what lies in the current folder is for contenders that are there, and for no other
-            options = [] if name in self._modules else ["-P"]
             module = self._modules.get(name, f"{CONTENDERS}.{name}_")
+            # what lies in the current folder is for contenders that are there, and for no other
+            options = ["-P"] if module.startswith(f"{CONTENDERS}.") else []
             worker = self._workers[key] = _Process(module, self._hung, options, quiet=self._quiet)
         return worker
 

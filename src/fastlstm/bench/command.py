@@ -30,6 +30,7 @@ from fastlstm.bench.families import case_of
 from fastlstm.bench.options import Options, installed
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.report import Report, Row
+from fastlstm.bench.results import FORMAT, label_of
 from fastlstm.bench.works import Array, Case, Work
 from fastlstm.files._layer import printable
 
@@ -46,8 +47,6 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "torch": (("LSTM", "compiled"), ("compiled",)),
     "onnxruntime": (("run",), ("run",)),
 }
-#: Of the JSON; 1 had no mark. Keys are added without a new number.
-FORMAT = 2
 #: Variables of the environment that change what is measured.
 TELLING = ("FASTLSTM_", "ONEDNN_", "OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ATEN_", "XLA_", "TF_", "MALLOC_")
 #: Calls timed one by one tell of which shares of them: a share with fewer slower calls than `SLOWER` is left out.
@@ -116,14 +115,14 @@ def entries(case: Case, options: Options) -> dict[str, Entry]:
     made: dict[str, Entry] = {}
     for name in options.weights:
         kind = "step_out" if step and options.threads == 1 else "sequence"
-        made[_label(OURS, name)] = OURS, Work(kind, case, options.threads, name)
+        made[label_of(OURS, name)] = OURS, Work(kind, case, options.threads, name)
     for rival in options.rivals:
         kind = "step_cell" if alone else "sequence"
         words = [word for word in FEWER.get(rival, ()) if word.partition("-")[0] in _types(options.weights)]
         forms = _forms(rival, kind)
         for form in forms[:1] if options.quick else forms:
             for word in ("float32", *(words if form in {"", "run"} else ())):
-                made[_label(rival, word, form)] = rival, Work(kind, case, options.threads, word, form)
+                made[label_of(rival, word, form)] = rival, Work(kind, case, options.threads, word, form)
     made["fma"] = LIMITS, Work("fma", case, options.threads)
     for name in _types(options.weights):
         made[f"read {name}"] = LIMITS, Work("read", case, options.threads, name)
@@ -139,10 +138,6 @@ def _forms(rival: str, kind: str) -> Sequence[str]:
 
 def _types(names: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(name.partition("-")[0] for name in names))
-
-
-def _label(name: str, stored: str, form: str = "") -> str:
-    return " ".join(filter(None, (name, form, "" if stored == "float32" else stored)))
 
 
 def limit(case: Case, peak: float, read: float) -> float:
@@ -187,7 +182,7 @@ class Run:
             with open(str(self._path), "a", encoding="utf-8"):  # what cannot be written is better told at once
                 pass
         python = f"Python {platform.python_version()}, NumPy {np.__version__}"
-        self._say(f"fastlstm {__version__} ({isa()}), {_processor()}, {_cpus()} CPUs, {python}")
+        self._say(f"fastlstm {__version__} ({isa()}), {processor()}, {_cpus()} CPUs, {python}")
         try:
             for case in self._options.cases:
                 with self._progress.of(_named(case)):
@@ -238,7 +233,7 @@ class Run:
             "isas": isas(),
             "date": started.isoformat(timespec="seconds"),
             "machine": {
-                "processor": _processor(),
+                "processor": processor(),
                 "cpus": _cpus(),
                 "system": platform.platform(),
                 "energy": energy.available()[1],
@@ -351,7 +346,7 @@ def _notes(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _named_cell(cell: Mapping[str, Any]) -> str:
-    return _label(cell["of"], cell["weights"], cell["form"] or "")
+    return label_of(cell["of"], cell["weights"], cell["form"] or "")
 
 
 def _named(case: Case) -> str:
@@ -373,7 +368,8 @@ def _cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Name the CPU."""
     return next(_models(), platform.processor() or platform.machine())
 
 

@@ -90,6 +90,14 @@ def threads(text: str) -> int:
     return int(text)
 
 
+def percent(text: str) -> float:
+    """Read how many percent slower a row may be."""
+    with contextlib.suppress(ValueError):
+        if 0 <= (number := float(text)) <= 1000:
+            return number
+    raise argparse.ArgumentTypeError(f"expected a number of percent from 0 to 1000, got: {text!r}")
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add what the command takes."""
     parser.add_argument("--quick", action="store_true", help="three small works in few rounds: under a minute")
@@ -118,7 +126,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--weights", type=weights, default=["float32"], metavar="NAMES", help="beside float32, such as int8,bfloat16"
     )
+    two = parser.add_mutually_exclusive_group()
+    two.add_argument(
+        "--compare",
+        nargs=2,
+        metavar="FILE",
+        help="measure nothing: compare what --json has written, the second file with the first",
+    )
+    two.add_argument(
+        "--against",
+        metavar="VERSION",
+        help="race this fastlstm against another version, such as 0.1.0, or in a checkout a revision of it",
+    )
+    parser.add_argument(
+        "--fail-above",
+        type=percent,
+        metavar="PERCENT",
+        help="with these two: end with 3 if a row is slower by more, by its interval's lower end",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there; - for standard output, and no tables")
+
+
+def check(given: argparse.Namespace) -> None:
+    """Refuse what does not go together, and would be passed over in silence."""
+    if given.compare is not None:
+        measuring = dict.fromkeys(("rivals", "family", "shape", "model")) | {"quick": False, "threads": 1}
+        measuring |= {"weights": ["float32"]}
+        named = [f"--{name}" for name, default in measuring.items() if getattr(given, name) != default]
+        if named:
+            raise ValueError(f"--compare measures nothing: it goes without {', '.join(named)}")
+    if given.against is not None and given.rivals is not None:
+        raise ValueError("--against has one rival: it goes without --rivals")
+    if given.fail_above is not None and given.compare is None and given.against is None:
+        raise ValueError("--fail-above goes with --compare or --against")
 
 
 def installed() -> list[str]:
