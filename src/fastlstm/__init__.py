@@ -54,6 +54,7 @@ __all__ = [
     "isa",
     "isas",
     "load",
+    "plot",
     "reference",
     "save",
     "show_config",
@@ -62,9 +63,11 @@ __all__ = [
 ]
 
 #: What few programs use: where it is.
-_LATER = dict.fromkeys(("Comparison", "Difference", "compare"), "._compare") | dict.fromkeys(
-    ("Health", "health"), "._health"
-)
+_LATER = {
+    **dict.fromkeys(("Comparison", "Difference", "compare"), "._compare"),
+    **dict.fromkeys(("Health", "health"), "._health"),
+    "plot": "._plot",
+}
 
 for _thing in [globals()[name] for name in __all__ if name not in _LATER]:
     if callable(_thing):
@@ -75,6 +78,7 @@ del _thing
 if TYPE_CHECKING:
     from ._compare import Comparison, Difference, compare
     from ._health import Health, health
+    from ._plot import plot
 else:  # for a type checker every misspelt name would be an attribute
 
     def __getattr__(name: str) -> Any:

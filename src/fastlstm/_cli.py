@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, _completion, _weights, files
+from . import __version__, _completion, _inspect_command, _weights, files
 from ._isa import config, show_config
 from .bench import options
 from .files._layer import printable
@@ -91,17 +91,8 @@ def _parser() -> argparse.ArgumentParser:
 
     inspect = commands.add_parser("inspect", parents=[reading], epilog=told, help="list the LSTMs of a file")
     inspect.add_argument("file", metavar="FILE")
-    inspect.add_argument(
-        "--health", action="store_true", help="and tell which units of an LSTM are stuck, or grow, on --data"
-    )
-    inspect.add_argument("--prefix", help="with --health: which LSTM, as listed")
-    inspect.add_argument("--data", metavar="INPUTS", help="inputs as the LSTM takes them, as for compare")
-    inspect.add_argument(
-        "--probe",
-        metavar="INPUTS",
-        help="[T, I]: a clip to answer from the state after --data and from a fresh one: who makes the difference",
-    )
     inspect.add_argument("--json", action="store_true", help="the same for programs")
+    _inspect_command.add_arguments(inspect)
     inspect.set_defaults(run=_inspect)
 
     writes = "write LSTMs of a file to npz, safetensors, ONNX, or for programs in C"
@@ -177,18 +168,13 @@ def _info(given: argparse.Namespace) -> None:
 
 
 def _inspect(given: argparse.Namespace) -> None:
-    if given.health != (given.data is not None):
-        raise ValueError("--health and --data go together: inputs as they are in use")
-    if given.probe is not None and not given.health:
-        raise ValueError("--probe goes with --health")
-    if given.json and given.health:
-        raise ValueError("--json goes without --health")
+    _inspect_command.check(given)
+    if given.json and given.data is not None:
+        raise ValueError(f"--json goes without {'--health' if given.health else '--data'}")
     found = files.inspect(given.file, **_reading(given))
     print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if given.json else found)
-    if given.health:
-        from ._health_command import run
-
-        run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)
+    if given.data is not None:
+        _inspect_command.run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)
 
 
 def _convert(given: argparse.Namespace) -> None:

@@ -15,16 +15,16 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     """Trace the inputs, and print what is found."""
     data = read_call(given.data)
     probe = None if given.probe is None else read_call(given.probe)["x"]
-    trace = lstm.trace(data["x"], **arguments(data), every=_every(lstm, data["x"].shape))
+    trace = lstm.trace(data["x"], **arguments(data), every=every(lstm, data["x"].shape))
     print(health(trace, lstm=None if probe is None else lstm, probe=probe))
 
 
-def _every(lstm: LSTM[Any], shape: tuple[int, ...]) -> int:
+def every(lstm: LSTM[Any], shape: tuple[int, ...]) -> int:
     """Choose so few steps of long inputs that a trace of them fits."""
     if len(shape) not in (2, 3) or 0 in shape:
         return 1  # for the call to refuse
     T, B = (shape[0], 1) if len(shape) == 2 else shape[1::-1] if lstm.batch_first else shape[:2]
-    every = 1
-    while every < T and lstm.trace_nbytes(T, B, every=every) > MAX_BYTES:
-        every *= 2
-    return every
+    made = 1
+    while made < T and lstm.trace_nbytes(T, B, every=made) > MAX_BYTES:
+        made *= 2
+    return made

@@ -12,7 +12,17 @@ from numpy.typing import NDArray
 from . import _checks, _core
 from ._call import Steps
 from ._sizes import Sizes
-from ._trace_results import Actions, Balance, Contribution, Floats, GradientNorms, Saturation, Traced
+from ._trace_results import (
+    Actions,
+    Balance,
+    Contribution,
+    Floats,
+    GradientNorms,
+    Saturation,
+    Traced,
+    are_against,
+    taken_of,
+)
 from ._types import Array, F, Shape, States
 
 #: Of a trace that is not told another number: enough to look at, and not all of a machine.
@@ -289,7 +299,7 @@ class GateTrace(Generic[F]):
 
         Unlike forgetting, which multiplies, this subtracts; a candidate without a sign could not.
         """
-        return _taken(self.f * self.c_prev, self.written)
+        return taken_of(self.f * self.c_prev, self.written)
 
     # ---- reductions
 
@@ -406,7 +416,7 @@ class GateTrace(Generic[F]):
 
         def amounts(part: Any) -> tuple[Array, ...]:
             kept, written = self.f[part] * before[part], self.i[part] * self.g[part]
-            taken = _taken(kept, written)
+            taken = taken_of(kept, written)
             return np.abs(kept), np.abs(before[part] - kept), np.abs(written) - taken, taken
 
         return Balance(*self._means(amounts, "i", "f", "g", "c_prev"))
@@ -444,7 +454,7 @@ class GateTrace(Generic[F]):
 
         def flags(part: Any) -> tuple[Array, ...]:
             i, f = self.i[part], self.f[part]
-            writes, keeps, against = i >= closed, f >= closed, _are_against(f * before[part], i * self.g[part])
+            writes, keeps, against = i >= closed, f >= closed, are_against(f * before[part], i * self.g[part])
             both = keeps & writes
             return keeps & ~writes, both & ~against, both & against, ~keeps & ~writes, ~keeps & writes
 
@@ -578,19 +588,6 @@ class GateTrace(Generic[F]):
     def __repr__(self) -> str:
         counts = zip(("layer", "direction", "step", "row", "unit"), self.i.shape, strict=True)
         return f"GateTrace({', '.join(f'{n} {what}' + 's' * (n != 1) for what, n in counts)})"
-
-
-def _taken(kept: Array, written: Array) -> Array:
-    """Return how much of what is kept is taken away by what is written."""
-    against = _are_against(kept, written)
-    made: Array = np.where(against, np.minimum(np.abs(kept), np.abs(written)), kept.dtype.type(0))
-    return made
-
-
-def _are_against(kept: Array, written: Array) -> Array:
-    """Tell where what is written has the other sign than what is kept."""
-    made: Array = np.sign(kept) * np.sign(written) < 0
-    return made
 
 
 def _check_thresholds(**thresholds: object) -> None:

@@ -82,3 +82,16 @@ class GradientNorms(NamedTuple):
     cell: Floats  #: [L, D, N]: dc/dc along the cells alone: products of f
     gate: Floats  #: [L, D, N]: dh/dh along the outputs alone, through U and the gates, with cells held
     both: Floats  #: [L, D, N]: dc/dc along all paths within the layer
+
+
+def taken_of(kept: Array, written: Array) -> Array:
+    """Return how much of what is kept is taken away by what is written."""
+    against = are_against(kept, written)
+    made: Array = np.where(against, np.minimum(np.abs(kept), np.abs(written)), kept.dtype.type(0))
+    return made
+
+
+def are_against(kept: Array, written: Array) -> Array:
+    """Tell where what is written has the other sign than what is kept."""
+    made: Array = np.sign(kept) * np.sign(written) < 0
+    return made

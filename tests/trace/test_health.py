@@ -369,9 +369,9 @@ def test_long_inputs_are_looked_at_in_fewer_steps(
 def test_what_the_command_refuses(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     model, data, probe = map(str, files)
     for arguments, message in (
-        (["--health"], "--health and --data go together"),
-        (["--data", data], "--health and --data go together"),
-        (["--probe", probe], "--probe goes with --health"),
+        (["--health"], "--health needs --data"),
+        (["--probe", probe], "--probe needs --data"),
+        (["--data", data, "--probe", probe], "--probe goes with --health"),
         (["--health", "--data", model], "should hold x"),
         (["--health", "--data", data, "--prefix", "no"], "no"),
     ):
