@@ -38,13 +38,13 @@ def installed() -> list[Path]:
 
 @pytest.mark.unsanitized
 @editable
-def test_installed_size_is_below_3_5_mb() -> None:
+def test_installed_size_is_below_3_6_mb() -> None:
     files = [Path(str(file.locate())) for file in DISTRIBUTION.files or []]
     assert files
     ours = {path for path in {*files, *installed()} if path.is_file() and "__pycache__" not in path.parts}
     sizes = {path: path.stat().st_size for path in ours}  # not what pip has Python compile
     # of which the kernels for weights of 16 and 8 bits are 0.9, pictures 0.1, the benchmarks 0.1, traces 0.1
-    assert sum(sizes.values()) < 3_500_000, sizes
+    assert sum(sizes.values()) < 3_600_000, sizes
 
 
 @editable
