@@ -311,6 +311,17 @@ struct Sequence {
   Span<const std::int64_t> lengths;  // [B], each 0..T; empty if all are T
 };
 
+// The gates, cells and outputs of the steps 0, every, 2 every, ..., S of them, as fl_trace has them: each is empty if it
+// is not wanted. K: units.size(), or H for no units; O: P with a projection, else K.
+template <class Real>
+struct Trace {
+  std::size_t every = 1;
+  Span<const std::size_t> units;   // each below H; empty for all
+  Span<Real> i, f, g, o, c, cell;  // [L, D, S, B, K]
+  Span<Real> h;                    // [L, D, S, B, O]
+  Span<Real> c_prev, h_prev;       // as c and h
+};
+
 namespace detail {
 
 // a b c in one, or more than any array has
@@ -331,6 +342,7 @@ struct Shape {
         I(plan.input_size()),
         H(plan.hidden_size()),
         R(plan.state_size()),
+        P(plan.config().proj_size),
         D(plan.config().directions),
         passes(plan.passes()) {
   }
@@ -346,7 +358,7 @@ struct Shape {
   }
 
   int dtype = 0;
-  std::size_t I = 0, H = 0, R = 0, D = 0, passes = 0;
+  std::size_t I = 0, H = 0, R = 0, P = 0, D = 0, passes = 0;
 };
 
 template <class Real>
@@ -355,6 +367,28 @@ bool fits(const Shape &shape, const Sequence<Real> &s) noexcept {
   return shape.is_of<Real>() && s.input.is(product({s.T, s.B, shape.I})) &&
          s.output.is(product({s.T, s.B, shape.D, shape.R})) && s.h_n.is(h) && s.c_n.is(c) && s.h_0.is_or_empty(h) &&
          s.c_0.is_or_empty(c) && s.lengths.is_or_empty(s.B);
+}
+
+template <class Real>
+bool fits(const Shape &shape, const Sequence<Real> &s, const Trace<Real> &t) noexcept {
+  if (!t.every || !t.units.is_or_empty(t.units.size())) return false;
+  const std::size_t steps = s.T / t.every + (s.T % t.every != 0);
+  const std::size_t units = t.units.size() ? t.units.size() : shape.H;
+  const std::size_t k = product({shape.passes, steps, s.B, units});
+  const std::size_t h = product({shape.passes, steps, s.B, shape.P ? shape.P : units});
+  for (const Span<Real> *const array : {&t.i, &t.f, &t.g, &t.o, &t.c, &t.cell, &t.c_prev})
+    if (!array->is_or_empty(k)) return false;
+  return t.h.is_or_empty(h) && t.h_prev.is_or_empty(h);
+}
+
+template <class Real>
+fl_trace trace_of(const Trace<Real> &t) noexcept {
+  return {t.every,         t.units.size() ? t.units.data() : nullptr,
+          t.units.size(),  t.i.data(),
+          t.f.data(),      t.g.data(),
+          t.o.data(),      t.c.data(),
+          t.cell.data(),   t.h.data(),
+          t.c_prev.data(), t.h_prev.data()};
 }
 
 template <class Real>
@@ -381,19 +415,22 @@ fl_sequence sequence_of(const Shape &shape, const Sequence<Real> &s) noexcept {
 
 }  // namespace detail
 
-// Runs whole sequences of up to T steps and B rows, in scratch memory that it keeps. One thread at a time. The plan and
-// the pool, which may be NULL, have to outlive it.
+// Runs whole sequences of up to T steps and B rows, in scratch memory that it keeps; made with `traces`, it writes traces
+// too. One thread at a time. The plan and the pool, which may be NULL, have to outlive it.
 class Forward {
  public:
   Forward() noexcept = default;
 
   [[nodiscard]] static Status try_create(Forward &made, const Plan &plan, std::size_t T, std::size_t B,
-                                         const Pool *pool = nullptr) noexcept {
+                                         const Pool *pool = nullptr, bool traces = false) noexcept {
     Forward next;
     const std::size_t threads = pool ? pool->threads() : 1;
     if (!plan.get()) return FL_ERROR_ARGUMENT;
-    const Status status = Memory::try_create(next.workspace_, fl_workspace_size(plan.get(), T, B, threads));
+    const std::size_t run = fl_workspace_size(plan.get(), T, B, threads);
+    const std::size_t trace = traces ? fl_trace_workspace(plan.get(), T, B, threads) : 0;
+    const Status status = Memory::try_create(next.workspace_, run > trace ? run : trace);
     if (status != FL_OK) return status;
+    next.traces_ = traces;
     next.shape_ = detail::Shape(plan);
     next.plan_ = plan.get();
     next.pool_ = pool ? pool->get() : nullptr;
@@ -410,9 +447,22 @@ class Forward {
     const fl_sequence s = detail::sequence_of(shape_, sequence);
     return fl_forward(plan_, &s, pool_, workspace_.get());
   }
+  // the same with the gates of every step: with the bits of try_run
+  template <class Real>
+  [[nodiscard]] Status try_trace(const Sequence<Real> &sequence, const Trace<Real> &trace) noexcept {
+    if (!workspace_.get() || !traces_ || sequence.T > T_ || sequence.B > B_) return FL_ERROR_ARGUMENT;
+    if (!detail::fits(shape_, sequence) || !detail::fits(shape_, sequence, trace)) return FL_ERROR_ARGUMENT;
+    const fl_sequence s = detail::sequence_of(shape_, sequence);
+    const fl_trace t = detail::trace_of(trace);
+    return fl_forward_trace(plan_, &s, &t, nullptr, pool_, workspace_.get(), nullptr);
+  }
 #if FASTLSTM_EXCEPTIONS
-  Forward(const Plan &plan, std::size_t T, std::size_t B, const Pool *pool = nullptr) {
-    check(try_create(*this, plan, T, B, pool));
+  Forward(const Plan &plan, std::size_t T, std::size_t B, const Pool *pool = nullptr, bool traces = false) {
+    check(try_create(*this, plan, T, B, pool, traces));
+  }
+  template <class Real>
+  void trace(const Sequence<Real> &sequence, const Trace<Real> &trace) {
+    check(try_trace(sequence, trace));
   }
   template <class Real>
   void run(const Sequence<Real> &sequence) {
@@ -426,6 +476,7 @@ class Forward {
   const fl_plan *plan_ = nullptr;
   fl_pool *pool_ = nullptr;
   std::size_t T_ = 0, B_ = 0;
+  bool traces_ = false;
 };
 
 // B rows step by step. One thread at a time.

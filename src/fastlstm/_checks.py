@@ -107,8 +107,14 @@ def read(value: object, name: str, kind: object) -> Array:
         raise TypeError(f"{name} is a masked array; the mask would be lost: fill it first")
     try:
         return np.asarray(value).view()
-    except (ValueError, TypeError, OverflowError) as error:
+    except (ValueError, TypeError, OverflowError, RuntimeError) as error:  # the last of torch, with its advice
         raise ValueError(f"{name} could not be read as an array of {kind}: {error}") from None
+
+
+def too_large(array: Array) -> bool:
+    """Tell whether numbers are integers of which some fit no type: NumPy keeps those as Python's own."""
+    whole = array.dtype == object and all(type(number) is int for number in array.flat)
+    return whole and any(not -(2**63) <= number < 2**64 for number in array.flat)
 
 
 def leaves(value: object) -> Iterator[object]:
@@ -125,6 +131,22 @@ def shape(array: Array, name: str, expected: Shape, letters: str) -> Array:
     if array.shape != expected:
         raise ValueError(f"Expected {name} size {expected} = {letters}, got {array.shape}")
     return array
+
+
+def rows(value: object, name: str, B: int) -> NDArray[np.int64]:
+    """Check rows: an index, several of them, or a bool for each row; return the indices."""
+    array = np.array(read(value, name, "integers"))
+    if array.dtype == np.bool_ and array.ndim:
+        return np.flatnonzero(shape(array, name, (B,), "(B,), a bool for each row"))
+    if array.size and array.dtype.kind not in "iu" and not too_large(array):
+        raise TypeError(f"{name} should be integers, or bools [B], got dtype: {array.dtype}")
+    if array.ndim > 1:
+        raise ValueError(f"Expected {name} size (n,), got {array.shape}")
+    flat = array.reshape(-1)
+    wrong = flat[np.asarray((flat < 0) | (flat >= B), np.bool_)]
+    if wrong.size:
+        raise ValueError(f"{name} should be in 0..{B - 1}, got: {wrong[0]}")
+    return flat.astype(np.int64)
 
 
 def readable(array: Array) -> Array:
@@ -214,7 +236,7 @@ def lengths(value: object, T: int, B: int | None, name: str = "lengths") -> NDAr
     Copied before they are checked: another thread may write to the caller's array meanwhile.
     """
     array = np.array(read(value, name, "integers"))
-    if array.dtype.kind not in "iu":
+    if array.dtype.kind not in "iu" and not too_large(array):
         if array.size:
             raise TypeError(f"{name} should be integers, got dtype: {array.dtype}{convert(array, name, 'int64')}")
         array = array.astype(np.int64)
@@ -231,8 +253,7 @@ def lengths(value: object, T: int, B: int | None, name: str = "lengths") -> NDAr
 def tokens(value: object, name: str) -> Array:
     """Read integers of any width, to be checked by `in_table`; copied, as `lengths` are."""
     array = np.array(read(value, name, "integers"))
-    too_large = array.dtype == object and all(type(number) is int for number in array.flat)  # for any integer type
-    if array.dtype.kind not in "iu" and not too_large:
+    if array.dtype.kind not in "iu" and not too_large(array):
         if array.size:
             advice = convert(array, name, "int64")
             raise TypeError(f"{name} should be integers, tokens of the table, got dtype: {array.dtype}{advice}")

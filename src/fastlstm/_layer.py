@@ -200,16 +200,16 @@ class Layer(Generic[F]):
         """The instruction set that this object runs on."""
         return self._plan.isa
 
-    def state_dict(self) -> dict[str, NDArray[F]]:
+    def state_dict(self) -> dict[str, NDArray[Any]]:
         """Return the parameters under torch's names, gates in the order i, f, g, o.
 
         Returns
         -------
         dict of str to array
-            Read-only arrays, not copies but for matrices in 16 bits, which are given in float32. Matrices in 8 bits are
-            given as they are: integers of int8, ``weight_ih_l0_scale`` with one float32 for each row, and, where a
-            model came with zero points that are not zero, ``weight_ih_l0_zero_point``; a row stands for
-            ``scale * (integers - zero_point)``. (Names of reverse directions and cells go the same way:
+            Read-only arrays of the layer's dtype, not copies but for matrices in 16 bits, which are given in float32.
+            Matrices in 8 bits are given as they are: integers of int8 or uint8, ``weight_ih_l0_scale`` with one float32
+            for each row, and, where a model came with zero points that are not zero, ``weight_ih_l0_zero_point``; a row
+            stands for ``scale * (integers - zero_point)``. (Names of reverse directions and cells go the same way:
             ``weight_ih_l0_reverse_scale``, ``weight_ih_scale``.) For who takes float32 alone, torch's modules say:
             ``lstm.astype(weights="float32").state_dict()``. New weights come in through `load_state_dict`. Each
             parameter is an attribute too (``lstm.weight_ih_l0``, a matrix in 8 bits as the float32 it stands for), but

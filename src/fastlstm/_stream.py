@@ -235,9 +235,40 @@ class Stream(_core.StreamCore, Generic[F]):
         found = _snapshots.load(data, "Stream", members, self._origin, any_weights)
         self._run_set(found["h"], found["c"])
 
-    def reset(self) -> None:
-        """Set the state of all rows to zero."""
-        self._run_set(None, None)
+    def reset(self, rows: ArrayLike | None = None) -> None:
+        """Set the state of all rows, or of some, to zero.
+
+        Parameters
+        ----------
+        rows : int, sequence of int, or bool [B], optional
+            Which rows begin anew; the others go on, with the bits that they would have had.
+
+        Raises
+        ------
+        ValueError
+            For a row that is not there, or a wrong number of bools.
+        TypeError
+            For something else than integers or bools.
+
+        Examples
+        --------
+        >>> import numpy as np, fastlstm
+        >>> stream = fastlstm.LSTM(4, 3, seed=0).stream(batch_size=2)
+        >>> y = stream.step(np.ones((2, 4), np.float32))
+        >>> stream.reset([1])
+        >>> stream.state[0][0].any(axis=1)  # of each row
+        array([ True, False])
+        """
+        if rows is None:
+            self._run_set(None, None)
+            return
+        which = _checks.rows(rows, "rows", self.batch_size)
+
+        def without(h: Array, c: Array) -> States:
+            h[:, which] = c[:, which] = 0
+            return h, c
+
+        self._run_through(without)
 
     def __repr__(self) -> str:
         return f"Stream({self._sizes[0]} -> {self._sizes[1]}, batch_size={self.batch_size})"

@@ -367,13 +367,14 @@ class StreamPool(_core.PoolCore, Generic[F]):
 def _ids(ids: object) -> Ids:
     """View ids as contiguous int64 [n], one int as []."""
     array = _checks.read(ids, "ids", "integers")
-    if array.dtype.kind not in "iu" and array.size:
+    large = _checks.too_large(array)
+    if array.dtype.kind not in "iu" and array.size and not large:
         advice = _checks.convert(array, "ids", "int64")
         raise TypeError(f"ids should be integers, got dtype: {array.dtype}{advice}")
     if array.ndim > 1:
         raise ValueError(f"Expected ids size (n,), got {array.shape}")
-    if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"session {array.max()} has never been opened in this pool")
+    if large or (array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max):
+        raise ValueError(f"session {max(array.flat, key=abs)} has never been opened in this pool")
     return _checks.contiguous(array.astype(np.int64, copy=False))
 
 

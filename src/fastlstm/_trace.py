@@ -82,15 +82,15 @@ class Kept(NamedTuple):
 
 def checked_kept(every: object, units: object, H: int) -> Kept:
     """Check which steps and units are to be kept."""
-    step = _checks.size(every, "every")
+    step = _checks.count(every, "every")
     if units is None:
         return Kept(step, None)
     given = np.array(_checks.read(units, "units", "integers"))
     if not given.size:
         raise ValueError("units should name at least one unit, got none")
-    if given.dtype.kind not in "iu" or given.ndim != 1:
+    if (given.dtype.kind not in "iu" and not _checks.too_large(given)) or given.ndim != 1:
         raise TypeError(f"units should be integers [K], got: {given.dtype} of shape {given.shape}")
-    wrong = given[(given < 0) | (given >= H)]
+    wrong = given[np.asarray((given < 0) | (given >= H), np.bool_)]
     if wrong.size:
         raise ValueError(f"units should be in 0..{H - 1}, got: {wrong[0]}")
     return Kept(step, given.astype(np.uintp))

@@ -696,6 +696,28 @@ def test_masks_lengths_and_ids_say_how_to_convert() -> None:
         pool.step(np.array([1.0]), x[0, :1])
 
 
+@pytest.mark.parametrize("number", [2**64, 2**70, -(2**63) - 1])
+def test_integers_that_no_type_holds_are_out_of_range_and_get_no_such_advice(number: int) -> None:
+    lstm, x = fastlstm.LSTM(4, 4), np.zeros((3, 2, 4), np.float32)
+    pool, table = lstm.pool(2), lstm.table(x[0])
+    first = pool.open()
+    for call, message in (
+        (lambda: pool.step([number], x[0, :1]), f"session {number} has never been opened"),
+        (lambda: pool.step(number, x[0, 0]), f"session {number} has never been opened"),
+        (lambda: pool.close([first, number]), f"session {number} has never been opened"),
+        (lambda: pool.trace([number], x[0, :1]), f"session {number} has never been opened"),
+        (lambda: lstm(x, lengths=[1, number]), rf"lengths should be in 0\.\.3 \(T\), got {number} at row 1"),
+        (lambda: lstm.trace(x, units=[number]), rf"units should be in 0\.\.3, got: {number}"),
+        (lambda: lstm.stream(2).reset([number]), rf"rows should be in 0\.\.1, got: {number}"),
+        (lambda: lstm.stream(table=table).step(number), rf"x should be in 0\.\.1, .*got {number}"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert len(pool) == 1
+    with pytest.raises(ValueError if number < 0 else OverflowError, match=f"every .*{number}"):
+        lstm.trace(x, every=number)
+
+
 @pytest.mark.parametrize("value", [None, "text", {"a": 1}, zeros(5, 4, dtype=complex)], ids=repr)
 def test_what_cannot_be_numbers_gets_no_such_advice(value: Any) -> None:
     with pytest.raises(TypeError) as caught:

@@ -491,7 +491,7 @@ WRONG_STEPS: dict[str, tuple[Callable[[list[int]], tuple[Any, ...]], type[Except
     "a slot not yet used": (lambda ids: ([ids[0], 5], ZEROS), ValueError, "session 5 has never been opened"),
     "a later generation": (lambda ids: ([ids[0] + (1 << 32), ids[1]], ZEROS), ValueError, "has never been opened"),
     "a negative id": (lambda ids: ([-1, ids[1]], ZEROS), ValueError, "session -1 has never been opened"),
-    "an id beyond int64": (lambda ids: ([2**64, ids[1]], ZEROS), TypeError, "ids should be integers"),
+    "an id beyond int64": (lambda ids: ([2**64, ids[1]], ZEROS), ValueError, f"session {2**64} has never been opened"),
     "ids that are floats": (lambda ids: ([0.0, 1.0], ZEROS), TypeError, "ids should be integers, got dtype: float64"),
     "ids that are bools": (lambda ids: ([False, True], ZEROS), TypeError, "ids should be integers, got dtype: bool"),
     "ids of two axes": (lambda ids: ([ids[:2]], ZEROS), ValueError, r"Expected ids size \(n,\), got \(1, 2\)"),

@@ -212,6 +212,60 @@ void check_sessions(const fastlstm::Plan &plan, const Run<Real> &wanted, const s
         sessions.try_get<Real>(99, h, c) == FL_ERROR_UNKNOWN);
 }
 
+// Every second step of two units: what a step begins with and ends with fit together, and the outputs are a run's.
+template <class Real>
+void check_trace(const fastlstm::Plan &plan, const Run<Real> &wanted, const std::vector<Real> &x) {
+  const std::size_t D = plan.config().directions, S = (T + 1) / 2, rows = L * D * S * B;
+  const std::size_t units[] = {2, 0};
+  Run<Real> run(D, B), all(D, B);
+  std::vector<Real> i(rows * 2), c(rows * 2), h(rows * P), whole(L * D * T * B * H);
+  fastlstm::Sequence<Real> s;
+  s.T = T;
+  s.B = B;
+  s.input = x;
+  s.output = run.y;
+  s.h_n = run.h;
+  s.c_n = run.c;
+  fastlstm::Trace<Real> t;
+  t.every = 2;
+  t.units = units;
+  t.i = i;
+  t.c = c;
+  t.h = h;
+  fastlstm::Forward forward, plain;
+  CHECK(forward.try_trace(s, t) == FL_ERROR_ARGUMENT);
+  CHECK(fastlstm::Forward::try_create(plain, plan, T, B) == FL_OK);
+  CHECK(plain.try_trace(s, t) == FL_ERROR_ARGUMENT);
+  CHECK(fastlstm::Forward::try_create(forward, plan, T, B, nullptr, true) == FL_OK);
+  const std::size_t before = allocations;
+  CHECK(forward.try_trace(s, t) == FL_OK);
+  CHECK(allocations == before);
+  CHECK(same(run.y, wanted.y) && same(run.h, wanted.h) && same(run.c, wanted.c));
+  fastlstm::Trace<Real> every;
+  every.c = whole;
+  CHECK(forward.try_trace(s, every) == FL_OK);
+  for (std::size_t pass = 0; pass < L * D; pass++)
+    for (std::size_t step = 0; step < S; step++)
+      for (std::size_t k = 0; k < B * 2; k++)
+        CHECK(c[(pass * S + step) * B * 2 + k] == whole[((pass * T + 2 * step) * B + k / 2) * H + units[k % 2]]);
+  for (const Real gate : i) CHECK(gate > 0 && gate < 1);
+  for (std::size_t step = 0; step < S; step++)  // of the last layer, forward in time
+    for (std::size_t k = 0; k < B * P; k++)
+      CHECK(h[((L - 1) * D * S + step) * B * P + k] == run.y[(2 * step * B + k / P) * D * P + k % P]);
+  for (const std::size_t wrong : {i.size() - 1, i.size() + 1}) {
+    every = t;
+    every.i = {i.data(), wrong};
+    CHECK(forward.try_trace(s, every) == FL_ERROR_ARGUMENT);
+  }
+  every = t;
+  every.every = 0;
+  CHECK(forward.try_trace(s, every) == FL_ERROR_ARGUMENT);
+  every = t;
+  every.h_prev = {i.data(), 1};
+  CHECK(forward.try_trace(s, every) == FL_ERROR_ARGUMENT);
+  CHECK(forward.try_run(s) == FL_OK);
+}
+
 template <class Real>
 void check_type() {
   const std::vector<Real> x = inputs<Real>(T * B * I);
@@ -229,6 +283,7 @@ void check_type() {
     CHECK(!plan.get() && none.get());  // NOLINT
     plan = std::move(none);
     check_forward(plan, wanted, x);
+    check_trace(plan, wanted, x);
     if (D == 1) check_stream(plan, wanted, x);
     if (D == 1) check_sessions(plan, wanted, x);
     fastlstm::Stream stream;

@@ -71,3 +71,18 @@ def test_repr() -> None:
     ):
         assert repr(fastlstm.LSTM(4, 3, **options)) == repr(torch.nn.LSTM(4, 3, **options))
     assert repr(fastlstm.LSTMCell(4, 3, bias=False)) == repr(torch.nn.LSTMCell(4, 3, bias=False))
+
+
+def test_tensors_that_require_grad_are_named_with_what_helps() -> None:
+    module, lstm = torch.nn.LSTM(5, 9), fastlstm.LSTM(5, 9)
+    before = lstm.state_dict()
+    x = torch.zeros(2, 5, requires_grad=True)
+    for call, name in (
+        (lambda: lstm.load_state_dict(dict(module.named_parameters())), r"state_dict\['weight_ih_l0'\]"),
+        (lambda: lstm(x), "input"),
+        (lambda: lstm.stream().step(x[0]), "x"),
+        (lambda: fastlstm.LSTMCell(5, 9)(x[0]), "input"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name} could not be read as an array.*tensor\.detach\(\)"):
+            call()
+    assert all(lstm.state_dict()[name] is array for name, array in before.items())

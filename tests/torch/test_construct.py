@@ -159,3 +159,37 @@ def test_modules_share_parameters():
     theirs.load_state_dict(one.state_dict())
     (2 * theirs(x)[0].sum()).backward()
     assert_same_values([p.grad for p in other.parameters()], [p.grad for p in theirs.parameters()], "gradients, torch")
+
+
+@each_kind
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_forget_bias(theirs, ours, dtype):
+    options = {"num_layers": 2, "bidirectional": True} if theirs is torch.nn.LSTM else {}
+    torch.manual_seed(7)
+    plain = theirs(4, 3, dtype=dtype, **options)
+    torch.manual_seed(7)
+    made = ours(4, 3, dtype=dtype, forget_bias=2.5, **options)
+    for _ in range(2):
+        for (name, one), other in zip(made.named_parameters(), plain.parameters(), strict=True):
+            assert one.requires_grad
+            wanted = other.detach().clone()
+            if name.startswith("bias"):
+                wanted[3:6] = 2.5 if name.startswith("bias_ih") else 0
+            assert torch.equal(one, wanted)
+        for module in (plain, made):
+            torch.manual_seed(8)
+            module.reset_parameters()
+    assert copy.deepcopy(made).forget_bias == 2.5
+    assert list(made.state_dict()) == list(plain.state_dict())
+
+
+@each_kind
+def test_a_wrong_forget_bias(theirs, ours):
+    for value, error, options in (
+        ("1", TypeError, {}),
+        (float("nan"), ValueError, {}),
+        (1.0, ValueError, {"bias": False}),
+        (1e5, ValueError, {"dtype": torch.float16}),
+    ):
+        with pytest.raises(error, match="forget_bias"):
+            ours(4, 3, forget_bias=value, **options)

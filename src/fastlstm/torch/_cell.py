@@ -24,7 +24,7 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
         Those of `torch.nn.LSTMCell`.
     frozen : bool, default False
         As for `LSTM`.
-    weights : str, optional
+    weights, forget_bias : optional
         As for `LSTM`.
 
     Attributes
@@ -57,10 +57,18 @@ class LSTMCell(Switched, torch.nn.LSTMCell):
     fallback: str | None = None
     _theirs = torch.nn.LSTMCell
 
-    def __init__(self, *args: Any, frozen: bool = False, weights: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        frozen: bool = False,
+        weights: str | None = None,
+        forget_bias: float | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         be_leaf(self)
         self._set_weights(weights)
+        self._set_forget_bias(forget_bias)
         if frozen:
             self.frozen = True
 

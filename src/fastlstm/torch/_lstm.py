@@ -38,6 +38,8 @@ class LSTM(Switched, torch.nn.LSTM):
         Promise that no parameter is written to past torch's version counter: see the attribute.
     weights : str, optional
         What to store the packed matrices in, for inference: see the attribute.
+    forget_bias : float, optional
+        Where forget gates start, as for `fastlstm.LSTM`; also after ``reset_parameters()``.
 
     Attributes
     ----------
@@ -97,11 +99,13 @@ class LSTM(Switched, torch.nn.LSTM):
         threads: int | None = None,
         frozen: bool = False,
         weights: str | None = None,
+        forget_bias: float | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         be_leaf(self)
         self._set_weights(weights)
+        self._set_forget_bias(forget_bias)
         if threads is not None:
             self.threads = _checks.thread_count(threads)
         if frozen:

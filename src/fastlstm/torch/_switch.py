@@ -8,11 +8,15 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 import torch
 
-from .. import _weights
+from .. import _parameters, _weights
 
 MARK = "_accelerated"  # in the __dict__ of a module that `accelerate` switched
 # what a module has only while it runs here
-_OURS = (MARK, "_plans", "fallback", "threads", "frozen", "weights", "tables", "no_table", "_tabled", "__module__")
+_OURS = (
+    *(MARK, "_plans", "fallback", "threads", "frozen", "weights", "forget_bias", "tables", "no_table", "_tabled"),
+    "__module__",
+)
+_RANGES: dict[torch.dtype, Any] = {torch.float64: np.float64, torch.float16: np.float16}  # of others it is float32's
 
 
 class Switched:
@@ -20,6 +24,7 @@ class Switched:
 
     _theirs: ClassVar[type[torch.nn.Module]]  #: the class that the very class stands for
     weights: str | None = None
+    forget_bias: float | None = None
 
     def _get_name(self) -> str:
         """Tell ``print(model)`` what runs here."""
@@ -33,6 +38,27 @@ class Switched:
         checked = checked_weights(weights)
         if checked is not None or "weights" in self.__dict__:
             self.weights = checked
+
+    def _set_forget_bias(self, value: object) -> None:
+        """Let the forget gates start there, now and whenever the parameters are drawn anew."""
+        if value is not None:
+            kind = _RANGES.get(next(self.parameters()).dtype, np.float32)  # type: ignore[attr-defined]
+            bias: bool = self.bias  # type: ignore[attr-defined]
+            self.forget_bias = _parameters.checked_forget_bias(value, np.dtype(kind), bias=bias, coupled=False)
+            self._start_forget_gates()
+
+    def reset_parameters(self) -> None:
+        """Draw the parameters as torch does; forget gates start from `forget_bias`."""
+        super().reset_parameters()  # type: ignore[misc]
+        self._start_forget_gates()
+
+    def _start_forget_gates(self) -> None:
+        if self.forget_bias is None:
+            return
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():  # type: ignore[attr-defined]
+                if name.startswith("bias_"):
+                    parameter.chunk(4)[1].fill_(self.forget_bias if name.startswith("bias_ih") else 0.0)
 
     def extra_repr(self) -> str:
         """Tell ``print(model)`` the sizes as torch does, and what the matrices are stored in."""
