@@ -233,6 +233,8 @@ def test_a_file_steers_no_terminal(written: Any, capsys: pytest.CaptureFixture[s
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--compare", "a", "b", "--footprint"], "--compare measures nothing: it goes without --footprint"),
+        (["--against", "0.1.0", "--footprint"], "--against only takes times: it goes without --footprint"),
         (["--compare", "a", "b", "--quick"], "--compare measures nothing: it goes without --quick"),
         (["--compare", "a", "b", "--rivals", "none", "--threads", "2"], "goes without --rivals, --threads"),
         (["--fail-above", "3"], "--fail-above goes with --compare or --against"),

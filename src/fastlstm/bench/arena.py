@@ -345,9 +345,10 @@ class _Process:
         if reason is not None:
             self._signal(signal.SIGKILL)
         status = self._process.wait()
-        self.ended, self._problem = True, reason or f"the process ended: {_told(status)}"
+        self.ended, self._problem = True, reason or f"the process ended: {told(status)}"
         raise ContenderError(self._problem)
 
 
-def _told(status: int) -> str:
+def told(status: int) -> str:
+    """Say how a process has ended."""
     return signal.Signals(-status).name if status < 0 else f"status {status}"

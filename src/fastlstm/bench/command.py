@@ -24,6 +24,7 @@ from fastlstm import __version__, files
 from fastlstm._forms import Form
 from fastlstm._isa import isa, isas
 from fastlstm.bench import energy, families
+from fastlstm.bench import footprint as footprints
 from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
 from fastlstm.bench.families import case_of
@@ -63,7 +64,9 @@ def run(given: argparse.Namespace) -> None:
     found = given.rivals if given.rivals is not None else installed()
     with tempfile.TemporaryDirectory() as folder:
         cases = chosen(given, folder)
-        Run(Options(cases, found, given.weights, given.threads, given.quick), given.json).play()
+        everything = not (given.quick or given.shape or given.family or given.model)
+        options = Options(cases, found, given.weights, given.threads, given.quick, given.footprint or everything)
+        Run(options, given.json).play()
 
 
 def chosen(given: argparse.Namespace, folder: str) -> list[Case]:
@@ -167,12 +170,13 @@ class Run:
 
     def __init__(self, options: Options, path: str | None) -> None:
         self._options, self._path = options, path
-        self._progress = Progress(len(options.cases))
+        self._progress = Progress(len(options.cases) + options.footprint)
         rounds, seconds, patience, hung = (5, 0.005, 3.0, 30.0) if options.quick else (15, 0.02, 12.0, 120.0)
         tell = self._progress.tell
         self._arena = Arena(rounds, seconds, patience, hung=hung, slack=SLACK, quiet=True, first=True, tell=tell)
         self._single = 0.2 if options.quick else 2.0
         self._found: list[dict[str, Any]] = []
+        self._footprints: list[dict[str, Any]] | None = None
         self._complete = False
         self._start = time.time()
 
@@ -191,6 +195,8 @@ class Run:
                     if case.T == 1:
                         self._arena.play_singly(entered, results, self._single, CALLS)
                 self._take(case, results)
+            if self._options.footprint:
+                self._measure_footprints()
             self._complete = True
         except KeyboardInterrupt:
             if len(self._found) < len(self._options.cases):
@@ -206,6 +212,22 @@ class Run:
         for cell in work["results"]:
             report.add(_title(work), _row(cell))
         report.notes = _notes(work["results"])
+        self._say(f"\n{report.text().strip()}")
+
+    def _measure_footprints(self) -> None:
+        """Tell what each costs to have; with two threads at least, since one leaves none behind."""
+        threads, report = max(2, self._options.threads), Report()
+        names = [(OURS, ""), *((rival, form) for rival in self._options.rivals for form in _forms(rival, "sequence"))]
+        taken = [(name, form) for name, form in names if name == "keras" or not form]
+        self._footprints = []
+        with self._progress.of("footprints"):
+            for name, form in taken:
+                self._progress.tell(label_of(name, "float32", form), 0, 0)
+                found = footprints.measure(name, form, threads)
+                self._footprints.append(found)
+                report.add(f"To have it; after T=100 B=1 I=128 H=128, {threads} threads", _footprint_row(found))
+        failed = [found for found in self._footprints if found["problem"]]
+        report.notes = [f"{_footprint_row(found)['']}: {found['problem']}" for found in failed]
         self._say(f"\n{report.text().strip()}")
 
     def _say(self, text: str) -> None:
@@ -244,7 +266,7 @@ class Run:
             "rounds_played": self._arena.played,
             "environment": {name: value for name, value in os.environ.items() if name.startswith(TELLING)},
             "rounds_disturbed": self._arena.disturbed,
-            "footprint": None,
+            "footprint": self._footprints,
             "works": self._found,
         }
 
@@ -343,6 +365,10 @@ def _notes(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     if any(cell["marked"] for cell in cells):
         notes.append("*: other processes took a CPU meanwhile, in so many rounds that all had to count")
     return notes
+
+
+def _footprint_row(found: Mapping[str, Any]) -> Row:
+    return footprints.row(found, label_of(found["of"], "float32", found["form"] or ""))
 
 
 def _named_cell(cell: Mapping[str, Any]) -> str:

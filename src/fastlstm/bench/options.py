@@ -31,6 +31,7 @@ class Options:
     weights: Sequence[str]
     threads: int
     quick: bool
+    footprint: bool = False
 
 
 def shape(text: str) -> Case:
@@ -144,19 +145,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PERCENT",
         help="with these two: end with 3 if a row is slower by more, by its interval's lower end",
     )
+    parser.add_argument(
+        "--footprint",
+        action="store_true",
+        help="also what each costs to have: disk, import, memory, threads, CPU when idle; always without other options",
+    )
     parser.add_argument("--json", metavar="FILE", help="write all figures there; - for standard output, and no tables")
 
 
 def check(given: argparse.Namespace) -> None:
     """Refuse what does not go together, and would be passed over in silence."""
     if given.compare is not None:
-        measuring = dict.fromkeys(("rivals", "family", "shape", "model")) | {"quick": False, "threads": 1}
+        measuring = dict.fromkeys(("rivals", "family", "shape", "model")) | {
+            "quick": False,
+            "threads": 1,
+            "footprint": False,
+        }
         measuring |= {"weights": ["float32"]}
         named = [f"--{name}" for name, default in measuring.items() if getattr(given, name) != default]
         if named:
             raise ValueError(f"--compare measures nothing: it goes without {', '.join(named)}")
     if given.against is not None and given.rivals is not None:
         raise ValueError("--against has one rival: it goes without --rivals")
+    if given.against is not None and given.footprint:
+        raise ValueError("--against only takes times: it goes without --footprint")
     if given.fail_above is not None and given.compare is None and given.against is None:
         raise ValueError("--fail-above goes with --compare or --against")
 
