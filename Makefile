@@ -30,7 +30,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo train service precision studies docs test test-extras test-lesser test-isas \
-  bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser regress scaling \
+  bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser bench-results bench-pictures regress scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
 
@@ -79,6 +79,14 @@ bench-speed: .venv/bench/ready .venv/bench/rivals ## some tables: what is to be 
 
 bench-speed-lesser: .venv/bench/ready .venv/bench/rivals ## the same, as a CPU without AVX-512 would run them
 	$(AVX2_ONLY) .venv/bench/bin/python -m pytest $(SPEED) -k "not two or test_layers" $(ARGS)
+
+bench-results: .venv/bench/ready .venv/bench/rivals ## a dated file in bench/results/, two where AVX-512 can be hidden
+	.venv/bench/bin/python -m bench.record $(ARGS)
+	! .venv/bench/bin/python -P -c "import fastlstm; print(fastlstm.isa())" | grep -q avx512 || \
+	  $(AVX2_ONLY) .venv/bench/bin/python -m bench.record $(ARGS)
+
+bench-pictures: .venv/bench/ready ## tables and drawings of the documentation, from bench/results/ (ARGS=--check)
+	.venv/bench/bin/python -m bench.published $(ARGS)
 
 regress: .venv/bench/ready ## whether this tree is slower than the last tag by more than 3 % (ARGS="--quick --fail-above 25")
 	.venv/bench/bin/python -m bench.regress $(ARGS)

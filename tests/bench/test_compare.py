@@ -29,12 +29,13 @@ def file(*works: Told, **more: Any) -> Told:
     machine = {"processor": "a CPU", "cpus": 2, "system": "Linux"}
     made: Told = {"format_version": results.FORMAT, "fastlstm": "0.1.0", "isa": "avx2", "date": "2026-11-27T10:00:00"}
     made |= {"machine": machine, "python": "3.13", "numpy": "2.4", "complete": True, "versions": ["fastlstm 0.1.0"]}
+    made |= {"rounds_played": 15, "rounds_disturbed": 0}
     return made | {"works": list(works)} | more
 
 
 def around(seconds: float, count: int = 15) -> list[float]:
     """Make rounds that scatter by a percent or so."""
-    return [seconds * (1 + 0.01 * wave) for wave in np.sin(np.arange(count))]
+    return [float(seconds * (1 + 0.01 * wave)) for wave in np.sin(np.arange(count))]
 
 
 @pytest.fixture

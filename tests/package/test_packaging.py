@@ -186,6 +186,7 @@ def test_what_proves_something_is_run_by_a_workflow() -> None:
     targets = set(re.findall(r"^([a-z0-9-]+):[^#\n]* ## ", makefile, re.MULTILINE))
     shown = {"help", "demo", "train", "service", "bench", "scaling", "precision"}
     shown |= {f"bench-{what}{lesser}" for what in ("bytes", "speed") for lesser in ("", "-lesser")}
+    shown |= {"bench-results", "bench-pictures"}  # the tests compare what they make
     apart = {"test-isas", "prove-errors", "keras-files", "clean"}  # ci.yml forces instruction sets; others: for reading
     texts = "".join(path.read_text(encoding="utf-8") for path in (ROOT / ".github" / "workflows").glob("*.yml"))
     run = set(re.findall(r"(?:make|target:) ([a-z0-9-]+)", texts))

@@ -23,7 +23,7 @@ import numpy as np
 from fastlstm import __version__, files
 from fastlstm._forms import Form
 from fastlstm._isa import isa, isas
-from fastlstm.bench import energy, families
+from fastlstm.bench import energy, families, pictures
 from fastlstm.bench import footprint as footprints
 from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
@@ -31,7 +31,7 @@ from fastlstm.bench.families import case_of
 from fastlstm.bench.options import Options, installed
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.report import Report, Row
-from fastlstm.bench.results import FORMAT, label_of
+from fastlstm.bench.results import FORMAT, label_of, taken
 from fastlstm.bench.works import Array, Case, Work
 from fastlstm.files._layer import printable
 
@@ -66,7 +66,7 @@ def run(given: argparse.Namespace) -> None:
         cases = chosen(given, folder)
         everything = not (given.quick or given.shape or given.family or given.model)
         options = Options(cases, found, given.weights, given.threads, given.quick, given.footprint or everything)
-        Run(options, given.json).play()
+        Run(options, given.json, given.plot).play()
 
 
 def chosen(given: argparse.Namespace, folder: str) -> list[Case]:
@@ -168,8 +168,8 @@ def limit(case: Case, peak: float, read: float) -> float:
 class Run:
     """All works of a run, one after the other, and what came out."""
 
-    def __init__(self, options: Options, path: str | None) -> None:
-        self._options, self._path = options, path
+    def __init__(self, options: Options, path: str | None, plot: str | None = None) -> None:
+        self._options, self._path, self._plot = options, path, plot
         self._progress = Progress(len(options.cases) + options.footprint)
         rounds, seconds, patience, hung = (5, 0.005, 3.0, 30.0) if options.quick else (15, 0.02, 12.0, 120.0)
         tell = self._progress.tell
@@ -185,6 +185,8 @@ class Run:
         if self._path not in (None, "-"):
             with open(str(self._path), "a", encoding="utf-8"):  # what cannot be written is better told at once
                 pass
+        if self._plot is not None:
+            Path(self._plot).mkdir(parents=True, exist_ok=True)
         python = f"Python {platform.python_version()}, NumPy {np.__version__}"
         self._say(f"fastlstm {__version__} ({isa()}), {processor()}, {_cpus()} CPUs, {python}")
         try:
@@ -238,9 +240,12 @@ class Run:
         versions = self._arena.versions
         self._arena.close()
         self._say("\n".join(["", *versions]))
+        found = self._told() | {"versions": versions}
+        if self._plot is not None:
+            pictures.write(self._plot, taken("this run", found))
         if self._path is None:
             return
-        told = json.dumps(self._told() | {"versions": versions}, indent=1, allow_nan=False)
+        told = json.dumps(found, indent=1, allow_nan=False)
         if self._path == "-":
             print(told)
         else:

@@ -150,6 +150,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also what each costs to have: disk, import, memory, threads, CPU when idle; always without other options",
     )
+    parser.add_argument("--plot", metavar="DIR", help="draw what was measured into a folder, as SVG")
     parser.add_argument("--json", metavar="FILE", help="write all figures there; - for standard output, and no tables")
 
 
@@ -165,6 +166,8 @@ def check(given: argparse.Namespace) -> None:
         named = [f"--{name}" for name, default in measuring.items() if getattr(given, name) != default]
         if named:
             raise ValueError(f"--compare measures nothing: it goes without {', '.join(named)}")
+    if given.plot is not None and (given.compare is not None or given.against is not None):
+        raise ValueError("--plot draws one run: it goes without --compare and --against")
     if given.against is not None and given.rivals is not None:
         raise ValueError("--against has one rival: it goes without --rivals")
     if given.against is not None and given.footprint:

@@ -95,12 +95,14 @@ class Results:
     complete: bool
     versions: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
+    rounds: tuple[int, int] = (0, 0)  # played, disturbed
     works: tuple[Measured, ...] = field(default=(), repr=False)
 
     @property
     def machine(self) -> str:
         """The machine, and what ran on it, in a line."""
-        return f"{self.processor}, {self.cpus} CPUs, {self.isa}, {self.date[:10]}"
+        hidden = ", ".join(setting for setting in self.environment if setting.startswith("FASTLSTM_"))
+        return ", ".join([self.processor, f"{self.cpus} CPUs", self.isa, *([hidden] if hidden else []), self.date[:10]])
 
 
 def read(path: str) -> Results:
@@ -118,7 +120,7 @@ def read(path: str) -> Results:
             content = file.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ValueError(f"more than the {_MOST_BYTES >> 20} MiB that results may have")
-        return _results(path, json.loads(content.decode(), parse_constant=_no_number))
+        return taken(path, json.loads(content.decode(), parse_constant=_no_number))
     except RecursionError:
         raise ValueError(f"{printable(path)} is no result of fastlstm bench: nested too deeply") from None
     except (ValueError, KeyError) as error:  # what json raises is a ValueError, too
@@ -130,7 +132,8 @@ def _no_number(text: str) -> NoReturn:
     raise ValueError(f"{text} is no number")
 
 
-def _results(path: str, told: object) -> Results:
+def taken(path: str, told: object) -> Results:
+    """Check what a file holds, and take it out; ValueError or KeyError for what no run writes."""
     told = _is(told, dict, "the whole")
     version = _text(told, "fastlstm")
     if (number := _whole(told, "format_version") if "format_version" in told else 1) > FORMAT:
@@ -149,6 +152,7 @@ def _results(path: str, told: object) -> Results:
         complete=_is(told["complete"], bool, "complete"),
         versions=tuple(_printed(line, "versions") for line in _is(told["versions"], list, "versions")),
         environment=tuple(_settings(told.get("environment"))),
+        rounds=(_count(told, "rounds_played"), _count(told, "rounds_disturbed")),
         works=tuple(
             _located(_measured, work, f"works[{k}]") for k, work in enumerate(_is(told["works"], list, "works"))
         ),
@@ -234,6 +238,10 @@ def _whole(told: Mapping[str, Any], name: str) -> int:
     if type(value) is not int or not 0 < value < 1 << 53:
         raise ValueError(f"{name} should be a whole number greater than zero, got: {_shown(value)}")
     return value
+
+
+def _count(told: Mapping[str, Any], name: str) -> int:
+    return 0 if told[name] == 0 else _whole(told, name)
 
 
 def _maybe(told: Mapping[str, Any], name: str) -> float | None:
