@@ -1,8 +1,13 @@
 """No time without a right answer: what the benchmarks check before they time anything. No clock is looked at here."""
 
+import signal
+import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,6 +39,14 @@ WORKS += [work for group in ALIKE for work in group]
 FEWER = ("float16", "bfloat16", "int8", "int8-fast")
 WORKS += [Work(kind, STEP, weights=weights) for kind in ("step", "step_cell", "sessions") for weights in FEWER]
 ALONE = Case("arena-alone", T=40, B=2, I=48, H=64)
+
+
+def waits_until(done: Callable[[], bool]) -> None:
+    """Wait for something that has to come soon."""
+    end = time.monotonic() + 30
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +168,58 @@ def test_who_fails_loses_that_and_nothing_else(how: str, told: str, capfd: pytes
     finally:
         arena.close()
     assert capfd.readouterr().out == ""
+
+
+def _state(pid: int) -> str:
+    """Tell the state of a process, in Linux's letter; empty if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
+
+
+def _has_stopped(pid: int) -> bool:
+    return _state(pid) == "T"
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="states of processes are read from /proc")
+
+
+@linux
+def test_who_waits_is_stopped() -> None:
+    seen: set[int] = set()
+
+    def tell(label: str, turn: int, rounds: int) -> None:
+        """Between two turns everyone has stopped, and does not only sleep, or is about to."""
+        for worker in arena._workers.values():
+            waits_until(partial(_has_stopped, worker._process.pid))
+            seen.add(worker._process.pid)
+
+    arena = Arena(rounds=2, seconds=0.0001, modules={"rival": "tests.bench.rival"}, tell=tell)
+    try:
+        work = Work("sequence", replace(STEP, T=3, name="rival"))
+        results = arena.play({"ours": ("fastlstm", work), "rival": ("rival", work)})
+        assert all(result.error is None for result in results.values())
+    finally:
+        arena.close()
+    assert [_state(pid) for pid in seen] == ["", ""]
+
+
+@linux
+def test_who_waits_ends_with_the_one_who_started_it() -> None:
+    code = """
+import os, signal
+from fastlstm.bench.arena import Arena
+from fastlstm.bench.works import Case, Work
+arena = Arena(rounds=1)
+arena.prepare({"ours": ("fastlstm", Work("sequence", Case("orphan", 2, 1, 3, 4)))})
+print(*(worker._process.pid for worker in arena._workers.values()), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    (pid,) = map(int, done.stdout.split())
+    waits_until(lambda: _state(pid) in {"", "Z"})  # a zombie is for whoever adopts it
 
 
 def test_answers_may_be_as_far_off_as_the_package_s_tests_allow() -> None:
