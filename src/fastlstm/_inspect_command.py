@@ -96,7 +96,7 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     choice = checked_choice(given.rows, given.steps, MAX_BYTES)
     data, labels = read_call(given.data), _labels(given)
     overview, lengths = _overview(lstm, data, choice)
-    names = checked_labels(labels, overview.time, lengths)
+    names = checked_labels(labels, overview, lengths)
     overview.need_steps()
     title = f"Gates of {given.prefix or 'the LSTM'} in {os.path.basename(given.file)}"
     for path in (given.html, given.png):

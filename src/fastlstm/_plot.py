@@ -91,7 +91,7 @@ def plot(
         for call, (overview, lengths) in enumerate(found):
             key = f"{name}, call {call + 1}".lstrip(", ") if len(found) > 1 else name
             of = f" of {key}" if key else ""
-            names[key] = checked_labels(own, overview.time, lengths.tolist(), of)
+            names[key] = checked_labels(own, overview, lengths.tolist(), of)
             overviews[key] = overview
     if isinstance(labels, Mapping) and labels.keys() - given.keys():
         raise ValueError(f"labels should be of {', '.join(map(repr, given))}, got: {', '.join(map(repr, labels))}")

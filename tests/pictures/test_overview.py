@@ -233,6 +233,17 @@ def test_labels_by_name(path):
         fastlstm.plot(traces, path, labels={"c": "xy"})
 
 
+def test_labels_follow_the_order_of_reading(path):
+    trace = layer().trace(x(4, 2), lengths=[4, 2])
+    trace._read_in(np.array([[3, 3], [2, 0], [1, 1], [0, 2]]))
+    page = drawn(trace, path, labels="abcd")
+    assert labels_of(page)["rows"] == {"0": list("dcba"), "1": list("dabc")}
+    assert "Steps are in the order in which the layer reads" in page.entries[0]["about"]
+    assert labels_of(drawn(trace, path, labels="abcdef"))["rows"]["0"] == list("dcba")  # a mask left the last two out
+    with pytest.raises(ValueError, match="labels should be one for each of 4 steps, got: 3"):
+        fastlstm.plot(trace, path, labels="abc")
+
+
 HOSTILE = ["</script><script>alert(1)</script>", "<!--", "\u202e", "\ud800", "'\"&", "]]>", "\0", "{{style}}", "\u2028"]
 
 

@@ -1,33 +1,20 @@
 """The page of examples/service in a real browser: what it streams, draws and finds, and what it says when it cannot."""
 
 import itertools
-import shutil
 
 import numpy as np
 import pytest
 
+from tests.browser import started
 from tests.cases import TOLERANCES, assert_close
 from tests.service.support import cells, made_audio, model, service, write_wav
 
 FRAMES = 40
 LEFT, TOP, AXIS, WIDE = 46, 8, 24, 2  # of its pictures
 
-webdriver = pytest.importorskip("selenium.webdriver", reason="pip install --group service-test")
-wait = pytest.importorskip("selenium.webdriver.support.ui")
+wait = pytest.importorskip("selenium.webdriver.support.ui", reason="pip install --group service-test")
+chains = pytest.importorskip("selenium.webdriver.common.action_chains")
 keys = pytest.importorskip("selenium.webdriver.common.keys").Keys
-
-
-def started(*flags):
-    paths = [shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")]
-    if None in paths:
-        pytest.skip("needs a browser (apt-get install chromium chromium-driver)")
-    options = webdriver.ChromeOptions()
-    options.binary_location = paths[0]
-    usual = ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--force-device-scale-factor=1")
-    for flag in (*usual, "--window-size=1200,1400", *flags):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1]))
 
 
 @pytest.fixture(scope="module")
@@ -317,7 +304,7 @@ def test_the_threshold_moves_segments(page, running, tmp_path):
     assert len(seen) > 1
     line = page.find_element("id", "speech")
     height = line.size["height"]
-    move = webdriver.ActionChains(page)
+    move = chains.ActionChains(page)
     at = TOP + 0.95 * (height - AXIS - TOP) - height / 2  # the line, from the middle
     move.move_to_element_with_offset(line, 100, int(at)).click_and_hold().move_by_offset(0, -50).release().perform()
     assert 0.25 < float(page.find_element("id", "threshold-value").text) < 0.45

@@ -44,6 +44,7 @@ class Trace(Protocol):
     units: NDArray[np.int64]
     lengths: NDArray[np.int64]
     valid: NDArray[np.bool_]
+    times: NDArray[np.int64]
 
     @property
     def c_prev(self) -> Array: ...
@@ -121,6 +122,8 @@ class Overview:
         self.time = 0  # of all traces so far
         self.unknown = 0  # numbers that are NaN
         self.first_unknown = ""
+        self._times: list[NDArray[np.int64]] = []  # of steps that are shown, where they are not in the input's order
+        self.reordered = False
 
     def add(self, trace: Trace) -> None:
         """Take what comes next."""
@@ -161,6 +164,7 @@ class Overview:
             fold.sum(self._sum[name], shown[name])
         for name, amount in _amounts(shown).items():
             fold.sum(self._sum[name], amount)
+        self._add_times(trace, part)
         self.kept += n
         self.columns = int(column[-1]) + 1
 
@@ -174,6 +178,15 @@ class Overview:
                     f"row {row}, unit {trace.units[unit]}"
                 )
             self.unknown += int(np.count_nonzero(unknown))
+
+    def _add_times(self, trace: Trace, part: slice) -> None:
+        in_order = bool((trace.times == trace.steps[:, np.newaxis]).all())
+        if in_order and not self.reordered:
+            return
+        if self.kept and not self.reordered:
+            raise ValueError("pieces of one trace should read in one order: in that of the input, or all otherwise")
+        self.reordered = True
+        self._times.append(trace.times[part][:, self.rows] + self.time)
 
     def _add_rates(self, f: Array, valid: NDArray[np.bool_]) -> None:
         with np.errstate(divide="ignore"):
@@ -226,6 +239,12 @@ class Overview:
             return np.ma.masked_array(mean.astype(np.float32), over)
         found = {"low": self._low, "high": self._high}[kind][name][:, :, : self.columns]
         return np.ma.masked_array(found, over)
+
+    def times(self, row: int) -> NDArray[np.int64]:
+        """Return which steps of the input are shown of a row, in the order of reading."""
+        if self.reordered:
+            return np.concatenate(self._times)[:, self.rows.index(row)]
+        return np.arange(self.step_of(0), self.step_of(0) + self.kept * self.every, self.every)
 
     def step_of(self, column: int) -> int:
         """Return the first step of a column."""

@@ -89,6 +89,8 @@ def about(overview: Overview, of_many: str = "their mean, their least and their 
     else:
         steps = "steps" if overview.every == 1 else "kept steps"
         said.append(f"A column is {overview.width} {steps}: {of_many}.")
+    if overview.reordered:
+        said.append("Steps are in the order in which the layer reads; labels are those of what it reads.")
     if len(overview.rows) < overview.B:
         said.append(f"Shown are the rows {', '.join(map(str, overview.rows))} of {overview.B}.")
     if sizes.P:
@@ -120,8 +122,8 @@ def _lives(lives: Array) -> Any:
 
 
 def _labels(overview: Overview, labels: Labels) -> dict[str, Any]:
-    if labels.all is not None:
-        return {"all": labels.columns(overview, 0), "joined": labels.are_letters}
+    if labels.all is not None and not overview.reordered:
+        return {"all": labels.columns(overview, overview.rows[0]), "joined": labels.are_letters}
     return {"rows": {row: labels.columns(overview, row) for row in overview.rows}, "joined": labels.are_letters}
 
 
