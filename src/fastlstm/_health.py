@@ -29,6 +29,7 @@ _IGNORED: Final = 1e-3  # of what the strongest input does: it does nothing
 _GROWN: Final = 1.5  # from the second tenth of a stream to its last
 _SMALL: Final = 0.01  # cells that stay below it may grow
 _AGREED: Final = 0.1  # of the spread of the fresh answer: the two are the same
+_MATTERS: Final = 0.2  # of that spread, over the whole probe: the two differ, if only for a tenth of it
 _RESTORED: Final = 0.5  # of the difference: who makes it is found
 _ADDED: Final = 0.1  # of the difference: less is no help
 _TOGETHER: Final = 4  # units that may make it together
@@ -67,7 +68,8 @@ class Effect(NamedTuple):
     difference: Floats  #: [T]: root mean square between the answers from the stream's state and from a fresh one
     steps: int | None  #: from which on they agree, to a tenth of the fresh answer's spread; None: not within the probe
     restored: Floats  #: [L, H]: share of the difference, squared, that is gone once a unit's state is zeroed
-    causes: list[Cause]  #: as few units as take half of it away, the strongest first; none where it is soon over
+    causes: list[Cause]  #: as few units as take half of it away, the strongest first; none where it is small
+    matters: bool  #: they differ for more than half of the probe, or for a tenth and by much; see `health`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,10 +85,14 @@ class Health:
     def __str__(self) -> str:
         """Write what matters first, then the others; a line for all of which the same is to be said."""
         groups: dict[tuple[object, ...], list[Finding]] = {}
-        for each in sorted(self.findings, key=lambda each: each.kind not in _FIRST):
+        for each in sorted(self.findings, key=_place):
             alike = each.kind, each.layer, each.direction, each.text, each.unit is None, each.input is None
             groups.setdefault(alike, []).append(each)
         return "\n".join(map(_written, groups.values())) or "nothing found"
+
+
+def _place(finding: Finding) -> int:
+    return _FIRST.index(finding.kind) if finding.kind in _FIRST else len(_FIRST)
 
 
 def _written(findings: list[Finding]) -> str:
@@ -155,11 +161,12 @@ def health(
     Notes
     -----
     Growth is a mean of abs(c) in the last tenth of a row above 1.5 times that of its second tenth. Answers agree from
-    the step on after which they differ, as a root mean square, by less than a tenth of the fresh one's spread. Causes
-    are looked for where they do not agree within half of the probe. The unit that takes most of the squared difference
-    away comes first. Others join it, each the one that helps most, until half is gone. Where that fails, each of
-    several units may do it all: those come next that make the difference alone, from an otherwise fresh state. If four
-    do not suffice, nobody is named.
+    the step on after which they differ, as a root mean square, by less than a tenth of the fresh one's spread. The
+    difference matters where they do not agree within half of the probe; or within a tenth of it, if over all of it
+    they differ by a fifth of that spread. Then causes are looked for. The unit that takes most of the squared
+    difference away comes first. Others join it, each the one that helps most, until half is gone. Where that fails,
+    each of several units may do it all: those come next that make the difference alone, from an otherwise fresh state.
+    If four do not suffice, nobody is named.
 
     Examples
     --------
@@ -355,9 +362,10 @@ def _effect(probe: _Probe) -> Effect:
     rest = np.sqrt(np.cumsum(before[::-1])[::-1] / np.arange(len(before), 0, -1))  # from each step to the end
     apart = np.flatnonzero(rest > _AGREED * spread)
     steps = int(apart[-1]) + 1 if apart.size else 0
-    causes = _causes(probe, fresh, total, restored) if steps > len(before) // 2 else []
+    matters = steps > len(before) // 2 or bool(steps > len(before) // 10 and rest[0] > _MATTERS * spread)
+    causes = _causes(probe, fresh, total, restored) if matters else []
     named = [Cause(unit // c.shape[1], unit % c.shape[1], share) for unit, share in causes]
-    return Effect(np.sqrt(before), None if steps == len(before) else steps, restored.reshape(c.shape), named)
+    return Effect(np.sqrt(before), None if steps == len(before) else steps, restored.reshape(c.shape), named, matters)
 
 
 def _causes(probe: _Probe, fresh: Floats, total: float, restored: Floats) -> list[tuple[int, float]]:
@@ -412,7 +420,7 @@ def _alone(h: Array, c: Array, units: NDArray[np.int64]) -> tuple[Array, Array]:
 def _effects(effect: Effect, half_life: Floats) -> Iterator[Finding]:
     last = len(effect.restored) - 1
     T = len(effect.difference)
-    if effect.steps is None or effect.steps > T // 2:
+    if effect.matters:
         until = "to its end" if effect.steps is None else f"for {effect.steps} of its {T} steps"
         text = f"the state changes the answer to the probe {until}: reset it before a new recording, or find the cause"
         yield Finding("effect", last, 0, None, float(np.sqrt(np.square(effect.difference).mean())), text)

@@ -191,6 +191,15 @@ def test_a_difference_that_ends_within_the_probe() -> None:
     assert [cause.unit for cause in found.effect.causes] == [0]
 
 
+def test_a_difference_that_is_large_but_over_before_half_of_the_probe() -> None:
+    lstm = changed(counter(deaf=True), bias_ih_l0=[("i", 0, -4), ("f", 0, 2.8)])
+    found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=x(100, 1))
+    assert 10 < found.effect.steps <= 50
+    assert found.effect.matters
+    assert [cause.unit for cause in found.effect.causes] == [0]
+    assert "layer 0, unit 0: zeroing its state alone takes" in str(found)
+
+
 def test_nobody_is_named_where_all_do_a_little() -> None:
     lstm = counters(12, {12 + unit: [unit] for unit in range(12)})
     found = fastlstm.health(lstm.trace(x(900)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 12:])
@@ -213,6 +222,7 @@ def test_answers_are_what_the_model_makes_of_the_outputs() -> None:
     effect = fastlstm.health(trace, lstm=lstm, probe=probe, readout=says).effect
     assert effect.steps <= 5
     assert effect.causes == []
+    assert not effect.matters
     assert shapes == [(40, 1, 3), (40, 1, 3), (40, 3, 3)]
     turned = fastlstm.LSTM(I, 3, batch_first=True)
     turned.load_state_dict(lstm.state_dict())
