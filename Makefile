@@ -29,7 +29,7 @@ SCALAR_TESTS = $(addprefix tests/core/test_, activations.py frozen_bits.py objec
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo train service precision studies docs test test-extras test-lesser test-isas \
+.PHONY: help demo train service deaf precision studies docs test test-extras test-lesser test-isas \
   bench bench-bytes bench-bytes-lesser bench-speed bench-speed-lesser bench-results bench-pictures regress scaling \
   check check-workflows c sanitize sanitize-thread realtime prove-activations prove-errors prove-contract bits-elsewhere \
   embed-elsewhere python-aarch64 avx512-emulated soak mutate fuzz prove-wheel keras-files sdist clean
@@ -46,6 +46,9 @@ train: .venv/demo/ready ## train a character model from scratch on the standard 
 
 service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
 	.venv/service/bin/python examples/service $(ARGS)
+
+deaf: .venv/studies/ready ## an hour of noise makes a published voice detector deaf: who does it (ARGS="--minutes 10 --noise pink")
+	.venv/studies/bin/python examples/deaf $(ARGS)
 
 precision: .venv/precision/ready ## what weights of fewer bytes do to five published models (ARGS="--weights float16 silero")
 	.venv/precision/bin/python examples/precision $(ARGS)
@@ -94,7 +97,7 @@ regress: .venv/bench/ready ## whether this tree is slower than the last tag by m
 scaling: .venv/bench/ready .venv/bench/rivals ## up to 16 threads, as far as there are CPUs, in four minutes (ARGS=--quick)
 	.venv/bench/bin/python -m bench.scaling $(ARGS)
 
-studies: .venv/studies/ready ## the numbers and drawings of docs/gates.md, into docs/studies/ (ARGS=--check: compare them)
+studies: .venv/studies/ready ## the numbers and drawings of docs/gates.md and its pages, into docs/studies/ (ARGS=--check: compare them)
 	.venv/studies/bin/python examples/studies $(ARGS)
 
 docs: .venv/docs/ready ## the documentation as a site, in build/site/ (ARGS="--site-dir FOLDER")

@@ -16,7 +16,7 @@ if not __package__:  # started as a folder: make the folder importable as the pa
 
 from studies import pictures, record
 
-STUDIES = ("unit", "drift", "distance", "published", "sentence", "ablations")
+STUDIES = ("unit", "drift", "distance", "published", "sentence", "ablations", "deaf", "gallery")
 
 
 def study(name: str, is_check: bool) -> list[str]:

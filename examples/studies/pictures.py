@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from . import figures, record
+from . import deaf_pictures, figures, gallery_pictures, record
 from .svg import Drawing, Scale
 
 REGIONS = (
@@ -248,6 +248,7 @@ PICTURES: dict[str, Callable[[], Drawing]] = {
     draw.__name__: draw
     for draw in (curves, plane, writes, regions, history, sentence, matrices, drift, distance, ablations, training)
 }
+PICTURES |= deaf_pictures.PICTURES | gallery_pictures.PICTURES
 
 
 def draw_all() -> None:

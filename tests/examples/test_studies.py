@@ -17,19 +17,38 @@ if not PAGE.exists():
     pytest.skip("not in a source tree", allow_module_level=True)
 
 from studies import __main__ as command  # noqa: E402
-from studies import ablations, distance, drift, figures, gates, pictures, record, unit, weights  # noqa: E402
+from studies import (  # noqa: E402
+    ablations,
+    deaf,
+    deaf_pictures,
+    distance,
+    drift,
+    figures,
+    gallery,
+    gallery_pictures,
+    gates,
+    pictures,
+    record,
+    unit,
+    weights,
+)
 
 #: Small cells that need no network; the others are repeated by `make studies ARGS=--check`.
 SMALL: list[tuple[str, str, record.Study]] = [
     ("unit", "curves", unit.STUDY),
     ("unit", "plane", unit.STUDY),
+    ("deaf", "noise, white", deaf.STUDY),
+    ("deaf", "noise, pink", deaf.STUDY),
     ("drift", "sigmoid, forget bias 3", drift.STUDY),
     ("distance", "tanh", distance.STUDY),
     ("distance", "LSTM, forget bias 1", distance.STUDY),
     *(("ablations", f"small, {variant}", ablations.STUDY) for variant in ablations.VARIANTS),
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TEXT = " ".join(PAGE.read_text(encoding="utf-8").split())
+PAGES = [
+    " ".join((PAGE.parent / name).read_text(encoding="utf-8").split()) for name in ("gates.md", "deaf.md", "gallery.md")
+]
+TEXT, DEAF, GALLERY = PAGES
 
 
 @pytest.mark.parametrize(("study", "cell", "cells"), SMALL, ids=[f"{each[0]}, {each[1]}" for each in SMALL])
@@ -55,7 +74,14 @@ def test_what_is_kept_is_whole(study: str) -> None:
 
 
 def test_every_cell_of_a_study_is_kept() -> None:
-    for name, module in (("unit", unit), ("drift", drift), ("distance", distance), ("ablations", ablations)):
+    for name, module in (
+        ("unit", unit),
+        ("drift", drift),
+        ("distance", distance),
+        ("ablations", ablations),
+        ("deaf", deaf),
+        ("gallery", gallery),
+    ):
         assert list(record.read(name)) == list(module.STUDY)
         for cell, (settings, _) in module.STUDY.items():
             assert record.read(name)[cell]["settings"] == dict(settings), cell
@@ -65,7 +91,7 @@ def test_every_cell_of_a_study_is_kept() -> None:
 def test_a_picture_is_drawn_from_what_is_kept(name: str) -> None:
     path = record.FOLDER / f"{name}.svg"
     assert path.read_text(encoding="utf-8") == str(pictures.PICTURES[name]())
-    assert f"]({path.parent.name}/{path.name})" in TEXT or f"](docs/{path.parent.name}/{path.name})" in README
+    assert f"]({path.parent.name}/{path.name})" in "".join(PAGES) or f"](docs/{path.parent.name}/{path.name})" in README
 
 
 def test_the_picture_of_cells_along_a_sentence_adds_up() -> None:
@@ -97,6 +123,57 @@ def test_the_page_says_what_is_kept() -> None:
         assert sentence.format(**numbers) in TEXT, sentence
     for table in (figures.volumes(), figures.distances(), figures.ablations()):
         assert " ".join(table.split()) in TEXT
+
+
+def test_the_other_pages_say_what_is_kept() -> None:
+    numbers = deaf_pictures.numbers()
+    for sentence in deaf_pictures.SENTENCES:
+        assert sentence.format(**numbers) in DEAF, sentence
+    for table in (deaf_pictures.levels(), deaf_pictures.knock_outs(), deaf_pictures.going_on()):
+        assert " ".join(table.split()) in DEAF
+    for table in (gallery_pictures.models(), gallery_pictures.writes()):
+        assert " ".join(table.split()) in GALLERY
+
+
+def test_one_unit_is_named_in_all_noise_and_none_in_speech() -> None:
+    kept = record.read("deaf")
+    for noise in deaf.NOISES:
+        told = kept[f"health, {noise}"]["result"]
+        ((unit, share),) = told["causes"]
+        assert (unit, share > 0.9) == (120, True)
+        assert abs(told["largest"][0][2]) < 0.05
+        assert all(kept[f"{cell}, {noise}"]["result"]["cause"] == [unit] for cell in ("knock-outs", "policies"))
+        heard = {name: each[-1] for name, each in kept[f"knock-outs, {noise}"]["result"]["heard"].items()}
+        assert heard["cause zeroed"] > 0.99 * heard["fresh"]
+        assert heard["largest zeroed"] < 1.01 * heard["as the noise left it"]
+        assert kept[f"over time, {noise}"]["result"]["alarms"] == 0
+    assert kept["health, speech"]["result"]["causes"] == []
+
+
+def test_the_gallery_draws_the_right_conclusions() -> None:
+    rows = dict(gallery_pictures.rows())
+    assert len(gallery_pictures.MODELS) == 7
+
+    def share(row: dict[str, Any], *names: str) -> float:
+        return row[names[0]] / row["counted"] if len(names) == 1 else row[names[0]][names[1]] / row["counted"]
+
+    for name, row in rows.items():
+        model = name.split()[0].strip(",")
+        ends = [share(row, "below", gate) + share(row, "above", gate) for gate in "ifo"]
+        if model not in ("chars2vec", "Resemblyzer"):
+            assert min(ends) > 1 / 3, name
+            assert 0.008 <= round(share(row, "candidate is nothing"), 3) <= 0.043, name
+        elif name != "Resemblyzer 3":
+            assert max(ends) < 1 / 3, name
+            assert 0.11 <= round(share(row, "candidate is nothing"), 2) <= 0.62, name
+        assert 0.05 <= round(share(row, "writes nothing"), 2) <= 0.85, name
+        assert 0.08 <= round(row["takes away"] / (row["takes away"] + row["adds"]), 2) <= 0.46, name
+        assert (row["forgets"] > row["takes away"]) == (model != "chars2vec"), name
+        assert (row["half-life"][gallery_pictures.MIDDLE] < 2.55) == (name != "Resemblyzer 3"), name
+    for name, model in gallery_pictures.MODELS.items():
+        lives = [row["half-life"][-1] for row in record.read("gallery")[name]["result"]["rows"]]
+        for below, above in zip(lives, lives[model.directions :], strict=False):
+            assert (above > below) == (name != "naampy"), name
 
 
 def test_the_page_draws_the_right_conclusions() -> None:

@@ -184,7 +184,7 @@ def test_what_proves_something_is_run_by_a_workflow() -> None:
     """Each target of the Makefile but those that show, measure or make something for who calls them."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z0-9-]+):[^#\n]* ## ", makefile, re.MULTILINE))
-    shown = {"help", "demo", "train", "service", "bench", "scaling", "precision"}
+    shown = {"help", "demo", "train", "service", "deaf", "bench", "scaling", "precision"}
     shown |= {f"bench-{what}{lesser}" for what in ("bytes", "speed") for lesser in ("", "-lesser")}
     shown |= {"bench-results", "bench-pictures"}  # the tests compare what they make
     apart = {"test-isas", "prove-errors", "keras-files", "clean"}  # ci.yml forces instruction sets; others: for reading
