@@ -24,7 +24,13 @@ _SHOWN: Final = {
     "c": "c, cell: each unit by its largest",
     "h": "h, output",
 }
-_KEPT, _ADDED, _TAKEN, _NAN = (0.55, 0.58, 0.62), (0.04, 0.41, 0.85), (0.76, 0.25, 0.05), (1.0, 0.0, 0.66)
+_KEPT, _ADDED, _TAKEN, _NAN, _OVER = (
+    (0.55, 0.58, 0.62),
+    (0.04, 0.41, 0.85),
+    (0.76, 0.25, 0.05),
+    (1.0, 0.0, 0.66),
+    (1.0, 1.0, 1.0),
+)
 _TICKS: Final = 12
 _MOST_LABELS: Final = 64
 _LETTERS: Final = 10  # of the labels at a tick
@@ -95,15 +101,12 @@ class _Column:
         known = known[np.isfinite(known)]
         signed = name in "gch" or bool((known < 0).any())
         top = max(1.0, float(np.abs(known).max(initial=0)))
-        colours = importlib.import_module("matplotlib").colormaps["PRGn" if signed else "GnBu"].with_extremes(bad=_NAN)
-        panel.imshow(
-            values.filled(0),
-            cmap=colours,
-            vmin=-top if signed else 0,
-            vmax=top,
-            aspect="auto",
-            interpolation="nearest",
-        )
+        colours = importlib.import_module("matplotlib").colormaps["PRGn" if signed else "GnBu"]
+        shares = values.filled(0).astype(np.float64) / top
+        shown = colours((shares + 1) / 2 if signed else shares)[..., :3]
+        shown[np.isnan(shares)] = _NAN
+        shown[np.ma.getmaskarray(values)] = _OVER
+        panel.imshow(shown, aspect="auto", interpolation="nearest")
         ends = f"violet -{top:.3g}, white 0, green {top:.3g}" if signed else f"white 0, blue {top:.3g}"
         panel.set_title(f"{_SHOWN[name]} ({ends})", fontsize="small")
 
@@ -116,6 +119,7 @@ class _Column:
         share = taken / np.maximum(added + taken, np.finfo(float).tiny)
         made = _mixed(ground, _mixed(np.array(_ADDED), np.array(_TAKEN), share), written / _largest(written))
         made[unknown] = _NAN
+        made[np.ma.getmaskarray(self._values("kept"))] = _OVER
         return made
 
 

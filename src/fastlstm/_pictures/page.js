@@ -232,6 +232,7 @@
       made.push(span("step", timeOf(firstStep(k)), left));
       if (names && widest + 2 > each) made.push(span("text", cut(names.slice(k, k + Math.min(stride, 100)).map(visible).join(gap ? "" : " "), Math.min(stride * each, width - left) - 8), left));
     }
+    element.classList.toggle("plain", !names);
     element.replaceChildren(...made);
   }
 
@@ -261,7 +262,8 @@
     pen.clearRect(0, 0, width, height);
     const bar = (x, from, to, name) => {
       pen.fillStyle = css(name);
-      pen.fillRect(Math.floor((x * width) / w), Math.min(y(from), y(to)), Math.max(1, Math.ceil(width / w) - (width / w > 4 ? 1 : 0)), Math.abs(y(from) - y(to)));
+      const left = Math.round((x * width) / w), right = Math.round(((x + 1) * width) / w);
+      pen.fillRect(left, Math.min(y(from), y(to)), right - left - (width / w > 6 ? 1 : 0), Math.abs(y(from) - y(to)));
     };
     bars.forEach(({ over, kept, from, added, taken, low, high }, x) => {
       if (over) return;
