@@ -54,7 +54,7 @@ def _readme(found: dict[str, Results]) -> Iterator[str]:
         verdicts = [ratio(undisturbed(p.best), undisturbed(p.ours)).verdict() for p in pictures.pairs(results)]
         lost, won = verdicts.count("B is slower"), verdicts.count("B is faster")
         yield f"{results.machine}: of {len(verdicts)} works fastlstm is faster than every rival in {won}, slower in "
-        yield f"{lost}; the others lie within the noise. [Tables, other machines](docs/benchmarks.md#results)\n\n"
+        yield f"{lost};\nthe others cannot be told from noise. [Tables, other machines](docs/benchmarks.md#results)\n\n"
 
 
 def _page(found: dict[str, Results]) -> Iterator[str]:
@@ -74,8 +74,27 @@ def _page(found: dict[str, Results]) -> Iterator[str]:
                 | {"its us": best, "ratio": pair.ratio},
             )
         yield report.markdown().partition("\n\n")[2].partition("\n\n")[2] if report.tables else ""
+        yield _footprints(results)
         for name, told in TEXTS.items():
             yield f"![{told}](assets/bench/{stem}-{name}.svg)\n"
+
+
+def _footprints(results: Results) -> str:
+    """Write the table of what it costs to have each, if that was measured."""
+    units = {
+        "installed_bytes": 1e-6,
+        "import_seconds": 1e3,
+        "rss_bytes": 1e-6,
+        "threads_left": 1,
+        "idle_cpu_seconds": 1e3,
+    }
+    names = "installed MB", "import ms", "memory MB", "threads left", "CPU ms, idle for 1 s"
+    report = Report()
+    for cell in results.footprint:
+        told = [cell.figures[key] for key in units]
+        figures = [None if value is None else value * unit for value, unit in zip(told, units.values(), strict=True)]
+        report.add("", {"to have": cell.label} | dict(zip(names, figures, strict=True)))
+    return report.markdown().partition("\n\n")[2].partition("\n\n")[2] if report.tables else ""
 
 
 def outdated(root: Path) -> list[str]:

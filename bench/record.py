@@ -20,7 +20,7 @@ from bench.published import renew
 from fastlstm import isa
 from fastlstm._core import cpus
 
-FAMILIES = ["--family", "step,sequence,batch"]
+FAMILIES = ["--family", "step,sequence,batch", "--footprint"]
 ROWS = [f"T=50,B={B},H=128" for B in (1, 8, 128)]
 STEPS = [f"T={T},B=1,H=128" for T in (10, 1000)]
 THREADS = ["T=50,B=32,H=256", "T=100,B=1,H=512"]

@@ -110,6 +110,8 @@ def test_what_is_changed_by_hand_is_noticed(published: Any, tmp_path: Path) -> N
         (tmp_path / name).write_text((ROOT / name).read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "bench" / "results").mkdir(parents=True)
     everywhere = file(work(cell("fastlstm", around(1e-3)), cell("torch", around(0.9e-3))))
+    to_have = {"of": "torch", "form": None, "installed_bytes": 5e8, "import_seconds": 2, "rss_bytes": None}
+    everywhere["footprint"] = [to_have | {"threads_left": 0, "idle_cpu_seconds": 0.5, "problem": None}]
     for name in ("2026-11-27-avx2", "2026-11-28-avx2"):
         (tmp_path / "bench" / "results" / f"{name}.json").write_text(json.dumps(everywhere))
     assert len(published.outdated(tmp_path)) == 2 + 2 * len(pictures.PICTURES)
@@ -117,7 +119,8 @@ def test_what_is_changed_by_hand_is_noticed(published: Any, tmp_path: Path) -> N
     assert published.outdated(tmp_path) == []
     text = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert "| T=100 B=1 I=64 H=128 | 1000 | 50% | torch | 900 | 0.90 |" in text
-    assert "of 1 works fastlstm is faster than every rival in 0, slower in 1; " in (tmp_path / "README.md").read_text()
+    assert "| torch | 500 | 2000 | - | 0.00 | 500 |" in text
+    assert "of 1 works fastlstm is faster than every rival in 0, slower in 1;\n" in (tmp_path / "README.md").read_text()
     (tmp_path / "docs" / "benchmarks.md").write_text(text.replace("| 0.90 |", "| 1.90 |"))
     assert published.outdated(tmp_path) == ["docs/benchmarks.md"]
     (tmp_path / "bench" / "results" / "2026-11-27-avx2.json").unlink()

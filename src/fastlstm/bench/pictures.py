@@ -169,13 +169,13 @@ def latencies(results: Results) -> Drawing:
     """Draw how many calls of a step take longer than what, both axes logarithmic."""
     works = [work for work in results.works if len(list(_curves(work))) > 0][:4]
     title = "Calls timed one by one: the slowest share of them takes at least"
-    drawing = Drawing(_WIDTH, 70 + 330 * max((len(works) + 1) // 2, 1), f"{title}; {results.machine}")
+    drawing = Drawing(_WIDTH, 70 + 370 * max((len(works) + 1) // 2, 1), f"{title}; {results.machine}")
     drawing.text(10, 22, title, at="start", size=15)
     drawing.text(10, 40, results.machine, at="start", size=11, color="e")
     if not works:
         drawing.text(10, 86, "no calls were timed one by one", at="start")
     for place, work in enumerate(works):
-        left, top = 70 + 370 * (place % 2), 86 + 330 * (place // 2)
+        left, top = 70 + 370 * (place % 2), 86 + 370 * (place // 2)
         told = sorted(_curves(work), key=lambda curve: (curve[0] != OURS, curve[1][0][1]))[: len(COLORS)]
         slowest = min(share for _, points in told for share, _ in points)
         x = Scale(0.5, min(slowest, 0.1), left, left + 290, is_log=True)
@@ -184,7 +184,7 @@ def latencies(results: Results) -> Drawing:
         _panel(drawing, x, y, marks, f"share; {work.sizes}")
         for (_, points), color in zip(told, COLORS, strict=False):
             drawing.line([(x(share), y(1e6 * time)) for share, time in points], color)
-        drawing.legend(left + 160, top + 6, [(name, color) for (name, _), color in zip(told, COLORS, strict=False)])
+        drawing.legend(left, top + 230, [(name, color) for (name, _), color in zip(told, COLORS, strict=False)])
     return drawing
 
 

@@ -79,6 +79,17 @@ class Measured:
         return next((cell for cell in self.cells if cell.label == label), None)
 
 
+FIGURES = ("installed_bytes", "import_seconds", "rss_bytes", "threads_left", "idle_cpu_seconds")
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What it costs to have a contender: `FIGURES`, each None where it was not told."""
+
+    label: str
+    figures: Mapping[str, float | None]
+
+
 @dataclass(frozen=True)
 class Results:
     """A file."""
@@ -96,6 +107,7 @@ class Results:
     versions: tuple[str, ...] = ()
     environment: tuple[str, ...] = ()
     rounds: tuple[int, int] = (0, 0)  # played, disturbed
+    footprint: tuple[Footprint, ...] = ()
     works: tuple[Measured, ...] = field(default=(), repr=False)
 
     @property
@@ -153,6 +165,7 @@ def taken(path: str, told: object) -> Results:
         versions=tuple(_printed(line, "versions") for line in _is(told["versions"], list, "versions")),
         environment=tuple(_settings(told.get("environment"))),
         rounds=(_count(told, "rounds_played"), _count(told, "rounds_disturbed")),
+        footprint=tuple(_located(_footprint, each, "footprint") for each in _listed(told, "footprint")),
         works=tuple(
             _located(_measured, work, f"works[{k}]") for k, work in enumerate(_is(told["works"], list, "works"))
         ),
@@ -162,6 +175,15 @@ def taken(path: str, told: object) -> Results:
 def _settings(told: object) -> list[str]:
     settings = {} if told is None else _is(told, dict, "environment")
     return sorted(f"{printable(name)}={_printed(value, 'a setting')}" for name, value in settings.items())
+
+
+def _listed(told: Mapping[str, Any], name: str) -> list[Any]:
+    return [] if told.get(name) is None else _is(told[name], list, name)
+
+
+def _footprint(told: Mapping[str, Any]) -> Footprint:
+    figures = {name: 0.0 if told.get(name) == 0 else _maybe(told, name) for name in FIGURES}
+    return Footprint(label_of(_text(told, "of"), "float32", _maybe_text(told, "form")), figures)
 
 
 def _located(read: Callable[[Any], T], told: object, where: str) -> T:
