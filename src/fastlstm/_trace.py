@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterator
 from typing import Any, Final, Generic, NamedTuple
@@ -28,9 +30,9 @@ from ._types import Array, F, Shape, States
 #: Of a trace that is not told another number: enough to look at, and not all of a machine.
 MAX_BYTES: Final = 2**32
 
-_BLOCK: Final = 2**22  # bytes from which on NumPy asks for large pages
 _NUMBERS_AT_ONCE: Final = 2**20  # of an array that a reduction works on
 _OF_UNITS: Final = ("i", "f", "g", "o", "c", "tanh_c")
+_ARRAYS: Final = (*_OF_UNITS, "h", "_c_prev", "_h_prev")
 
 
 # ---- what is to be kept ----------------------------------------------------------------------------------------------
@@ -42,32 +44,32 @@ class Kept(NamedTuple):
     every: int
     units: NDArray[np.uintp] | None  # None: all
 
-    def count(self, sizes: Sizes) -> int:
-        """Return K: units."""
-        return sizes.H if self.units is None else len(self.units)
-
-    def outputs(self, sizes: Sizes) -> int:
-        """Return how many numbers of h: those of a projection belong to no unit."""
-        return sizes.P or self.count(sizes)
+    def numbers(self, sizes: Sizes) -> tuple[int, int]:
+        """Return K, units, and how many numbers of h: those of a projection belong to no unit."""
+        K = sizes.H if self.units is None else len(self.units)
+        return K, sizes.P or K
 
     def steps(self, T: int) -> int:
         """Return S: steps of T."""
         return -(-T // self.every)
 
-    def shapes(self, sizes: Sizes, T: int, B: int) -> list[Shape | None]:
-        """Return the shapes of i, f, g, o, c, tanh_c, h, c_prev, h_prev; None where c and h tell the last two."""
+    def shapes(self, sizes: Sizes, T: int, B: int) -> list[Shape]:
+        """Return the shapes of i, f, g, o, c, tanh_c, h and, where c and h do not tell them, c_prev, h_prev."""
+        K, outputs = self.numbers(sizes)
         lead = sizes.L, sizes.D, self.steps(T), B
-        units, outputs = (*lead, self.count(sizes)), (*lead, self.outputs(sizes))
-        before = (units, outputs) if self.every > 1 else (None, None)
-        return [*[units] * len(_OF_UNITS), outputs, *before]
+        units: Shape = (*lead, K)
+        shown: Shape = (*lead, outputs)
+        made = [units, units, units, units, units, units, shown]
+        return made if self.every == 1 else [*made, units, shown]
 
     def nbytes(self, sizes: Sizes, itemsize: int, T: int, B: int, inputs: int) -> int:
         """Return bytes of a trace: its arrays, `inputs` numbers of a row's input, the output and the last states."""
-        row = len(_OF_UNITS) * self.count(sizes) + self.outputs(sizes)
+        K, outputs = self.numbers(sizes)
+        row = len(_OF_UNITS) * K + outputs
         if self.every > 1:
-            row += self.count(sizes) + self.outputs(sizes)
-        numbers = self.steps(T) * B * (sizes.LD * row + inputs)
-        return itemsize * (numbers + T * B * sizes.D * sizes.R + sizes.LD * B * (sizes.R + sizes.H))
+            row += K + outputs
+        LD, R = sizes.L * sizes.D, sizes.R
+        return itemsize * B * (self.steps(T) * (LD * row + inputs) + T * sizes.D * R + LD * (R + sizes.H))
 
     def check_size(self, sizes: Sizes, dtype: np.dtype[Any], T: int, B: int, max_bytes: object) -> None:
         """Refuse a trace that takes more than it may."""
@@ -106,29 +108,40 @@ def run(
 ) -> GateTrace[Any]:
     """Run steps into y [T, B, D*R], and keep what is to be kept."""
     sizes, (T, B) = layer.sizes, steps.x.shape[:2]
+    shapes = kept.shapes(sizes, T, B)
     try:
-        arrays = _room(kept.shapes(sizes, T, B), y.dtype)
+        block = _room(shapes, y.dtype)
         x = None if steps.table is not None else np.array(steps.x[:: kept.every], order="C")
     except MemoryError:
         total = kept.nbytes(sizes, y.itemsize, T, B, sizes.I)
         raise MemoryError(f"the trace takes {total} bytes, more than there are") from None
-    h_n, c_n = (np.empty(shape, y.dtype) for shape in sizes.states(B))
+    of_h, of_c = sizes.states(B)
+    h_n, c_n = np.empty(of_h, y.dtype), np.empty(of_c, y.dtype)
     plan.run_trace(
         *(steps.x, y, steps.h_0, steps.c_0, h_n, c_n, steps.lengths, steps.resets, workers, steps.table),
-        tuple(arrays),
+        _views(block, shapes),
         kept.every,
         kept.units,
     )
-    return GateTrace(layer, steps, kept, arrays, x, y, (h_n, c_n))
+    block.setflags(write=False)  # and with it the views from now on, which setflags cannot make writable
+    return GateTrace(layer, steps, kept, _views(block, shapes), x, y, (h_n, c_n))
 
 
-def _room(shapes: list[Shape | None], dtype: np.dtype[Any]) -> list[Array | None]:
-    """Make arrays; large ones in one block, which gets large pages: many fresh small ones cost as much as the pass."""
-    counts = [0 if shape is None else math.prod(shape) for shape in shapes]
-    if sum(counts) * dtype.itemsize < _BLOCK:
-        return [None if shape is None else np.empty(shape, dtype) for shape in shapes]
-    parts = np.split(np.empty(sum(counts), dtype), np.cumsum(counts)[:-1])
-    return [None if shape is None else part.reshape(shape) for shape, part in zip(shapes, parts, strict=True)]
+def _room(shapes: list[Shape], dtype: np.dtype[Any]) -> Array:
+    """Make one block for all arrays: many fresh ones cost as much as a short pass, and a large one gets large pages."""
+    if len(set(shapes)) == 1:
+        return np.empty((len(shapes), *shapes[0]), dtype)
+    return np.empty(sum(map(math.prod, shapes)), dtype)
+
+
+def _views(block: Array, shapes: list[Shape]) -> tuple[Array | None, ...]:
+    """View the arrays in their block; None for c_prev and h_prev where there is no room for them."""
+    if block.ndim > 1:
+        made = list(block)
+    else:
+        ends = [0, *itertools.accumulate(map(math.prod, shapes))]
+        made = [block[start:end].reshape(shape) for start, end, shape in zip(ends[:-1], ends[1:], shapes, strict=True)]
+    return (*made, *[None] * (len(_ARRAYS) - len(made)))
 
 
 # ---- the trace -------------------------------------------------------------------------------------------------------
@@ -152,17 +165,6 @@ class GateTrace(Generic[F]):
         The layer's output; a projection's numbers belong to no unit, so that all are kept.
     output, h_n, c_n : array
         What the call returns, in the caller's layout.
-    steps : array of int [S]
-        Which steps were kept: 0, every, 2 every, ...
-    units : array of int [K]
-        Which units were kept.
-    lengths : array of int [B]
-        Steps of each row.
-    valid : array of bool [S, B]
-        Where a row is not over.
-    times : array of int [S, B]
-        Which step of the input each is: `steps`, but for layers of Keras and ONNX that read from the end, or skip what
-        is masked. Their traces are in the order of reading.
 
     Notes
     -----
@@ -191,38 +193,62 @@ class GateTrace(Generic[F]):
     c: NDArray[F]
     tanh_c: NDArray[F]
     h: NDArray[F]
+    _c_prev: NDArray[F] | None
+    _h_prev: NDArray[F] | None
 
     def __init__(
         self,
         layer: Traced,
         steps: Steps,
         kept: Kept,
-        arrays: list[Array | None],
+        arrays: tuple[Array | None, ...],
         x: Array | None,
         output: Array,
         states: States,
     ) -> None:
-        T, B = steps.x.shape[:2]
         self._layer, self._every, self._all_units = layer, kept.every, kept.units is None
-        *named, self._c_prev, self._h_prev = (None if array is None else _checks.frozen(array) for array in arrays)
-        for name, array in zip((*_OF_UNITS, "h"), named, strict=True):
-            setattr(self, name, array)
+        self.__dict__.update(zip(_ARRAYS, arrays, strict=True))
         self._x = None if x is None else _checks.frozen(x)
         self._first = tuple(
             None if state is None else _checks.frozen(np.array(state)) for state in (steps.h_0, steps.c_0)
         )
         self._resets = None if steps.resets is None else _checks.frozen(np.array(steps.resets[:: kept.every]))
+        self._called = steps.x.shape[:2], steps.lengths, kept.units  # for what is told when it is asked for
         self.output: NDArray[F] = output
         self.h_n: NDArray[F]
         self.c_n: NDArray[F]
         self.h_n, self.c_n = states
-        self.steps: NDArray[np.int64] = _checks.frozen(np.arange(0, T, kept.every))
-        units = np.arange(layer.sizes.H) if kept.units is None else kept.units
-        self.units: NDArray[np.int64] = _checks.frozen(units.astype(np.int64))
-        lengths = np.full(B, T) if steps.lengths is None else steps.lengths
-        self.lengths: NDArray[np.int64] = _checks.frozen(lengths.astype(np.int64))
-        self.valid: NDArray[np.bool_] = _checks.frozen(self.steps[:, np.newaxis] < self.lengths)
-        self.times: NDArray[np.int64] = np.broadcast_to(self.steps[:, np.newaxis], (len(self.steps), B))
+
+    @functools.cached_property
+    def steps(self) -> NDArray[np.int64]:
+        """Which steps were kept, [S]: 0, every, 2 every, ..."""
+        return _checks.frozen(np.arange(0, self._called[0][0], self._every))
+
+    @functools.cached_property
+    def units(self) -> NDArray[np.int64]:
+        """Which units were kept, [K]."""
+        units = self._called[2]
+        return _checks.frozen((np.arange(self._layer.sizes.H) if units is None else units).astype(np.int64))
+
+    @functools.cached_property
+    def lengths(self) -> NDArray[np.int64]:
+        """Steps of each row, [B]."""
+        (T, B), lengths, _ = self._called
+        return _checks.frozen((np.full(B, T) if lengths is None else lengths).astype(np.int64))
+
+    @functools.cached_property
+    def valid(self) -> NDArray[np.bool_]:
+        """Where a row is not over, [S, B]."""
+        return _checks.frozen(self.steps[:, np.newaxis] < self.lengths)
+
+    @functools.cached_property
+    def times(self) -> NDArray[np.int64]:
+        """Which step of the input each is, [S, B].
+
+        These are `steps`, but for layers of Keras and ONNX that read from the end, or skip what is masked. Their traces
+        are in the order of reading.
+        """
+        return np.broadcast_to(self.steps[:, np.newaxis], (len(self.steps), len(self.lengths)))
 
     def _read_in(self, order: NDArray[np.int64]) -> None:
         """Say which step of the input each step was, [T, B], where a layer reads in another order."""

@@ -40,11 +40,21 @@ class Trace(Protocol):
     output: Array
     h_n: Array
     c_n: Array
-    steps: NDArray[np.int64]
-    units: NDArray[np.int64]
-    lengths: NDArray[np.int64]
-    valid: NDArray[np.bool_]
-    times: NDArray[np.int64]
+
+    @property
+    def steps(self) -> NDArray[np.int64]: ...
+
+    @property
+    def units(self) -> NDArray[np.int64]: ...
+
+    @property
+    def lengths(self) -> NDArray[np.int64]: ...
+
+    @property
+    def valid(self) -> NDArray[np.bool_]: ...
+
+    @property
+    def times(self) -> NDArray[np.int64]: ...
 
     @property
     def c_prev(self) -> Array: ...
