@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,10 @@ FAMILIES = ["--family", "step,sequence,batch", "--footprint"]
 ROWS = [f"T=50,B={B},H=128" for B in (1, 8, 128)]
 STEPS = [f"T={T},B=1,H=128" for T in (10, 1000)]
 THREADS = ["T=50,B=32,H=256", "T=100,B=1,H=512"]
-#: Runnable tasks for each CPU before the start; beyond it somebody else is computing.
+#: Runnable tasks for each CPU before the start; beyond it somebody else is computing. They are a mean of the last
+#: minute, in which a build or another run of this may have been: so long it is waited for.
 QUIET = 0.25
+PATIENCE = 300
 
 
 def shapes(sizes: list[str]) -> list[str]:
@@ -53,6 +56,14 @@ def merged(runs: list[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
+def load_now(patience: float) -> float:
+    """Tell how many tasks a CPU has, as soon as there are few or nobody wants to wait any longer."""
+    end = time.monotonic() + patience
+    while (load := os.getloadavg()[0] / cpus()) > QUIET and time.monotonic() < end:
+        time.sleep(5)
+    return load
+
+
 def main() -> int:
     """Measure, write the file, and make tables and drawings of it."""
     parser = argparse.ArgumentParser(prog="make bench-results", description=__doc__)
@@ -60,7 +71,7 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="whether it works at all: few works and rounds")
     parser.add_argument("--busy", action="store_true", help="even if the machine has something else to do")
     given = parser.parse_args()
-    load = os.getloadavg()[0] / cpus()
+    load = load_now(0 if given.busy else PATIENCE)
     if load > QUIET and not given.busy:
         print(f"make bench-results: {load:.2f} runnable tasks a CPU: wait until the machine is quiet", file=sys.stderr)
         return 1
@@ -72,7 +83,7 @@ def main() -> int:
     whole = merged(runs) | {"load_before": load}
     kind = (given.kind or f"{cpus()}-cpus-{isa()}") + ("-busy" if load > QUIET else "") + ("-quick" if quick else "")
     path = ROOT / "bench" / "results" / f"{whole['date'][:10]}-{kind}.json"
-    path.parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(whole, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     renew(ROOT)
     print(f"{path.relative_to(ROOT)}: {len(whole['works'])} works")

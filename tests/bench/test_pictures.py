@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -78,6 +79,7 @@ def test_latencies_are_of_half_the_calls_and_fewer() -> None:
     assert {"fastlstm", "numpy"} <= set(texts(drawn))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
 def test_the_command_draws(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, path = tmp_path / "new" / "folder", tmp_path / "found.json"
     arguments = ["bench", "--quick", "--rivals", "numpy", "--shape", "H=8", "--plot", str(folder), "--json", str(path)]
