@@ -47,8 +47,8 @@ train: .venv/demo/ready ## train a character model from scratch on the standard 
 service: .venv/service/ready ## a streaming voice activity service, its page at http://127.0.0.1:8765 (ARGS="--port 80")
 	.venv/service/bin/python examples/service $(ARGS)
 
-deaf: .venv/studies/ready ## an hour of noise makes a published voice detector deaf: who does it (ARGS="--minutes 10 --noise pink")
-	.venv/studies/bin/python examples/deaf $(ARGS)
+deaf: .venv/deaf/ready ## an hour of noise makes a published voice detector deaf: who does it (ARGS="--minutes 10 --noise pink")
+	.venv/deaf/bin/python examples/deaf $(ARGS)
 
 precision: .venv/precision/ready ## what weights of fewer bytes do to five published models (ARGS="--weights float16 silero")
 	.venv/precision/bin/python examples/precision $(ARGS)

@@ -176,11 +176,14 @@ SENTENCES = (
     "layer 0: the state changes the answer to the probe for {steps} of its {probe} steps",
     "After white noise the cell of unit {cause} stands at {cause_cell}. The largest of all, of unit {largest}, stands "
     "at {largest_cell}.",
-    "In white noise it takes unit {cause} {noise_minutes} minutes to lose half of its cell. In speech it takes "
+    "In white noise unit {cause} takes {noise_minutes} minutes to lose half of its cell. In speech it takes "
     "{speech_seconds} seconds.",
     "After an hour of speech, again and again, nobody is named: the answers agree from the first step on.",
-    "costs the quiet voice {all_cost} points where there was no noise at all, {all_quiet} instead of {never_quiet}",
-    "To zero the one unit costs {cause_cost}, and after white noise brings {cause_noise} instead of {never_noise}.",
+    "After white noise it brings {all_noise} instead of {never_noise}.",
+    "costs the quiet voice {all_cost} points, {all_quiet} instead of {never_quiet}, and a voice as recorded "
+    "{all_loud}.",
+    "To zero the one unit costs {cause_cost}, and after white noise brings {cause_noise}.",
+    "Kept alone, with all others fresh, it costs {alone} points after white noise; the whole state costs {whole}.",
     "Unit {second} makes up for {second_share} of the difference",
 )
 
@@ -199,8 +202,12 @@ def numbers() -> dict[str, str]:
     def first(told: Any, mark: int) -> str:
         return f"{told['heard'][mark][0] / told['said'][0]:.0%}"
 
-    def heard(place: str, policy: str) -> float:
-        return 100 * float(policies[place][policy][-1][-1] / policies["said"][-1])
+    def heard(place: str, policy: str, level: int = -1) -> float:
+        return 100 * float(policies[place][policy][level][-1] / policies["said"][-1])
+
+    knocked = {
+        name: 100 * told[-1] / policies["said"][-1] for name, told in _result("knock-outs, white")["heard"].items()
+    }
 
     return {
         "before": first(white, 0),
@@ -219,6 +226,10 @@ def numbers() -> dict[str, str]:
         "all_cost": f"{heard('quiet', 'never') - heard('quiet', 'all'):.1f}",
         "all_quiet": f"{heard('quiet', 'all'):.1f}%",
         "never_quiet": f"{heard('quiet', 'never'):.1f}%",
+        "all_noise": f"{heard('noise', 'all'):.1f}%",
+        "all_loud": f"{heard('quiet', 'never', 0) - heard('quiet', 'all', 0):.1f}",
+        "alone": f"{knocked['fresh'] - knocked['all but the cause zeroed']:.1f}",
+        "whole": f"{knocked['fresh'] - knocked['as the noise left it']:.1f}",
         "cause_cost": f"{heard('quiet', 'never') - heard('quiet', 'cause'):.1f}",
         "cause_noise": f"{heard('noise', 'cause'):.1f}%",
         "never_noise": f"{heard('noise', 'never'):.1f}%",
