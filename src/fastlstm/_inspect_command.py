@@ -23,8 +23,8 @@ from ._types import Array
 from .files._layer import printable
 
 _PIECE: Final = 2**27  # bytes of a trace of a piece: little beside the inputs, and much at a time
-_NEED_DATA: Final = ("health", "html", "png", "probe", "labels", "text", "seconds", "rows", "steps")
-_OF_PICTURES: Final = ("labels", "text", "seconds", "rows", "steps")
+_NEED_DATA: Final = ("health", "html", "png", "probe", "labels", "text", "seconds", "rows", "units", "steps")
+_OF_PICTURES: Final = ("labels", "text", "seconds", "rows", "units", "steps")
 
 
 def add_arguments(inspect: argparse.ArgumentParser) -> None:
@@ -49,6 +49,7 @@ def add_arguments(inspect: argparse.ArgumentParser) -> None:
     names.add_argument("--text", metavar="FILE", help="the same for a text: its characters (UTF-8) are the steps")
     pictures.add_argument("--seconds", type=float, metavar="S", help="how long a step is, for a time axis")
     pictures.add_argument("--rows", type=_numbers, metavar="N,N", help="which rows; as many of the first as fit")
+    pictures.add_argument("--units", type=_numbers, metavar="N,N", help="which units of every layer; all if not given")
     pictures.add_argument("--steps", type=_range, metavar="A:B", help="the steps from A on, up to B (without it)")
 
 
@@ -95,7 +96,7 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
             return
     choice = checked_choice(given.rows, given.steps, MAX_BYTES)
     data, labels = read_call(given.data), _labels(given)
-    overview, lengths = _overview(lstm, data, choice)
+    overview, lengths = _overview(lstm, data, given.units, choice)
     names = checked_labels(labels, overview, lengths)
     overview.need_steps()
     title = f"Gates of {given.prefix or 'the LSTM'} in {os.path.basename(given.file)}"
@@ -122,12 +123,14 @@ def _labels(given: argparse.Namespace) -> Any:
         raise ValueError(f"{printable(path)} could not be read as labels: {error}") from None
 
 
-def _overview(lstm: LSTM[Any], data: dict[str, Array], choice: Choice) -> tuple[Overview, list[int]]:
+def _overview(
+    lstm: LSTM[Any], data: dict[str, Array], units: list[int] | None, choice: Choice
+) -> tuple[Overview, list[int]]:
     """Trace the inputs, in pieces where they are long, and bring them together."""
     shape = data["x"].shape
     T = 0 if len(shape) < 2 else shape[1] if lstm.batch_first and len(shape) == 3 else shape[0]
     overview, lengths = None, np.zeros(0, np.int64)
-    for trace in _traces(lstm, data, T):
+    for trace in _traces(lstm, data, units, T):
         overview = overview or Overview(trace, choice, T)
         overview.add(trace)
         lengths = trace.lengths if lengths.size == 0 else lengths + trace.lengths
@@ -135,14 +138,14 @@ def _overview(lstm: LSTM[Any], data: dict[str, Array], choice: Choice) -> tuple[
     return overview, lengths.tolist()
 
 
-def _traces(lstm: LSTM[Any], data: dict[str, Array], T: int) -> Iterator[GateTrace[Any]]:
+def _traces(lstm: LSTM[Any], data: dict[str, Array], units: list[int] | None, T: int) -> Iterator[GateTrace[Any]]:
     """Trace pieces, each from the state that the one before left; both directions need all steps at once."""
     x, call = data["x"], arguments(data)
     rows = 0 if x.ndim != 3 else x.shape[0 if lstm.batch_first else 1]
     step = lstm.trace_nbytes(1, max(rows, 1))
     at_once = max(1, _PIECE // step)
     if lstm.bidirectional or at_once >= T:
-        yield lstm.trace(x, **call, every=_health_command.every(lstm, x.shape))
+        yield lstm.trace(x, **call, units=units, every=_health_command.every(lstm, x.shape))
         return
     axis = 1 if lstm.batch_first and x.ndim == 3 else 0
     hx, lengths, resets = call["hx"], call["lengths"], call["resets"]
@@ -150,7 +153,7 @@ def _traces(lstm: LSTM[Any], data: dict[str, Array], T: int) -> Iterator[GateTra
         piece = (slice(None),) * axis + (slice(start, start + at_once),)
         n = x[piece].shape[axis]
         own = None if lengths is None else np.clip(_whole(lengths, T) - start, 0, n)
-        trace = lstm.trace(x[piece], hx, lengths=own, resets=None if resets is None else resets[piece])
+        trace = lstm.trace(x[piece], hx, lengths=own, resets=None if resets is None else resets[piece], units=units)
         yield trace
         hx = trace.h_n, trace.c_n
 

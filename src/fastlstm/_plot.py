@@ -83,6 +83,7 @@ def plot(
     checked_seconds(seconds)
     choice = checked_choice(rows, steps, max_bytes)
     given = traces if isinstance(traces, Mapping) else {"": traces}
+    choice = choice._replace(max_bytes=max(1, choice.max_bytes // max(1, len(given))))  # each its part
     overviews: dict[str, Overview] = {}
     names: dict[str, Labels | None] = {}
     for name, each in given.items():
@@ -97,6 +98,12 @@ def plot(
         raise ValueError(f"labels should be of {', '.join(map(repr, given))}, got: {', '.join(map(repr, labels))}")
     if not overviews:
         raise ValueError("traces should have at least one trace, got none")
+    nbytes = sum(overview.nbytes for overview in overviews.values())
+    if nbytes > max_bytes:
+        raise ValueError(
+            f"a page of {len(overviews)} calls takes {nbytes} bytes, more than max_bytes={max_bytes}: plot fewer of "
+            "them, or allow more"
+        )
     draw(path, overviews, names, title, seconds)
 
 

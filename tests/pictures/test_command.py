@@ -123,6 +123,16 @@ def test_long_inputs_of_both_directions_are_looked_at_in_fewer_steps(files, monk
     assert "Only every 4th step was kept" in entry["about"]
 
 
+def test_some_rows_units_and_steps(files, capsys):
+    np.save("x.npy", x(50, 3))
+    assert run("inspect w.npz --data x.npy --rows 2,0 --units 5,1 --steps 10:30 --html out.html") == 0
+    page, trace = Page(files / "out.html"), layer(num_layers=2).trace(x(50, 3))
+    (entry,) = page.entries
+    assert (entry["rows"], entry["units"], entry["start"], entry["columns"]) == ([2, 0], [5, 1], 10, 20)
+    shown = page.numbers("c", "mean", layer=1, row=2)
+    assert np.allclose(shown, trace.c[1, 0, 10:30, 2][:, [5, 1]], atol=1e-4)
+
+
 def test_nan_is_told(files, capsys):
     inputs = x(10)[:, 0]
     inputs[4] = np.nan
@@ -146,6 +156,7 @@ def test_nan_is_told(files, capsys):
         ("--data x.npy --html out.html --labels bad.json", "bad.json could not be read as labels"),
         ("--data x.npy --html out.html --labels none.txt", "none.txt"),
         ("--data x.npy --html out.html --rows 1", "rows should be in 0..0, got: 1"),
+        ("--data x.npy --html out.html --units 6", "units should be in 0..5, got: 6"),
         ("--data x.npy --html out.html --steps 30:40", "the trace has no steps from 30 to 40: 27 steps"),
         ("--data x.npy --html out.html --seconds -1", "seconds should be greater than zero"),
         ("--data x.npy --health --rows 0", "--rows is of pictures: --health looks at all steps and rows"),

@@ -105,6 +105,13 @@ def test_calls_that_do_not_carry_on_stand_beside_each_other(path):
     assert [entry["columns"] for entry in page.entries] == [10, 12, 5]
 
 
+def test_pages_of_too_many_calls_are_refused(path):
+    traces = [layer().trace(x(20, seed=k)) for k in range(40)]
+    with pytest.raises(ValueError, match=r"a page of 40 calls takes \d+ bytes, more than max_bytes=60000: plot fewer"):
+        fastlstm.plot(traces, path, max_bytes=60_000)
+    assert len(drawn(traces, path).entries) == 40
+
+
 def test_steps_of_a_cell_are_one_in_time(path):
     cell, inputs = fastlstm.LSTMCell(I, H, seed=0), x(30)[:, 0]
     traces, hx = [], (np.full(H, 0.1, np.float32), np.zeros(H, np.float32))

@@ -116,13 +116,13 @@ class Overview:
         self.choice = choice
         if not B or not K:
             raise ValueError("the trace has no rows")
-        self.rows, self._room = _layout(choice, (L * D * K, B), T)
-        lead = (L, D, self._room, len(self.rows), K)
+        self.rows, self._most = _layout(choice, (L * D * K, B), T)
+        lead = (L, D, 0, len(self.rows), K)
         self._low, self._high = (
             {name: np.full(lead, nothing, np.float32) for name in GATES} for nothing in _NOTHING.values()
         )
         self._sum = {name: np.zeros(lead) for name in (*GATES, *AMOUNTS)}
-        self._count = np.zeros((self._room, len(self.rows)), np.int64)
+        self._count = np.zeros((0, len(self.rows)), np.int64)
         self._rate = np.zeros((L, D, K))  # sum of ln abs(f)
         self._valid = 0
         self.width = 1  # kept steps of a column
@@ -157,8 +157,9 @@ class Overview:
         if self.start is None:
             self.start = self.time + int(trace.steps[part.start])
         n = part.stop - part.start
-        while (self.kept + n - 1) // self.width >= self._room:
+        while (self.kept + n - 1) // self.width >= self._most:
             self._halve()
+        self._make_room((self.kept + n - 1) // self.width + 1)
         column = np.arange(self.kept, self.kept + n) // self.width
         starts = np.flatnonzero(np.diff(column, prepend=-1))
         valid = trace.valid[part][:, self.rows]
@@ -204,6 +205,17 @@ class Overview:
         self._rate += logs.sum(axis=(2, 3), where=valid[..., np.newaxis])
         self._valid += int(np.count_nonzero(valid))
 
+    def _make_room(self, columns: int) -> None:
+        """Have as many columns, and some more: many short calls take little."""
+        more = min(self._most, max(64, 2 * columns)) - len(self._count)
+        if columns <= len(self._count):
+            return
+        for arrays, nothing in ((self._low, np.inf), (self._high, -np.inf), (self._sum, 0)):
+            for name, array in arrays.items():
+                shape = (*array.shape[:2], more, *array.shape[3:])
+                arrays[name] = np.concatenate([array, np.full(shape, nothing, array.dtype)], axis=2)
+        self._count = np.concatenate([self._count, np.zeros((more, len(self.rows)), np.int64)])
+
     def _halve(self) -> None:
         """Make one column of every two."""
         starts = np.arange(0, self.columns, 2)
@@ -232,6 +244,13 @@ class Overview:
     def exact(self) -> bool:
         """Whether a column is a step."""
         return self.width == 1
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that its numbers take in a page."""
+        L, D, _, rows, K = self._sum["c"].shape
+        kinds = len(GATES) * (1 if self.exact else 3) + len(AMOUNTS)
+        return int(L * D * self.columns * rows * K * kinds * BYTES_A_NUMBER)
 
     def half_life(self) -> Floats:
         """Return [L, D, K], as `GateTrace.half_life` of the steps shown; NaN for units with a NaN."""
