@@ -154,7 +154,8 @@ def health(
     ValueError
         For a trace of some units or of tokens, without steps or with a NaN; for a wrong number of names; for a probe
         without the layer, of another shape, or of a bidirectional layer, which has no state to go on from; for a layer
-        that is not the trace's; for a readout without a probe, or one that returns an array of another shape or a NaN.
+        that is not the trace's; for a readout without a probe, or one that returns another shape; for answers with a
+        NaN.
     TypeError
         For other types.
 
@@ -330,9 +331,8 @@ class _Probe:
         if self._readout is None:
             return output.astype(np.float64, order="C")
         told = np.asarray(self._readout(np.ascontiguousarray(output)), dtype=np.float64)
-        if told.shape[:2] != output.shape[:2] or not np.isfinite(told).all():
-            got = "a NaN or an infinity" if told.shape[:2] == output.shape[:2] else f"shape {list(told.shape)}"
-            raise ValueError(f"readout should return finite numbers [{len(x)}, {len(h)}, ...] here, got: {got}")
+        if told.shape[:2] != output.shape[:2]:
+            raise ValueError(f"readout should return numbers [{len(x)}, {len(h)}, ...] here, got: {list(told.shape)}")
         return told.reshape(*output.shape[:2], -1)
 
     def zeroed(self, fresh: Floats, gone: list[int]) -> Floats:
@@ -357,6 +357,8 @@ def _effect(probe: _Probe) -> Effect:
     fresh = probe.answers(h[np.newaxis] * 0, c[np.newaxis] * 0)[:, 0]
     before = np.square(probe.answers(h[np.newaxis], c[np.newaxis])[:, 0] - fresh).mean(axis=1)
     total = float(before.sum())
+    if not np.isfinite(total):
+        raise ValueError("the answer to the probe has a NaN or an infinity: check the probe and the readout")
     restored = 1 - probe.zeroed(fresh, []) / total if total else np.zeros(c.size)
     spread = np.sqrt(np.square(fresh - fresh.mean(axis=0)).mean())
     rest = np.sqrt(np.cumsum(before[::-1])[::-1] / np.arange(len(before), 0, -1))  # from each step to the end

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastlstm
+from fastlstm import _health
 from fastlstm._cli import main
 from tests.cases import Array
 
@@ -230,6 +231,26 @@ def test_answers_are_what_the_model_makes_of_the_outputs() -> None:
     np.testing.assert_array_equal(again.difference, effect.difference)
 
 
+def test_to_put_one_units_state_into_a_fresh_one_is_what_it_says() -> None:
+    lstm = fastlstm.LSTM(I, 7, num_layers=2, proj_size=3, seed=3)
+    trace, given = lstm.trace(x(50)), x(30, 2)
+    fresh = lstm(given)[0].astype(float)
+    made = _health._Probe(trace, lstm, given, 0, None).put_in(fresh).reshape(2, 7)
+    for at in np.ndindex(2, 7):
+        c = np.zeros((2, 7), np.float32)
+        c[at] = trace.c_n[at]
+        alone = lstm(given, (np.zeros((2, 3), np.float32), c))[0] - fresh
+        np.testing.assert_allclose(made[at], np.square(alone).mean(axis=1).sum(), rtol=1e-9)
+    whole = fastlstm.LSTM(I, 7, dtype=np.float64, batch_first=True, seed=3)
+    trace, given = whole.trace(x(50).astype(float)), given.astype(float)
+    fresh = whole(given)[0]
+    made = _health._Probe(trace, whole, given, 0, None).put_in(fresh)
+    for unit in range(7):
+        h, c = np.zeros((2, 1, 7))
+        h[0, unit], c[0, unit] = trace.h_n[0, unit], trace.c_n[0, unit]
+        np.testing.assert_allclose(made[unit], np.square(whole(given, (h, c))[0] - fresh).mean(axis=1).sum(), rtol=1e-9)
+
+
 def test_what_matters_is_printed_first_and_what_is_alike_once() -> None:
     lstm = counter(deaf=True)
     given = np.concatenate([x(600), np.zeros((600, 20), np.float32)], axis=1)
@@ -316,13 +337,14 @@ def test_no_state_at_all() -> None:
         (
             {"probe": x(5), "lstm": well(), "readout": lambda y: y[0]},
             ValueError,
-            r"readout should return finite numbers \[5, 1, \.\.\.\] here, got: shape \[1, 5\]",
+            r"readout should return numbers \[5, 1, \.\.\.\] here, got: \[1, 5\]",
         ),
         (
             {"probe": x(5), "lstm": well(), "readout": lambda y: y * np.nan},
             ValueError,
-            "got: a NaN or an infinity",
+            "the answer to the probe has a NaN or an infinity: check the probe and the readout",
         ),
+        ({"probe": x(5) * np.nan, "lstm": well()}, ValueError, "the answer to the probe has a NaN"),
         ({"trace": 3}, TypeError, "trace should be a GateTrace, which LSTM.trace makes, got: int"),
         ({"trace": well().trace(x(), units=[0])}, ValueError, "health needs all units: trace without units="),
         ({"trace": well().trace(x(0))}, ValueError, "the trace has no steps"),
