@@ -210,13 +210,15 @@ typedef enum fl_clip {
 
 /* A form of the cell:
  *   i = gate(z_i + p_i c)    f = gate(z_f + p_f c), coupled: 1 - i    g = candidate(z_g)
- *   c' = f c + i g           o = gate(z_o + p_o c')                   h' = o cell(c') */
+ *   c' = f c + i g           o = gate(z_o + p_o c')                   h' = o cell(c')
+ * summed: c' = f c + (i + g) instead */
 typedef struct fl_form {
   fl_activation gate, candidate, cell;
   int peepholes; /* the terms with p, which are zero without */
   int coupled;   /* the forget gate's weights are ignored, their gradients are zero */
   fl_clip clip_at;
   double clip; /* > 0 and finite, unless clip_at is FL_CLIP_NONE */
+  int summed;  /* the gate is added to what is written, and does not multiply it */
 } fl_form;
 
 /* What the matrices of a float32 plan are stored in. With 16 bits they are rounded to the nearest, ties to even, when

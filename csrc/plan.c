@@ -7,7 +7,7 @@
 
 static int is_standard(const fl_form *form) {
   return form->gate.kind == FL_SIGMOID && form->candidate.kind == FL_TANH && form->cell.kind == FL_TANH &&
-         !form->peepholes && !form->coupled && form->clip_at == FL_CLIP_NONE;
+         !form->peepholes && !form->coupled && !form->summed && form->clip_at == FL_CLIP_NONE;
 }
 
 /* the kernels are chosen already */

@@ -9,7 +9,7 @@
 /* The last bytes give away a transfer as text, which changes ends of lines. */
 static const unsigned char magic[8] = {0x89, 'F', 'L', 'W', '\r', '\n', 0x1a, '\n'};
 enum { OF_REALS = 1, OF_INTEGERS = 2, ORDER = 0x01020304, OTHER_ORDER = 0x04030201 }; /* the first two are versions */
-enum { HAS_BIAS = 1, HAS_PEEPHOLES = 2, IS_COUPLED = 4, IS_BATCH_FIRST = 8, FLAGS = 15, HAS_OFFSETS = 16 };
+enum { HAS_BIAS = 1, HAS_PEEPHOLES = 2, IS_COUPLED = 4, IS_BATCH_FIRST = 8, HAS_OFFSETS = 16, IS_SUMMED = 32 };
 
 typedef struct {
   uint32_t kind, zero;
@@ -118,7 +118,8 @@ static int is_size(uint64_t n) {
 
 /* Integers are those of float32 alone, and of types that have them. */
 static int is_kind(const header *h) {
-  const uint32_t flags = FLAGS | (h->version == OF_INTEGERS ? HAS_OFFSETS : 0);
+  const uint32_t all = HAS_BIAS | HAS_PEEPHOLES | IS_COUPLED | IS_BATCH_FIRST | IS_SUMMED;
+  const uint32_t flags = all | (h->version == OF_INTEGERS ? HAS_OFFSETS : 0);
   if (h->flags & ~flags) return 0;
   if (h->version == OF_REALS) return 1;
   return h->dtype == FL_FLOAT32 && (h->weights == FL_WEIGHTS_INT8 || h->weights == FL_WEIGHTS_INT8_FAST);
@@ -160,7 +161,8 @@ fl_status fl_parse_file(const void *data, size_t size, fl_file *file) {
                          .peepholes = (h.flags & HAS_PEEPHOLES) != 0,
                          .coupled = (h.flags & IS_COUPLED) != 0,
                          .clip_at = (fl_clip)h.clip_at,
-                         .clip = h.clip};
+                         .clip = h.clip,
+                         .summed = (h.flags & IS_SUMMED) != 0};
   file->bias = (h.flags & HAS_BIAS) != 0;
   file->integers = h.version == OF_INTEGERS;
   file->offsets = (h.flags & HAS_OFFSETS) != 0;

@@ -103,7 +103,7 @@ INLINE void form_sweep(const fl_form *form, const forward_cell *a, const forward
   for (size_t j = 0; clip_gates && j < 3; j++) z[j] = v_clip(z[j], limit);
   const V i = activate(&form->gate, z[0]), f = form->coupled ? v_sub(v_set1(1), i) : activate(&form->gate, z[1]);
   const V g = activate(&form->candidate, z[2]);
-  V c = v_fma(f, old, v_mul(i, g));
+  V c = v_fma(f, old, form->summed ? v_add(i, g) : v_mul(i, g));
   if (form->clip_at == FL_CLIP_STATE) c = v_clip(c, limit);
   if (a->peephole) z[3] = v_fma(LOAD(peephole, 2 * p_gate), c, z[3]);
   const V o = activate(&form->gate, clip_gates ? v_clip(z[3], limit) : z[3]);

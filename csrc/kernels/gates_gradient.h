@@ -54,10 +54,11 @@ INLINE void form_gradient(const fl_form *form, size_t p_gate, const gradient_cel
   const V dz_o = v_mul(v_mul(dh, y), slope(&form->gate, o));
   V dc = v_fma(v_mul(dh, o), slope(&form->cell, y), LOAD(dc, 0));
   if (a->peephole) dc = v_fma(LOAD(peephole, 2 * p_gate), dz_o, dc);
-  const V di = v_mul(dc, g), df = v_mul(dc, LOAD(c_prev, 0)); /* coupled: f = 1 - i */
+  const V di = form->summed ? dc : v_mul(dc, g), dg = form->summed ? dc : v_mul(dc, i);
+  const V df = v_mul(dc, LOAD(c_prev, 0)); /* coupled: f = 1 - i */
   const V dz_i = v_mul(form->coupled ? v_sub(di, df) : di, slope(&form->gate, i));
   const V dz_f = form->coupled ? v_set1(0) : v_mul(df, slope(&form->gate, f));
-  const V dz_g = v_mul(v_mul(dc, i), slope(&form->candidate, g));
+  const V dz_g = v_mul(dg, slope(&form->candidate, g));
   V dc_prev = v_mul(dc, f);
   if (a->peephole) {
     dc_prev = v_fma(LOAD(peephole, 0), dz_i, dc_prev);

@@ -1,4 +1,4 @@
-"""Forms of the cell: other activations, peepholes, coupled gates, clipping."""
+"""Forms of the cell: other activations, peepholes, coupled gates, clipping, sums."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Form:
         i = gate(W_i x + U_i h + b_i + p_i * c)       peepholes: the terms with p
         f = gate(W_f x + U_f h + b_f + p_f * c)       coupled: f = 1 - i instead
         g = candidate(W_g x + U_g h + b_g)
-        c' = f * c + i * g
+        c' = f * c + i * g                            summed: f * c + (i + g) instead
         o = gate(W_o x + U_o h + b_o + p_o * c')      the new cell
         h' = o * cell(c')                             (then W_hr h' with a projection)
 
@@ -55,6 +55,9 @@ class Form:
     clip_at : str
         What it limits: ``"activations"`` every activation's input, c' on its way to h' among them; ``"gates"`` the
         inputs of i, f, g, o; ``"state"`` c' itself, which is carried on so.
+    summed : bool
+        The gate is added to the candidate, and does not multiply it: c' = f * c + (i + g). For studies of what the
+        product does; no format has it.
 
     Attributes
     ----------
@@ -62,6 +65,8 @@ class Form:
         A name, or where an activation has parameters a tuple with all of them.
     peepholes, coupled, clip, clip_at
         As given; clip_at is ``"activations"`` where there is no clip.
+    summed : bool
+        As given.
 
     Raises
     ------
@@ -108,11 +113,12 @@ class Form:
     coupled: bool = False
     clip: float | None = None
     clip_at: str = "activations"
+    summed: bool = False
 
     def __post_init__(self) -> None:
         for name in ("gate", "candidate", "cell"):
             object.__setattr__(self, name, _activation(getattr(self, name), name))
-        for name in ("peepholes", "coupled"):
+        for name in ("peepholes", "coupled", "summed"):
             object.__setattr__(self, name, _checks.flag(getattr(self, name), name))
         if self.clip_at not in CLIPS:
             raise ValueError(f"clip_at should be one of {', '.join(CLIPS)}, got: {self.clip_at!r}")
@@ -148,12 +154,12 @@ def parameters(activation: Activation) -> tuple[str, float, float]:
 
 
 def packed(form: Form) -> tuple[Any, ...]:
-    """Return a form as the compiled core takes it: three (kind, alpha, beta), two flags, where to clip, the clip."""
+    """Return a form as the compiled core takes it: three activations, two flags, where to clip, the clip, a flag."""
     kinds = list(ACTIVATIONS)
     parts = (parameters(activation) for activation in (form.gate, form.candidate, form.cell))
     activations = ((kinds.index(name), alpha, beta) for name, alpha, beta in parts)
     clip_at = 0 if form.clip is None else 1 + CLIPS.index(form.clip_at)
-    return (*activations, form.peepholes, form.coupled, clip_at, form.clip or 0.0)
+    return (*activations, form.peepholes, form.coupled, clip_at, form.clip or 0.0, form.summed)
 
 
 def check_trainable(form: Form) -> None:

@@ -24,6 +24,7 @@ from ._trace_results import (
     Traced,
     are_against,
     taken_of,
+    written_by,
 )
 from ._types import Array, F, Shape, States
 
@@ -297,8 +298,8 @@ class GateTrace(Generic[F]):
 
     @property
     def written(self) -> NDArray[F]:
-        """What a step writes, with its sign: i * g, [L, D, S, B, K]."""
-        made: NDArray[F] = self.i * self.g
+        """What a step writes, with its sign: i * g, [L, D, S, B, K]; i + g in a form that is summed."""
+        made: NDArray[F] = self._written(...)
         return made
 
     @property
@@ -326,6 +327,9 @@ class GateTrace(Generic[F]):
         Unlike forgetting, which multiplies, this subtracts; a candidate without a sign could not.
         """
         return taken_of(self.f * self.c_prev, self.written)
+
+    def _written(self, part: Any) -> Array:
+        return written_by(self._layer.form, self.i[part], self.g[part])
 
     # ---- reductions
 
@@ -412,7 +416,7 @@ class GateTrace(Generic[F]):
         >>> bool(np.allclose(trace.write_strength(), np.abs(trace.written).mean(axis=(2, 3))))
         True
         """
-        return self._mean(lambda part: np.abs(self.i[part] * self.g[part]), "i", "g")
+        return self._mean(lambda part: np.abs(self._written(part)), "i", "g")
 
     def balance(self) -> Balance:
         """Tell what a step does to the size of a cell, on average: how much is kept, forgotten, added, taken away.
@@ -441,7 +445,7 @@ class GateTrace(Generic[F]):
         before = self.c_prev
 
         def amounts(part: Any) -> tuple[Array, ...]:
-            kept, written = self.f[part] * before[part], self.i[part] * self.g[part]
+            kept, written = self.f[part] * before[part], self._written(part)
             taken = taken_of(kept, written)
             return np.abs(kept), np.abs(before[part] - kept), np.abs(written) - taken, taken
 
@@ -480,7 +484,7 @@ class GateTrace(Generic[F]):
 
         def flags(part: Any) -> tuple[Array, ...]:
             i, f = self.i[part], self.f[part]
-            writes, keeps, against = i >= closed, f >= closed, are_against(f * before[part], i * self.g[part])
+            writes, keeps, against = i >= closed, f >= closed, are_against(f * before[part], self._written(part))
             both = keeps & writes
             return keeps & ~writes, both & ~against, both & against, ~keeps & ~writes, ~keeps & writes
 

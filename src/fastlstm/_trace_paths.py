@@ -164,8 +164,9 @@ class _Path:
         s_g, s_m = slope(form.candidate, g), slope(form.cell, m)
         di_h, di_c = s_i[:, None] * U[0], s_i * p[0]
         df_h, df_c = (-di_h, -di_c) if form.coupled else (s_f[:, None] * U[1], s_f * p[1])
-        dc_h = c_prev[:, None] * df_h + g[:, None] * di_h + (i * s_g)[:, None] * U[2]
-        dc_c = f + c_prev * df_c + g * di_c
+        of_i, of_g = (np.ones_like(g), np.ones_like(i)) if form.summed else (g, i)  # dc/di, dc/dg
+        dc_h = c_prev[:, None] * df_h + of_i[:, None] * di_h + (of_g * s_g)[:, None] * U[2]
+        dc_c = f + c_prev * df_c + of_i * di_c
         through = o * s_m + m * s_o * p[2]  # of c' in o cell(c')
         dh_h = (m * s_o)[:, None] * U[3] + through[:, None] * dc_h
         dh_c = np.diag(through * dc_c)

@@ -84,6 +84,12 @@ class GradientNorms(NamedTuple):
     both: Floats  #: [L, D, N]: dc/dc along all paths within the layer
 
 
+def written_by(form: Form, i: Array, g: Array) -> Array:
+    """Return what steps write, with its sign."""
+    made: Array = i + g if form.summed else i * g
+    return made
+
+
 def taken_of(kept: Array, written: Array) -> Array:
     """Return how much of what is kept is taken away by what is written."""
     against = are_against(kept, written)

@@ -19,6 +19,7 @@ CSRC = Path(__file__).parents[2] / "csrc"
 FORMS = [
     fastlstm.Form(),
     fastlstm.Form(("hard_sigmoid", 0.3), "softsign", ("scaled_tanh", 1.5, 0.5), peepholes=True, coupled=True),
+    fastlstm.Form(summed=True),
     *(fastlstm.Form(clip=0.75, clip_at=at) for at in ("activations", "gates", "state")),
 ]
 OPTIONS = [
@@ -205,7 +206,7 @@ def test_the_bytes_of_integers_are_those_that_the_page_tells(zeros):
         (28, "I", 64, "matrices of type 3 beside 64 bits are unknown"),
         (32, "Q", 90, "its arrays end at"),
         (68, "I", 1, "its arrays end at"),
-        (68, "I", 33, "does not describe an LSTM"),
+        (68, "I", 65, "does not describe an LSTM"),
         (148, "I", 0, "matrices of integers are for int8 and int8-fast, got: None"),
         (148, "I", 1, "matrices of integers are for int8 and int8-fast, got: float16"),
         (256, "f", 0, "weight_ih_l0_scale should be finite and greater than zero"),

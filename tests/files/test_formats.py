@@ -34,6 +34,7 @@ FORMS = (
     fastlstm.Form(("hard_sigmoid", 1 / 6, 0.5)),
     fastlstm.Form("relu", ("scaled_tanh", 1.7159, 2 / 3), "softsign"),
     fastlstm.Form(peepholes=True, coupled=True, clip=3.5, clip_at="gates"),
+    fastlstm.Form(summed=True),
 )
 
 

@@ -26,6 +26,8 @@ TRAINABLE: dict[str, Form] = {
     "sigmoid-everywhere": Form("sigmoid", "sigmoid", "sigmoid"),
     "tanh-everywhere": Form("tanh", "tanh", "tanh"),
     "everything": Form("hard_sigmoid", "softsign", "elu", peepholes=True, coupled=True),
+    "summed": Form(summed=True),
+    "summed-everything": Form("hard_sigmoid", "softsign", "elu", peepholes=True, coupled=True, summed=True),
 }
 CLIPPED: dict[str, Form] = {
     "clip-activations": Form(clip=0.5),
@@ -34,9 +36,10 @@ CLIPPED: dict[str, Form] = {
     "clip-activations-peepholes": Form("sigmoid", "elu", "softplus", peepholes=True, coupled=True, clip=0.3),
     "clip-gates-peepholes": Form(peepholes=True, clip=0.3, clip_at="gates"),
     "clip-state-peepholes": Form(peepholes=True, clip=0.3, clip_at="state"),
+    "clip-state-summed": Form(summed=True, clip=0.3, clip_at="state"),
 }
 FORMS = TRAINABLE | CLIPPED
-GROWING = ("affine", "softplus-gates")  # gates may pass 1, and nothing bounds a cell
+GROWING = ("affine", "softplus-gates", "summed", "summed-everything")  # nothing bounds a cell to steps
 FEW = ("everything", "peepholes", "softplus", "clip-state-peepholes")  # where all would take long
 
 each_form = pytest.mark.parametrize("form", FORMS)

@@ -423,6 +423,7 @@ def test_the_page_names_every_activation() -> None:
         ((("elu", 10**400),), {}, ValueError, "gate: parameters of elu should be finite in float32"),
         ((), {"peepholes": 1}, TypeError, "peepholes should be of type bool, got: int"),
         ((), {"coupled": None}, TypeError, "coupled should be of type bool, got: NoneType"),
+        ((), {"summed": 1}, TypeError, "summed should be of type bool, got: int"),
         ((), {"clip": 0}, ValueError, "clip should be a finite number greater than zero, got: 0"),
         ((), {"clip": -1.5}, ValueError, "clip should be a finite number greater than zero, got: -1.5"),
         ((), {"clip": float("nan")}, ValueError, "clip should be a finite number greater than zero, got: nan"),

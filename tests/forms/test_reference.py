@@ -89,6 +89,11 @@ def test_a_step_by_hand() -> None:
     h_next, c_next = reference.cell_forward(x, h, c, **weights, weight_ph=p, form=coupled)
     assert (h_next, c_next) == (143 / 32, 11 / 4)
 
+    summed = Form(("affine", 0.5, 0.25), "affine", "affine", peepholes=True, summed=True)
+    # c' = 0 * 2 + (3/4 + 3) = 15/4; o = 1/2 * 15/4 + 1/4 = 17/8
+    h_next, c_next = reference.cell_forward(x, h, c, **weights, weight_ph=p, form=summed)
+    assert (h_next, c_next) == (255 / 32, 15 / 4)
+
 
 @pytest.mark.parametrize(
     ("options", "expected"),

@@ -368,7 +368,8 @@ static void run_product(const fl_kernels *k, call *c) {
 
 /* NULL for the standard cell */
 static const fl_form *any_form(call *c, int backward) {
-  c->form = (fl_form){any_activation(c), any_activation(c), any_activation(c), maybe(c), maybe(c), FL_CLIP_NONE, 0.75};
+  c->form = (fl_form){any_activation(c), any_activation(c), any_activation(c), maybe(c), maybe(c), FL_CLIP_NONE, 0.75,
+                      maybe(c)};
   if (!backward) c->form.clip_at = (fl_clip)below(c, FL_CLIP_STATE + 1);
   return maybe(c) ? &c->form : NULL;
 }

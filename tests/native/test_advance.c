@@ -119,8 +119,8 @@ static void give_up(job *j, int times[2]) {
   }
 }
 
-static const fl_form seeing = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
-static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0, 0}, 0, 1, FL_CLIP_GATES, 0.25};
+static const fl_form seeing = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
+static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0, 0}, 0, 1, FL_CLIP_GATES, 0.25, 0};
 
 static void streams(const char *isa) {
   static const fl_config kinds[] = {

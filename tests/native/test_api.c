@@ -450,7 +450,7 @@ static void gives_up(const layer *l, size_t rows, fl_pool *pool) {
 
 int main(void) {
   fl_use_all_threads(1);
-  const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
+  const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
   layer layers[] = {made(H, 0, 1, 1, NULL), made(H, 0, 2, 2, NULL), made(H, 40, 2, 1, &seeing)};
   arrays a = begin();
   tells_of_activations();

@@ -503,14 +503,15 @@ static void refusals(void) {
 }
 
 /* every activation, and every option at least once */
-static const fl_form keras = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_RELU, 0, 0}, {FL_SOFTSIGN, 0, 0}, 0, 0, FL_CLIP_NONE, 0};
-static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_STATE, 0.5};
-static const fl_form peeping = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
-static const fl_form coupled = {{FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SOFTSIGN, 0, 0}, 1, 1, FL_CLIP_NONE, 0};
+static const fl_form keras = {
+    {FL_HARD_SIGMOID, 0.2, 0.5}, {FL_RELU, 0, 0}, {FL_SOFTSIGN, 0, 0}, 0, 0, FL_CLIP_NONE, 0, 0};
+static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_STATE, 0.5, 0};
+static const fl_form peeping = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
+static const fl_form coupled = {{FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SOFTSIGN, 0, 0}, 1, 1, FL_CLIP_NONE, 0, 1};
 static const fl_form odd = {
-    {FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SCALED_TANH, 1.2, 0.5}, 1, 1, FL_CLIP_ACTIVATIONS, 2};
+    {FL_SOFTPLUS, 0, 0}, {FL_ELU, 0.7, 0}, {FL_SCALED_TANH, 1.2, 0.5}, 1, 1, FL_CLIP_ACTIVATIONS, 2, 0};
 static const fl_form linear = {
-    {FL_AFFINE, 0.4, 0.3}, {FL_LEAKY_RELU, 0.1, 0}, {FL_THRESHOLDED_RELU, 0.1, 0}, 0, 0, FL_CLIP_GATES, 1};
+    {FL_AFFINE, 0.4, 0.3}, {FL_LEAKY_RELU, 0.1, 0}, {FL_THRESHOLDED_RELU, 0.1, 0}, 0, 0, FL_CLIP_GATES, 1, 0};
 
 int main(void) {
   static const sizes shapes[] = {

@@ -306,7 +306,7 @@ static void check_largest_sums(fl_weight_type type, size_t K, int up) {
 }
 
 int main(void) {
-  static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
+  static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
   static const shape shapes[] = {{{FL_FLOAT32, 1, 1, 0, 1, 1, NULL, FL_WEIGHTS_INT8}, 3},
                                  {{FL_FLOAT32, 7, 9, 0, 2, 1, NULL, FL_WEIGHTS_INT8}, 5},
                                  {{FL_FLOAT32, 300, 33, 0, 1, 1, NULL, FL_WEIGHTS_INT8}, 2},

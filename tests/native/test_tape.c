@@ -114,8 +114,9 @@ static void form_gates(const job *j, const double *z, const double *c, const dou
   activate(j, form->gate, sums[1], to->at[1], H);
   activate(j, form->candidate, sums[2], to->at[2], H);
   for (size_t u = 0; u < H; u++) {
-    if (form->coupled) to->at[1][u] = rounded(j, 1 - to->at[0][u]);
-    to->at[4][u] = fused(j, to->at[1][u], c[u], rounded(j, to->at[0][u] * to->at[2][u]));
+    const double i = to->at[0][u], g = to->at[2][u];
+    if (form->coupled) to->at[1][u] = rounded(j, 1 - i);
+    to->at[4][u] = fused(j, to->at[1][u], c[u], rounded(j, form->summed ? i + g : i * g));
     if (ph) sums[3][u] = fused(j, ph[2 * H + u], to->at[4][u], sums[3][u]);
   }
   activate(j, form->gate, sums[3], to->at[3], H);
@@ -463,9 +464,9 @@ static void run(const shape *s, const char *isa, fl_pool *pool) {
 int main(void) {
   fl_use_all_threads(1);
   static const int64_t lengths[] = {4, 0, 7, 7, 1};
-  static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_SOFTSIGN, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
+  static const fl_form seeing = {{FL_SIGMOID, 0, 0}, {FL_SOFTSIGN, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
   static const fl_form coupled = {
-      {FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_SCALED_TANH, 1.5, 0.5}, 1, 1, FL_CLIP_NONE, 0};
+      {FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_SCALED_TANH, 1.5, 0.5}, 1, 1, FL_CLIP_NONE, 0, 1};
   const shape shapes[] = {
       {{FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL}, 6, 3, NULL, 0, 0},
       {{FL_FLOAT64, 3, 5, 0, 2, 2, NULL, FL_WEIGHTS_REAL}, 7, 5, lengths, 0, 1},

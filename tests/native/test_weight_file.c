@@ -134,7 +134,7 @@ static int same_activation(const fl_activation *a, const fl_activation *b) {
 static int same_form(const fl_form *a, const fl_form *b) {
   return same_activation(&a->gate, &b->gate) && same_activation(&a->candidate, &b->candidate) &&
          same_activation(&a->cell, &b->cell) && a->peepholes == b->peepholes && a->coupled == b->coupled &&
-         a->clip_at == b->clip_at && a->clip == b->clip;
+         a->clip_at == b->clip_at && a->clip == b->clip && a->summed == b->summed;
 }
 
 static const fl_form standard = {
@@ -391,7 +391,7 @@ static void refuses_integers(const fl_config *config, kind matrices) {
       {AT_WEIGHTS, 4, FL_WEIGHTS_BFLOAT16},
       {AT_WEIGHTS, 4, 5},
       {AT_FLAGS, 4, flags ^ 16},
-      {AT_FLAGS, 4, flags | 32},
+      {AT_FLAGS, 4, flags | 64},
       {AT_INPUT_SIZE, 8, 4096},
       {AT_DTYPE, 4, 64},
   };
@@ -453,7 +453,7 @@ int main(void) {
   const fl_form forms[] = {
       {.gate = {FL_HARD_SIGMOID, 0.25, 0.5}, .candidate = {.kind = FL_SOFTSIGN}, .cell = {FL_SCALED_TANH, 1.5, 0.5}},
       {.candidate = {.kind = FL_TANH}, .cell = {.kind = FL_TANH}, .peepholes = 1, .coupled = 1},
-      {.candidate = {.kind = FL_TANH}, .cell = {.kind = FL_TANH}, .clip_at = FL_CLIP_STATE, .clip = 0.75},
+      {.candidate = {.kind = FL_TANH}, .cell = {.kind = FL_TANH}, .clip_at = FL_CLIP_STATE, .clip = 0.75, .summed = 1},
   };
   const fl_config configs[] = {
       {FL_FLOAT32, 3, 5, 0, 1, 1, NULL, FL_WEIGHTS_REAL},       {FL_FLOAT64, 3, 5, 0, 2, 1, NULL, FL_WEIGHTS_REAL},

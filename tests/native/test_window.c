@@ -98,8 +98,8 @@ static int run(job *j, size_t length, size_t threads, int impatient) {
   return times;
 }
 
-static const fl_form seeing = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0};
-static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0, 0}, 0, 1, FL_CLIP_STATE, 0.25};
+static const fl_form seeing = {{FL_HARD_SIGMOID, 0.2, 0.5}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 1, 0, FL_CLIP_NONE, 0, 0};
+static const fl_form clipped = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_RELU, 0, 0}, 0, 1, FL_CLIP_STATE, 0.25, 0};
 
 static void has_the_bits_of_each_window_alone(const char *isa) {
   static const fl_config kinds[] = {

@@ -156,7 +156,7 @@ static unsigned skipping(int coupled, size_t array, size_t at, float value) {
   enum { N = 3, M = 5 };
   static float w[4 * M * 2 * M], u[4 * M * M], b[4 * M], other_w[4 * M * N], other_u[4 * M * M], other_b[4 * M];
   float *const others[] = {other_w, other_u, other_b};
-  const fl_form form = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 0, coupled, FL_CLIP_NONE, 0};
+  const fl_form form = {{FL_SIGMOID, 0, 0}, {FL_TANH, 0, 0}, {FL_TANH, 0, 0}, 0, coupled, FL_CLIP_NONE, 0, 0};
   const fl_config config = {
       .dtype = FL_FLOAT32, .input_size = N, .hidden_size = M, .num_layers = 2, .directions = 2, .form = &form};
   const fl_weights usual = {.weight_ih = w, .weight_hh = u, .bias_ih = b};

@@ -114,7 +114,7 @@ static inline size_t write_file(const fl_config *config, const fl_weights *weigh
       put_double(data, AT_GATE + 24 * k + 8, activations[k].alpha);
       put_double(data, AT_GATE + 24 * k + 16, activations[k].beta);
     }
-    flags |= (form->peepholes ? 2u : 0) | (form->coupled ? 4u : 0);
+    flags |= (form->peepholes ? 2u : 0) | (form->coupled ? 4u : 0) | (form->summed ? 32u : 0);
     put32(data, AT_CLIP_AT, form->clip_at);
     put_double(data, AT_CLIP, form->clip);
   }

@@ -111,6 +111,8 @@ def test_a_clip_is_where_the_semantics_have_it() -> None:
 
 def test_what_cannot_be_exported() -> None:
     lstm = fastlstm.LSTM(4, 3)
+    with pytest.raises(ValueError, match="the operator has no form with summed=True"):
+        export(fastlstm.LSTM(4, 3, form=Form(summed=True)))
     with pytest.raises(ValueError, match="proj_size=2: ONNX's LSTM operator has no projection"):
         export(fastlstm.LSTM(4, 3, proj_size=2))
     with pytest.raises(TypeError, match=r"lstm should be a fastlstm.LSTM, got: LSTMCell"):

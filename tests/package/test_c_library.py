@@ -319,6 +319,7 @@ int main(void) {{
         {},
         {"dtype": "float64", "num_layers": 2, "bidirectional": True, "proj_size": 3},
         {"bias": False, "form": fastlstm.Form(("affine", 0.3, 0.1), "relu", peepholes=True, coupled=True, clip=0.5)},
+        {"form": fastlstm.Form(summed=True)},
     ],
     ids=repr,
 )

@@ -69,7 +69,7 @@ def _step(case: Case, data: Data, layer: int, d: int, x: Array, h: Array, c: Arr
     i = activate(form.gate, np.clip(z_i + p_i * c, -inputs, inputs))
     f = 1 - i if form.coupled else activate(form.gate, np.clip(z_f + p_f * c, -inputs, inputs))
     g = activate(form.candidate, np.clip(z_g, -inputs, inputs))
-    new = f * c + i * g
+    new = f * c + (i + g if form.summed else i * g)
     if form.clip_at == "state":
         new = np.clip(new, -limit, limit)
     o = activate(form.gate, np.clip(z_o + p_o * new, -inputs, inputs))

@@ -20,6 +20,7 @@ SHAPES = (
     Case("reduce-no-bias", T=12, B=2, I=5, H=9, bias=False, bidirectional=True),
     Case("reduce-peepholes", T=15, B=3, I=4, H=11, form=Form(peepholes=True), num_layers=2, scale=3),
     Case("reduce-coupled", T=15, B=3, I=4, H=11, form=Form(peepholes=True, coupled=True), scale=3),
+    Case("reduce-summed", T=15, B=3, I=4, H=11, form=Form(summed=True), scale=3),
 )
 PARTS = (1, 2**20)  # numbers at once: a part for every step, or one
 
@@ -39,6 +40,11 @@ def means(trace: fastlstm.GateTrace, values: Callable[[dict[str, Array]], Array]
     ]
     assert found
     return np.mean(found, axis=0)
+
+
+def wrote(case: Case, v: dict[str, Array]) -> Array:
+    """Return what a step writes."""
+    return v["i"] + v["g"] if case.form and case.form.summed else v["i"] * v["g"]
 
 
 @pytest.fixture(params=PARTS)
@@ -71,7 +77,7 @@ def test_saturation(case: Case, every: int) -> None:
 def test_half_life_and_write_strength(case: Case, every: int) -> None:
     trace = trace_of(case, every=every, units=[5, 1])
     close(trace.half_life(), -np.log(2) / means(trace, lambda v: np.log(v["f"])))
-    close(trace.write_strength(), means(trace, lambda v: np.abs(v["i"] * v["g"])), rtol=1e-6)
+    close(trace.write_strength(), means(trace, lambda v: np.abs(wrote(case, v))), rtol=1e-6)
 
 
 def test_half_lives_that_are_known() -> None:
@@ -95,7 +101,7 @@ def test_balance_and_its_steps(case: Case, every: int) -> None:
     def taken(v: dict[str, Array]) -> Array:
         made = np.zeros(v["f"].shape)
         for at in np.ndindex(made.shape):
-            kept, written = v["f"][at] * v["c_prev"][at], v["i"][at] * v["g"][at]
+            kept, written = v["f"][at] * v["c_prev"][at], wrote(case, v)[at]
             if kept * written < 0:
                 made[at] = min(abs(kept), abs(written))
         return made
@@ -104,7 +110,7 @@ def test_balance_and_its_steps(case: Case, every: int) -> None:
     close(balance.kept, means(trace, lambda v: np.abs(v["f"] * v["c_prev"])), rtol=1e-6)
     close(balance.forgotten, means(trace, lambda v: (1 - v["f"]) * np.abs(v["c_prev"])), rtol=1e-5)
     close(balance.taken, means(trace, taken), rtol=1e-6)
-    close(balance.added, means(trace, lambda v: np.abs(v["i"] * v["g"]) - taken(v)), rtol=1e-6)
+    close(balance.added, means(trace, lambda v: np.abs(wrote(case, v)) - taken(v)), rtol=1e-6)
     close(np.abs(trace.c), trace.kept + trace.added - trace.taken, rtol=1e-5, atol=1e-6)
     close(np.abs(trace.c_prev), trace.kept + trace.forgotten, rtol=1e-6, atol=1e-7)
     for name in ("kept", "forgotten", "taken", "added"):
@@ -119,13 +125,13 @@ def test_actions(case: Case, every: int) -> None:
     def named(v: dict[str, Array]) -> Array:
         made = np.empty(v["f"].shape, "U7")
         for at in np.ndindex(made.shape):
-            i, f, g, c = (v[name][at] for name in ("i", "f", "g", "c_prev"))
+            i, f, c, written = v["i"][at], v["f"][at], v["c_prev"][at], wrote(case, v)[at]
             if f < 0.2:
                 made[at] = "forget" if i < 0.2 else "replace"
             elif i < 0.2:
                 made[at] = "keep"
             else:
-                made[at] = "take" if g * c < 0 else "add"
+                made[at] = "take" if written * c < 0 else "add"
         return made
 
     actions = trace.actions(0.2)
@@ -232,7 +238,7 @@ GRADIENTS = (
     *(
         Case(f"gradient-{name}", T=5, B=1, I=3, H=4, form=FORMS[name])
         for name in TRAINABLE
-        if name in ("peepholes", "coupled-peepholes", "softsign", "elu", "scaled-tanh")
+        if name in ("peepholes", "coupled-peepholes", "softsign", "elu", "scaled-tanh", "summed", "summed-everything")
     ),
 )
 

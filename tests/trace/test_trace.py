@@ -60,7 +60,7 @@ def test_gates_make_the_cell_in_every_form(form: str, isa: str) -> None:
         assert_same_bits((trace.output, trace.h_n, trace.c_n), results(lstm, data.astype("float32")))
         made = FORMS[form]
         exact = trace.f.astype(np.float64) * trace.c_prev.astype(np.float64)  # of float32: without an error
-        c = (exact + (trace.i * trace.g)).astype(np.float32)
+        c = (exact + (trace.i + trace.g if made.summed else trace.i * trace.g)).astype(np.float32)
         if made.clip_at == "state":
             c = np.clip(c, -np.float32(made.clip), np.float32(made.clip))
         # rounded twice, to float64 and to float32: once in 2^29 that is not fma

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._trace_results import Floats, Traced, taken_of
+from .._forms import Form
+from .._trace_results import Floats, Traced, taken_of, written_by
 from .._types import Array
 
 #: Of these a column has the least, the largest and the mean; of amounts the mean.
@@ -173,7 +174,7 @@ class Overview:
             fold.extreme(np.minimum, self._low[name], shown[name])
             fold.extreme(np.maximum, self._high[name], shown[name])
             fold.sum(self._sum[name], shown[name])
-        for name, amount in _amounts(shown).items():
+        for name, amount in _amounts(shown, self.layer.form).items():
             fold.sum(self._sum[name], amount)
         self._add_times(trace, part)
         self.kept += n
@@ -308,10 +309,10 @@ class _Fold(NamedTuple):
         return np.where(self.valid[..., np.newaxis], array, array.dtype.type(nothing))
 
 
-def _amounts(arrays: dict[str, Array]) -> dict[str, Array]:
+def _amounts(arrays: dict[str, Array], form: Form) -> dict[str, Array]:
     """Tell what steps do to the size of a cell, as the attributes of a trace do."""
     before = arrays["c_prev"]
-    kept, written = arrays["f"] * before, arrays["i"] * arrays["g"]
+    kept, written = arrays["f"] * before, written_by(form, arrays["i"], arrays["g"])
     taken = taken_of(kept, written)
     return {
         "kept": np.abs(kept),

@@ -23,6 +23,7 @@ cdef extern from "fastlstm.h" nogil:
         int peepholes, coupled
         fl_clip clip_at
         double clip
+        int summed
     ctypedef struct fl_config:
         fl_dtype dtype
         size_t input_size, hidden_size, proj_size, num_layers, directions

@@ -17,7 +17,7 @@ cdef int read_activation(fl_activation *to, tuple activation) except -1:
 
 
 cdef int read_form(fl_form *to, tuple form) except -1:
-    gate, candidate, cell, to.peepholes, to.coupled, to.clip_at, to.clip = form
+    gate, candidate, cell, to.peepholes, to.coupled, to.clip_at, to.clip, to.summed = form
     read_activation(&to.gate, gate)
     read_activation(&to.candidate, candidate)
     return read_activation(&to.cell, cell)

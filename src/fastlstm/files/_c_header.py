@@ -85,10 +85,10 @@ def _array(kind: str, name: str, array: Array) -> Iterator[str]:
 
 
 def _form(form: _forms.Form) -> Iterator[str]:
-    *activations, peepholes, coupled, clip_at, clip = _forms.packed(form)
+    *activations, peepholes, coupled, clip_at, clip, summed = _forms.packed(form)
     for kind, alpha, beta in activations:
         yield f"{{{_KINDS[kind]}, {_exact(alpha)}, {_exact(beta)}}}"
-    yield f"{int(peepholes)}, {int(coupled)}, {_CLIPS[clip_at]}, {_exact(clip)}"
+    yield f"{int(peepholes)}, {int(coupled)}, {_CLIPS[clip_at]}, {_exact(clip)}, {int(summed)}"
 
 
 def _numbers(array: Array) -> Iterator[str]:

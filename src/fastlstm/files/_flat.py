@@ -33,7 +33,7 @@ _SIGNS: Final[dict[ByteOrder, Literal["<", ">"]]] = {"little": "<", "big": ">"}
 # kind, 0, alpha, beta; where to clip, type of matrices; clip, dropout; zeros. What is after the bar is summed, to the
 # end of the file.
 _FIRST, _REST = "8sIIQI", "I4QII" + 3 * "IIdd" + "II2d3Q"
-_BIAS, _PEEPHOLES, _COUPLED, _BATCH_FIRST, _OFFSETS = 1, 2, 4, 8, 16
+_BIAS, _PEEPHOLES, _COUPLED, _BATCH_FIRST, _OFFSETS, _SUMMED = 1, 2, 4, 8, 16, 32
 _PIECE: Final = 2**20
 
 
@@ -46,9 +46,9 @@ def content(lstm: LSTM[Any], order: ByteOrder) -> bytes:
     arrays = [array for entry in given for array in _arrays(entry, offsets)]
     parts = [array.astype(array.dtype.newbyteorder(sign), copy=False).tobytes() for array in arrays]
     parts = [part + bytes(-len(part) % _BOUNDARY) for part in parts]
-    *activations, peepholes, coupled, clip_at, clip = _forms.packed(lstm.form)
+    *activations, peepholes, coupled, clip_at, clip, summed = _forms.packed(lstm.form)
     flags = sizes.bias * _BIAS + peepholes * _PEEPHOLES + coupled * _COUPLED + lstm.batch_first * _BATCH_FIRST
-    flags += offsets * _OFFSETS
+    flags += offsets * _OFFSETS + summed * _SUMMED
     stored = [number for kind, alpha, beta in activations for number in (kind, 0, alpha, beta)]
     told = (8 * lstm.dtype.itemsize, sizes.I, sizes.H, sizes.P, sizes.L, sizes.D, flags)
     last = lstm.dropout, 0, 0, 0
@@ -99,8 +99,8 @@ def layers(path: Path, budget: Budget) -> list[Layer]:
 
 def _layer(path: Path, sign: str, told: tuple[Any, ...], budget: Budget, integers: bool) -> Layer:
     bits, I, H, P, L, D, flags, *stored, clip_at, packed, clip, dropout, z1, z2, z3 = told
-    most = 2 * _OFFSETS if integers else _OFFSETS
-    if bits not in (32, 64) or D not in (1, 2) or flags >= most or any((z1, z2, z3, *stored[1::4])):
+    flags_known = _BIAS | _PEEPHOLES | _COUPLED | _BATCH_FIRST | _SUMMED | (_OFFSETS if integers else 0)
+    if bits not in (32, 64) or D not in (1, 2) or flags & ~flags_known or any((z1, z2, z3, *stored[1::4])):
         raise ValueError(f"its header does not describe an LSTM: {told}")
     names = {number: name for name, number in _weights.NUMBERS.items()}
     if packed not in names or (packed and bits != 32):
@@ -148,11 +148,11 @@ def _form(stored: list[Any], flags: int, clip_at: int, clip: float) -> _forms.Fo
         activations.append((names[kind], *(alpha, beta)[: len(_forms.ACTIVATIONS[names[kind]])]))
     if clip_at > len(_forms.CLIPS):
         raise ValueError(f"it has an unknown clip: {clip_at}")
-    peepholes, coupled = bool(flags & _PEEPHOLES), bool(flags & _COUPLED)
-    if not clip_at:
-        return _forms.Form(*activations, peepholes=peepholes, coupled=coupled)
-    at = _forms.CLIPS[clip_at - 1]
-    return _forms.Form(*activations, peepholes=peepholes, coupled=coupled, clip=clip, clip_at=at)
+    told = {"peepholes": _PEEPHOLES, "coupled": _COUPLED, "summed": _SUMMED}
+    given: dict[str, Any] = {name: bool(flags & flag) for name, flag in told.items()}
+    if clip_at:
+        given |= {"clip": clip, "clip_at": _forms.CLIPS[clip_at - 1]}
+    return _forms.Form(*activations, **given)
 
 
 def _stored(path: Path, place: int, shape: Shape, dtype: str) -> Stored:

@@ -28,7 +28,10 @@ Described = dict[str, Told]
 
 def entry(name: str, lstm: LSTM[Any]) -> tuple[str, str]:
     """Return the key and the text that tell of a layer."""
-    told: dict[str, Any] = {"form": dataclasses.asdict(lstm.form)}
+    form = dataclasses.asdict(lstm.form)
+    if not lstm.form.summed:  # which others' files do not know of
+        del form["summed"]
+    told: dict[str, Any] = {"form": form}
     told |= {"batch_first": lstm.batch_first, "dropout": lstm.dropout}
     if lstm._settings.weights is not None:
         told["weights"] = lstm._settings.weights

@@ -61,6 +61,8 @@ def _activation(name: str, alphas: Iterator[float], betas: Iterator[float], sema
 
 def attributes_of(form: Form, directions: int, semantics: Semantics) -> dict[str, Any]:
     """Return the attributes that say a form, the same in each direction; none where the operator's defaults do."""
+    if form.summed:
+        raise ValueError("the operator has no form with summed=True: it multiplies i and g")
     found: dict[str, Any] = {}
     activations = (form.gate, form.candidate, form.cell) * directions
     if activations != ("sigmoid", "tanh", "tanh") * directions:

@@ -9,7 +9,7 @@ from ._activations import activate
 from ._cell import standard_gradient
 from ._checks import check, check_float, check_form, check_gradient, check_trainable, check_weights
 from ._form import Form, is_standard
-from ._forms import general_gradient
+from ._forms import general_gradient, next_cell
 from ._records import Array, CellGradients, Gates, Gradients, LayerTape, Tape
 
 
@@ -148,7 +148,7 @@ def cell_backward(
     # h' = W_hr m
     dm = dh_next if weight_hr is None else dh_next @ weight_hr  # B,H
     dz, dc = gates_backward(gates, c, dm, grad_c_next, weight_ph=weight_ph, form=form)  # B,4H  B,H
-    c_next = gates.f * c + gates.i * gates.g  # B,H
+    c_next = next_cell(form, gates.i, gates.f, gates.g, c)  # B,H
 
     # z = W x + U h + b: what went in gets the transposed matrices, the weights get the products with what went in.
     parameters = {"weight_ih": _sum_of_products(dz, x), "weight_hh": _sum_of_products(dz, h)}

@@ -36,6 +36,10 @@ class Form(Protocol):
     def clip_at(self) -> str:
         """What is limited: "activations", "gates" or "state"."""
 
+    @property
+    def summed(self) -> bool:
+        """Whether i and g are added, not multiplied."""
+
 
 class _Standard(NamedTuple):
     gate: Activation = "sigmoid"
@@ -45,6 +49,7 @@ class _Standard(NamedTuple):
     coupled: bool = False
     clip: float | None = None
     clip_at: str = "activations"
+    summed: bool = False
 
 
 STANDARD: Form = _Standard()

@@ -20,7 +20,7 @@ def general_cell(x: Array, h: Array, c: Array, w: Weights, form: Form) -> tuple[
     f = 1 - i if form.coupled else _gate(form, z_f)
     g = activate(form.candidate, _clipped(form, ("activations", "gates"), z_g))
 
-    c_next = _clipped(form, ("state",), f * c + i * g)
+    c_next = _clipped(form, ("state",), next_cell(form, i, f, g, c))
 
     # The output gate is the last: its peephole sees what the cell has become.
     o = _gate(form, z_o if w.weight_ph is None else z_o + p_o * c_next)
@@ -29,12 +29,18 @@ def general_cell(x: Array, h: Array, c: Array, w: Weights, form: Form) -> tuple[
     return h_next, c_next, Gates(i, f, g, o)
 
 
+def next_cell(form: Form, i: Array, f: Array, g: Array, c: Array) -> Array:
+    """Return c', before a clip."""
+    made: Array = f * c + (i + g if form.summed else i * g)
+    return made
+
+
 def general_gradient(
     gates: Gates, c: Array, dm: Array, dc_next: Array, weight_ph: Array | None, form: Form
 ) -> tuple[Array, Array]:
     """Return dz [B, 4H] and dc: the gradients of the pre-activations and of c, from those of m and c'."""
     i, f, g, o = gates
-    c_next = f * c + i * g
+    c_next = next_cell(form, i, f, g, c)
 
     # m = o * cell(c'): what flows into c' from here joins what flows into it from the next step.
     shown = activate(form.cell, c_next)
@@ -44,8 +50,8 @@ def general_gradient(
         p_i, p_f, p_o = np.split(weight_ph, 3)  # each H
         dc_next = dc_next + dz_o * p_o
 
-    # c' = f * c + i * g: each factor gets the gradient times its partner.
-    di, dg = dc_next * g, dc_next * i
+    # c' = f * c + i * g: each factor gets the gradient times its partner, each term of a sum gets it as it is.
+    di, dg = (dc_next, dc_next) if form.summed else (dc_next * g, dc_next * i)
     df, dc = dc_next * c, dc_next * f
     if form.coupled:  # f = 1 - i: what f gets, i gets with the other sign
         di, df = di - df, np.zeros_like(df)
