@@ -16,7 +16,7 @@ import fastlstm
 from fastlstm._cli import main
 from fastlstm.bench import against
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody has run the benchmarks on Windows yet")
 needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip install pip")
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 

@@ -19,7 +19,7 @@ from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Case, Work, make
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the benchmarks' processes inherit descriptors")
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody has run the benchmarks on Windows yet")
 
 SMALL = ["bench", "--quick", "--rivals", "numpy", "--shape", "T=3,B=2,I=5,H=9"]
 

@@ -5,6 +5,7 @@ then the next round, in an order that rotates, and only medians are compared. Me
 """
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -14,13 +15,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
+from queue import Empty, SimpleQueue
 from statistics import median
-from typing import Any, NoReturn
+from threading import Thread
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
+from fastlstm.bench import processes
 from fastlstm.bench.truth import Error, complaint, distance, expected
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Array, Work
@@ -269,52 +271,51 @@ def _ready(results: Mapping[str, Result]) -> list[str]:
 
 
 class _Process:
-    """Our end of a worker.
+    """Our end of a worker: commands go to its standard input, answers come from its standard output, pickled.
 
     Ctrl-C is for us alone: what a worker has measured until then is not lost with it.
     """
 
     def __init__(self, module: str, hung: float, options: Sequence[str], *, quiet: bool) -> None:
-        self._connection: Connection
-        self._connection, theirs = Pipe()
         # NumPy's own BLAS threads have no part in this; everyone's thread count is set by its contender.
         environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
         start = "from fastlstm.bench.worker import main; main()"
-        self._process = subprocess.Popen(
-            [sys.executable, *options, "-c", start, module, str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
+        self._process: subprocess.Popen[bytes] = subprocess.Popen(
+            [sys.executable, *options, "-c", start, module],
             env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,  # ours may be read by a program: what rivals say is no part of it
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if quiet else None,
-            start_new_session=True,
+            **processes.OWN_GROUP,
         )
-        theirs.close()
+        self._answers: SimpleQueue[Any] = SimpleQueue()
+        # a thread of its own waits for them, since not every system can wait for a pipe and a clock at once
+        Thread(target=_listen, args=(self._process.stdout, self._answers), daemon=True).start()
         self._hung, self.ended = hung, False
         self.version, self._problem = "", ""
         try:
             self.version = self._receive()
         except ContenderError as error:
             self._problem = str(error)
-        self._signal(signal.SIGSTOP)
+        processes.stop(self._process)
 
     def ask(self, command: str, *arguments: object) -> Any:
         if self._problem:
             raise ContenderError(self._problem)
-        self._signal(signal.SIGCONT)
+        processes.go(self._process)
         try:
-            self._connection.send((command, *arguments))
-        except OSError:
-            self._end(None)
-        try:
+            self._send(command, *arguments)
             return self._receive()
         finally:
-            self._signal(signal.SIGSTOP)
+            processes.stop(self._process)
 
-    def _signal(self, number: signal.Signals) -> None:
-        """Tell it and the processes that it has started to stop, or to go on, or to end."""
-        with suppress(ProcessLookupError, PermissionError):  # macOS has the second for those that have ended
-            os.killpg(self._process.pid, number)
+    def _send(self, *message: object) -> None:
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+        except OSError:
+            self._end(None)
 
     def forget(self) -> None:
         if not self._problem:
@@ -322,31 +323,59 @@ class _Process:
                 self.ask("clear")
 
     def close(self) -> None:
-        self._connection.close()
-        self._signal(signal.SIGCONT)
+        self._hang_up()
+        processes.go(self._process)
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
-        self._signal(signal.SIGKILL)
+        processes.kill(self._process)
         self._process.wait()
 
+    def _hang_up(self) -> None:
+        assert self._process.stdin is not None
+        with suppress(OSError):  # what was not sent yet, to someone who has ended
+            self._process.stdin.close()
+
     def _receive(self) -> Any:
-        try:
-            if not self._connection.poll(self._hung):
+        end = time.monotonic() + self._hung
+        while (answer := self._next()) is _NOTHING:
+            if time.monotonic() > end:
                 self._end(f"no answer in {self._hung:g} s")
-            fine, result = self._connection.recv()
-        except (EOFError, OSError):
+        if answer is None:
             self._end(None)
+        fine, result = answer
         if not fine:
             raise ContenderError(result)
         return result
 
+    def _next(self) -> Any:
+        """Wait a moment for an answer: on Windows, Ctrl-C has to wait as long."""
+        try:
+            return self._answers.get(timeout=min(0.25, self._hung))
+        except Empty:
+            return _NOTHING
+
     def _end(self, reason: str | None) -> NoReturn:
         """Stop a process that does not answer, or learn why one has ended by itself."""
         if reason is not None:
-            self._signal(signal.SIGKILL)
+            processes.kill(self._process)
         status = self._process.wait()
+        self._hang_up()
         self.ended, self._problem = True, reason or f"the process ended: {told(status)}"
         raise ContenderError(self._problem)
+
+
+_NOTHING = object()  # no answer yet
+
+
+def _listen(pipe: BinaryIO, answers: "SimpleQueue[Any]") -> None:
+    """Take answers as they come; the last one is None."""
+    with pipe:
+        while True:
+            try:
+                answers.put(pickle.load(pipe))
+            except (EOFError, OSError, pickle.UnpicklingError):
+                answers.put(None)
+                return
 
 
 def told(status: int) -> str:

@@ -50,6 +50,8 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 #: Variables of the environment that change what is measured.
 TELLING = ("FASTLSTM_", "ONEDNN_", "OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ATEN_", "XLA_", "TF_", "MALLOC_")
+#: What a disturbed round is recognised by.
+DISTURBANCES = {"linux": "switches to other processes, and time stolen by the host", "win32": "nothing"}
 #: Calls timed one by one tell of which shares of them: a share with fewer slower calls than `SLOWER` is left out.
 QUANTILES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999, 0.9999)
 SHOWN = (0.5, 0.99, 0.9999)
@@ -264,6 +266,7 @@ class Run:
                 "cpus": _cpus(),
                 "system": platform.platform(),
                 "energy": energy.available()[1],
+                "disturbances": DISTURBANCES.get(sys.platform, "switches to other processes"),
             },
             "python": platform.python_version(),
             "numpy": np.__version__,

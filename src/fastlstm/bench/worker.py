@@ -1,20 +1,21 @@
 """The process of one contender: it prepares works, answers them, and runs timed rounds when it is told to.
 
-`fastlstm.bench.arena` starts it with the contender's module and a descriptor, over which it speaks in pickled tuples:
-in goes ``(command, *arguments)``, a method of `Worker`; out comes ``(True, result)`` or ``(False, message)``.
+`fastlstm.bench.arena` starts it with the contender's module; they speak in pickled tuples. To its standard
+input goes ``(command, *arguments)``, a method of `Worker`; ``(True, result)`` or ``(False, message)`` comes out.
 """
 
 import ctypes
 import gc
 import importlib
+import os
+import pickle
 import signal
 import sys
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -169,11 +170,23 @@ def _settle() -> None:
             return
 
 
+def _pipes() -> tuple[BinaryIO, BinaryIO]:
+    """Take standard input and output for ourselves: what rivals say or ask goes nowhere."""
+    pipes = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    nowhere = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nowhere, 0)
+    os.dup2(nowhere, 1)
+    return pipes
+
+
 def main() -> None:
     """Serve commands until the other end hangs up."""
     _end_with_parent()
-    name, descriptor = sys.argv[1:]
-    connection = Connection(int(descriptor))
+    commands, answers = _pipes()
+
+    def send(fine: bool, result: Any) -> None:
+        pickle.dump((fine, result), answers)
+        answers.flush()
 
     def reply(command: str, *arguments: Any) -> tuple[bool, Any]:
         try:
@@ -183,15 +196,15 @@ def main() -> None:
             return False, f"{type(error).__name__}: {first}"
 
     try:
-        worker = Worker(name)
+        worker = Worker(sys.argv[1])
     except ImportError as error:
-        connection.send((False, f"not here: {error}"))
+        send(False, f"not here: {error}")
         return
-    connection.send((True, worker.version()))
+    send(True, worker.version())
     gc.disable()
     while True:
         try:
-            message = connection.recv()
+            message = pickle.load(commands)
         except EOFError:
             return
-        connection.send(reply(*message))
+        send(*reply(*message))
