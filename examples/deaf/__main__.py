@@ -52,6 +52,9 @@ def tell(kind: str, minutes: int, quieter: int) -> None:
     table(["after minutes", *windows, *(f"cell {unit}" for unit in cells)], rows)
     print("What fastlstm.health says of the noise, with that speech as its probe:\n")
     print("  " + str(experiment.health_after(experiment.Noise(kind, minutes), quieter)[0]).replace("\n", "\n  "), "\n")
+    effect = experiment.health_after(experiment.Noise(kind, minutes), quieter)[0].effect
+    if effect is not None and effect.steps is not None:
+        print(f"The answers agree after {effect.steps} of {len(effect.difference)} steps.\n")
     knocked = experiment.knock_outs(kind, minutes, quieter)
     print(
         f"The cause is {knocked['cause'] or 'not found'}, the largest cell {knocked['largest']}. Heard by the state:\n"

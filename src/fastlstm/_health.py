@@ -86,7 +86,8 @@ class Health:
         """Write what matters first, then the others; a line for all of which the same is to be said."""
         groups: dict[tuple[object, ...], list[Finding]] = {}
         for each in sorted(self.findings, key=_place):
-            alike = each.kind, each.layer, each.direction, each.text, each.unit is None, each.input is None
+            said = each.text.partition(": ")[2] if each.kind == "growth" else each.text  # of which each has its own
+            alike = each.kind, each.layer, each.direction, said, each.unit is None, each.input is None
             groups.setdefault(alike, []).append(each)
         return "\n".join(map(_written, groups.values())) or "nothing found"
 
@@ -97,12 +98,13 @@ def _place(finding: Finding) -> int:
 
 def _written(findings: list[Finding]) -> str:
     """Write findings of one text, of some units or inputs."""
-    first = findings[0]
+    first = max(findings, key=lambda each: each.value)
+    text = first.text.replace(" grows ", " grows up to ") if len(findings) > 1 else first.text
     place = f"layer {first.layer}" + (", reverse" if first.direction else "")
     if first.input is not None:
         return f"{place}: {_listed('input', [str(each.input) for each in findings])} {first.text}"
     units = [str(each.unit) for each in findings if each.unit is not None]
-    return f"{place}{', ' + _listed('unit', units) if units else ''}: {first.text}"
+    return f"{place}{', ' + _listed('unit', units) if units else ''}: {text}"
 
 
 def _listed(what: str, names: list[str]) -> str:
@@ -278,10 +280,12 @@ def _grown(trace: GateTrace[Any], growth: Floats | None, effect: Effect | None) 
         ratio = float(growth[layer, direction, unit])
         advice = "a probe tells whether it matters"
         if effect is not None:
-            matters = (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]
+            named = (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]
             advice = (
-                "it makes the difference to a fresh answer" if matters else "the answer to the probe is not its doing"
+                "it makes the difference to a fresh answer" if named else "the answer to the probe is not its doing"
             )
+            if not effect.matters:
+                advice = f"the answer to the probe is the fresh one after {effect.steps} steps"
         yield Finding(
             "growth", layer, direction, unit, ratio, f"its cell grows {ratio:.3g} times along the stream: {advice}"
         )

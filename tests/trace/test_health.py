@@ -268,6 +268,13 @@ def test_what_matters_is_printed_first_and_what_is_alike_once() -> None:
         "check where it comes from"
     ) in lines
     assert sum(each.input is not None and "never changes" in each.text for each in found.findings) == 20
+    grown = fastlstm.health(changed(well(), bias_ih_l0=[("f", 1, 9.0), ("f", 3, 9.0)]).trace(x()))
+    ratios = [each.value for each in grown.findings if each.kind == "growth"]
+    assert len(ratios) == 2
+    assert str(grown).splitlines()[0] == (
+        f"layer 0, each of units 1, 3: its cell grows up to {max(ratios):.3g} times along the stream: "
+        "a probe tells whether it matters"
+    )
     shut = fastlstm.health(changed(well(), bias_ih_l0=[("o", 1, -12.0), ("o", 3, -12.0)]).trace(x()))
     assert str(shut) == (
         "layer 0, each of units 1, 3: its output gate never opens: nobody sees it: leave it out, or start from a "
@@ -296,6 +303,15 @@ def test_growth_alone_is_not_blamed() -> None:
     assert ("growth", 0) in kinds(seen)
     alone = fastlstm.health(output)
     assert "a probe tells whether it matters" in str(alone)
+
+
+def test_growth_of_which_the_answer_soon_knows_nothing() -> None:
+    lstm = counter(deaf=False)
+    found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 1])
+    assert not found.effect.matters
+    told = f"the answer to the probe is the fresh one after {found.effect.steps} steps"
+    assert str(found).startswith("layer 0, unit 0: its cell grows ")
+    assert str(found).splitlines()[0].endswith(told)
 
 
 def test_a_state_that_is_soon_forgotten() -> None:
