@@ -1,5 +1,6 @@
 """fastlstm.torch.trace: the gates of whole models, by the modules' names."""
 
+import threading
 from typing import Any
 
 import numpy as np
@@ -135,6 +136,11 @@ class Other(torch.nn.LSTM):
         return output * 2, state
 
 
+class Renamed(torch.nn.LSTM):
+    def forward(self, x: Any, hx: Any = None) -> Any:
+        return super().forward(x, hx)
+
+
 class Strange(torch.nn.LSTM):
     def forward(self, x: Any, hx: Any = None) -> Any:
         return super().forward(x, hx)[1]
@@ -147,6 +153,7 @@ def test_what_cannot_be_traced_is_named(model: Model) -> None:
         (torch.nn.Linear(4, 3), x, ValueError, r"the model has no torch\.nn\.LSTM or LSTMCell"),
         (torch.nn.LSTM(4, 3, num_layers=2, dropout=0.5), x, ValueError, r"the model is in training mode.*eval\(\)"),
         (Other(4, 3), torch.ones(3, 1, 4), ValueError, "the model computed something else"),
+        (Renamed(4, 3), {"x": x}, ValueError, "the model was called without `input`"),
         (Strange(4, 3), x, ValueError, "the model did not return what an LSTM does"),
     ):
         with pytest.raises(error, match=message):
@@ -154,3 +161,78 @@ def test_what_cannot_be_traced_is_named(model: Model) -> None:
     model.forward = lambda x: x  # type: ignore[method-assign]
     with pytest.raises(ValueError, match=r"the model called none of its LSTMs: encoder\.0, decoder, cell, idle"):
         fastlstm.torch.trace(model, X)
+
+
+class Waiting(torch.nn.Module):
+    """An LSTM that says when it has been called, and waits before it ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = torch.nn.LSTM(4, 3)
+        self.was_called, self.goes_on = threading.Event(), threading.Event()
+        self.lstm.register_forward_pre_hook(lambda *_: self.wait_here())
+
+    def wait_here(self) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            self.was_called.set()
+            assert self.goes_on.wait(60)
+
+    def forward(self, x: Any) -> Any:
+        return self.lstm(x)[0]
+
+
+def test_calls_of_other_threads_go_on_and_are_in_no_trace() -> None:
+    model, answers = Waiting().eval(), []
+    x, other = torch.ones(5, 2, 4), torch.zeros(6, 1, 4)
+
+    class Meanwhile(torch.nn.Module):
+        """Lets another thread's call, which began before the trace, end in the middle of it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Any) -> Any:
+            model.goes_on.set()
+            thread.join(60)
+            return model(x)
+
+    thread = threading.Thread(target=lambda: answers.append(model(other)), daemon=True)
+    thread.start()
+    assert model.was_called.wait(60)
+    (got,) = fastlstm.torch.trace(Meanwhile(), x)["model.lstm"]
+    assert got.output.shape == (5, 2, 3)
+    np.testing.assert_allclose(answers[0].detach(), model.lstm(other)[0].detach())
+
+
+def test_a_hook_that_goes_away_in_another_thread_disturbs_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    recorders: list[Any] = []
+    lstm = torch.nn.LSTM(4, 3)
+    usual = lstm.register_forward_hook
+    monkeypatch.setattr(lstm, "register_forward_hook", lambda hook, **o: (recorders.append(hook), usual(hook, **o))[1])
+    x = torch.ones(5, 2, 4)
+    fastlstm.torch.trace(lstm, x)
+    failures: list[Exception] = []
+
+    def call() -> None:
+        try:
+            recorders[0](lstm, (x,), lstm(x))  # as torch calls a hook that it finds without keywords
+        except TypeError as error:
+            failures.append(error)
+
+    thread = threading.Thread(target=call)
+    thread.start()
+    thread.join()
+    assert not failures
+
+
+@pytest.mark.skipif(not hasattr(torch.compiler, "set_stance"), reason="torch 2.6")
+@pytest.mark.parametrize("has_run", [False, True])
+def test_compiled_models(has_run: bool) -> None:
+    x = torch.ones(5, 2, 4)
+    model = torch.compile(torch.nn.Sequential(torch.nn.LSTM(4, 3)), backend="eager")
+    if has_run:
+        model(x)
+    (got,) = fastlstm.torch.trace(model, x)["_orig_mod.0"]
+    np.testing.assert_allclose(got.output, model(x)[0].detach(), atol=1e-6)
+    assert torch._dynamo.eval_frame._stance.stance == "default"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
+import threading
 from collections.abc import Mapping
-from contextlib import ExitStack
-from typing import Any
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ import fastlstm
 from .._trace import MAX_BYTES, GateTrace
 from ._accept import HALVES
 
+_ONE_AT_A_TIME: Final = threading.RLock()  # who traces changes how compiled models run, for all threads
 _NEAR = 1e-2  # of numbers around 1: torch's own code rounds in another order, and of 16 bits coarsely
 
 Traces = dict[str, list[GateTrace[Any]]]
@@ -62,6 +65,9 @@ def trace(
     The gates are fastlstm's, computed beside the model from what each LSTM was given: of modules that run here, to the
     bit those that made the output. Parameters of 16 bits are taken as float32, and so are their inputs.
 
+    What `torch.compile` has compiled runs uncompiled meanwhile, from torch 2.6 on. Other threads may call the model:
+    their calls are not in the traces.
+
     Examples
     --------
     >>> import torch, fastlstm.torch
@@ -80,6 +86,8 @@ def trace(
     options = {"every": every, "units": units, "max_bytes": max_bytes}
     made: Traces = {}
     with ExitStack() as hooks, torch.no_grad():
+        hooks.enter_context(_ONE_AT_A_TIME)
+        hooks.enter_context(_uncompiled())
         for name, module in found.items():
             recorder = _Recorder(name, module, options, made)
             hooks.callback(module.register_forward_hook(recorder, with_kwargs=True).remove)
@@ -87,6 +95,14 @@ def trace(
     if not made:
         raise ValueError(f"the model called none of its LSTMs: {', '.join(found)}")
     return made
+
+
+def _uncompiled() -> AbstractContextManager[Any]:
+    """Let compiled models run as they were written: a graph calls no hook, or cannot have ours in it."""
+    if "torch._dynamo" not in sys.modules or not hasattr(torch.compiler, "set_stance"):
+        return nullcontext()
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -104,15 +120,22 @@ class _Recorder:
         self, name: str, module: torch.nn.LSTM | torch.nn.LSTMCell, options: dict[str, Any], made: Traces
     ) -> None:
         self._name, self._options, self._made = name or "the model", options, made
-        self._path = name
+        self._path, self._thread = name, threading.get_ident()
         self._layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any] | None = None
         if isinstance(module, torch.nn.LSTM) and module.training and module.dropout:
             raise ValueError(f"{self._name} is in training mode, and drops out: call model.eval() first")
 
-    def __call__(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+    def __call__(self, module: Any, *call: Any) -> None:
+        # In other threads torch may leave out the keywords, when the hook goes away while the module runs.
+        if threading.get_ident() == self._thread:
+            self._note(module, *call)
+
+    def _note(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        given = dict(zip(("input", "hx", "lengths", "resets"), args, strict=False)) | kwargs
+        if "input" not in given:
+            raise ValueError(f"{self._name} was called without `input`, as an LSTM is: got {', '.join(given)}")
         if self._layer is None:
             self._layer = _layer_of(module)
-        given = dict(zip(("input", "hx", "lengths", "resets"), args, strict=False)) | kwargs
         options = dict(self._options)
         if isinstance(self._layer, fastlstm.LSTMCell):
             del options["every"]
