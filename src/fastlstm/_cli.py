@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
-from . import __version__, _completion, _inspect_command, _weights, files
+from . import __version__, _completion, _inspect_command, _weights, _whole_command, files
 from ._isa import config, show_config
 from .bench import options
 from .files._layer import printable
@@ -169,11 +169,14 @@ def _info(given: argparse.Namespace) -> None:
 
 def _inspect(given: argparse.Namespace) -> None:
     _inspect_command.check(given)
+    _whole_command.check(given)
     if given.json and given.data is not None:
         raise ValueError(f"--json goes without {'--health' if given.health else '--data'}")
     found = files.inspect(given.file, **_reading(given))
     print(json.dumps(found.as_dict(), indent=1, allow_nan=False) if given.json else found)
-    if given.data is not None:
+    if given.whole:
+        _whole_command.run(given, _inspect_command.labels_of(given))
+    elif given.data is not None:
         _inspect_command.run(files.load(given.file, given.prefix, dtype="float32", **_reading(given)), given)
 
 

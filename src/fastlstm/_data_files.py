@@ -25,12 +25,7 @@ def arguments(call: dict[str, Array]) -> dict[str, Any]:
 def read_call(path: str) -> dict[str, Array]:
     """Read x, and what else an npz file has of a call."""
     shown = printable(path)
-    try:
-        with open(path, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            arrays = {"x": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
-    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, zlib.error) as error:
-        raise ValueError(f"{shown} could not be read as .npy or .npz: {error}") from None
+    arrays = read_inputs(path)
     if len(arrays) == 1:
         arrays = {"x": next(iter(arrays.values()))}
     unknown = sorted(arrays.keys() - set(_NAMES))
@@ -38,6 +33,16 @@ def read_call(path: str) -> dict[str, Array]:
         came = ", ".join(map(printable, sorted(arrays))) or "nothing"
         raise ValueError(f"{shown} should hold x and perhaps lengths, resets, and h_0 with c_0, got: {came}")
     return {name: _float32(array, f"{name} in {shown}") for name, array in arrays.items()}
+
+
+def read_inputs(path: str) -> dict[str, Array]:
+    """Read arrays by their names; the one of an npy file has none."""
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {"": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+    except (ValueError, EOFError, zipfile.BadZipFile, NotImplementedError, zlib.error) as error:
+        raise ValueError(f"{printable(path)} could not be read as .npy or .npz: {error}") from None
 
 
 def _float32(array: Array, name: str) -> Array:

@@ -33,6 +33,11 @@ def add_arguments(inspect: argparse.ArgumentParser) -> None:
     inspect.add_argument(
         "--data", metavar="INPUTS", help="inputs as the LSTM takes them, as for compare: what its cells do along them"
     )
+    inspect.add_argument(
+        "--whole",
+        action="store_true",
+        help="--data are inputs of the whole model, an ONNX or Keras file, which runs once: all its LSTMs",
+    )
     inspect.add_argument("--health", action="store_true", help="which units are stuck, or grow, on --data")
     inspect.add_argument(
         "--probe",
@@ -95,7 +100,7 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
         if given.html is None and given.png is None:
             return
     choice = checked_choice(given.rows, given.steps, MAX_BYTES)
-    data, labels = read_call(given.data), _labels(given)
+    data, labels = read_call(given.data), labels_of(given)
     overview, lengths = _overview(lstm, data, given.units, choice)
     names = checked_labels(labels, overview, lengths)
     overview.need_steps()
@@ -108,7 +113,7 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
         strips.show(overview, names, shutil.get_terminal_size().columns)
 
 
-def _labels(given: argparse.Namespace) -> Any:
+def labels_of(given: argparse.Namespace) -> Any:
     """Read the names of steps."""
     path = given.text or given.labels
     if path is None:

@@ -88,7 +88,7 @@ def plot(
     names: dict[str, Labels | None] = {}
     for name, each in given.items():
         own = labels.get(name) if isinstance(labels, Mapping) else labels
-        found = list(_overviews(each, choice))
+        found = list(overviews_of(each, choice))
         for call, (overview, lengths) in enumerate(found):
             key = f"{name}, call {call + 1}".lstrip(", ") if len(found) > 1 else name
             of = f" of {key}" if key else ""
@@ -107,7 +107,7 @@ def plot(
     draw(path, overviews, names, title, seconds)
 
 
-def _overviews(traces: Any, choice: Choice) -> Iterator[tuple[Overview, Any]]:
+def overviews_of(traces: Any, choice: Choice) -> Iterator[tuple[Overview, Any]]:
     """Make an overview of each call, with the lengths of its rows."""
     alone = isinstance(traces, GateTrace)
     if not alone and not isinstance(traces, Iterable):
