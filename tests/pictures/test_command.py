@@ -36,7 +36,7 @@ def test_strips_in_the_terminal(files, capsys):
     assert told.err == ""
     trace = layer(num_layers=2).trace(x(len(TEXT)))
     lines = told.out.removeprefix(f"{fastlstm.inspect('w.npz')}\n").splitlines()
-    assert lines[0] == f"2 layers, 1 direction, {len(TEXT)} steps, 1 row, 6 units. Every step is a column."
+    assert lines[0] == f"2 layers, 1 direction, {len(TEXT)} steps, 1 row, 6 units."
     for number in range(2):
         start = 2 + 9 * number
         assert lines[start].startswith(f"layer {number}, row 0: abs(c) of 6 of 6 units")
@@ -53,6 +53,19 @@ def test_strips_in_the_terminal(files, capsys):
             letters = line[45:].ljust(len(TEXT))
             assert letters[int(size.argmax())] == "█"
             assert letters == "".join(" ▁▂▃▄▅▆▇█"[round(float(each))] for each in 8 * size / size.max())
+
+
+def test_strips_of_long_inputs_tell_means_of_all_steps(files, capsys):
+    np.save("x.npy", x(5001)[:, 0])
+    assert run("inspect w.npz --data x.npy") == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(k for k, line in enumerate(lines) if line.startswith("layer 1"))
+    assert "a letter is about 93 steps" in lines[start]
+    balance = layer(num_layers=2).trace(x(5001)).balance()
+    for line in lines[start + 2 : start + 8]:
+        unit, _, *told = line.split()[:5]
+        expected = [each[1, 0, int(unit)] for each in (balance.kept, balance.added, balance.taken)]
+        assert np.allclose([float(each) for each in told], expected, rtol=0.006)
 
 
 def test_strips_where_only_ascii_can_be_written(files):
@@ -192,7 +205,8 @@ def test_colours_on_a_terminal(files, monkeypatch, capsys):
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert run("inspect w.npz --data x.npy") == 0
     told = capsys.readouterr().out
-    assert "\x1b[34m" in told  # added
+    assert "grey: it keeps, blue: it is added to, orange: it is taken from" in told
+    assert "\x1b[38;5;27m" in told  # added
     assert "\x1b[90m" in told  # kept
 
 

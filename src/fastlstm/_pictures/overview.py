@@ -253,6 +253,11 @@ class Overview:
         kinds = len(GATES) * (1 if self.exact else 3) + len(AMOUNTS)
         return int(L * D * self.columns * rows * K * kinds * BYTES_A_NUMBER)
 
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """How many steps a column has of each row, [columns, rows]."""
+        return self._count[: self.columns]
+
     def half_life(self) -> Floats:
         """Return [L, D, K], as `GateTrace.half_life` of the steps shown; NaN for units with a NaN."""
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -262,7 +267,7 @@ class Overview:
 
     def values(self, name: str, kind: str = "mean") -> Any:
         """Return [L, D, columns, rows, K]: "mean", "low" or "high" of a column; masked where a row is over."""
-        there = self._count[: self.columns]
+        there = self.counts
         over = np.broadcast_to((there == 0)[..., np.newaxis], self._sum[name][:, :, : self.columns].shape)
         if kind == "mean":
             mean = self._sum[name][:, :, : self.columns] / np.maximum(there, 1)[..., np.newaxis]

@@ -67,13 +67,13 @@ def _entry(name: str, overview: Overview, labels: Labels | None) -> dict[str, An
         "exact": overview.exact,
         "halfLife": _lives(overview.half_life()),
         "labels": None if labels is None else _labels(overview, labels),
-        "about": about(overview),
+        "about": about(overview, "their mean, their least and their largest"),
         "warning": warning(overview),
     }
 
 
-def about(overview: Overview, of_many: str = "their mean, their least and their largest") -> str:
-    """Say what is shown, and what is not; `of_many`: what of a column of several steps."""
+def about(overview: Overview, of_many: str | None = None) -> str:
+    """Say what is shown, and what is not; `of_many`: what of a column of several steps, None where there are none."""
     sizes = overview.layer.sizes
     counts = [(sizes.L, "layer"), (sizes.D, "direction"), (overview.time, "step"), (overview.B, "row")]
     said = [f"{', '.join(_count(*each) for each in counts)}, {_count(len(overview.units), 'unit')}."]
@@ -84,9 +84,9 @@ def about(overview: Overview, of_many: str = "their mean, their least and their 
     first, last = overview.step_of(0), overview.last_step_of(overview.columns - 1)
     if overview.choice.steps is not None:
         said.append(f"Shown are the steps {first} to {last}.")
-    if overview.exact:
+    if of_many is not None and overview.exact:
         said.append("Every step is a column.")
-    else:
+    elif of_many is not None:
         steps = "steps" if overview.every == 1 else "kept steps"
         said.append(f"A column is {overview.width} {steps}: {of_many}.")
     if overview.reordered:

@@ -18,7 +18,7 @@ _BLOCKS: Final = " ▁▂▃▄▅▆▇█"
 _ASCII: Final = " .:-=+*#@"
 _UNITS: Final = 12  # of a layer and direction
 _LEAST: Final = 20  # letters of a strip, however narrow the terminal is
-_STYLES: Final = ("bright_black", "blue", "dark_orange", "magenta")  # keeps, adds, takes, NaN
+_STYLES: Final = ("bright_black", "dodger_blue2", "dark_orange", "magenta")  # keeps, adds, takes, NaN
 _HEAD: Final = f"{'unit':>6} {'half-life':>9} {'kept':>8} {'added':>8} {'taken':>8}  "
 
 
@@ -32,10 +32,12 @@ class Strip(NamedTuple):
 
 def show(overview: Overview, labels: Labels | None, width: int) -> None:
     """Print the first row of every layer and direction."""
-    print(about(overview, "here their mean"))
+    print(about(overview))
     if told := warning(overview):
         print(told)
     write = _writer()
+    if write is not _plain:
+        print("grey: it keeps, blue: it is added to, orange: it is taken from")
     for layer, direction in np.ndindex(overview.half_life().shape[:2]):
         count = min(_UNITS, len(overview.units))
         each = max(1, round(overview.kept * overview.every / min(overview.columns, _room(width))))
@@ -58,7 +60,7 @@ def _strips(overview: Overview, place: tuple[int, int], labels: Labels | None, r
     life = overview.half_life()[place]
     units = np.argsort(-np.nan_to_num(life, nan=-1.0), kind="stable")[:_UNITS]
     amounts = [overview.values(name)[(*place, slice(None), 0)][:, units] for name in ("kept", "added", "taken")]
-    means = [array.mean(axis=0) for array in amounts]
+    means = [np.ma.average(array, axis=0, weights=overview.counts[:, 0]) for array in amounts]
     kept, added, taken = (_means(array.filled(0).astype(np.float64), starts) for array in amounts)
     yield Strip(_HEAD, _names(overview, labels, starts), [])
     for k, unit in enumerate(units):
