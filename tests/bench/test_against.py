@@ -15,6 +15,8 @@ import pytest
 import fastlstm
 from fastlstm._cli import main
 from fastlstm.bench import against
+from fastlstm.bench.arena import Result
+from fastlstm.bench.worker import Round
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody has run the benchmarks on Windows yet")
 needs_pip = pytest.mark.skipif(importlib.util.find_spec("pip") is None, reason="pip install pip")
@@ -180,6 +182,67 @@ def test_who_cannot_do_it_is_named(offline: Path, capsys: pytest.CaptureFixture[
         "nothing could be compared; T=3 B=2 I=5 H=9, fastlstm: before: not here: other machine"
         in capsys.readouterr().err
     )
+
+
+class Played:
+    """An arena whose answers are given."""
+
+    def __init__(self, errors: dict[str, str]) -> None:
+        self._errors, self.calls = errors, 0
+
+    def play(self, entries: dict[str, Any]) -> dict[str, Result]:
+        self.calls += 1
+        if self.calls == 2:
+            raise KeyboardInterrupt
+        rounds = [Round(1.0, disturbed=False)] * 5
+        return {label: self._result(f"{name} {work.weights}", rounds) for label, (name, work) in entries.items()}
+
+    def _result(self, name: str, rounds: list[Round]) -> Result:
+        return Result([], self._errors[name]) if name in self._errors else Result(list(rounds))
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def played(offline: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    def play(errors: dict[str, str]) -> None:
+        monkeypatch.setattr(against, "Arena", lambda *a, **k: Played(errors))
+
+    monkeypatch.setattr(against, "build", lambda asked: against.Build(offline, "the other"))
+    return play
+
+
+def test_a_version_that_fails_now_is_an_error(played: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = [*SMALL, "--weights", "int8", "--against", "0.0.1"]
+    played({"before int8": "before: unknown weights"})
+    assert main(arguments) == 0  # the row is left out, with the reason
+    assert "T=3 B=2 I=5 H=9, fastlstm int8: before: unknown weights" in capsys.readouterr().out
+    played({"fastlstm int8": "fastlstm: wrong answer"})
+    assert main(arguments) == 1
+    printed = capsys.readouterr()
+    assert "1 rows: noise: 1" in printed.out
+    assert "this version failed; T=3 B=2 I=5 H=9, fastlstm int8: fastlstm: wrong answer" in printed.err
+    played({"fastlstm float32": "fastlstm: wrong answer", "before int8": "before: unknown weights"})
+    assert main(arguments) == 1
+    assert "nothing could be compared; " in capsys.readouterr().err
+
+
+def test_ctrl_c_leaves_what_was_measured(played: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    played({})
+    path = tmp_path / "found.json"
+    assert main([*SMALL, "--shape", "H=8", "--against", "0.0.1", "--json", str(path)]) == 130
+    told = json.loads(path.read_text())
+    assert (told["complete"], [row["work"] for row in told["rows"]]) == (False, ["T=3 B=2 I=5 H=9"])
+    assert "interrupted: this is what was measured until then" in capsys.readouterr().out
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_built(
+    offline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*SMALL, "--against", "0.0.1", "--json", "none/found.json"]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+    assert not against.cache().exists()
 
 
 def test_a_row_that_seems_slower_is_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,16 @@ def test_rows_in_only_one(written: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert "only in B: T=100 B=7 I=64 H=128, fastlstm" in notes
 
 
+def test_who_failed_since_is_not_passed_over(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    rival = cell("torch", around(1e-3))
+    a = file(work(cell("fastlstm", around(1e-3)), rival))
+    b = file(work(cell("fastlstm", [], seconds=None, problem="wrong answer"), rival))
+    assert run(written(a, b), "--fail-above", "3") == 1
+    assert "B has no time where A has one; T=100 B=1 I=64 H=128, fastlstm: wrong answer" in capsys.readouterr().err
+    assert run(written(b, a), "--fail-above", "3") == 0
+    assert run(written(a, b)) == 0
+
+
 @pytest.mark.parametrize(
     ("change", "warned", "other_machine"),
     [

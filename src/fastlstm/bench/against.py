@@ -46,18 +46,27 @@ class Build(NamedTuple):
 
 def run(given: argparse.Namespace) -> int:
     """Build the other version if that was not done yet, play both, and print or write the comparison."""
+    compare.check_writable(given.json)
     other = build(given.against)
+    rows: list[compare.Difference] = []
+    header = [f"A: {other.name}", f"B: fastlstm {__version__} ({isa()}), this one", processor()]
     with tempfile.TemporaryDirectory() as folder, _before(other.folder):
         race = Race(Options(chosen(given, folder), [], given.weights, given.threads, given.quick))
         try:
-            rows = list(race.rows(given.fail_above))
+            for row in race.rows(given.fail_above):
+                rows.append(row)  # noqa: PERF402  as far as it came
+        except KeyboardInterrupt:
+            notes = [*race.problems, "interrupted: this is what was measured until then"]
+            compare.told(rows, header, notes, given.json, given.fail_above, complete=False)
+            raise
         finally:
             race.close()
-    header = [f"A: {other.name}", f"B: fastlstm {__version__} ({isa()}), this one", processor()]
-    notes = race.problems
     if not rows:
-        raise ValueError("; ".join(["nothing could be compared", *notes]))
-    return compare.told(rows, header, notes, given.json, given.fail_above)
+        raise ValueError("; ".join(["nothing could be compared", *race.problems]))
+    status = compare.told(rows, header, race.problems, given.json, given.fail_above)
+    if race.failures:
+        raise ValueError("; ".join(["this version failed", *race.failures]))
+    return status
 
 
 class Race:
@@ -72,6 +81,7 @@ class Race:
         tell = self._progress.tell
         self._arena = Arena(rounds, seconds, patience, modules=modules, hung=120, slack=SLACK, quiet=True, tell=tell)
         self.problems: list[str] = []
+        self.failures: list[str] = []  # those of this version
 
     def rows(self, percent: float | None) -> Iterator[compare.Difference]:
         """Play everything; a row that is slower by more than so many percent once more, in new processes."""
@@ -102,6 +112,7 @@ class Race:
         problems = [f"{sizes}, {label}: {result.error}" for result in three if result.error]
         if problems:
             self.problems += problems
+            self.failures += [f"{sizes}, {label}: {result.error}" for result in three[1:2] if result.error]
             return None
         turns = list(zip(*(result.rounds for result in three), strict=True))
         clean = [turn for turn in turns if not any(round.disturbed for round in turn)]

@@ -26,6 +26,7 @@ from fastlstm._isa import isa, isas
 from fastlstm.bench import energy, families, pictures
 from fastlstm.bench import footprint as footprints
 from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
+from fastlstm.bench.compare import check_writable
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
 from fastlstm.bench.families import case_of
 from fastlstm.bench.options import Options, installed
@@ -184,9 +185,7 @@ class Run:
 
     def play(self) -> None:
         """Measure everything, or until Ctrl-C."""
-        if self._path not in (None, "-"):
-            with open(str(self._path), "a", encoding="utf-8"):  # what cannot be written is better told at once
-                pass
+        check_writable(self._path)
         if self._plot is not None:
             Path(self._plot).mkdir(parents=True, exist_ok=True)
         python = f"Python {platform.python_version()}, NumPy {np.__version__}"

@@ -155,6 +155,17 @@ def alone(a: Results, b: Results) -> Iterator[str]:
                     yield f"only in {letter}: {sizes}, {cell.label}{why}"
 
 
+def _lost(a: Results, b: Results) -> list[str]:
+    """Name the rows that failed in B and did not in A."""
+    theirs = _by_sizes(b)
+    return [
+        f"{sizes}, {cell.label}: {cell.problem}"
+        for sizes, work in _by_sizes(a).items()
+        for cell in (theirs[sizes].cells if sizes in theirs else ())
+        if cell.problem and (before := work.cell(cell.label)) is not None and before.rounds
+    ]
+
+
 def other_machine(a: Results, b: Results) -> list[str]:
     """Say what differs between two files so that their times are no measure of two versions."""
     names = "processor", "cpus", "isa"
@@ -201,7 +212,10 @@ def run(paths: Sequence[str], json_path: str | None, percent: float | None) -> i
         *alone(a, b),
         "A and B were not measured side by side: how fast the machine was in each run is part of B / A",
     ]
-    return told(rows, header, notes, json_path, percent, cautions=warned)
+    status = told(rows, header, notes, json_path, percent, cautions=warned)
+    if percent is not None and (lost := _lost(a, b)):
+        raise ValueError("; ".join(["B has no time where A has one", *lost]))
+    return status
 
 
 def told(
@@ -212,13 +226,14 @@ def told(
     percent: float | None,
     *,
     cautions: Sequence[str] = (),
+    complete: bool = True,
 ) -> int:
     """Print a comparison, or write it for programs; return the exit code."""
     slower = [row for row in rows if percent is not None and row.exceeds(percent)]
     summary = _summary(rows)
     if path is not None:
         whole = {"header": list(header), "cautions": list(cautions), "rows": [row.as_dict() for row in rows]}
-        whole |= {"notes": list(notes), "summary": summary, "fail_above_percent": percent}
+        whole |= {"notes": list(notes), "summary": summary, "complete": complete, "fail_above_percent": percent}
         text = json.dumps(whole | {"failed": [f"{row.work}, {row.label}" for row in slower]}, indent=1, allow_nan=False)
         if path == "-":
             print(text)
@@ -229,6 +244,13 @@ def told(
     for row in slower:
         print(f"fastlstm bench: {row.work}, {row.label}: slower by more than {percent:g} %", file=sys.stderr)
     return SLOWER if slower else 0
+
+
+def check_writable(path: str | None) -> None:
+    """Raise OSError for a file that could not be written later, after minutes."""
+    if path not in (None, "-"):
+        with open(str(path), "a", encoding="utf-8"):
+            pass
 
 
 def tables(rows: Iterable[Difference]) -> Iterator[str]:
