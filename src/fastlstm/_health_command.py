@@ -15,7 +15,10 @@ def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     """Trace the inputs, and print what is found."""
     data = read_call(given.data)
     probe = None if given.probe is None else read_call(given.probe)["x"]
-    trace = lstm.trace(data["x"], **arguments(data), every=every(lstm, data["x"].shape))
+    step = every(lstm, data["x"].shape)
+    trace = lstm.trace(data["x"], **arguments(data), every=step)
+    if step > 1:
+        print(f"looked at one step in {step}: a trace of all takes more than {MAX_BYTES} bytes")
     print(health(trace, lstm=None if probe is None else lstm, probe=probe))
 
 

@@ -133,7 +133,7 @@ def test_long_inputs_of_both_directions_are_looked_at_in_fewer_steps(files, monk
     assert run("inspect w.npz --data x.npy --html out.html") == 0
     (entry,) = Page(files / "out.html").entries
     assert entry["every"] == 4
-    assert "Only every 4th step was kept" in entry["about"]
+    assert "Only one step in 4 was kept" in entry["about"]
 
 
 def test_some_rows_units_and_steps(files, capsys):

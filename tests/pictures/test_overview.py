@@ -139,7 +139,7 @@ def test_steps_and_units_that_a_trace_left_out_are_told(path):
     page = drawn(trace, path, labels="x" * 99 + "y")
     (entry,) = page.entries
     assert (entry["units"], entry["every"], entry["columns"]) == ([5, 2], 7, 15)
-    assert "Only every 7th step was kept: what was between is not in here." in entry["about"]
+    assert "Only one step in 7 was kept: what was between is not in here." in entry["about"]
     assert "Of 6 units these were traced." in entry["about"]
     assert_shows(page, "kept", "mean", trace.kept[0, 0, :, 0])
 

@@ -411,7 +411,8 @@ def test_long_inputs_are_looked_at_in_fewer_steps(
     most = lstm.trace_nbytes(600, every=4)
     monkeypatch.setattr("fastlstm._health_command.MAX_BYTES", most)
     assert main(["inspect", model, "--data", data, "--health"]) == 0
-    assert capsys.readouterr().out.endswith(f"{fastlstm.health(lstm.trace(x(600), every=4))}\n")
+    told = f"looked at one step in 4: a trace of all takes more than {most} bytes"
+    assert capsys.readouterr().out.endswith(f"{told}\n{fastlstm.health(lstm.trace(x(600), every=4))}\n")
 
 
 def test_what_the_command_refuses(files: tuple[Path, Path, Path], capsys: pytest.CaptureFixture[str]) -> None:

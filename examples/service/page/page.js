@@ -281,8 +281,8 @@ function slide() {
 
 function tellLost() {
   part("lost").hidden = !history.lost;
-  part("lost").textContent = `${history.lost} frames of the strip were left out: this page or its connection is too slow `
-    + "for them. The probabilities are complete.";
+  part("lost").textContent = `${history.lost} frames of the strip were left out: this page was not in sight, or it or its `
+    + "connection is too slow for them. The probabilities are complete.";
 }
 
 function show() {

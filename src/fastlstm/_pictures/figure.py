@@ -69,9 +69,8 @@ class _Column:
 
     def __init__(self, overview: Overview, layer: int, direction: int) -> None:
         self._overview, self._place = overview, (layer, direction)
-        life = overview.half_life()[layer, direction]
-        self._order = np.argsort(-np.nan_to_num(life, nan=-1.0), kind="stable")
-        self._life = life[self._order]
+        self._order = overview.by_half_life(layer, direction)
+        self._life = overview.half_life()[layer, direction][self._order]
 
     def _values(self, name: str) -> Any:
         """Return [K, columns] of the first row, units by half-life."""

@@ -265,6 +265,10 @@ class Overview:
             made: Floats = np.where(np.isnan(rate), np.nan, np.where(rate > 0, np.log(2) / rate, np.inf))
         return made
 
+    def by_half_life(self, layer: int, direction: int) -> NDArray[np.int64]:
+        """Return the places [K] of units, the longest half-life first; those with a NaN at the end."""
+        return np.argsort(-np.nan_to_num(self.half_life()[layer, direction], nan=-1.0), kind="stable")
+
     def values(self, name: str, kind: str = "mean") -> Any:
         """Return [L, D, columns, rows, K]: "mean", "low" or "high" of a column; masked where a row is over."""
         there = self.counts

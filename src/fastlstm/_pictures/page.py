@@ -80,7 +80,7 @@ def about(overview: Overview, of_many: str | None = None) -> str:
     if len(overview.units) < sizes.H:
         said.append(f"Of {sizes.H} units these were traced.")
     if overview.every > 1:
-        said.append(f"Only every {overview.every}th step was kept: what was between is not in here.")
+        said.append(f"Only one step in {overview.every} was kept: what was between is not in here.")
     first, last = overview.step_of(0), overview.last_step_of(overview.columns - 1)
     if overview.choice.steps is not None:
         said.append(f"Shown are the steps {first} to {last}.")

@@ -57,8 +57,7 @@ def _room(width: int) -> int:
 def _strips(overview: Overview, place: tuple[int, int], labels: Labels | None, room: int) -> Iterator[Strip]:
     count = min(room, overview.columns)
     starts = np.arange(count) * overview.columns // count  # columns that come together in a letter
-    life = overview.half_life()[place]
-    units = np.argsort(-np.nan_to_num(life, nan=-1.0), kind="stable")[:_UNITS]
+    life, units = overview.half_life()[place], overview.by_half_life(*place)[:_UNITS]
     amounts = [overview.values(name)[(*place, slice(None), 0)][:, units] for name in ("kept", "added", "taken")]
     means = [np.ma.average(array, axis=0, weights=overview.counts[:, 0]) for array in amounts]
     kept, added, taken = (_means(array.filled(0).astype(np.float64), starts) for array in amounts)

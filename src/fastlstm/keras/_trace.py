@@ -14,21 +14,19 @@ from numpy.typing import ArrayLike, NDArray
 
 import fastlstm
 
+from .._model_traces import Traces, check_near
 from .._trace import MAX_BYTES, GateTrace
 from .._types import Array
 from ._activations import COUNTERPARTS
 from ._masks import checked, steps
 from ._plans import Plans, plans
 
-_NEAR: Final = 1e-2  # of numbers around 1: Keras's own code rounds in another order, and of 16 bits coarsely
 _ONE_AT_A_TIME: Final = threading.RLock()  # who traces a model stands in its layers meanwhile
 #: Of what is listened to: a layer's input and state, and what else there is.
 _ARGUMENTS: Final = {
     "inner_loop": ("sequences", "initial_state", "mask", "training"),
     "call": ("inputs", "states", "training"),
 }
-
-Traces = dict[str, list[GateTrace[Any]]]
 
 
 def trace(
@@ -283,8 +281,7 @@ class _Seen:
     def _compare(self, name: str, made: GateTrace[Any], ends: list[Array]) -> None:
         """Refuse a layer that did something else."""
         for mine, its in zip((made.h_n[0], made.c_n[0]), ends, strict=True):
-            if not np.allclose(mine, its.astype(mine.dtype), rtol=_NEAR, atol=_NEAR, equal_nan=True):
-                raise ValueError(f"{name} computed something else than an LSTM with its weights does")
+            check_near(name, mine, its)
 
 
 class _Read(NamedTuple):

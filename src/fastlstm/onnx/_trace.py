@@ -14,6 +14,7 @@ from onnx.external_data_helper import load_external_data_for_model
 
 from .. import _weights
 from .._lstm import LSTM
+from .._model_traces import Traces
 from .._trace import MAX_BYTES, GateTrace
 from .._types import Array
 from . import _load, _semantics
@@ -25,8 +26,6 @@ from ._semantics import Semantics
 
 #: Operators that are fastlstm's while a model is traced, by domain and name.
 _OURS: Final = (("", "LSTM"), ("ai.onnx", "LSTM"), ("com.microsoft", "DynamicQuantizeLSTM"))
-
-Traces = dict[str, list[GateTrace[Any]]]
 
 
 def trace(

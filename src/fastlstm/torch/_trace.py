@@ -16,13 +16,11 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 import fastlstm
 
+from .._model_traces import Traces, check_near
 from .._trace import MAX_BYTES, GateTrace
 from ._accept import HALVES
 
 _ONE_AT_A_TIME: Final = threading.RLock()  # who traces changes how compiled models run, for all threads
-_NEAR = 1e-2  # of numbers around 1: torch's own code rounds in another order, and of 16 bits coarsely
-
-Traces = dict[str, list[GateTrace[Any]]]
 
 
 def trace(
@@ -151,8 +149,7 @@ class _Recorder:
         wanted = _array(first, made.output.dtype) if isinstance(first, Tensor) else None
         if wanted is None or wanted.shape != made.output.shape:
             raise ValueError(f"{self._name} did not return what an LSTM does: there is nothing to trace")
-        if not np.allclose(made.output, wanted, rtol=_NEAR, atol=_NEAR, equal_nan=True):
-            raise ValueError(f"{self._name} computed something else than an LSTM with its parameters does")
+        check_near(self._name, made.output, wanted)
 
 
 def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:

@@ -1,0 +1,21 @@
+"""What traces of whole models share, whatever framework runs them."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+
+from ._trace import GateTrace
+from ._types import Array
+
+#: By the names of a model's LSTMs: a trace for each call.
+Traces = dict[str, list[GateTrace[Any]]]
+
+_NEAR: Final = 1e-2  # of numbers around 1: a framework's own code rounds in another order, and of 16 bits coarsely
+
+
+def check_near(name: str, mine: Array, its: Array) -> None:
+    """Refuse an LSTM of a model that did something else than is traced."""
+    if not np.allclose(mine, its.astype(mine.dtype, copy=False), rtol=_NEAR, atol=_NEAR, equal_nan=True):
+        raise ValueError(f"{name} computed something else than an LSTM with its weights does")
