@@ -11,15 +11,13 @@ from typing import Any, Final
 
 from ._data_files import read_inputs
 from ._health import health
+from ._model_traces import Traces
 from ._pictures import strips
 from ._pictures.labels import checked_labels
 from ._pictures.overview import MAX_BYTES, checked_choice
 from ._plot import overviews_of, plot
-from ._trace import GateTrace
 from .files import _detect
 from .files._layer import printable
-
-Traces = dict[str, list[GateTrace[Any]]]
 
 _WAYS: Final = "run it in Python, with fastlstm.torch.trace, fastlstm.keras.trace or fastlstm.onnx.trace"
 
