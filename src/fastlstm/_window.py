@@ -33,6 +33,9 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
     -----
     This is the "Tacana" workload of the STAC-ML Markets (inference) benchmark: a sliding window over a stream.
 
+    A window keeps states and no inputs. To see the gates behind an answer, trace the last `length` inputs yourself:
+    ``lstm.trace(x[-length:])`` is that window, to the bit.
+
     Examples
     --------
     >>> import numpy as np, fastlstm
@@ -42,6 +45,8 @@ class SlidingWindow(_core.WindowCore, Generic[F]):
     >>> answers = [window.push(row) for row in x]
     >>> bool((answers[-1] == lstm(x[4:])[0][-1]).all())  # not close: equal
     True
+    >>> lstm.trace(x[-5:]).f.shape  # the gates of the five steps behind the last answer
+    (1, 1, 5, 1, 3)
     """
 
     if TYPE_CHECKING:  # push is WindowCore's, which knows no dtype

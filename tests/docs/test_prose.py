@@ -11,7 +11,7 @@ LONGEST, MEAN = 25, 15
 #: Those that are so; the others are to follow.
 EASY = (
     *("api", "backward", "c-api", "embedding", "forms", "index", "keras", "memory", "onnx", "package", "realtime"),
-    *("start", "troubleshooting"),
+    *("start", "torch", "troubleshooting"),
 )
 PAGES = [ROOT / "docs" / f"{name}.md" for name in EASY]
 if not PAGES[0].parent.exists():
