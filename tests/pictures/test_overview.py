@@ -124,6 +124,30 @@ def test_steps_of_a_cell_are_one_in_time(path):
     assert_shows(page, "c", "mean", np.concatenate([trace.c[0, 0, :, 0] for trace in traces]))
 
 
+def test_steps_of_a_torch_cell_are_one_in_time(path):
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    cell = torch.nn.LSTMCell(I, H)
+
+    class Loop(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = cell
+
+        def forward(self, x):
+            state = None
+            for step in x:
+                state = self.cell(step, state)
+            return state
+
+    traces = fastlstm.torch.trace(Loop(), torch.tensor(x(9, 2)))
+    page = drawn(traces, path, labels="abcdefghi")
+    assert [(entry["name"], entry["columns"]) for entry in page.entries] == [("cell", 9)]
+    zeros = torch.zeros(2, H)
+    again = [fastlstm.torch.trace(cell, (torch.tensor(step), (zeros, zeros)))[""][0] for step in x(3, 2)]
+    assert [entry["columns"] for entry in drawn(again, path).entries] == [1, 1, 1]
+
+
 def test_a_part_of_the_steps_is_shown_closely(path):
     trace = layer().trace(x(9001))
     page = drawn(trace, path, steps=(7000, 7500), labels=[f"t{k}" for k in range(9001)])
