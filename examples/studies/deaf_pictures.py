@@ -29,7 +29,8 @@ def deaf_time() -> Drawing:
     """Draw how it becomes deaf along an hour of noise, and two cells."""
     drawing = Drawing(720, 390, "Along an hour of noise less is heard of the first words, and two cells grow")
     x, y = Scale(0, 60, 50, 330), Scale(0, 1, 270, 40)
-    drawing.axes(x, y, (0, 20, 40, 60), (0, 0.25, 0.5, 0.75, 1), ("minutes of noise", "heard of the speech"))
+    names = ("minutes of noise", "heard of the speech")
+    drawing.axes(x, y, (0, 20, 40, 60), (0, 0.25, 0.5, 0.75, 1), names, "{:.0%}".format)
     cells = Scale(0, 60, 430, 700), Scale(0.5, 500, 270, 40, is_log=True)
     drawing.axes(*cells, (0, 20, 40, 60), (1, 10, 100), ("minutes of noise", "size of the cell"))
     for kind, dash in NOISES:
@@ -54,7 +55,7 @@ def deaf_time() -> Drawing:
 def deaf_units() -> Drawing:
     """Draw each unit: how large its cell is, and what it does to the answer."""
     told = _result("health, white")
-    drawing = Drawing(720, 340, "The largest cell does nothing; the one that does it all is not large")
+    drawing = Drawing(720, 340, "The largest cell changes next to nothing; the one to blame is not large")
     x, y = Scale(0.001, 1000, 70, 690, is_log=True), Scale(-0.1, 1, 270, 40)
     marks = (0.001, 0.01, 0.1, 1, 10, 100, 1000)
     names = ("size of the cell after an hour of white noise", "share of the difference that is gone once it is zeroed")

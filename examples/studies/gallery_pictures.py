@@ -89,7 +89,7 @@ def gallery_lives() -> Drawing:
         for life in lives[-2:]:
             drawing.bar(x(life) - 2, middle - 2, 4, 4, "b")
     drawing.text(420, bottom + 40, "half-life in steps: all units, the middle half, the median", size=12)
-    drawing.legend(150, bottom + 62, [("the longest, and that of one unit in twenty", "b")])
+    drawing.legend(150, bottom + 62, [("the longest half-life, and the one that a unit in twenty exceeds", "b")])
     return drawing
 
 

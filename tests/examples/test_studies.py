@@ -174,6 +174,8 @@ def test_the_gallery_draws_the_right_conclusions() -> None:
         lives = [row["half-life"][-1] for row in record.read("gallery")[name]["result"]["rows"]]
         for below, above in zip(lives, lives[model.directions :], strict=False):
             assert (above > below) == (name != "naampy"), name
+        assert (max(lives) > 10) == (name in ("silero", "resemblyzer", "textgenrnn", "dksplit")), name
+        assert max(lives) < 210, name
 
 
 def test_the_page_draws_the_right_conclusions() -> None:
