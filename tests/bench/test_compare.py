@@ -139,6 +139,13 @@ def test_rows_in_only_one(written: Any, capsys: pytest.CaptureFixture[str]) -> N
     assert "only in B: T=100 B=7 I=64 H=128, fastlstm" in notes
 
 
+def test_works_that_are_there_twice_are_both_compared(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    twice = file(work(cell("fastlstm", around(1e-3))), work(cell("fastlstm", around(3e-3))))
+    rows = told(written(twice, twice), capsys)["rows"]
+    assert [row["work"] for row in rows] == ["T=100 B=1 I=64 H=128", "T=100 B=1 I=64 H=128 (2)"]
+    assert rows[1]["a_seconds"] == pytest.approx(3e-3, rel=0.02)
+
+
 def test_who_failed_since_is_not_passed_over(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     rival = cell("torch", around(1e-3))
     a = file(work(cell("fastlstm", around(1e-3)), rival))

@@ -140,7 +140,12 @@ def differences(a: Results, b: Results) -> Iterator[Difference]:
 
 
 def _by_sizes(results: Results) -> dict[str, Measured]:
-    return {str(work.sizes): work for work in results.works}
+    """Name works by their sizes, and those that are there again by a number as well."""
+    made: dict[str, Measured] = {}
+    for work in results.works:
+        before = sum(each.sizes == work.sizes for each in made.values())
+        made[f"{work.sizes} ({before + 1})" if before else str(work.sizes)] = work
+    return made
 
 
 def alone(a: Results, b: Results) -> Iterator[str]:
