@@ -10,7 +10,21 @@ from tests.support import ROOT
 LONGEST, MEAN = 25, 15
 #: Those that are so; the others are to follow.
 EASY = (
-    *("api", "backward", "c-api", "embedding", "forms", "index", "keras", "memory", "onnx", "package", "realtime"),
+    *(
+        "api",
+        "backward",
+        "c-api",
+        "contract",
+        "embedding",
+        "files",
+        "forms",
+        "index",
+        "keras",
+        "memory",
+        "onnx",
+        "package",
+        "realtime",
+    ),
     *("start", "torch", "troubleshooting"),
 )
 PAGES = [ROOT / "docs" / f"{name}.md" for name in EASY]
