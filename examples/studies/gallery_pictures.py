@@ -56,8 +56,8 @@ def gallery_gates() -> Drawing:
                 drawing.text(142, top + 12, name, at="end", size=11)
             shut, opened = (row[side][gate] / row["counted"] for side in ("below", "above"))
             drawing.bar(x(0), top, x(1) - x(0), 16, "faint", 0.5)
-            drawing.bar(x(0), top, x(shut) - x(0), 16, "b", 0.85)
-            drawing.bar(x(1 - opened), top, x(1) - x(1 - opened), 16, "a", 0.85)
+            drawing.bar(x(0), top, x(shut) - x(0), 16, "b", 0.5)
+            drawing.bar(x(1 - opened), top, x(1) - x(1 - opened), 16, "a", 0.5)
             for share, at, side in ((shut, 0.02, "start"), (opened, 0.98, "end")):
                 if share >= 0.14:
                     drawing.text(x(at), top + 12, f"{share:.0%}", at=side, size=10)
