@@ -23,6 +23,7 @@ EASY = (
         "memory",
         "onnx",
         "package",
+        "precision",
         "realtime",
     ),
     *("start", "torch", "troubleshooting"),
