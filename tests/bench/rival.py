@@ -28,8 +28,14 @@ def prepare(work: Work, data: Data) -> Prepared:
         if f"hangs {when}" in work.case.name:
             time.sleep(60)
 
+    alone = 0
+
     def loop(n: int) -> None:
+        nonlocal alone
+        alone = alone + 1 if n == 1 else 0
         fail("later")
+        if alone > 100:
+            fail("singly")
         print("what a rival says")
         for _ in range(n):
             lstm(data.x)

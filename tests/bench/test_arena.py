@@ -170,6 +170,22 @@ def test_who_fails_loses_that_and_nothing_else(how: str, told: str, capfd: pytes
     assert capfd.readouterr().out == ""
 
 
+def test_who_dies_when_calls_are_timed_singly_loses_all() -> None:
+    arena = Arena(rounds=1, seconds=0.0001, modules={"rival": "tests.bench.rival"}, first=True)
+    try:
+        names = "rival", "rival dies singly"
+        works = {name: Work("sequence", replace(STEP, T=1, name=name), form=name) for name in names}  # two processes
+        entries = {name: ("rival", work) for name, work in works.items()}
+        results = arena.play(entries)
+        assert all(result.rounds for result in results.values())
+        arena.play_singly(entries, results, 60.0, 2000)
+        fine, bad = results.values()
+        assert (len(fine.singly), fine.error) == (2000, None)
+        assert (len(bad.singly), bad.rounds, bad.error) == (0, [], "rival: the process ended: SIGABRT")
+    finally:
+        arena.close()
+
+
 def _state(pid: int) -> str:
     """Tell the state of a process, in Linux's letter; empty if there is none."""
     try:
