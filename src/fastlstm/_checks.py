@@ -67,6 +67,12 @@ def is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.floating | np.integer) and not isinstance(value, bool)
 
 
+def is_within(value: float, largest: float) -> bool:
+    """Compare a number of any type, of 16 bits or of 400 digits, with the largest that there may be; NaN is outside."""
+    plain = value if isinstance(value, int) else float(value)
+    return -largest <= plain <= largest
+
+
 def flag(value: object, name: str) -> bool:
     """Check a bool."""
     if not isinstance(value, bool | np.bool_):

@@ -51,8 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 status = given.run(given)
                 sys.stdout.flush()  # what cannot be written is told here, not when Python ends
             finally:
-                for warning in told:
-                    print(f"fastlstm {given.command}: warning: {warning.message}", file=sys.stderr)
+                for message in dict.fromkeys(str(warning.message) for warning in told):  # each once
+                    print(f"fastlstm {given.command}: warning: {message}", file=sys.stderr)
     except BrokenPipeError:  # who reads has enough, as `head` has: nothing to tell, nowhere to write
         _give_output_up()
         return 1

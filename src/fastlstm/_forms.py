@@ -189,7 +189,7 @@ def _activation(value: Any, argument: str) -> Activation:
     for number in given:
         if not _checks.is_number(number):
             raise TypeError(f"{argument}: parameters of {name} should be numbers, got: {number!r}")
-        if not -_LARGEST <= number <= _LARGEST:
+        if not _checks.is_within(number, _LARGEST):
             raise ValueError(f"{argument}: parameters of {name} should be finite in float32, got: {number!r}")
     filled = (*map(float, given), *defaults[len(given) :])
     return (name, *filled) if filled else name
@@ -198,6 +198,6 @@ def _activation(value: Any, argument: str) -> Activation:
 def _clip(value: Any) -> float:
     if not _checks.is_number(value):
         raise TypeError(f"clip should be a number, got: {type(value).__name__}")
-    if not 0 < value <= sys.float_info.max:
+    if not (value > 0 and _checks.is_within(value, sys.float_info.max)):
         raise ValueError(f"clip should be a finite number greater than zero, got: {value!r}")
     return float(value)

@@ -154,10 +154,10 @@ def health(
     Raises
     ------
     ValueError
-        For a trace of some units or of tokens, without steps or with a NaN; for a wrong number of names; for a probe
-        without the layer, of another shape, or of a bidirectional layer, which has no state to go on from; for a layer
-        that is not the trace's; for a readout without a probe, or one that returns another shape; for answers with a
-        NaN.
+        For a trace of some units or of tokens, without steps, with a NaN or an infinite input; for a wrong number of
+        names; for a probe without the layer, of another shape, or of a bidirectional layer, which has no state to go
+        on from; for a layer that is not the trace's; for a readout without a probe, or one that returns another shape;
+        for answers with a NaN.
     TypeError
         For other types.
 
@@ -218,6 +218,8 @@ def _stuck(trace: GateTrace[Any]) -> Iterator[Finding]:
             for layer, direction, unit in np.argwhere(getattr(shares[gate], end) == 1).tolist():
                 yield Finding(kind, layer, direction, unit, 1.0, f"its {name} never {never}: {_STUCK[gate, end]}")
     shown = trace.tanh_c[:, :, trace.valid].astype(np.float64)
+    if shown.shape[2] < 2:  # what was seen once could not change
+        return
     spread = shown.max(axis=2) - shown.min(axis=2)
     for layer, direction, unit in np.argwhere(spread < _STILL).tolist():
         change = float(spread[layer, direction, unit])
@@ -235,7 +237,11 @@ def _strengths(trace: GateTrace[Any]) -> tuple[list[list[Floats]], NDArray[np.bo
         seen = x[trace.valid].astype(np.float64)
         if layer == 0:
             constant = seen.max(axis=0) == seen.min(axis=0)
-        deviation = seen.std(axis=0)
+        with np.errstate(invalid="ignore", over="ignore"):
+            deviation = seen.std(axis=0)
+        if not np.isfinite(deviation).all():
+            column = int(np.isfinite(deviation).argmin())
+            raise ValueError(f"input {column} of layer {layer} is infinite in a step, or too large")
         weights = (parameters[f"weight_ih{s}"] for s in sizes.suffixes[layer * sizes.D : (layer + 1) * sizes.D])
         made.append([np.abs(w.astype(np.float64)).reshape(4, sizes.H, -1) * deviation for w in weights])
         x = np.concatenate(list(trace.h[layer]), axis=-1)

@@ -27,7 +27,7 @@ def checked_forget_bias(value: object, dtype: np.dtype[Any], *, bias: bool, coup
     """Check where forget gates are to start."""
     if not _checks.is_number(value):
         raise TypeError(f"forget_bias should be a number, got: {type(value).__name__}")
-    if not abs(float(value)) <= float(np.finfo(dtype).max):
+    if not _checks.is_within(value, float(np.finfo(dtype).max)):
         raise ValueError(f"forget_bias should be finite in {dtype.name}, got: {value!r}")
     if not bias:
         raise ValueError(f"forget_bias={value!r} needs a layer with biases, got: bias=False")

@@ -251,6 +251,13 @@ class GateTrace(Generic[F]):
         """
         return np.broadcast_to(self.steps[:, np.newaxis], (len(self.steps), len(self.lengths)))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the arrays of a copy read-only, as the trace's own are."""
+        self.__dict__.update(state)
+        for name, value in state.items():
+            if isinstance(value, np.ndarray) and name not in ("output", "h_n", "c_n"):
+                self.__dict__[name] = _checks.frozen(value)
+
     def _read_in(self, order: NDArray[np.int64]) -> None:
         """Say which step of the input each step was, [T, B], where a layer reads in another order."""
         self.times = _checks.frozen(order[self.steps])
@@ -506,7 +513,7 @@ class GateTrace(Generic[F]):
         ------
         ValueError
             For a trace of some units, which does not have what the gates see; for one of tokens; for a trace without
-            steps or with a NaN.
+            steps or with a NaN; where a term is infinite.
 
         Examples
         --------

@@ -25,9 +25,11 @@ def contributions(trace: Gates, layer: Traced, x: Array, mean: Callable[..., Flo
     for index, gate in enumerate(_GATES):
         if gate == "f" and layer.form.coupled:
             continue
-        sizes = [mean(lambda part, term=term, index=index: np.abs(term(part, index))) for term in terms]
-        total = np.sum(sizes, axis=0)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            sizes = [mean(lambda part, term=term, index=index: np.abs(term(part, index))) for term in terms]
+            total = np.sum(sizes, axis=0)
+            if not np.isfinite(total).all():
+                raise ValueError(f"contributions to {gate} are infinite: the input or a state is, or is too large")
             made[gate] = Contribution(*(size / total for size in sizes))
     return made
 

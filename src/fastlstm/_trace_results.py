@@ -91,9 +91,9 @@ def written_by(form: Form, i: Array, g: Array) -> Array:
 
 
 def taken_of(kept: Array, written: Array) -> Array:
-    """Return how much of what is kept is taken away by what is written."""
-    against = are_against(kept, written)
-    made: Array = np.where(against, np.minimum(np.abs(kept), np.abs(written)), kept.dtype.type(0))
+    """Return how much of what is kept is taken away by what is written; NaN where one of them is."""
+    most = np.minimum(np.abs(kept), np.abs(written))
+    made: Array = np.where(are_against(kept, written) | np.isnan(most), most, kept.dtype.type(0))
     return made
 
 

@@ -56,6 +56,7 @@ def test_it_is_not_kept_as_a_setting() -> None:
         ({"forget_bias": True}, TypeError, "forget_bias should be a number, got: bool"),
         ({"forget_bias": [1.0]}, TypeError, "forget_bias should be a number, got: list"),
         ({"forget_bias": np.nan}, ValueError, "forget_bias should be finite in float32, got: nan"),
+        ({"forget_bias": 10**400}, ValueError, "forget_bias should be finite in float32"),
         ({"forget_bias": 1e39}, ValueError, "forget_bias should be finite in float32"),
         ({"forget_bias": 1.0, "bias": False}, ValueError, "needs a layer with biases, got: bias=False"),
         ({"forget_bias": 1.0, "form": fastlstm.Form(coupled=True)}, ValueError, "coupled gates"),

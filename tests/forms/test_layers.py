@@ -402,6 +402,12 @@ def test_the_page_names_every_activation() -> None:
 # Bad input
 
 
+@pytest.mark.filterwarnings("error")
+def test_numbers_of_16_bits() -> None:
+    small = np.float16(0.5)
+    assert fastlstm.Form(("elu", small), clip=small) == fastlstm.Form(("elu", 0.5), clip=0.5)
+
+
 @pytest.mark.parametrize(
     ("arguments", "options", "error", "message"),
     [

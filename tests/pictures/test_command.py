@@ -151,9 +151,16 @@ def test_nan_is_told(files, capsys):
     inputs[4] = np.nan
     np.save("x.npy", inputs)
     assert run("inspect w.npz --data x.npy") == 0
-    told = capsys.readouterr().out
+    told, warned = capsys.readouterr()
     assert "numbers of the trace are NaN, from i of layer 0, direction 0, step 4, row 0, unit 0 on." in told
-    assert "nan" in told
+    assert told.splitlines()[6].split()[1:5] == ["nan"] * 4  # half-life, kept, added, taken
+    assert not warned
+
+
+def test_a_warning_is_told_once(files, capsys):
+    np.savez("call.npz", x=x(10).astype(np.float64))
+    assert run("inspect w.npz --data call.npz --health --html out.html") == 0
+    assert capsys.readouterr().err.count("converted to float32") == 1
 
 
 @pytest.mark.parametrize(
@@ -171,7 +178,7 @@ def test_nan_is_told(files, capsys):
         ("--data x.npy --html out.html --rows 1", "rows should be in 0..0, got: 1"),
         ("--data x.npy --html out.html --units 6", "units should be in 0..5, got: 6"),
         ("--data x.npy --html out.html --steps 30:40", "the trace has no steps from 30 to 40: 27 steps"),
-        ("--data x.npy --html out.html --seconds -1", "seconds should be greater than zero"),
+        ("--data x.npy --html out.html --seconds -1", "seconds should be finite and greater than zero"),
         ("--data x.npy --health --rows 0", "--rows is of pictures: --health looks at all steps and rows"),
         ("--data x.npy --html out.html --prefix none", "none"),
     ],

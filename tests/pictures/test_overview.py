@@ -299,7 +299,8 @@ def test_no_label_breaks_out(path):
         ({"steps": (3, 3)}, ValueError, r"steps should be \(from, to\), 0 <= from < to, got: \(3, 3\)"),
         ({"steps": (7, 9)}, ValueError, "the trace has no steps from 7 to 9: 5 steps"),
         ({"steps": 3}, TypeError, "steps should be a pair"),
-        ({"seconds": 0}, ValueError, "seconds should be greater than zero, got: 0"),
+        ({"seconds": 0}, ValueError, "seconds should be finite and greater than zero, got: 0"),
+        ({"seconds": 10**400}, ValueError, "seconds should be finite"),
         ({"seconds": "1"}, TypeError, "seconds should be a number, got: str"),
         ({"max_bytes": 0}, ValueError, "max_bytes must be greater than zero"),
     ],
@@ -369,6 +370,14 @@ def test_figures_of_nan_and_of_long_traces(tmp_path):
     inputs[50] = np.nan
     fastlstm.plot(layer().trace(inputs), tmp_path / "out.png", labels=["word"] * 3000)
     assert (tmp_path / "out.png").stat().st_size > 10_000
+
+
+def test_long_labels_leave_the_panels_their_room(tmp_path):
+    pytest.importorskip("matplotlib")
+    fastlstm.plot(layer().trace(x(5)), tmp_path / "out.svg", labels=["a", "y" * 20, "z" * 21, "x" * 100_000, ""])
+    drawn = (tmp_path / "out.svg").read_text(encoding="utf-8")
+    assert all(label in drawn for label in ("y" * 20, "z" * 19 + "…", "x" * 19 + "…"))
+    assert "x" * 20 not in drawn
 
 
 def test_figures_need_matplotlib(tmp_path, monkeypatch):

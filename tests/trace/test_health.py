@@ -76,6 +76,10 @@ def test_a_unit_that_never_changes() -> None:
     assert kinds(fastlstm.health(lstm.trace(x()))) == {("still", 1)}
 
 
+def test_what_was_seen_once_is_not_said_to_be_still() -> None:
+    assert fastlstm.health(well().trace(x(1))).findings == []
+
+
 def test_inputs_that_nobody_hears() -> None:
     given = x()
     given[:, 3] = 7
@@ -364,6 +368,11 @@ def test_no_state_at_all() -> None:
         ({"trace": 3}, TypeError, "trace should be a GateTrace, which LSTM.trace makes, got: int"),
         ({"trace": well().trace(x(), units=[0])}, ValueError, "health needs all units: trace without units="),
         ({"trace": well().trace(x(0))}, ValueError, "the trace has no steps"),
+        (
+            {"trace": well().trace(x() * np.float32([1, 1, np.inf, 1]))},
+            ValueError,
+            "input 2 of layer 0 is infinite in a step",
+        ),
     ],
 )
 def test_bad_arguments_are_named(options: dict[str, Any], error: type[Exception], message: str) -> None:

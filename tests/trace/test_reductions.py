@@ -306,6 +306,14 @@ CALLS: dict[str, Callable[[fastlstm.GateTrace], Any]] = {
 each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
+def test_what_is_taken_from_a_nan_is_a_nan() -> None:
+    x = np.ones((5, 4), np.float32)
+    x[3] = np.nan
+    trace = fastlstm.LSTM(4, 3, seed=0).trace(x)
+    for name in ("kept", "forgotten", "added", "taken"):
+        assert np.isnan(getattr(trace, name)[:, :, 3]).all(), name
+
+
 @each_call
 def test_a_trace_without_steps(call: Callable[[fastlstm.GateTrace], Any]) -> None:
     lstm = fastlstm.LSTM(4, 3, num_layers=2)
@@ -338,6 +346,16 @@ def test_a_nan_is_named(call: Callable[[fastlstm.GateTrace], Any]) -> None:
 def test_bad_arguments_are_named(call: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call(fastlstm.LSTM(4, 3).trace(np.ones((3, 4), np.float32)))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_contributions_of_what_is_infinite_are_refused(value: float) -> None:
+    x = np.ones((6, 4), np.float32)
+    x[2, 1] = value
+    trace = fastlstm.LSTM(4, 3, seed=0).trace(x)
+    with pytest.raises(ValueError, match="contributions to i are infinite: the input or a state is, or is too large"):
+        trace.contributions()
+    fastlstm.LSTM(4, 3, seed=0).trace(x[np.newaxis].swapaxes(0, 1), lengths=[2]).contributions()  # past the row's end
 
 
 def test_what_some_steps_or_units_do_not_tell() -> None:

@@ -1,6 +1,8 @@
 """LSTM.trace: the numbers of a plain walk, the bits of the pass, whatever is kept and however it is cut."""
 
+import copy
 import pickle
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -252,12 +254,15 @@ def test_nothing_done_to_the_arguments_later_counts() -> None:
     assert_same_bits(tuple(trace.contributions()["i"]), tuple(wanted[1]))
 
 
-def test_a_trace_can_be_pickled() -> None:
+@pytest.mark.parametrize("copied", [lambda trace: pickle.loads(pickle.dumps(trace)), copy.deepcopy, copy.copy])
+def test_a_trace_can_be_copied(copied: Callable[[fastlstm.GateTrace], fastlstm.GateTrace]) -> None:
     lstm = fastlstm.LSTM(4, 3, seed=0)
     trace = lstm.trace(np.ones((5, 4), np.float32))
-    again = pickle.loads(pickle.dumps(trace))
+    again = copied(trace)
     assert_same_bits(arrays(again), arrays(trace))
     assert_same_bits(again.half_life(), trace.half_life())
+    assert not any(array.flags.writeable for array in (*arrays(again), again.c_prev, again.steps, again.lengths))
+    assert again.output.flags.writeable
 
 
 X = np.zeros((5, 2, 4), np.float32)

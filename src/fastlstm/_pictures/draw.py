@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -64,6 +65,6 @@ def checked_seconds(seconds: object) -> float | None:
         return None
     if not _checks.is_number(seconds):
         raise TypeError(f"seconds should be a number, got: {type(seconds).__name__}")
-    if not 0 < seconds < float("inf"):
-        raise ValueError(f"seconds should be greater than zero, got: {seconds!r}")
+    if not (seconds > 0 and _checks.is_within(seconds, sys.float_info.max)):
+        raise ValueError(f"seconds should be finite and greater than zero, got: {seconds!r}")
     return float(seconds)

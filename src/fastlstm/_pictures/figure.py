@@ -34,6 +34,7 @@ _KEPT, _ADDED, _TAKEN, _NAN, _OVER = (
 _TICKS: Final = 12
 _MOST_LABELS: Final = 64
 _LETTERS: Final = 10  # of the labels at a tick
+_LONGEST: Final = 20  # letters of a label that stands by itself: a longer one would take the panels' room
 
 
 def figure(overview: Overview, labels: Labels | None, title: str, seconds: float | None, ending: str) -> bytes:
@@ -138,6 +139,7 @@ def _mark_time(panel: Any, overview: Overview, labels: Labels | None, seconds: f
     names = None if labels is None else labels.columns(overview, overview.rows[0])
     if names is not None and columns <= _MOST_LABELS:
         shown = [{" ": "␣", "\n": "⏎", "\t": "⇥"}.get(name, name) for name in names]
+        shown = [name if len(name) <= _LONGEST else f"{name[: _LONGEST - 1]}…" for name in shown]
         short = max(map(len, shown)) <= 1
         panel.set_xticks(range(columns), map(_plain, shown), fontsize="x-small", rotation=0 if short else 90)
         return

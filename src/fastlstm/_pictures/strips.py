@@ -59,7 +59,8 @@ def _strips(overview: Overview, place: tuple[int, int], labels: Labels | None, r
     starts = np.arange(count) * overview.columns // count  # columns that come together in a letter
     life, units = overview.half_life()[place], overview.by_half_life(*place)[:_UNITS]
     amounts = [overview.values(name)[(*place, slice(None), 0)][:, units] for name in ("kept", "added", "taken")]
-    means = [np.ma.average(array, axis=0, weights=overview.counts[:, 0]) for array in amounts]
+    counts = overview.counts[:, 0]
+    means = [counts @ array.filled(0) / max(1, counts.sum()) for array in amounts]
     kept, added, taken = (_means(array.filled(0).astype(np.float64), starts) for array in amounts)
     yield Strip(_HEAD, _names(overview, labels, starts), [])
     for k, unit in enumerate(units):
