@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from textgen import fetch, texts, weights
+from textgen import texts, weights
 
 import fastlstm
 
@@ -28,10 +28,7 @@ def traces(text: str, published: weights.Weights) -> tuple[Traces, str]:
 
 def main(path: str) -> None:
     """Write the page."""
-    archive = fetch.fetch()
-    members = fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER
-    published = weights.load_weights(*(fetch.read_member(archive, member) for member in members))
-    made, text = traces(" ".join(texts.zen()), published)
+    made, text = traces(" ".join(texts.zen()), weights.published())
     fastlstm.plot(made, path, labels=text, title="The demo's character model reads the Zen of Python")
     print(f"{path}: open it in a browser")
 

@@ -76,12 +76,10 @@ def silero() -> Case:
 
 def textgenrnn() -> Case:
     """textgenrnn, character by character: the mean loss on the Zen of Python."""
-    from textgen import fetch, texts, weights
+    from textgen import texts, weights
     from textgen.model import TextModel
 
-    archive = fetch.fetch()
-    members = (fetch.read_member(archive, name) for name in (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER))
-    found = weights.load_weights(*members)
+    found = weights.published()
     windows, answers = texts.questions(texts.encode(text, found.vocabulary)[0] for text in texts.zen())
     stack = fastlstm.LSTM(100, 128, num_layers=2)
     second = {name.replace("_l0", "_l1"): array for name, array in found.lstm_2.items()}

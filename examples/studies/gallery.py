@@ -79,12 +79,9 @@ def resemblyzer() -> Seen:
 
 def textgenrnn() -> Seen:
     """Show it the Zen of Python, line by line."""
-    from textgen import fetch, weights
+    from .published import published_model
 
-    archive = fetch.fetch()
-    model = weights.load_weights(
-        *(fetch.read_member(archive, name) for name in (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER))
-    )
+    model = published_model()
     lines = [texts.encode(line, model.vocabulary)[0] for line in texts.zen()]
     return Seen(
         [_layer(model.lstm_1), _layer(model.lstm_2)], *_rows([model.embedding[np.array(line)] for line in lines])

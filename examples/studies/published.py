@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import numpy as np
-from textgen import fetch, texts, weights
+from textgen import texts, weights
 
 import fastlstm
 
@@ -20,9 +20,7 @@ LAYERS = ("lstm_1", "lstm_2")
 @functools.cache
 def published_model() -> weights.Weights:
     """Return the model's weights, read once."""
-    archive = fetch.fetch()
-    members = fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER
-    return weights.load_weights(*(fetch.read_member(archive, member) for member in members))
+    return weights.published()
 
 
 @functools.cache

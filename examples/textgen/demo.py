@@ -18,12 +18,12 @@ import fastlstm
 from . import table
 from .check import BOUNDS, BreachError, Checker
 from .engines import fastlstm_engine, table_bytes
-from .fetch import PACKAGE, VERSION, VOCABULARY_MEMBER, WEIGHTS_MEMBER, FetchError, fetch, read_member
+from .fetch import PACKAGE, VERSION, FetchError
 from .generate import Written, write
 from .model import Activations, TextModel
 from .texts import Numbers, encode, paragraphs, questions, zen
 from .timing import Timing, measure, same_bits
-from .weights import Weights, WeightsError, load_weights
+from .weights import Weights, WeightsError, published
 
 OK, WRONG, MISSING = 0, 1, 3  # exit codes; 2 is argparse's own
 
@@ -156,8 +156,7 @@ def _load() -> Weights:
             "The Python package 'h5py' is missing, which reads the model's file. "
             "`make demo` installs it, and so does `pip install h5py`."
         ) from error
-    archive = fetch()
-    return load_weights(read_member(archive, WEIGHTS_MEMBER), read_member(archive, VOCABULARY_MEMBER))
+    return published()
 
 
 def _score(model: TextModel, checker: Checker, name: str, texts: Sequence[str]) -> float:

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from . import fetch
+
 Floats = npt.NDArray[np.floating[Any]]
 Singles = npt.NDArray[np.float32]
 StateDict = dict[str, Singles]
@@ -63,6 +65,18 @@ def cudnn_to_torch(kernel: Singles, recurrent_kernel: Singles, bias: Singles) ->
         "bias_ih_l0": bias[: 4 * size].copy(),
         "bias_hh_l0": bias[4 * size :].copy(),
     }
+
+
+def published() -> Weights:
+    """Return the published model's weights, fetched if need be.
+
+    Raises
+    ------
+    fetch.FetchError
+        If it is not in the cache and could not be fetched.
+    """
+    archive = fetch.fetch()
+    return load_weights(*(fetch.read_member(archive, name) for name in (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER)))
 
 
 def load_weights(hdf5: bytes, vocabulary_json: bytes) -> Weights:

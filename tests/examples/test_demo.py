@@ -247,12 +247,9 @@ def test_fetching_runs_no_code_of_the_package(monkeypatch: pytest.MonkeyPatch, t
 @pytest.fixture(scope="session")
 def published() -> weights.Weights:
     try:
-        archive = fetch.fetch()
+        return weights.published()
     except fetch.FetchError as error:
         pytest.skip(f"the published model is not cached and cannot be fetched: {error}")
-    return weights.load_weights(
-        *(fetch.read_member(archive, name) for name in (fetch.WEIGHTS_MEMBER, fetch.VOCABULARY_MEMBER))
-    )
 
 
 def loss(some_weights: weights.Weights, some_texts: list[str]) -> float:
