@@ -95,10 +95,14 @@ def check(given: argparse.Namespace) -> None:
 
 def run(lstm: LSTM[Any], given: argparse.Namespace) -> None:
     """Show what was asked for; without a wish, strips in the terminal."""
-    if given.health:
+    if given.html is not None or given.png is not None or not given.health:
+        _show(lstm, given)
+    if given.health:  # last: it refuses a NaN, which a picture shows
         _health_command.run(lstm, given)
-        if given.html is None and given.png is None:
-            return
+
+
+def _show(lstm: LSTM[Any], given: argparse.Namespace) -> None:
+    """Draw what was asked for, else strips."""
     choice = checked_choice(given.rows, given.steps, MAX_BYTES)
     data, labels = read_call(given.data), labels_of(given)
     overview, lengths = _overview(lstm, data, given.units, choice)

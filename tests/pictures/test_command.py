@@ -220,4 +220,13 @@ def test_colours_on_a_terminal(files, monkeypatch, capsys):
 def test_health_and_a_page_together(files, capsys):
     assert run("inspect w.npz --data x.npy --health --html out.html") == 0
     found = fastlstm.health(layer(num_layers=2).trace(x(len(TEXT))))
-    assert capsys.readouterr().out == f"{fastlstm.inspect('w.npz')}\n{found}\nout.html: written\n"
+    assert capsys.readouterr().out == f"{fastlstm.inspect('w.npz')}\nout.html: written\n{found}\n"
+
+
+def test_a_nan_is_drawn_though_health_refuses_it(files, capsys):
+    np.save("x.npy", np.full((5, 4), np.nan, np.float32))
+    assert run("inspect w.npz --data x.npy --health --html out.html") == 1
+    told = capsys.readouterr()
+    assert told.out.endswith("out.html: written\n")
+    assert "the trace has a NaN" in told.err
+    assert "are NaN" in Page(files / "out.html").entries[0]["warning"]
