@@ -14,7 +14,7 @@ import pytest
 import fastlstm
 from fastlstm._cli import main
 from fastlstm.bench import command, families, options
-from fastlstm.bench.arena import Arena, Result
+from fastlstm.bench.arena import Arena, Entry, Result
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Case, Work, make
@@ -112,6 +112,23 @@ def test_ctrl_c_leaves_what_was_measured(tmp_path: Path) -> None:
     assert told["complete"] is False
     assert 2 <= len(told["works"]) < 59
     assert told["works"][0]["results"][0]["seconds"] > 0
+
+
+def test_ctrl_c_before_a_work_begins_does_not_give_it_the_times_of_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, play, played = tmp_path / "found.json", Arena.play, []
+
+    def interrupted(self: Arena, entries: dict[str, Entry]) -> dict[str, Result]:
+        played.append(entries)
+        if len(played) == 2:
+            raise KeyboardInterrupt
+        return play(self, entries)
+
+    monkeypatch.setattr(Arena, "play", interrupted)
+    assert main([*SMALL, "--shape", "T=5,H=6", "--json", str(path)]) == 130
+    (work,) = json.loads(path.read_text())["works"]
+    assert (work["T"], work["results"][0]["problem"]) == (3, None)
 
 
 @pytest.mark.parametrize(

@@ -192,21 +192,27 @@ class Run:
         self._say(f"fastlstm {__version__} ({isa()}), {processor()}, {_cpus()} CPUs, {python}")
         try:
             for case in self._options.cases:
-                with self._progress.of(_named(case)):
-                    entered = entries(case, self._options)
-                    results = self._arena.play(entered)
-                    if case.T == 1:
-                        self._arena.play_singly(entered, results, self._single, CALLS)
-                self._take(case, results)
+                self._take(case, self._measured(case))
             if self._options.footprint:
                 self._measure_footprints()
             self._complete = True
-        except KeyboardInterrupt:
-            if len(self._found) < len(self._options.cases):
-                self._take(self._options.cases[len(self._found)], self._arena.latest)
-            raise
         finally:
             self._end()
+
+    def _measured(self, case: Case) -> Mapping[str, Result]:
+        """Play a case; what there is of it at Ctrl-C is taken before that goes on."""
+        self._arena.latest = {}  # of the case before
+        try:
+            with self._progress.of(_named(case)):
+                entered = entries(case, self._options)
+                results = self._arena.play(entered)
+                if case.T == 1:
+                    self._arena.play_singly(entered, results, self._single, CALLS)
+        except KeyboardInterrupt:
+            if self._arena.latest:
+                self._take(case, self._arena.latest)
+            raise
+        return results
 
     def _take(self, case: Case, results: Mapping[str, Result]) -> None:
         work = figures(case, self._options, results)
