@@ -13,7 +13,7 @@ label = "rival"
 
 
 def version() -> str:
-    return "1"
+    return os.environ["OPENBLAS_NUM_THREADS"]
 
 
 def prepare(work: Work, data: Data) -> Prepared:

@@ -17,7 +17,7 @@ import fastlstm
 from bench.works import CHECKED_STEPS, ZERO_SHARE, ZEROS, Case, Work, make
 from fastlstm import reference
 from fastlstm.bench import arena as arenas
-from fastlstm.bench.arena import Arena
+from fastlstm.bench.arena import Arena, products
 from fastlstm.bench.truth import ALLOWED, BOUNDS, complaint, distance, expected
 from tests.cases import TOLERANCES
 
@@ -184,6 +184,18 @@ def test_who_dies_when_calls_are_timed_singly_loses_all() -> None:
         assert (len(bad.singly), bad.rounds, bad.error) == (0, [], "rival: the process ended: SIGABRT")
     finally:
         arena.close()
+
+
+def test_numpy_s_products_have_the_threads_of_the_work() -> None:
+    arena = Arena(rounds=1, seconds=0.0001, modules=dict.fromkeys(("numpy", "other"), "tests.bench.rival"))
+    try:
+        for name, threads in (("other", 3), ("numpy", 1), ("numpy", 3)):
+            arena.prepare({name: (name, Work("sequence", replace(STEP, T=3, name="rival"), threads))})
+        assert arena.versions == ["rival 1", "rival 3"]
+    finally:
+        arena.close()
+    for name, told in (("numpy", "3"), ("torch", None)):
+        assert products(name, 3).get("MKL_NUM_THREADS") == told  # torch's products are not NumPy's
 
 
 def _state(pid: int) -> str:

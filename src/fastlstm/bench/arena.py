@@ -257,7 +257,8 @@ class Arena:
             module = self._modules.get(name, f"{CONTENDERS}.{name}_")
             # what lies in the current folder is for contenders that are there, and for no other
             options = ["-P"] if module.startswith(f"{CONTENDERS}.") else []
-            worker = self._workers[key] = _Process(module, self._hung, options, quiet=self._quiet)
+            environment = os.environ | products(name, work.threads)
+            worker = self._workers[key] = _Process(module, self._hung, options, environment, quiet=self._quiet)
         return worker
 
 
@@ -276,9 +277,9 @@ class _Process:
     Ctrl-C is for us alone: what a worker has measured until then is not lost with it.
     """
 
-    def __init__(self, module: str, hung: float, options: Sequence[str], *, quiet: bool) -> None:
-        # NumPy's own BLAS threads have no part in this; everyone's thread count is set by its contender.
-        environment = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    def __init__(
+        self, module: str, hung: float, options: Sequence[str], environment: Mapping[str, str], *, quiet: bool
+    ) -> None:
         start = "from fastlstm.bench.worker import main; main()"
         self._process: subprocess.Popen[bytes] = subprocess.Popen(
             [sys.executable, *options, "-c", start, module],
@@ -362,6 +363,15 @@ class _Process:
         self._hang_up()
         self.ended, self._problem = True, reason or f"the process ended: {told(status)}"
         raise ContenderError(self._problem)
+
+
+def products(name: str, threads: int) -> dict[str, str]:
+    """Set how many threads NumPy's products take in a contender's process: one, unless it is them that are measured.
+
+    Everyone else's number of threads is set by its contender.
+    """
+    libraries = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+    return dict.fromkeys(libraries, str(threads)) if name == "numpy" else {libraries[0]: "1"}
 
 
 _NOTHING = object()  # no answer yet
