@@ -15,6 +15,7 @@ import fastlstm
 from fastlstm._cli import main
 from fastlstm.bench import command, families, options
 from fastlstm.bench.arena import Arena, Entry, Result
+from fastlstm.bench.contenders.limits_ import footprint
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Case, Work, make
@@ -257,8 +258,16 @@ def test_limits() -> None:
     flops = 7 * 3 * 2 * 80 * 2 * ((10 + 40) + 2 * 20)
     assert command.limit(sequence, peak, 0.0) == pytest.approx(flops / peak)
     inputs = 7 * 3 * 2 * 80 * 2 * 50
-    assert command.limit(sequence, peak, read) == pytest.approx(inputs / peak + 7 * read)
-    assert command.limit(sequence, math.inf, read) == 7 * read
+    assert command.limit(sequence, peak, read) == pytest.approx(inputs / peak + 7 * 2 * 2 * read)
+    assert command.limit(sequence, math.inf, read) == pytest.approx(7 * 2 * 2 * read)
+
+
+def test_the_bytes_that_a_limit_reads_are_those_that_have_to_be_near() -> None:
+    step, sequence = options.case_of(1, 1, 10, 20, 3, 2), options.case_of(7, 3, 10, 20, 3, 2)
+    weights = sum(math.prod(shape) for name, shape in step.weight_shapes().items() if name.startswith("weight"))
+    assert footprint(step) == 4 * weights
+    assert footprint(step, "int8-fast") == weights
+    assert footprint(sequence, "bfloat16") == 2 * math.prod(sequence.weight_shapes()["weight_hh_l0"])
 
 
 def test_others_16_bits_are_not_held_against_float32_s_peak() -> None:

@@ -147,10 +147,10 @@ def _types(names: Sequence[str]) -> list[str]:
 
 
 def limit(case: Case, peak: float, read: float) -> float:
-    """Tell the seconds that a call needs in any case.
+    """Tell the seconds that a call takes whose product of all inputs runs at the peak, and whose steps do after it.
 
-    The input's part is one product, at the peak of multiply-adds. Each step waits for the one before: it reads all of
-    U, or multiplies by it for all rows, whichever takes longer; a step alone reads W as well.
+    Each step waits for the one before: in each layer and direction it reads all of U, or multiplies by it for all rows,
+    whichever takes longer; a step alone reads W as well.
 
     Parameters
     ----------
@@ -159,13 +159,13 @@ def limit(case: Case, peak: float, read: float) -> float:
     peak : float
         Floating point operations in a second; infinity where others than those of float32 multiply.
     read : float
-        Seconds for the bytes of a step.
+        Seconds for the bytes that `footprint` counts.
     """
-    whole = 2 * case.B * 4 * case.H * case.directions / peak
-    inputs = case.I + (case.num_layers - 1) * case.H * case.directions
+    whole = 2 * case.B * 4 * case.H / peak
+    ways, inputs = case.num_layers * case.directions, case.I + (case.num_layers - 1) * case.H * case.directions
     if case.T == 1:
-        return max(read, whole * (inputs + case.num_layers * case.H))
-    return whole * case.T * inputs + case.T * max(read, whole * case.num_layers * case.H)
+        return max(read, whole * (case.directions * inputs + ways * case.H))
+    return whole * case.T * case.directions * inputs + case.T * ways * max(read, whole * case.H)
 
 
 class Run:

@@ -26,9 +26,16 @@ def version() -> str:
 
 
 def footprint(case: Case, weights: str = "float32") -> int:
-    """Count the bytes of weights that must be read for every step of one row."""
-    inputs = case.I + (case.num_layers - 1) * case.H * case.directions if case.T == 1 else 0
-    return BYTES[weights.partition("-")[0]] * 4 * case.H * case.directions * (inputs + case.num_layers * case.H)
+    """Count the bytes of weights that are read once for each step: of a step of one alone, all that there are.
+
+    Of more steps, those of U of one layer in one direction: each can be through before the next one begins, so it is
+    their level of the caches that counts.
+    """
+    numbers = case.H * case.H
+    if case.T == 1:
+        inputs = case.I + (case.num_layers - 1) * case.H * case.directions
+        numbers = case.H * case.directions * (inputs + case.num_layers * case.H)
+    return 4 * numbers * BYTES[weights.partition("-")[0]]
 
 
 def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
