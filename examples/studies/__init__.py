@@ -11,9 +11,12 @@ by `math.fsum`.
     drift.py        what becomes of cells that can only add
     distance.py     how far back gradients reach
     ablations.py    LSTMs without one of their parts, trained on small tasks
+    units.py        units of trained models by what they react to, found by correlation
+    trained.py      a character model trained on the standard library's sources
+    labels.py       what a place in code or English is
     gates.py        the gates of every step of a layer
     record.py       cells, their hashes, and the files in docs/studies/
     figures.py      the numbers of the page, and what it says with them
     svg.py          lines, bars and fields, as drawings: the writer of fastlstm bench
-    pictures.py     a drawing for each study, from its file alone
+    pictures.py     a drawing for each study, from its file alone; those of units in units_pictures.py
 """

@@ -16,7 +16,7 @@ if not __package__:  # started as a folder: make the folder importable as the pa
 
 from studies import pictures, record
 
-STUDIES = ("unit", "drift", "distance", "published", "sentence", "ablations", "deaf", "gallery")
+STUDIES = ("unit", "drift", "distance", "published", "sentence", "ablations", "units", "deaf", "gallery")
 
 
 def study(name: str, is_check: bool) -> list[str]:
@@ -47,12 +47,14 @@ def main() -> int:
         return 0
     from textgen.fetch import FetchError
 
+    from studies.trained import TextError
+
     try:
         differing = [each for name in given.studies or STUDIES for each in study(name, given.check)]
     except ModuleNotFoundError as error:
         print(f"studies: {error.name} is missing; `make studies` installs it", file=sys.stderr)
         return 3
-    except FetchError as error:
+    except (FetchError, TextError) as error:
         print(f"studies: {error}", file=sys.stderr)
         return 3
     if differing:

@@ -3,8 +3,8 @@
 Every variant is a form of the same kernels, or has a gate nailed open or shut, or two gates that share their weights.
 All of them get the same tasks, sizes, steps and rates; a forget gate starts from a bias of 1.
 
-    recall    five of four symbols, 20 blanks, then the five again: nothing may be lost on the way
-    adding    40 numbers, two of them marked: their sum
+    recall    three of four symbols, 12 blanks, then the three again: nothing may be lost on the way
+    adding    30 numbers, two of them marked: their sum
     counting  a walk up and down by one, never below zero: where it is, at every step
     text      the Zen of Python, learned by heart: the next character, as one number for each that there is
 """
@@ -26,6 +26,7 @@ from .weights import drawn
 
 Parameters = dict[str, Array]
 BETA_1, BETA_2, MOST_NORM = 0.9, 0.99, 1.0
+PIECES = 10  #: of a stream
 
 
 class Examples(NamedTuple):
@@ -37,7 +38,7 @@ class Examples(NamedTuple):
 
 
 def recall(rng: np.random.Generator, B: int) -> Examples:
-    """Show five symbols, wait, and want them again."""
+    """Show three symbols, wait, and want them again."""
     shown, blanks = 3, 12
     symbols = rng.integers(0, 4, (shown, B))
     x = np.zeros((2 * shown + blanks, B, 5), np.float32)
@@ -105,6 +106,7 @@ VARIANTS: dict[str, Variant] = {
     "no output gate": Variant({}, {3: OPEN}),
     "i and g share weights": Variant({}, shared=True),
     "g by sigmoid: only adds": Variant({"candidate": "sigmoid"}),
+    "sum instead of product": Variant({"summed": True}),
     "g linear": Variant({"candidate": "affine"}),
     "gates by tanh": Variant({"gate": "tanh"}),
     "no output tanh": Variant({"cell": "affine"}),
@@ -188,12 +190,35 @@ class Adam:
             weights[part][name] -= np.float32(rates[0]) * (mean / size)
 
 
+def drift(net: Net, test: Examples) -> list[float]:
+    """Return the mean of |c| in each of ten examples that are read in a row, as one stream of ten times the length."""
+    rows = test.x.shape[1] // PIECES
+    pieces = [test.x[:, piece * rows : (piece + 1) * rows] for piece in range(PIECES)]
+    cells = np.split(np.abs(net.layer.trace(np.concatenate(pieces)).c[0, 0]), PIECES)
+    return [math.fsum(piece.ravel().tolist()) / piece.size for piece in cells]
+
+
+def saturated(net: Net, test: Examples) -> dict[str, float]:
+    """Return the shares of steps in which gates and candidate are in the lowest or the highest tenth of their range."""
+    trace, form, made = net.layer.trace(test.x), net.layer.form, {}
+    for at, gate in enumerate("ifgo"):
+        activation = form.candidate if gate == "g" else form.gate
+        if isinstance(activation, str) and at not in net.variant.nailed:  # what is linear has no range
+            value = getattr(trace, gate)
+            low, high = (0.1, 0.9) if activation == "sigmoid" else (-0.8, 0.8)
+            made[gate] = int(((value < low) | (value > high)).sum()) / value.size
+    return made
+
+
 def curves(
     task: str, variant: str, H: int, B: int, rate: float, steps: int, every: int, seeds: list[int]
 ) -> dict[str, Any]:
-    """Train from each seed; return the errors on examples that are never trained on, `every` so many steps."""
+    """Train from each seed; return the errors on examples that are never trained on, `every` so many steps.
+
+    And of the trained layers: how large cells become along a stream, and how often gates are at an end.
+    """
     test = TASKS[task](np.random.default_rng([1, 0]), 100)
-    made = []
+    made, cells, ends = [], [], []
     for seed in seeds:
         net = Net(test.x.shape[2], H, test.wanted.shape[2], VARIANTS[variant], 2 * seed)
         rng, adam, errors = np.random.default_rng([seed, 4]), Adam(net.weights, rate), [net.error(test)]
@@ -203,7 +228,9 @@ def curves(
             if step % every == 0:
                 errors.append(net.error(test))
         made.append(errors)
-    return {"step": list(range(0, steps + 1, every)), "errors": made}
+        cells.append(drift(net, test))
+        ends.append(saturated(net, test))
+    return {"step": list(range(0, steps + 1, every)), "errors": made, "cells": cells, "saturated": ends}
 
 
 FULL = {"H": 16, "B": 32, "rate": 0.01, "steps": 1000, "every": 50, "seeds": [0, 1, 2, 3, 4]}

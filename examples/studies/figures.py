@@ -25,6 +25,25 @@ SENTENCES = (
     "costs less, but it costs: {shared} at adding.",
     "**A plain recurrence** does not learn to add: {plain}.",
     "**Without a forget gate** the text suffers: {no_forget} instead of {lstm_text}.",
+    "**A sum instead of the product** is {sum_times} times worse at adding: {sum_adding}.",
+    "the mean of abs(c) at adding goes from {none_first} in the first example to {none_last} in the tenth, that of the "
+    "LSTM from {lstm_first} to {lstm_last}.",
+    "Its cells are {sum_first} large in the first example already",
+    "at counting from {line_first} to {line_last}.",
+    "Unit {parenthesis} of the first layer is a cell for parentheses, with a correlation of {parenthesis_r}.",
+    "Its cell is {parenthesis_up} after the mark that opens, and {parenthesis_down} after the one that closes.",
+    "Unit {quoted} does so for quotes, {quoted_r}.",
+    "Unit {blank} forgets at every blank: f is {blank_f} there, and {blank_else} elsewhere.",
+    "Unit {indent} counts indentation: its cell is {indent_0} in lines without, {indent_8} behind 8 blanks, "
+    "{indent_16} behind 16.",
+    "Unit {newline} forgets at the end of a line: f is {newline_f} there, {newline_else} elsewhere.",
+    "Strings within a line have no unit of their own: {code_quoted}, beside {code_quoted_luck} by luck.",
+    "At the mark that closes, f is {closing_f}, and {closing_taken} is taken away.",
+    "at the end of a line {column_taken} is taken from its cell, and {column_forgotten} forgotten.",
+    "{taken_share} of all that its cells lose is taken away, the rest is forgotten.",
+    "its forget gate for the end of a line is {adds_newline_f} there, instead of {newline_f}.",
+    "Its cells are {adds_size} large on average, instead of {code_size}.",
+    "{adds_loss} nats a character on modules that it never saw, instead of {code_loss}.",
     "With forget bias 6 the cells reach {drift_sigmoid} after 500 steps, with a signed candidate {drift_tanh}.",
 )
 
@@ -34,7 +53,10 @@ def _result(study: str, cell: str) -> Any:
 
 
 def _percent(part: int, whole: int) -> str:
-    share = part / whole
+    return _percent_of(part / whole)
+
+
+def _percent_of(share: float) -> str:
     return f"{share:.0%}" if share >= 0.1 else f"{share:.1%}"
 
 
@@ -58,14 +80,56 @@ def numbers() -> dict[str, str]:
             f"shut_{layer}": _percent(writes["shut_before_a_loud_candidate"], writes["loud_candidate"]),
             f"against_{layer}": _percent(regions["take"], regions["take"] + regions["add"]),
         }
-    return made | _of_ablations()
+    return made | _of_ablations() | _of_units()
+
+
+def _of_units() -> dict[str, str]:
+    words, told = _result("units", "words"), _result("units", "words, steps")
+    code, steps = _result("units", "code, tanh"), _result("units", "steps, tanh")
+    indent = {level: cell for level, _, cell in _result("units", "levels")["indent"]}
+    cells_, adds = (_result("units", f"training, {each}") for each in ("tanh", "sigmoid"))
+    lost = cells_["cells"]
+    return {
+        **{label: str(words[label]["unit"]) for label in ("parenthesis", "quoted", "blank")},
+        **{f"{label}_r": f"{words[label]['measured']:.2f}" for label in ("parenthesis", "quoted")},
+        "parenthesis_up": f"{told['parenthesis']['rises']['after']:.2f}",
+        "parenthesis_down": f"{told['parenthesis']['falls']['after']:.2f}",
+        "blank_f": f"{told['blank']['rises']['f']:.2f}",
+        "blank_else": f"{told['blank']['else']['f']:.2f}",
+        **{label: str(code[label]["unit"]) for label in ("indent", "newline")},
+        **{f"indent_{level}": f"{indent[level]:.0f}" for level in (0, 8, 16)},
+        "newline_f": f"{steps['newline']['rises']['f']:.2f}",
+        "newline_else": f"{steps['newline']['else']['f']:.2f}",
+        "code_quoted": f"{abs(code['quoted']['measured']):.2f}",
+        "code_quoted_luck": f"{code['quoted']['most_by_luck']:.2f}",
+        "closing_f": f"{told['parenthesis']['falls']['f']:.2f}",
+        "closing_taken": f"{told['parenthesis']['falls']['taken']:.2f}",
+        "column_taken": f"{steps['column']['falls']['taken']:.2f}",
+        "column_forgotten": f"{steps['column']['falls']['forgotten']:.2f}",
+        "taken_share": _percent_of(lost["taken"] / (lost["taken"] + lost["forgotten"])),
+        "adds_newline_f": f"{_result('units', 'steps, sigmoid')['newline']['rises']['f']:.2f}",
+        "adds_size": f"{adds['cells']['size']:.0f}",
+        "code_size": f"{lost['size']:.0f}",
+        "adds_loss": f"{adds['held_out']:.2f}",
+        "code_loss": f"{cells_['held_out']:.2f}",
+    }
 
 
 def _of_ablations() -> dict[str, str]:
     lstm, alone, adds = (
         median("adding", name) for name in ("LSTM", "no input gate: g alone", "g by sigmoid: only adds")
     )
+    summed, line = median("adding", "sum instead of product"), drift("counting", "no output tanh")
+    sizes = {name: drift("adding", name) for name in ("LSTM", "no forget gate", "sum instead of product")}
     return {
+        "sum_times": f"{summed / lstm:.0f}",
+        "sum_adding": written(summed),
+        "none_first": written(sizes["no forget gate"][0]),
+        "none_last": written(sizes["no forget gate"][1]),
+        "lstm_first": written(sizes["LSTM"][0]),
+        "lstm_last": written(sizes["LSTM"][1]),
+        "sum_first": written(sizes["sum instead of product"][0]),
+        **{f"line_{when}": written(size) for when, size in zip(("first", "last"), line, strict=True)},
         "lstm": written(lstm),
         "alone": written(alone),
         "times": f"{alone / lstm:.0f}",
@@ -99,6 +163,50 @@ def distances() -> str:
     return "\n".join(lines)
 
 
+# ---- units
+
+#: Where units let go: cells of the study, and in them labels, rises or falls, and what to call them.
+LETTING_GO = (
+    (
+        "words, steps",
+        "published model",
+        (
+            ("parenthesis", "falls", ")"),
+            ("quoted", "falls", "second quote"),
+            ("blank", "rises", "at a blank"),
+        ),
+    ),
+    (
+        "steps, tanh",
+        "model of code",
+        (("comment", "falls", "end of a comment"), ("newline", "rises", "newline"), ("column", "falls", "column to 0")),
+    ),
+    (
+        "steps, sigmoid",
+        "only adds",
+        (("comment", "falls", "end of a comment"), ("newline", "rises", "newline"), ("column", "falls", "column to 0")),
+    ),
+)
+
+
+def unit(cell: str, told: dict[str, Any]) -> str:
+    """Name a unit that was found; those of the published model's second layer come after the 128 of the first."""
+    if cell != "words":
+        return str(told["unit"])
+    return f"{told['unit'] % 128}, layer {told['unit'] // 128 + 1}"
+
+
+def found() -> str:
+    """Return the rows of the table of units."""
+    lines = []
+    for cell, model in (("words", "published"), ("code, tanh", "code"), ("code, sigmoid", "code, only adds")):
+        for label, told in _result("units", cell).items():
+            what = f"{told['of']} of {unit(cell, told)}"
+            numbers_ = " | ".join(f"{told[each]:.2f}" for each in ("chosen", "measured", "most_by_luck"))
+            lines.append(f"| {model} | {label} | {what} | {numbers_} |")
+    return "\n".join(lines)
+
+
 # ---- ablations
 
 #: Tasks, and the errors that their panels show.
@@ -122,6 +230,30 @@ def ends(task: str) -> dict[str, list[float]]:
 def median(task: str, variant: str) -> float:
     """Return the median of the five."""
     return statistics.median(ends(task)[variant])
+
+
+def drift(task: str, variant: str) -> tuple[float, float]:
+    """Return the mean of |c| in the first and in the last piece of a stream: medians of five seeds."""
+    told = _result("ablations", f"{task}, {variant}")["cells"]
+    first, last = (statistics.median(seed[at] for seed in told) for at in (0, -1))
+    return first, last
+
+
+def saturated(task: str, variant: str, gate: str) -> float | None:
+    """Return in which share of steps a gate is at an end of its range, the median of five; None if it has no ends."""
+    told = _result("ablations", f"{task}, {variant}")["saturated"]
+    return statistics.median(seed[gate] for seed in told) if gate in told[0] else None
+
+
+def cells() -> str:
+    """Return the rows of the table of cells and gates."""
+    lines = []
+    for name in variants():
+        sizes = [f"{written(first)} to {written(last)}" for first, last in (drift(task, name) for task in SPAN)]
+        shares = [saturated("text", name, gate) for gate in "ifog"]
+        ends_ = ["-" if share is None else f"{share:.0%}" for share in shares]
+        lines.append(f"| {name} | " + " | ".join(sizes + ends_) + " |")
+    return "\n".join(lines)
 
 
 def marks(low: float, high: float) -> list[float]:

@@ -25,9 +25,9 @@ class Gates(NamedTuple):
     before: Array
 
 
-def gates_of(weights: Mapping[str, Array], x: Array) -> Gates:
+def gates_of(weights: Mapping[str, Array], x: Array, form: fastlstm.Form | None = None) -> Gates:
     """Run a layer over x [T, B, I] from zero states, and look inside."""
-    lstm = fastlstm.LSTM(x.shape[2], weights["weight_hh_l0"].shape[1], dtype=x.dtype)
+    lstm = fastlstm.LSTM(x.shape[2], weights["weight_hh_l0"].shape[1], dtype=x.dtype, form=form)
     lstm.load_state_dict(weights)
     trace = lstm.trace(x)
     return Gates(*(array[0, 0] for array in (trace.i, trace.f, trace.g, trace.o, trace.c, trace.c_prev)))

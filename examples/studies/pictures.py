@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable
 from typing import Any
 
-from . import deaf_pictures, figures, gallery_pictures, record
+from . import deaf_pictures, figures, gallery_pictures, record, units_pictures
 from .svg import Drawing, Scale
 
 REGIONS = (
@@ -204,7 +204,7 @@ def distance() -> Drawing:
 
 def ablations() -> Drawing:
     """Draw how well each variant ends, on each task: five seeds each."""
-    drawing = Drawing(720, 400, "Errors of variants of the LSTM after training: five seeds each, and their median")
+    drawing = Drawing(720, 428, "Errors of variants of the LSTM after training: five seeds each, and their median")
     names = figures.variants()
     for panel, task in enumerate(figures.SPAN):
         rows = figures.ends(task)
@@ -212,8 +212,8 @@ def ablations() -> Drawing:
         x = Scale(low, high, 190 + panel * 134, 308 + panel * 134, is_log=True)
         drawing.text((x.start + x.end) / 2, 24, task)
         for mark in figures.marks(low, high):
-            drawing.line([(x(mark), 36), (x(mark), 350)], "faint", 1)
-            drawing.text(x(mark), 368, f"{mark:g}", size=10)
+            drawing.line([(x(mark), 36), (x(mark), 378)], "faint", 1)
+            drawing.text(x(mark), 396, f"{mark:g}", size=10)
         for row, name in enumerate(names):
             y, color = 52 + row * 28, "a" if name == "LSTM" else "b"
             if not panel:
@@ -223,7 +223,38 @@ def ablations() -> Drawing:
             for end in ends:
                 drawing.bar(x(end) - 1.5, y - 4, 3, 8, color, 0.6)
             drawing.bar(x(statistics.median(ends)) - 3, y - 7, 6, 14, color)
-    drawing.text(450, 392, "mean square error, the smaller the better", size=12)
+    drawing.text(450, 420, "mean square error, the smaller the better", size=12)
+    return drawing
+
+
+def cells() -> Drawing:
+    """Draw how large the cells of each variant become along a stream, and how often its gates are at an end."""
+    drawing = Drawing(720, 430, "How large cells become along a stream, and how often gates are at an end")
+    names = figures.variants()
+    for panel, task in enumerate(("adding", "text")):
+        x = Scale(0.02, 50, 190 + panel * 150, 322 + panel * 150, is_log=True)
+        drawing.text((x.start + x.end) / 2, 24, f"{task}: mean |c|")
+        for mark in (0.1, 1, 10):
+            drawing.line([(x(mark), 36), (x(mark), 378)], "faint", 1)
+            drawing.text(x(mark), 396, f"{mark:g}", size=10)
+        for row, name in enumerate(names):
+            y, color = 52 + row * 28, "a" if name == "LSTM" else "b"
+            first, last = (min(max(each, 0.02), 50) for each in figures.drift(task, name))
+            drawing.line([(x(first), y), (x(last), y)], color, 2)
+            drawing.bar(x(first) - 1.5, y - 4, 3, 8, color, 0.6)
+            drawing.bar(x(last) - 3, y - 7, 6, 14, color)
+    for column, gate in enumerate("ifog"):
+        drawing.text(526 + column * 52, 32, gate)
+    for row, name in enumerate(names):
+        y = 52 + row * 28
+        drawing.text(178, y + 4, name, at="end", size=12)
+        for column, gate in enumerate("ifog"):
+            share = figures.saturated("text", name, gate)
+            if share is not None:
+                drawing.bar(504 + column * 52, y - 10, 44, 20, "c", max(0.04, 0.8 * share))
+                drawing.text(526 + column * 52, y + 4, f"{share:.0%}", size=11)
+    drawing.text(330, 422, "small mark: first of ten texts read in a row; large: tenth", size=12)
+    drawing.text(604, 12, "text: steps at an end", size=12)
     return drawing
 
 
@@ -246,9 +277,12 @@ def training() -> Drawing:
 
 PICTURES: dict[str, Callable[[], Drawing]] = {
     draw.__name__: draw
-    for draw in (curves, plane, writes, regions, history, sentence, matrices, drift, distance, ablations, training)
+    for draw in (
+        *(curves, plane, writes, regions, history, sentence, matrices),
+        *(drift, distance, ablations, cells, training),
+    )
 }
-PICTURES |= deaf_pictures.PICTURES | gallery_pictures.PICTURES
+PICTURES |= units_pictures.PICTURES | deaf_pictures.PICTURES | gallery_pictures.PICTURES
 
 
 def draw_all() -> None:

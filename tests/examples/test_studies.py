@@ -30,6 +30,7 @@ from studies import (  # noqa: E402
     pictures,
     record,
     unit,
+    units,
     weights,
 )
 
@@ -42,6 +43,7 @@ SMALL: list[tuple[str, str, record.Study]] = [
     ("drift", "sigmoid, forget bias 3", drift.STUDY),
     ("distance", "tanh", distance.STUDY),
     ("distance", "LSTM, forget bias 1", distance.STUDY),
+    ("units", "small", units.STUDY),
     *(("ablations", f"small, {variant}", ablations.STUDY) for variant in ablations.VARIANTS),
 ]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,6 +81,7 @@ def test_every_cell_of_a_study_is_kept() -> None:
         ("drift", drift),
         ("distance", distance),
         ("ablations", ablations),
+        ("units", units),
         ("deaf", deaf),
         ("gallery", gallery),
     ):
@@ -121,7 +124,7 @@ def test_the_page_says_what_is_kept() -> None:
     numbers = figures.numbers()
     for sentence in figures.SENTENCES:
         assert sentence.format(**numbers) in TEXT, sentence
-    for table in (figures.volumes(), figures.distances(), figures.ablations()):
+    for table in (figures.volumes(), figures.distances(), figures.found(), figures.ablations(), figures.cells()):
         assert " ".join(table.split()) in TEXT
 
 
@@ -184,7 +187,8 @@ def test_the_page_draws_the_right_conclusions() -> None:
     def worse(task: str, variant: str, than: str = "LSTM") -> bool:
         return min(figures.ends(task)[variant]) > max(figures.ends(task)[than])
 
-    gated = [name for name in figures.variants() if name not in ("plain recurrence", "g by sigmoid: only adds")]
+    others = ("plain recurrence", "g by sigmoid: only adds", "sum instead of product")
+    gated = [name for name in figures.variants() if name not in others]
     for variant in ("no input gate: g alone", "g by sigmoid: only adds", "i and g share weights", "plain recurrence"):
         assert worse("adding", variant), variant
     for task in ("recall", "text"):
@@ -200,6 +204,12 @@ def test_the_page_draws_the_right_conclusions() -> None:
         for variant in ("gates by tanh", "coupled: f = 1 - i"):
             assert figures.median(task, variant) < figures.median(task, "LSTM"), (task, variant)
     assert not worse("recall", "no input gate: g alone")
+    for task in ("recall", "adding", "text"):
+        assert worse(task, "sum instead of product"), task
+    assert figures.median("counting", "sum instead of product") > figures.median("counting", "LSTM")
+    for task in ("adding", "text"):
+        drifts = {name: last / first for name in figures.variants() for first, last in [figures.drift(task, name)]}
+        assert max(drifts, key=lambda name: drifts[name]) == "no forget gate", task
 
 
 def test_the_picture_of_a_picture_is_whole() -> None:
@@ -336,10 +346,10 @@ def test_a_difference_is_told(
 
 
 def test_an_unknown_study_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("sys.argv", ["studies", "units"])
+    monkeypatch.setattr("sys.argv", ["studies", "cells"])
     with pytest.raises(SystemExit):
         command.main()
-    assert f"STUDY should be one of {', '.join(command.STUDIES)}, got: units" in capsys.readouterr().err
+    assert f"STUDY should be one of {', '.join(command.STUDIES)}, got: cells" in capsys.readouterr().err
 
 
 def test_a_file_is_a_line_for_each_cell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
