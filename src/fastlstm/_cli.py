@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from typing import Any
 
 from . import __version__, _completion, _inspect_command, _weights, _whole_command, files
@@ -39,6 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     fastlstm ...
     0
     """
+    if sys.stdout is None or sys.stderr is None:  # closed, as of a service: nobody reads, which is no error
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:
+            out, err = redirect_stdout(sys.stdout or nowhere), redirect_stderr(sys.stderr or nowhere)
+            with out, err:
+                return main(arguments)
     parser = _parser()
     given = parser.parse_args(arguments)
     if given.command is None:

@@ -127,9 +127,15 @@ def labels_of(given: argparse.Namespace) -> Any:
             text = file.read()
         if given.text is not None:
             return text
-        return json.loads(text) if path.lower().endswith(".json") else text.splitlines()
+        text = text.removeprefix("\ufeff")  # which some editors begin with
+        return json.loads(text) if path.lower().endswith(".json") else _lines(text)
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{printable(path)} could not be read as labels: {error}") from None
+
+
+def _lines(text: str) -> list[str]:
+    """Split at ends of lines alone: `splitlines` does at form feeds and other characters, which are labels too."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").removesuffix("\n").split("\n") if text else []
 
 
 def _overview(

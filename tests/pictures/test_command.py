@@ -55,6 +55,34 @@ def test_strips_in_the_terminal(files, capsys):
             assert letters == "".join(" ▁▂▃▄▅▆▇█"[round(float(each))] for each in 8 * size / size.max())
 
 
+def test_letters_that_would_shift_others_are_not_written(files, capsys):
+    np.save("x.npy", x(6)[:, 0])
+    (files / "text.txt").write_text("a漢😀e\u0301é", encoding="utf-8")
+    assert run("inspect w.npz --data x.npy --text text.txt") == 0
+    assert capsys.readouterr().out.splitlines()[4].endswith("  a??e?é")
+
+
+def test_labels_are_split_at_the_ends_of_lines_alone(files):
+    labels = ["\x0c", "\u2028", "\x1d", "", "a b", "\x85", ""]
+    np.save("x.npy", x(7)[:, 0])
+    for end in ("\n", "\r\n", "\r"):
+        (files / "l.txt").write_bytes("".join(label + end for label in labels).encode("utf-8-sig"))
+        assert run("inspect w.npz --data x.npy --labels l.txt --html out.html") == 0
+        (entry,) = Page(files / "out.html").entries
+        assert entry["labels"]["all"] == labels
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell's")
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize(
+    "arguments", ["inspect w.npz --data x.npy", "inspect w.npz --data x.npy --html out.html", "info"]
+)
+def test_nobody_needs_to_read_what_is_told(files, arguments, closed):
+    command = f"{sys.executable} -m fastlstm {arguments} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_strips_of_long_inputs_tell_means_of_all_steps(files, capsys):
     np.save("x.npy", x(5001)[:, 0])
     assert run("inspect w.npz --data x.npy") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
@@ -97,9 +98,15 @@ def _names(overview: Overview, labels: Labels | None, starts: Array) -> str:
     """Return labels of one letter where each has its place; else where time begins and ends."""
     if labels is not None and overview.exact and labels.are_letters and len(starts) == overview.columns:
         text = "".join(labels.columns(overview, overview.rows[0])).ljust(overview.columns)
-        return "".join(one if one.isprintable() and _can_write(one) else "?" for one in text)
+        return "".join(one if _is_a_column_wide(one) and _can_write(one) else "?" for one in text)
     first, last = str(overview.step_of(0)), str(overview.last_step_of(overview.columns - 1))
     return f"{first}{last.rjust(max(len(last) + 1, len(starts) - len(first)))}" if last != first else first
+
+
+def _is_a_column_wide(letter: str) -> bool:
+    """Tell letters from what would shift those after it: marks on the one before, ideographs, controls."""
+    wide = unicodedata.east_asian_width(letter) in "WF"
+    return letter.isprintable() and not wide and not unicodedata.combining(letter)
 
 
 def _count(steps: int) -> str:
