@@ -184,7 +184,7 @@ def test_stateful_layers_go_on_from_their_state_and_stay_in_it(lstm: Any) -> Non
 @pytest.mark.parametrize("dtype", ["float64", "mixed_float16", "mixed_bfloat16", "float16"])
 def test_other_dtypes(dtype: str) -> None:
     if dtype == "float64" and BACKEND == "jax":
-        pytest.skip("jax has it switched off")
+        pytest.skip("jax has float64 only if JAX_ENABLE_X64=1")
     layer = layers.LSTM(H, return_sequences=True, dtype=dtype, recurrent_initializer="glorot_uniform")
     layer.build((B, T, I))
     randomized(layer)
@@ -267,7 +267,7 @@ def test_a_call_of_another_thread_is_not_in_it() -> None:
     assert len(fastkeras.trace(model, x)["rnn"]) == 1
 
 
-@pytest.mark.skipif(BACKEND != "jax", reason="of jax")
+@pytest.mark.skipif(BACKEND != "jax", reason="KERAS_BACKEND=jax: see test_backends")
 def test_compiled_functions_are_told() -> None:
     import jax
 
