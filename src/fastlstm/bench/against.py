@@ -86,33 +86,37 @@ class Race:
     def rows(self, percent: float | None) -> Iterator[compare.Difference]:
         """Play everything; a row that is slower by more than so many percent once more, in new processes."""
         for case in self._options.cases:
-            made = self._played(case)
-            if percent is not None and any(row.exceeds(percent) for row in made):
-                self._arena.close()
-                made = self._played(case)
+            sizes = self._sizes(case)
+            with self._progress.of(str(sizes)):
+                made = self._played(case, sizes)
+                if percent is not None and any(row.exceeds(percent) for row in made):
+                    self._arena.close()
+                    made = self._played(case, sizes)
             yield from made
 
     def close(self) -> None:
         """End all processes."""
         self._arena.close()
 
-    def _played(self, case: Case) -> list[compare.Difference]:
+    def _sizes(self, case: Case) -> Sizes:
+        numbers = case.T, case.B, case.I, case.H, case.num_layers, case.directions, self._options.threads
+        return Sizes(*numbers, case.title, case.family)
+
+    def _played(self, case: Case, sizes: Sizes) -> list[compare.Difference]:
         ours = {label: entry for label, entry in entries(case, self._options).items() if entry[0] == OURS}
         everyone: dict[str, Entry] = {}
         for label, (_, work) in ours.items():
             everyone |= {f"{label} {name}": (name, work) for name in (OURS, AGAIN, BEFORE)}
-        numbers = case.T, case.B, case.I, case.H, case.num_layers, case.directions, self._options.threads
-        sizes = Sizes(*numbers, case.title, case.family)
-        with self._progress.of(str(sizes)):
-            results = self._arena.play(everyone)
+        results = self._arena.play(everyone)
         return [made for label in ours if (made := self._row(sizes, label, results)) is not None]
 
     def _row(self, sizes: Sizes, label: str, results: Mapping[str, Result]) -> compare.Difference | None:
         three = [results[f"{label} {name}"] for name in (BEFORE, OURS, AGAIN)]
         problems = [f"{sizes}, {label}: {result.error}" for result in three if result.error]
         if problems:
-            self.problems += problems
-            self.failures += [f"{sizes}, {label}: {result.error}" for result in three[1:2] if result.error]
+            self.problems = list(dict.fromkeys(self.problems + problems))  # a row is perhaps played again
+            failures = [f"{sizes}, {label}: {result.error}" for result in three[1:2] if result.error]
+            self.failures = list(dict.fromkeys(self.failures + failures))
             return None
         turns = list(zip(*(result.rounds for result in three), strict=True))
         clean = [turn for turn in turns if not any(round.disturbed for round in turn)]
