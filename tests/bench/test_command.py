@@ -5,6 +5,7 @@ import math
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
             assert cell["form"] is None
             assert cell["joules"] is None or cell["joules"] > 0
             texts_and_lists = {"of", "form", "weights", "marked", "problem", "round_seconds", "round_disturbed"}
-            texts_and_lists |= {"calls", "joules"}
+            texts_and_lists |= {"calls", "joules", "one_thread"}
             numbers = [value for name, value in cell.items() if name not in texts_and_lists]
             assert all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
             assert cell["least_seconds"] <= cell["seconds"]
@@ -236,6 +237,20 @@ def test_each_way_of_a_rival_is_entered() -> None:
     assert "torch LSTM" not in found  # it is the usual way
     assert found["torch compiled"] == ("torch", Work("sequence", sequence, form="compiled"))
     assert found["onnxruntime run int8"] == ("onnxruntime", Work("sequence", sequence, weights="int8", form="run"))
+
+
+def test_rivals_may_prefer_one_thread() -> None:
+    case = options.case_of(5, 1, 8, 8)
+    asked = options.Options([case], ["torch", "numpy"], ["float32", "int8"], 2, quick=False)
+    found = command.entries(case, asked)
+    assert found["torch"] == ("torch", Work("sequence", case, 2))
+    assert found["torch, 1 thread"] == ("torch", Work("sequence", case, 1))
+    assert [label for label in found if "1 thread" in label] == ["torch, 1 thread", "numpy, 1 thread"]
+    works = [command.figures(case, asked, {label: Result([Round(1.0, disturbed=False)]) for label in found})]
+    cells = [(cell["of"], cell["one_thread"]) for cell in works[0]["results"] if cell["of"] == "numpy"]
+    assert cells == [("numpy", False), ("numpy", True)]
+    assert not any("1 thread" in label for label in command.entries(case, replace(asked, quick=True)))
+    assert not any("1 thread" in label for label in command.entries(case, replace(asked, threads=1)))
 
 
 def test_a_share_needs_calls_that_were_slower() -> None:

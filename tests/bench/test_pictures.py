@@ -46,6 +46,12 @@ def test_losing_rows_stay() -> None:
     assert "T=100 B=1 I=64 H=64" in told
 
 
+def test_the_best_rival_may_have_one_thread() -> None:
+    alone = cell("torch", around(2e-3), one_thread=True)
+    told = file(work(cell("fastlstm", around(1e-3)), cell("torch", around(3e-3)), alone, threads=2))
+    assert "2.00  torch, 1 thread" in texts(pictures.ratios(results.taken("a file", told)))
+
+
 def test_machine_and_what_was_hidden_are_named() -> None:
     for make in pictures.PICTURES.values():
         assert "a CPU, 2 CPUs, avx2, FASTLSTM_HIDE=avx512, 2026-11-27" in texts(make(everything()))

@@ -129,6 +129,8 @@ def entries(case: Case, options: Options) -> dict[str, Entry]:
         for form in forms[:1] if options.quick else forms:
             for word in ("float32", *(words if form in {"", "run"} else ())):
                 made[label_of(rival, word, form)] = rival, Work(kind, case, options.threads, word, form)
+        if options.threads > 1 and not options.quick:  # small sizes often prefer it, and ours may choose it
+            made[label_of(rival, "float32", forms[0], one_thread=True)] = rival, Work(kind, case, form=forms[0])
     made["fma"] = LIMITS, Work("fma", case, options.threads)
     for name in _types(options.weights):
         made[f"read {name}"] = LIMITS, Work("read", case, options.threads, name)
@@ -303,6 +305,7 @@ def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict
         most = peak if ours or work.weights == "float32" else math.inf
         least = None if most is None or seconds is None else limit(case, most, seconds)
         of: dict[str, Any] = {"of": name, "form": work.form or None, "weights": work.weights}
+        of["one_thread"] = work.threads < options.threads
         made["results"].append(of | cell(results[label], own, least))
     return made
 
@@ -385,7 +388,7 @@ def _footprint_row(found: Mapping[str, Any]) -> Row:
 
 
 def _named_cell(cell: Mapping[str, Any]) -> str:
-    return label_of(cell["of"], cell["weights"], cell["form"] or "")
+    return label_of(cell["of"], cell["weights"], cell["form"] or "", one_thread=cell["one_thread"])
 
 
 def _named(case: Case) -> str:

@@ -19,9 +19,10 @@ _SIZES = ("T", "B", "I", "H", "layers", "directions", "threads")
 T = TypeVar("T")
 
 
-def label_of(of: str, weights: str, form: str = "") -> str:
-    """Name a contender as tables do."""
-    return " ".join(filter(None, (of, form, "" if weights == "float32" else weights)))
+def label_of(of: str, weights: str, form: str = "", *, one_thread: bool = False) -> str:
+    """Name a contender as tables do; `one_thread`: with that alone, where others have more."""
+    name = " ".join(filter(None, (of, form, "" if weights == "float32" else weights)))
+    return f"{name}, 1 thread" if one_thread else name
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,12 @@ class Cell:
     marked: bool = False
     problem: str = ""
     quantiles: tuple[tuple[float, float], ...] = ()
+    one_thread: bool = False
 
     @property
     def label(self) -> str:
         """The contender as tables name it."""
-        return label_of(self.of, self.weights, self.form)
+        return label_of(self.of, self.weights, self.form, one_thread=self.one_thread)
 
 
 @dataclass(frozen=True)
@@ -221,6 +223,7 @@ def _cell(told: Mapping[str, Any]) -> Cell:
         marked=_is(told["marked"], bool, "marked"),
         problem=_maybe_text(told, "problem"),
         quantiles=tuple(_quantiles(told.get("calls"))),
+        one_thread=_is(told.get("one_thread", False), bool, "one_thread"),
     )
 
 
