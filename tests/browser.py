@@ -1,14 +1,11 @@
 """A real browser without a window, for the tests of pages."""
 
-import ctypes
 import shutil
-import signal
-import sys
 from typing import Any
 
 import pytest
 
-_PR_SET_PDEATHSIG = 1
+from tests.support import END_WITH_PARENT
 
 
 def started(*flags: str) -> Any:
@@ -24,14 +21,5 @@ def started(*flags: str) -> Any:
     for flag in (*usual, "--force-device-scale-factor=1", "--window-size=1200,1400", *flags):
         options.add_argument(flag)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    how = {"preexec_fn": _end_with_parent} if sys.platform == "linux" else {}
-    return webdriver.Chrome(options=options, service=webdriver.ChromeService(paths[1], popen_kw=how))
-
-
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _end_with_parent() -> None:
-    """Let the system end the driver when who started it is gone, which may have had no time to do so."""
-    assert _libc is not None
-    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    service = webdriver.ChromeService(paths[1], popen_kw={"preexec_fn": END_WITH_PARENT})
+    return webdriver.Chrome(options=options, service=service)

@@ -289,6 +289,26 @@ def child(work: Callable[[], Any]) -> None:
     assert status == 0, f"child: status {status}"
 
 
+def _end_with_parent() -> None:
+    """Let the system end this process when the one that started it is gone, however that ended."""
+    assert _libc is not None
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None  # before a fork, which should load nothing
+#: The `preexec_fn` of processes that a run should not leave behind if it is killed.
+END_WITH_PARENT = None if _libc is None else _end_with_parent
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process runs; Linux."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def resident_bytes() -> int:
     """Return how much memory of this process is in RAM; Linux."""
     with open("/proc/self/statm") as file:

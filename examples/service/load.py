@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -87,9 +88,9 @@ class Client:
         self.got = max(self.got, frame + len(values))
 
 
-def start_service(port: int, *flags: str) -> subprocess.Popen[bytes]:
-    """Start a service and wait until it is healthy."""
-    process = subprocess.Popen([sys.executable, str(SERVICE), "--port", str(port), *flags])
+def start_service(port: int, *flags: str, first: Callable[[], None] | None = None) -> subprocess.Popen[bytes]:
+    """Start a service and wait until it is healthy; `first` is called in its process before it is one."""
+    process = subprocess.Popen([sys.executable, str(SERVICE), "--port", str(port), *flags], preexec_fn=first)
     for _ in range(300):
         if process.poll() is not None:
             raise RuntimeError(f"the service ended with code {process.returncode}")

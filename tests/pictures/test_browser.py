@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support import ROOT, runs
+
 pytest.importorskip("selenium.webdriver", reason="pip install --group service-test")
 
-ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 from tests.browser import started
 browser = started()
@@ -32,13 +33,6 @@ def family(pid):
     for each in found:
         found += [child for child, parent in parents.items() if parent == each]
     return found
-
-
-def runs(pid):
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux ends the driver of a process that is gone")

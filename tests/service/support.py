@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.support import END_WITH_PARENT
+
 GROUP = "pip install --group service"
 onnx = pytest.importorskip("onnx", reason=GROUP)
 websockets = pytest.importorskip("websockets", reason=GROUP)
@@ -72,7 +74,7 @@ class Service:
         self.process = None
 
     def start(self):
-        self.process = load.start_service(self.port, *self.flags)
+        self.process = load.start_service(self.port, *self.flags, first=END_WITH_PARENT)
 
     def stop(self, how=signal.SIGTERM):
         self.process.send_signal(how)
