@@ -17,7 +17,7 @@ import fastlstm
 from bench.works import CHECKED_STEPS, ZERO_SHARE, ZEROS, Case, Work, make
 from fastlstm import reference
 from fastlstm.bench import arena as arenas
-from fastlstm.bench.arena import Arena, products
+from fastlstm.bench.arena import Arena, in_order, products
 from fastlstm.bench.truth import ALLOWED, BOUNDS, complaint, distance, expected
 from tests.cases import TOLERANCES
 
@@ -184,6 +184,16 @@ def test_who_dies_when_calls_are_timed_singly_loses_all() -> None:
         assert (len(bad.singly), bad.rounds, bad.error) == (0, [], "rival: the process ended: SIGABRT")
     finally:
         arena.close()
+
+
+def test_nobody_always_follows_the_same() -> None:
+    three = ["ours", "again", "before"]
+    assert len({tuple(in_order(three, turn)) for turn in range(6)}) == 6  # all orders that there are
+    four = [in_order("abcd", turn) for turn in range(8)]
+    assert sorted(order[0] for order in four) == sorted("abcd" * 2)
+    after = [order.index("b") > order.index("a") for order in four]
+    assert sum(after) == 4
+    assert (in_order([], 3), in_order(["alone"], 3)) == ([], ["alone"])
 
 
 def test_numpy_s_products_have_the_threads_of_the_work() -> None:

@@ -1,7 +1,7 @@
 """The arena: contenders take turns, each in a process of its own, after each has given the right answer.
 
 Speeds of a shared machine drift within seconds, so what is compared must be measured side by side: one round of each,
-then the next round, in an order that rotates, and only medians are compared. Meanwhile all others are stopped.
+then the next round, in another order, and only medians are compared. Meanwhile all others are stopped.
 """
 
 import os
@@ -185,9 +185,7 @@ class Arena:
                 break
             if turn >= self._rounds and not any(map(_disturbed, results.values())):
                 break
-            ready = _ready(results)
-            first = turn % len(ready) if ready else 0
-            for label in ready[first:] + ready[:first]:
+            for label in in_order(_ready(results), turn):
                 self._tell(label, turn + 1, self._rounds if turn < self._rounds else 2 * self._rounds)
                 self._ask(results[label], entries[label], "round", calls[label], results[label].rounds.append)
 
@@ -260,6 +258,13 @@ class Arena:
             environment = os.environ | products(name, work.threads)
             worker = self._workers[key] = _Process(module, self._hung, options, environment, quiet=self._quiet)
         return worker
+
+
+def in_order(labels: Sequence[str], turn: int) -> list[str]:
+    """Say who comes after whom in a round: everyone begins as often, and comes as often before a neighbour as after."""
+    first = turn // 2 % len(labels) if labels else 0
+    order = [*labels[first:], *labels[:first]]
+    return order[::-1] if turn % 2 else order
 
 
 def _disturbed(result: Result) -> bool:
