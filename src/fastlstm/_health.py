@@ -185,6 +185,8 @@ def health(
     trace._need_all("health needs")
     if readout is not None and probe is None:
         raise ValueError("readout goes with a probe")
+    if not (readout is None or callable(readout)):
+        raise TypeError(f"readout should be a function of the layer's outputs, got: {type(readout).__name__}")
     names = _names(inputs, trace)
     found = list(_stuck(trace))  # first: it looks for NaN
     strength, constant = _strengths(trace)
@@ -205,7 +207,7 @@ def health(
 def _names(inputs: Sequence[str] | None, trace: GateTrace[Any]) -> list[str]:
     I = trace._layer.sizes.I
     names = [str(k) for k in range(I)] if inputs is None else [str(name) for name in inputs]
-    if isinstance(inputs, str) or len(names) != I:
+    if isinstance(inputs, str | set | frozenset) or len(names) != I:  # a set has no order
         raise ValueError(f"inputs should be {I} names, one for each input, got: {inputs!r}")
     return names
 
@@ -340,10 +342,11 @@ class _Probe:
         output = output.swapaxes(0, 1) if is_turned else output
         if self._readout is None:
             return output.astype(np.float64, order="C")
-        told = np.asarray(self._readout(np.ascontiguousarray(output)), dtype=np.float64)
-        if told.shape[:2] != output.shape[:2]:
-            raise ValueError(f"readout should return numbers [{len(x)}, {len(h)}, ...] here, got: {list(told.shape)}")
-        return told.reshape(*output.shape[:2], -1)
+        told = np.asarray(self._readout(np.ascontiguousarray(output)))
+        if told.shape[:2] != output.shape[:2] or told.dtype.kind in "cOSUMm":  # not: bfloat16, a kind of its own
+            got = f"{told.dtype} {list(told.shape)}"
+            raise ValueError(f"readout should return numbers [{len(x)}, {len(h)}, ...] here, got: {got}")
+        return told.astype(np.float64).reshape(*output.shape[:2], -1)
 
     def zeroed(self, fresh: Floats, gone: list[int]) -> Floats:
         """Return the squared differences [L * H] to the fresh answer that each unit leaves, zeroed with those gone."""

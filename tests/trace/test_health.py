@@ -357,8 +357,12 @@ def test_no_state_at_all() -> None:
         (
             {"probe": x(5), "lstm": well(), "readout": lambda y: y[0]},
             ValueError,
-            r"readout should return numbers \[5, 1, \.\.\.\] here, got: \[1, 5\]",
+            r"readout should return numbers \[5, 1, \.\.\.\] here, got: float32 \[1, 5\]",
         ),
+        ({"probe": x(5), "lstm": well(), "readout": lambda y: y + 0j}, ValueError, "numbers .* got: complex64"),
+        ({"probe": x(5), "lstm": well(), "readout": lambda y: None}, ValueError, "numbers .* got: object"),
+        ({"probe": x(5), "lstm": well(), "readout": 3}, TypeError, "readout should be a function .*, got: int"),
+        ({"inputs": {"a", "b", "c", "d"}}, ValueError, "inputs should be 4 names"),
         (
             {"probe": x(5), "lstm": well(), "readout": lambda y: y * np.nan},
             ValueError,
