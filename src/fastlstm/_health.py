@@ -286,17 +286,21 @@ def _grown(trace: GateTrace[Any], growth: Floats | None, effect: Effect | None) 
         return
     for layer, direction, unit in np.argwhere(growth > _GROWN).tolist():
         ratio = float(growth[layer, direction, unit])
-        advice = "a probe tells whether it matters"
-        if effect is not None:
-            named = (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]
-            advice = (
-                "it makes the difference to a fresh answer" if named else "the answer to the probe is not its doing"
-            )
-            if not effect.matters:
-                advice = f"the answer to the probe is the fresh one after {effect.steps} steps"
+        advice = "a probe tells whether it matters" if effect is None else _part_in(effect, layer, unit)
         yield Finding(
             "growth", layer, direction, unit, ratio, f"its cell grows {ratio:.3g} times along the stream: {advice}"
         )
+
+
+def _part_in(effect: Effect, layer: int, unit: int) -> str:
+    """Tell what a unit that grows has to do with the answer."""
+    if not effect.matters:
+        return f"the answer to the probe is the fresh one after {effect.steps} steps"
+    if (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]:
+        return "it makes the difference to a fresh answer"
+    share = effect.restored[layer, unit]
+    taken = f"{share:.0%}" if share >= 0.005 else "nothing"
+    return f"zeroing its state alone takes {taken} of the difference to a fresh answer away"
 
 
 # ---- (c) what matters -----------------------------------------------------------------------------------------------

@@ -171,6 +171,9 @@ def test_units_that_do_it_together_are_found_one_after_the_other() -> None:
     first, second = (cause.unit for cause in found.effect.causes)
     assert {first, second} < {0, 1, 2}
     assert f"unit {second}: zeroing its state as well as that of unit {first} of layer 0 takes 6" in str(found)
+    (third,) = {0, 1, 2} - {first, second}
+    told = "zeroing its state alone takes 33% of the difference to a fresh answer away"  # it has its part in it
+    assert [each.unit for each in found.findings if each.kind == "growth" and told in each.text] == [third]
 
 
 def test_units_of_which_each_would_do_it_alone_are_found() -> None:
@@ -211,6 +214,9 @@ def test_nobody_is_named_where_all_do_a_little() -> None:
     assert found.effect.steps is None
     assert found.effect.causes == []
     assert "the state changes the answer to the probe to its end" in str(found)
+    grown = [each for each in found.findings if each.kind == "growth"]
+    assert [each.unit for each in grown] == list(range(12))
+    assert all("zeroing its state alone takes 8% of the difference" in each.text for each in grown)
 
 
 def test_answers_are_what_the_model_makes_of_the_outputs() -> None:
