@@ -12,7 +12,6 @@ from pathlib import Path
 
 from bench.building import ROOT
 from fastlstm.bench import pictures
-from fastlstm.bench.compare import ratio, undisturbed
 from fastlstm.bench.report import Report
 from fastlstm.bench.results import Results, read
 
@@ -51,10 +50,11 @@ def _between(path: Path, content: str) -> str:
 def _readme(found: dict[str, Results]) -> Iterator[str]:
     for stem, results in list(found.items())[:1]:
         yield f"\n![{TEXTS['rivals']}]({(FOLDER / f'{stem}-rivals.svg').as_posix()})\n\n"
-        verdicts = [ratio(undisturbed(p.best), undisturbed(p.ours)).verdict() for p in pictures.pairs(results)]
-        lost, won = verdicts.count("B is slower"), verdicts.count("B is faster")
-        yield f"{results.machine}: of {len(verdicts)} works fastlstm is faster than every rival in {won}, slower in "
-        yield f"{lost};\nthe others cannot be told from noise. [Tables, other machines](docs/benchmarks.md#results)\n\n"
+        found = pictures.pairs(results)
+        told = pictures.outcomes(found)
+        yield f"{results.machine}: of {len(found)} works fastlstm is faster than every rival in {told['won']}, slower "
+        yield f"in {told['lost']};\nthe others cannot be told from noise. "
+        yield "[Tables, other machines](docs/benchmarks.md#results)\n\n"
 
 
 def _page(found: dict[str, Results]) -> Iterator[str]:

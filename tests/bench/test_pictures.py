@@ -40,7 +40,7 @@ def texts(drawn: object) -> list[str]:
 
 def test_losing_rows_stay() -> None:
     told = texts(pictures.ratios(everything()))
-    assert "The best rival's time over fastlstm's, in 8 works, of which 7 are lost" in told
+    assert "The best rival's time over fastlstm's, in 8 works: 1 won, 7 lost, 0 even" in told
     assert told.count("0.80  onnxruntime run") == 7
     assert "4.00  numpy" in told
     assert "T=100 B=1 I=64 H=64" in told
@@ -50,6 +50,16 @@ def test_the_best_rival_may_have_one_thread() -> None:
     alone = cell("torch", around(2e-3), one_thread=True)
     told = file(work(cell("fastlstm", around(1e-3)), cell("torch", around(3e-3)), alone, threads=2))
     assert "2.00  torch, 1 thread" in texts(pictures.ratios(results.taken("a file", told)))
+
+
+def test_what_the_rounds_do_not_tell_is_neither_won_nor_lost() -> None:
+    close, few = cell("torch", around(0.999e-3)), cell("torch", [2e-3, 2e-3])
+    told = file(work(cell("fastlstm", around(1e-3)), close), work(cell("fastlstm", [1e-3, 1e-3]), few, T=9))
+    made = results.taken("a file", told)
+    assert pictures.outcomes(pictures.pairs(made)) == {"won": 0, "lost": 0, "even": 2}
+    drawn = str(pictures.ratios(made))
+    assert "in 2 works: 0 won, 0 lost, 2 even" in drawn
+    assert [drawn.count(f'fill="var(--{color})"/>') for color in "abe"] == [0, 0, 2]
 
 
 def test_machine_and_what_was_hidden_are_named() -> None:

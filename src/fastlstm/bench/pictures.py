@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from fastlstm.bench import compare
 from fastlstm.bench.results import Cell, Measured, Results, Sizes
 from fastlstm.bench.svg import Drawing, Scale
 from fastlstm.files._layer import short
 
 OURS = "fastlstm"
 COLORS = "abcde"
+COLOR_OF = {"won": "a", "lost": "b", "even": "e"}
 _ROW, _TOP, _LEFT, _RIGHT, _WIDTH = 22, 64, 330, 610, 800
 
 
@@ -28,6 +30,18 @@ class Pair(NamedTuple):
     def ratio(self) -> float:
         """How many times as long as fastlstm the fastest rival takes."""
         return _seconds(self.best) / _seconds(self.ours)
+
+    @property
+    def outcome(self) -> str:
+        """Whether fastlstm is faster: won, lost, or even where the rounds do not tell."""
+        verdict = compare.ratio(compare.undisturbed(self.best), compare.undisturbed(self.ours)).verdict()
+        return {"B is faster": "won", "B is slower": "lost"}.get(verdict, "even")
+
+
+def outcomes(found: Sequence[Pair]) -> dict[str, int]:
+    """Count the works that are won, lost and even."""
+    told = [pair.outcome for pair in found]
+    return {outcome: told.count(outcome) for outcome in COLOR_OF}
 
 
 def pairs(results: Results) -> list[Pair]:
@@ -49,15 +63,15 @@ def _seconds(cell: Cell) -> float:
 def ratios(results: Results) -> Drawing:
     """Draw how many times as long as fastlstm the best rival takes, work by work, losses as well."""
     rows = pairs(results)
-    lost = sum(pair.ratio < 1 for pair in rows)
-    title = f"The best rival's time over fastlstm's, in {len(rows)} works, of which {lost} are lost"
+    counted = ", ".join(f"{count} {outcome}" for outcome, count in outcomes(rows).items())
+    title = f"The best rival's time over fastlstm's, in {len(rows)} works: {counted}"
     drawing = _list(title, results, [str(pair.sizes) for pair in rows])
     values = [pair.ratio for pair in rows]
     scale = Scale(min([0.5, *values]) / 1.1, max([2.0, *values]) * 1.1, _LEFT, _RIGHT, is_log=True)
     _grid(drawing, scale, [2.0**k for k in range(-6, 11)], len(rows), "{:g}".format)
     for row, pair in enumerate(rows):
         y, x = _TOP + _ROW * row, scale(pair.ratio)
-        drawing.bar(min(x, scale(1)), y, abs(x - scale(1)), 12, "a" if pair.ratio >= 1 else "b")
+        drawing.bar(min(x, scale(1)), y, abs(x - scale(1)), 12, COLOR_OF[pair.outcome])
         drawing.text(_RIGHT + 8, y + 11, f"{pair.ratio:.2f}  {pair.best.label}", at="start", size=12)
     return drawing
 
