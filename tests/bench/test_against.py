@@ -133,6 +133,26 @@ def test_versions_that_cannot_be_had(offline: Path, capsys: pytest.CaptureFixtur
 
 
 @needs_pip
+@pytest.mark.parametrize("asked", ["1.1" + "a" * 60 + "_", "0.1.0-a-branch-with-a-long-name/of-mine", "1." * 40 + "/"])
+def test_what_is_no_version_is_seen_at_once(asked: str) -> None:
+    assert against._VERSION.fullmatch(asked) is None
+
+
+@pytest.mark.parametrize("asked", ["0.1.0", "1.0", "2.0rc1", "1.0.post2", "1.0.dev3+local.4", "1.0a1.post2.dev3"])
+def test_what_is_a_version(asked: str) -> None:
+    assert against._VERSION.fullmatch(asked)
+
+
+def test_a_user_without_a_home(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", none)
+    with pytest.raises(ValueError, match=r"there is neither: set XDG_CACHE_HOME to a folder"):
+        against.build("0.0.7")
+
+
 def test_without_a_network(offline: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.delenv("PIP_NO_INDEX")
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/nowhere")  # nobody answers there

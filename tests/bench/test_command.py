@@ -349,3 +349,21 @@ def test_progress_without_rich(
     assert ("1 of 3: first: numpy, preparing" in told) == terminal
     assert ("2 of 3: second: numpy, round 2 of at most 5, about " in told) == terminal
     assert told.endswith("\x1b[K") == terminal  # the line is gone
+
+
+def test_progress_stays_in_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "rich.console", None)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "20")
+    progress = Progress(1)
+    with progress.of("a work"):
+        progress.tell("numpy", 2, 5)
+    assert "\x1b[K1 of 1: a work: num\r" in capsys.readouterr().err
+
+
+def test_progress_with_rich_takes_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rich")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    progress = Progress(1)
+    with progress.of("enc[/bold]"):
+        progress.tell("numpy", 0, 5)

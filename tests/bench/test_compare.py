@@ -207,6 +207,13 @@ TEXT = json.dumps(GOOD)
         (TEXT.replace("0.5", '"0.5"'), "of_limit should be a number greater than zero, got: '0.5'"),
         (TEXT.replace("0.5", "true"), "of_limit should be a number greater than zero, got: True"),
         (TEXT.replace("0.5", "9" * 400), "of_limit should be a number greater than zero"),
+        (TEXT.replace("0.5", "1e-308"), "of_limit should be a number from 1e-30 to 1e+30, got: 1e-308"),
+        (
+            json.dumps(file(work(cell("torch", [1e308, 1e-308])))),
+            "round_seconds should be a number from 1e-30 to 1e+30",
+        ),
+        (json.dumps(file(work(peak_flops=1e308))), "peak_flops should be a number from 1e-30 to 1e+30, got: 1e+308"),
+        (json.dumps(file(work(cell("torch", [1.0] * 10_001)))), "round_seconds are 10001, expected at most 10000"),
         (TEXT.replace('"T": 100', '"T": -1'), "works[0]: T should be a whole number greater than zero, got: -1"),
         (TEXT.replace('"T": 100', '"T": 1.5'), "T should be a whole number"),
         (TEXT.replace('"T": 100', '"U": 1'), "works[0]: T is missing"),

@@ -30,7 +30,7 @@ from fastlstm.bench.results import Sizes
 from fastlstm.bench.works import Case
 from fastlstm.files._layer import printable, short
 
-_VERSION = re.compile(r"\d+(\.\d+)+([a-z.+-]*\d*)*")
+_VERSION = re.compile(r"\d+\.\d[a-z0-9.+-]*")
 #: Ours a second time: what its times differ by is noise.
 AGAIN, BEFORE = "again", "before"
 VARIABLE = "FASTLSTM_BEFORE"
@@ -165,7 +165,11 @@ def build(asked: str) -> Build:
 def cache() -> Path:
     """Name the folder that holds other versions; it may be removed at any time."""
     root = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "fastlstm" / "versions"
+    try:
+        return (Path(root) if os.path.isabs(root) else Path.home() / ".cache") / "fastlstm" / "versions"
+    except RuntimeError:  # a user without a home, as in containers
+        told = "--against keeps what it builds in XDG_CACHE_HOME or in the user's home, and there is neither"
+        raise ValueError(f"{told}: set XDG_CACHE_HOME to a folder") from None
 
 
 def _installed(name: str, make: Callable[[Path], None]) -> Path:

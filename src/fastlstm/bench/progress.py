@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -65,15 +66,29 @@ class _Line(_Nothing):
         sys.stderr.flush()
 
     def update(self, text: str) -> None:
-        sys.stderr.write(f"\r\x1b[K{text[:100]}")
+        columns = shutil.get_terminal_size().columns - 1  # a line that is broken could not be written over
+        sys.stderr.write(f"\r\x1b[K{text[:columns]}")
         sys.stderr.flush()
+
+
+class _Rich:
+    """What rich shows: texts as they are, since names in files may look like its markup."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.text import Text
+
+        self._text, status = Text, Console(stderr=True).status("")
+        self.start, self.stop, self._update = status.start, status.stop, status.update
+
+    def update(self, text: str) -> None:
+        self._update(self._text(text))
 
 
 def _status() -> Any:
     if not sys.stderr.isatty():
         return _Nothing()
     try:
-        from rich.console import Console
+        return _Rich()
     except ImportError:
         return _Line()
-    return Console(stderr=True).status("")

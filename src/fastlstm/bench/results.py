@@ -14,6 +14,8 @@ from fastlstm.files._layer import printable, short
 #: Of the JSON that is written; 1 had no mark. Keys are added without a new number.
 FORMAT = 2
 _MOST_BYTES = 1 << 26
+_MOST_ROUNDS = 10_000  # of a cell: intervals need memory for each of them, thousands of times
+_LEAST, _MOST = 1e-30, 1e30  # of what any clock or counter tells, and far enough from where ratios are zero or infinite
 _SIZES = ("T", "B", "I", "H", "layers", "directions", "threads")
 
 T = TypeVar("T")
@@ -210,6 +212,8 @@ def _measured(told: Mapping[str, Any]) -> Measured:
 def _cell(told: Mapping[str, Any]) -> Cell:
     rounds = [_positive(time, "round_seconds") for time in _is(told["round_seconds"], list, "round_seconds")]
     disturbed = [_is(flag, bool, "round_disturbed") for flag in _is(told["round_disturbed"], list, "round_disturbed")]
+    if len(rounds) > _MOST_ROUNDS:
+        raise ValueError(f"round_seconds are {len(rounds)}, expected at most {_MOST_ROUNDS}")
     if len(rounds) != len(disturbed):
         raise ValueError(f"round_seconds are {len(rounds)}, round_disturbed {len(disturbed)}")
     return Cell(
@@ -277,6 +281,8 @@ def _positive(value: object, name: str) -> float:
     number = float(value) if type(value) is float or (type(value) is int and value < 1 << 53) else math.nan
     if not 0 < number < math.inf:
         raise ValueError(f"{name} should be a number greater than zero, got: {_shown(value)}")
+    if not _LEAST <= number <= _MOST:
+        raise ValueError(f"{name} should be a number from {_LEAST:g} to {_MOST:g}, got: {_shown(value)}")
     return number
 
 
