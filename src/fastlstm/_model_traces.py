@@ -12,10 +12,13 @@ from ._types import Array
 #: By the names of a model's LSTMs: a trace for each call.
 Traces = dict[str, list[GateTrace[Any]]]
 
-_NEAR: Final = 1e-2  # of numbers around 1: a framework's own code rounds in another order, and of 16 bits coarsely
+#: Of numbers around 1: a framework's own code rounds in another order, and of 16 bits coarsely.
+NEAR: Final = 1e-2
+#: Of integers, with inputs and states in 7 bits and one scale for all.
+NEAR_QUANTIZED: Final = 0.2
 
 
-def check_near(name: str, mine: Array, its: Array) -> None:
+def check_near(name: str, mine: Array, its: Array, near: float = NEAR) -> None:
     """Refuse an LSTM of a model that did something else than is traced."""
-    if not np.allclose(mine, its.astype(mine.dtype, copy=False), rtol=_NEAR, atol=_NEAR, equal_nan=True):
+    if not np.allclose(mine, its.astype(mine.dtype, copy=False), rtol=near, atol=near, equal_nan=True):
         raise ValueError(f"{name} computed something else than an LSTM with its weights does")

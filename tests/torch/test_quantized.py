@@ -293,3 +293,31 @@ def test_under_dynamo() -> None:
         expected = model(x)[0]
         compiled = torch.compile(lambda given: model(given)[0] + 1, backend="eager")
         assert_same_bits(compiled(x).numpy(), (expected + 1).numpy())
+
+
+@each_config
+@pytest.mark.parametrize("accelerated", [False, True])
+@pytest.mark.parametrize("sizes", SIZES[:2], ids=lambda sizes: f"H={sizes['hidden_size']}")
+def test_traces_are_of_the_integers(sizes: dict[str, Any], config: str, accelerated: bool) -> None:
+    model, x = lstm_of(config, **sizes), given(sizes)
+    if accelerated:
+        assert fasttorch.accelerate(model).swapped == ["0"]
+    (trace,) = fasttorch.trace(model, x)["0"]
+    fasttorch.accelerate(model)
+    with torch.no_grad():
+        output, (h_n, c_n) = model(x)
+    assert model[0].fallback is None
+    assert_same_bits((trace.output, trace.h_n, trace.c_n), (output.numpy(), h_n.numpy(), c_n.numpy()))
+    assert not model[0]._forward_hooks
+
+
+def test_traces_of_cells_and_of_16_bits() -> None:
+    torch.manual_seed(0)
+    cell, x = quantized(torch.nn.LSTMCell(5, 7)), torch.randn(3, 5)
+    (trace,) = fasttorch.trace(cell, x)["0"]
+    fasttorch.accelerate(cell)
+    assert_same_bits(trace.h_n, cell(x)[0].detach().numpy())
+    half, x = quantized(torch.nn.LSTM(5, 7), dtype=torch.float16), torch.randn(6, 3, 5)
+    (trace,) = fasttorch.trace(half, x)["0"]
+    fasttorch.accelerate(half)
+    assert_same_bits(trace.output, half(x)[0].detach().numpy())

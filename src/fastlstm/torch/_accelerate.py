@@ -153,7 +153,7 @@ def accelerate(
         if any(name.startswith(f"{whole}.") for whole in quantized):
             continue  # a part of it
         why = _other(module)
-        if _is_dynamic(module):
+        if is_dynamic(module):
             from ._dynamic import switch  # imports what few models need
 
             why = switch(module, weights)
@@ -371,7 +371,7 @@ def _other(module: torch.nn.Module) -> str | None:
     return None
 
 
-def _is_dynamic(module: torch.nn.Module) -> bool:
+def is_dynamic(module: torch.nn.Module) -> bool:
     """Tell whether torch has quantised its weights, and quantises its inputs as it runs."""
     kinds = [kind for kind in type(module).__mro__ if kind.__name__ in ("LSTM", "LSTMCell")]
     return any(kind.__module__.startswith("torch.ao.nn.quantized.dynamic.") for kind in kinds)

@@ -16,9 +16,10 @@ from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
 import fastlstm
 
-from .._model_traces import Traces, check_near
+from .._model_traces import NEAR, NEAR_QUANTIZED, Traces, check_near
 from .._trace import MAX_BYTES, GateTrace
-from ._accept import HALVES
+from ._accelerate import is_dynamic
+from ._accept import HALVES, Unfit
 
 _ONE_AT_A_TIME: Final = threading.RLock()  # who traces changes how compiled models run, for all threads
 
@@ -32,6 +33,8 @@ def trace(
     max_bytes: int = MAX_BYTES,
 ) -> Traces:
     """Run a model once, and keep the gates and cells of every step of every LSTM and LSTMCell in it.
+
+    Also of those that torch has quantised dynamically, on their integers.
 
     Parameters
     ----------
@@ -77,7 +80,8 @@ def trace(
     """
     if not isinstance(model, torch.nn.Module):
         raise TypeError(f"model should be a torch.nn.Module, got: {type(model).__name__}")
-    found = {name: m for name, m in model.named_modules() if isinstance(m, torch.nn.LSTM | torch.nn.LSTMCell)}
+    kinds = torch.nn.LSTM | torch.nn.LSTMCell
+    found: dict[str, Any] = {name: m for name, m in model.named_modules() if isinstance(m, kinds) or is_dynamic(m)}
     if not found:
         raise ValueError("the model has no torch.nn.LSTM or LSTMCell")
     args, kwargs = _arguments(inputs)
@@ -114,13 +118,12 @@ def _arguments(inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 class _Recorder:
     """The hook of one module."""
 
-    def __init__(
-        self, name: str, module: torch.nn.LSTM | torch.nn.LSTMCell, options: dict[str, Any], made: Traces
-    ) -> None:
+    def __init__(self, name: str, module: Any, options: dict[str, Any], made: Traces) -> None:
         self._name, self._options, self._made = name or "the model", options, made
         self._path, self._thread = name, threading.get_ident()
+        self._is_quantized = is_dynamic(module)
         self._layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any] | None = None
-        if isinstance(module, torch.nn.LSTM) and module.training and module.dropout:
+        if module.training and getattr(module, "dropout", 0):
             raise ValueError(f"{self._name} is in training mode, and drops out: call model.eval() first")
 
     def __call__(self, module: Any, *call: Any) -> None:
@@ -133,7 +136,10 @@ class _Recorder:
         if "input" not in given:
             raise ValueError(f"{self._name} was called without `input`, as an LSTM is: got {', '.join(given)}")
         if self._layer is None:
-            self._layer = _layer_of(module)
+            try:
+                self._layer = _quantized_layer_of(module) if self._is_quantized else _layer_of(module)
+            except Unfit as unfit:
+                raise ValueError(f"{self._name} cannot be traced: {unfit}") from None
         options = dict(self._options)
         if isinstance(self._layer, fastlstm.LSTMCell):
             del options["every"]
@@ -149,7 +155,7 @@ class _Recorder:
         wanted = _array(first, made.output.dtype) if isinstance(first, Tensor) else None
         if wanted is None or wanted.shape != made.output.shape:
             raise ValueError(f"{self._name} did not return what an LSTM does: there is nothing to trace")
-        check_near(self._name, made.output, wanted)
+        check_near(self._name, made.output, wanted, NEAR_QUANTIZED if self._is_quantized else NEAR)
 
 
 def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
@@ -173,6 +179,26 @@ def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
     layer.load_state_dict({name: _array(getattr(module, name), layer.dtype) for name in layer.state_dict()})
     weights = getattr(module, "weights", None)  # of a module that runs here
     return layer if weights is None else layer.astype(weights=weights)
+
+
+def _quantized_layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
+    """Make a layer of the integers, or the 16 bits, that torch has quantised; Unfit says why not."""
+    from . import _dynamic, _quantized
+
+    ours = _dynamic.LSTM if hasattr(module, "num_layers") else _dynamic.LSTMCell
+    seen = ours.__new__(ours)  # the same module, as ours reads it
+    seen.__dict__.update(module.__dict__)
+    sizes = seen._sizes()
+    parameters, own = _quantized.read(seen._matrices(), sizes)
+    shared: dict[str, Any] = {"weights": seen.weights or own}
+    layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]
+    if ours is _dynamic.LSTMCell:
+        layer = fastlstm.LSTMCell(sizes.I, sizes.H, **shared)
+    else:
+        shared |= {"batch_first": module.batch_first, "bidirectional": module.bidirectional}
+        layer = fastlstm.LSTM(sizes.I, sizes.H, sizes.L, **shared)
+    layer._use(layer._settings, sizes, parameters)
+    return layer
 
 
 def _as_arrays(given: dict[str, Any], layer: Any) -> dict[str, Any]:
