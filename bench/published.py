@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from bench.building import ROOT
-from fastlstm.bench import pictures
+from fastlstm.bench import footprint, pictures
 from fastlstm.bench.report import Report
 from fastlstm.bench.results import Results, read
 
@@ -73,7 +73,7 @@ def _page(found: dict[str, Results]) -> Iterator[str]:
                 {"work": str(pair.sizes), "fastlstm us": ours, "of the limit": share, "best rival": pair.best.label}
                 | {"its us": best, "ratio": pair.ratio},
             )
-        yield report.markdown().partition("\n\n")[2].partition("\n\n")[2] if report.tables else ""
+        yield _table(report)
         yield _footprints(results)
         for name, told in TEXTS.items():
             yield f"![{told}](assets/bench/{stem}-{name}.svg)\n"
@@ -81,19 +81,14 @@ def _page(found: dict[str, Results]) -> Iterator[str]:
 
 def _footprints(results: Results) -> str:
     """Write the table of what it costs to have each, if that was measured."""
-    units = {
-        "installed_bytes": 1e-6,
-        "import_seconds": 1e3,
-        "rss_bytes": 1e-6,
-        "threads_left": 1,
-        "idle_cpu_seconds": 1e3,
-    }
-    names = "installed MB", "import ms", "memory MB", "threads left", "CPU ms, idle for 1 s"
     report = Report()
     for cell in results.footprint:
-        told = [cell.figures[key] for key in units]
-        figures = [None if value is None else value * unit for value, unit in zip(told, units.values(), strict=True)]
-        report.add("", {"to have": cell.label} | dict(zip(names, figures, strict=True)))
+        report.add("", footprint.row(cell.figures, cell.label))
+    return _table(report)
+
+
+def _table(report: Report) -> str:
+    """Write the one table of a report without its header and its title; nothing if there is none."""
     return report.markdown().partition("\n\n")[2].partition("\n\n")[2] if report.tables else ""
 
 

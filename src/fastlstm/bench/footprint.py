@@ -17,16 +17,16 @@ from typing import Any
 from fastlstm.bench.arena import CONTENDERS, products, told
 from fastlstm.bench.options import ONEDNN, RIVALS
 from fastlstm.bench.report import Row
+from fastlstm.bench.results import FIGURES
 
 IMPORTS = 3  # of which the median counts
-KEYS = ("installed_bytes", "import_seconds", "rss_bytes", "threads_left", "idle_cpu_seconds")
 #: What has to be imported for a first call.
 MODULES = RIVALS | {"fastlstm": "fastlstm", "litert": "ai_edge_litert.interpreter"}
 
 
 def measure(name: str, form: str, threads: int, hung: float = 120.0) -> dict[str, Any]:
     """Measure one contender; where it fails, the reason is under "problem"."""
-    row: dict[str, Any] = {"of": name, "form": form or None} | dict.fromkeys(KEYS) | {"problem": None}
+    row: dict[str, Any] = {"of": name, "form": form or None} | dict.fromkeys(FIGURES) | {"problem": None}
     modules = [MODULES[name]] if name in MODULES else []
     environment = os.environ | products(name, threads)
     if name == "keras":
@@ -100,6 +100,6 @@ def row(found: Mapping[str, Any], label: str) -> Row:
         "installed MB": scaled("installed_bytes", 1e-6),
         "import ms": scaled("import_seconds", 1e3),
         "memory MB": scaled("rss_bytes", 1e-6),
-        "threads left": None if found["threads_left"] is None else str(found["threads_left"]),
+        "threads left": None if found["threads_left"] is None else f"{found['threads_left']:.0f}",
         "CPU ms, idle for 1 s": scaled("idle_cpu_seconds", 1e3),
     }
