@@ -295,7 +295,7 @@ def _grown(trace: GateTrace[Any], growth: Floats | None, effect: Effect | None) 
 def _part_in(effect: Effect, layer: int, unit: int) -> str:
     """Tell what a unit that grows has to do with the answer."""
     if not effect.matters:
-        return f"the answer to the probe is the fresh one after {effect.steps} steps"
+        return f"the answer to the probe is the fresh one from step {effect.steps} on"
     if (layer, unit) in [(cause.layer, cause.unit) for cause in effect.causes]:
         return "it makes the difference to a fresh answer"
     share = effect.restored[layer, unit]

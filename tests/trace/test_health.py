@@ -319,7 +319,7 @@ def test_growth_of_which_the_answer_soon_knows_nothing() -> None:
     lstm = counter(deaf=False)
     found = fastlstm.health(lstm.trace(x(600)), lstm=lstm, probe=x(40, 1), readout=lambda y: y[..., 1])
     assert not found.effect.matters
-    told = f"the answer to the probe is the fresh one after {found.effect.steps} steps"
+    told = f"the answer to the probe is the fresh one from step {found.effect.steps} on"
     assert str(found).startswith("layer 0, unit 0: its cell grows ")
     assert str(found).splitlines()[0].endswith(told)
 
