@@ -20,5 +20,12 @@ NEAR_QUANTIZED: Final = 0.2
 
 def check_near(name: str, mine: Array, its: Array, near: float = NEAR) -> None:
     """Refuse an LSTM of a model that did something else than is traced."""
-    if not np.allclose(mine, its.astype(mine.dtype, copy=False), rtol=near, atol=near, equal_nan=True):
-        raise ValueError(f"{name} computed something else than an LSTM with its weights does")
+    wanted = its.astype(mine.dtype, copy=False)
+    if np.allclose(mine, wanted, rtol=near, atol=near, equal_nan=True):
+        return
+    with np.errstate(invalid="ignore"):
+        largest = np.nan_to_num(np.abs(mine - wanted), nan=np.inf).max()
+    raise ValueError(
+        f"{name} computed something else than an LSTM with its weights does: they differ by {largest:.3g}. If it is an "
+        "LSTM all the same, its rounding has grown to that, as with 16 bits it may: trace a copy in float32 or float64"
+    )

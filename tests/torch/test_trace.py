@@ -163,6 +163,18 @@ def test_what_cannot_be_traced_is_named(model: Model) -> None:
         fastlstm.torch.trace(model, X)
 
 
+def test_rounding_that_grows_is_told_from_another_layer() -> None:
+    torch.manual_seed(0)
+    lstm = torch.nn.LSTM(16, 64, 2)
+    with torch.no_grad():
+        for parameter in lstm.parameters():
+            parameter.mul_(16)  # small differences grow
+    x = torch.randn(300, 2, 16)
+    with pytest.raises(ValueError, match=r"they differ by \d.*trace a copy in float32 or float64"):
+        fastlstm.torch.trace(lstm.to(torch.bfloat16), x.to(torch.bfloat16))
+    fastlstm.torch.trace(lstm.double(), x.double())
+
+
 class Waiting(torch.nn.Module):
     """An LSTM that says when it has been called, and waits before it ends."""
 
