@@ -81,11 +81,10 @@ def _bind(model: ov.CompiledModel, inputs: Sequence[Array], outputs: Sequence[Ar
         request.set_input_tensor(index, ov.Tensor(array, shared_memory=True))
     for index, array in enumerate(outputs):
         request.set_output_tensor(index, ov.Tensor(array, shared_memory=True))
-    start, wait = request.start_async, request.wait
+    infer = request.infer  # in this thread: start_async would hand it over to another one, and wait for that
 
     def run(_alive: object = (inputs, outputs)) -> None:
-        start()
-        wait()
+        infer(share_outputs=True)  # not copied
 
     return run
 
