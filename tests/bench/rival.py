@@ -1,7 +1,11 @@
 """A contender that fails in the way that the case's name tells; with another name it answers right."""
 
 import os
+import subprocess
+import sys
+import threading
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -27,6 +31,13 @@ def prepare(work: Work, data: Data) -> Prepared:
             os.abort()
         if f"hangs {when}" in work.case.name:
             time.sleep(60)
+        if f"leaves a child {when}" in work.case.name:
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+            Path(os.environ["RIVAL_CHILD"]).write_text(str(child.pid), encoding="ascii")
+            os.abort()
+        if f"ends slowly {when}" in work.case.name:
+            threading.Thread(target=time.sleep, args=(60,)).start()
+            raise SystemExit
 
     alone = 0
 

@@ -19,6 +19,7 @@ from fastlstm import reference
 from fastlstm.bench import arena as arenas
 from fastlstm.bench.arena import Arena, in_order, products
 from fastlstm.bench.truth import ALLOWED, BOUNDS, complaint, distance, expected
+from fastlstm.bench.worker import _told
 from tests.cases import TOLERANCES
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody has run the benchmarks on Windows yet")
@@ -150,6 +151,7 @@ def test_a_bound_is_of_the_answer_s_size() -> None:
         ("dies later", "the process ended: SIGABRT"),
         ("hangs at once", "no answer in 2 s"),
         ("hangs later", "no answer in 2 s"),
+        ("ends slowly later", "the process has not ended in 2 s, but gives no answers any more"),
         ("refuses", "ValueError: no such shape"),
         ("is wrong", "wrong answer"),
     ],
@@ -171,7 +173,7 @@ def test_who_fails_loses_that_and_nothing_else(how: str, told: str, capfd: pytes
 
 
 def test_who_dies_when_calls_are_timed_singly_loses_all() -> None:
-    arena = Arena(rounds=1, seconds=0.0001, modules={"rival": "tests.bench.rival"}, first=True)
+    arena = Arena(rounds=1, seconds=0.01, modules={"rival": "tests.bench.rival"}, first=True)
     try:
         names = "rival", "rival dies singly"
         works = {name: Work("sequence", replace(STEP, T=1, name=name), form=name) for name in names}  # two processes
@@ -184,6 +186,67 @@ def test_who_dies_when_calls_are_timed_singly_loses_all() -> None:
         assert (len(bad.singly), bad.rounds, bad.error) == (0, [], "rival: the process ended: SIGABRT")
     finally:
         arena.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        ("import numpy; numpy.what_is_gone", "rival: cannot be used: AttributeError: module 'numpy' has no attribute"),
+        ("import nothing_such", "rival: not here: No module named 'nothing_such'"),
+        ("raise ImportError('one\\ntwo')", "rival: not here: one"),
+        (
+            "def version(): raise OSError('a library is missing')",
+            "rival: cannot be used: OSError: a library is missing",
+        ),
+        ("raise SystemExit(7)", "rival: the process ended: status 7"),
+    ],
+)
+def test_who_is_there_in_part_says_what_is_missing(
+    code: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in_part.py").write_text(f"label = 'rival'\n{code}\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    arena = Arena(rounds=1, modules={"rival": "in_part"})
+    try:
+        assert str(arena.prepare({"rival": ("rival", Work("step", STEP))})["rival"].error).startswith(told)
+    finally:
+        arena.close()
+
+
+def test_what_a_rival_says_is_a_short_line_that_steers_no_terminal() -> None:
+    assert _told(ValueError("\x1b[31mred\nmore")) == r"ValueError: '\x1b[31mred'"
+    assert len(_told(ValueError("x" * 1_000_000))) < 400
+    assert _told(ValueError()) == "ValueError: "
+
+
+def test_signals_without_a_name() -> None:
+    assert [arenas.told(status) for status in (-6, -40, 3)] == ["SIGABRT", "signal 40", "status 3"]
+
+
+def test_a_right_answer_that_needs_too_much_memory_costs_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_much(work: Work) -> None:
+        raise MemoryError("Unable to allocate")
+
+    arena = Arena(rounds=1)
+    monkeypatch.setattr(arenas, "expected", too_much)
+    try:
+        assert arena.play({"ours": ("fastlstm", Work("step", STEP))})["ours"].error == "fastlstm: Unable to allocate"
+    finally:
+        arena.close()
+
+
+def test_all_end_though_ctrl_c_comes_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def again(self: object) -> None:
+        raise KeyboardInterrupt
+
+    arena = Arena(rounds=1)
+    arena.prepare({str(threads): ("fastlstm", Work("step_cell", STEP, threads)) for threads in (1, 2)})
+    found = [each._process for each in arena._workers.values()]
+    monkeypatch.setattr(arenas._Process, "wait", again)
+    with pytest.raises(KeyboardInterrupt):
+        arena.close()
+    assert len(found) == 2
+    assert all(process.returncode is not None for process in found)
 
 
 def test_nobody_always_follows_the_same() -> None:
@@ -241,6 +304,19 @@ def test_who_waits_is_stopped() -> None:
     finally:
         arena.close()
     assert [_state(pid) for pid in seen] == ["", ""]
+
+
+@linux
+def test_whom_one_who_dies_has_started_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RIVAL_CHILD", str(tmp_path / "child"))
+    arena = Arena(rounds=1, seconds=0.0001, modules={"rival": "tests.bench.rival"}, hung=20)
+    try:
+        work = Work("sequence", replace(STEP, T=3, name="rival leaves a child later"))
+        assert arena.play({"rival": ("rival", work)})["rival"].error == "rival: the process ended: SIGABRT"
+        child = int((tmp_path / "child").read_text())
+        waits_until(lambda: _state(child) in {"", "Z"})
+    finally:
+        arena.close()
 
 
 @linux

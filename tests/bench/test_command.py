@@ -133,6 +133,51 @@ def test_ctrl_c_before_a_work_begins_does_not_give_it_the_times_of_the_last(
     assert (work["T"], work["results"][0]["problem"]) == (3, None)
 
 
+def test_figures_are_written_before_anything_else_can_go_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    close, path = Arena.close, tmp_path / "found.json"
+    monkeypatch.setattr(command.pictures, "write", full)
+    assert main([*SMALL, "--json", str(path), "--plot", str(tmp_path)]) == 1
+    assert "No space left" in capsys.readouterr().err
+    assert json.loads(path.read_text())["complete"] is True
+
+    def again(self: Arena) -> None:
+        close(self)
+        raise KeyboardInterrupt
+
+    path.unlink()
+    monkeypatch.setattr(Arena, "close", again)
+    assert main([*SMALL, "--json", str(path)]) == 130
+    assert json.loads(path.read_text())["works"]
+
+
+def test_what_says_nothing_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--quick", "--rivals", "none", "--shape", "H=9999999"]) == 1
+    printed = capsys.readouterr()
+    assert "Unable to allocate" in printed.out
+    assert "fastlstm bench: nothing could be measured" in printed.err
+
+
+def test_why_a_share_of_the_limit_is_missing() -> None:
+    case = options.case_of(3, 1, 4, 4)
+    asked = options.Options([case], [], ["float32"], 2, quick=True)
+    failed = Result(error="limits: no answer in 30 s")
+    made = command.figures(case, asked, {"fastlstm": Result([Round(1.0, disturbed=False)]), "fma": failed})
+    assert made["limit_problems"] == ["fma, limits: no answer in 30 s"]
+    assert made["results"][0]["of_limit"] is None
+
+
+def test_a_folder_that_takes_no_pictures_is_told_before_anything_is_measured(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main([*SMALL, "--plot", "/proc/self" if sys.platform == "linux" else __file__]) == 1
+    assert "T=3" not in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

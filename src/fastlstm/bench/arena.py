@@ -161,7 +161,7 @@ class Arena:
                     first = next(iter(bits))
                     if bits[label] != bits[first]:
                         raise ContenderError(f"{work}: wrong answer: other bits than those of {first!r}")
-            except ContenderError as error:
+            except (ContenderError, MemoryError) as error:  # the right answer may need too much, too
                 results[label] = Result(error=f"{name}: {error}")
         return results
 
@@ -241,10 +241,17 @@ class Arena:
         return results
 
     def close(self) -> None:
-        """End all workers."""
-        for worker in self._workers.values():
-            worker.close()
-        self._workers.clear()
+        """End all workers, however impatient whoever waits for it is."""
+        workers = self._workers.values()
+        try:
+            for worker in workers:
+                worker.leave()
+            for worker in workers:
+                worker.wait()
+        finally:
+            for worker in workers:
+                worker.kill()
+            self._workers.clear()
 
     def _worker(self, name: str, work: Work) -> "_Process":
         # jax fixes its number of threads when it starts, and whoever crashes takes nothing else along: a contender has
@@ -328,11 +335,18 @@ class _Process:
             with suppress(ContenderError):
                 self.ask("clear")
 
-    def close(self) -> None:
+    def leave(self) -> None:
+        """Let it end by itself."""
         self._hang_up()
         processes.go(self._process)
+
+    def wait(self) -> None:
+        """Give it a second for that."""
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(timeout=1)
+
+    def kill(self) -> None:
+        """End it, and what it has started."""
         processes.kill(self._process)
         self._process.wait()
 
@@ -361,12 +375,15 @@ class _Process:
             return _NOTHING
 
     def _end(self, reason: str | None) -> NoReturn:
-        """Stop a process that does not answer, or learn why one has ended by itself."""
-        if reason is not None:
-            processes.kill(self._process)
-        status = self._process.wait()
+        """End a process that does not answer, or learn why one has ended by itself; what it has started ends, too."""
+        if reason is None:
+            try:
+                reason = f"the process ended: {told(self._process.wait(timeout=self._hung))}"
+            except subprocess.TimeoutExpired:
+                reason = f"the process has not ended in {self._hung:g} s, but gives no answers any more"
+        self.kill()
         self._hang_up()
-        self.ended, self._problem = True, reason or f"the process ended: {told(status)}"
+        self.ended, self._problem = True, reason
         raise ContenderError(self._problem)
 
 
@@ -388,11 +405,15 @@ def _listen(pipe: BinaryIO, answers: "SimpleQueue[Any]") -> None:
         while True:
             try:
                 answers.put(pickle.load(pipe))
-            except (EOFError, OSError, pickle.UnpicklingError):
+            except Exception:  # there are no more, or what came is none
                 answers.put(None)
                 return
 
 
 def told(status: int) -> str:
     """Say how a process has ended."""
-    return signal.Signals(-status).name if status < 0 else f"status {status}"
+    if status >= 0:
+        return f"status {status}"
+    with suppress(ValueError):  # those of real time have no names
+        return signal.Signals(-status).name
+    return f"signal {-status}"

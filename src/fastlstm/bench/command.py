@@ -190,6 +190,8 @@ class Run:
         check_writable(self._path)
         if self._plot is not None:
             Path(self._plot).mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._plot):  # or pictures could not be written later, after minutes
+                pass
         python = f"Python {platform.python_version()}, NumPy {np.__version__}"
         self._say(f"fastlstm {__version__} ({isa()}), {processor()}, {_cpus()} CPUs, {python}")
         try:
@@ -200,6 +202,8 @@ class Run:
             self._complete = True
         finally:
             self._end()
+        if not any(cell["seconds"] for work in self._found for cell in work["results"]):
+            raise ValueError("nothing could be measured")
 
     def _measured(self, case: Case) -> Mapping[str, Result]:
         """Play a case; what there is of it at Ctrl-C is taken before that goes on."""
@@ -222,7 +226,7 @@ class Run:
         report = Report()
         for cell in work["results"]:
             report.add(_title(work), _row(cell))
-        report.notes = _notes(work["results"])
+        report.notes = [*_notes(work["results"]), *work["limit_problems"]]
         self._say(f"\n{report.text().strip()}")
 
     def _measure_footprints(self) -> None:
@@ -246,17 +250,23 @@ class Run:
             print(text, flush=True)
 
     def _end(self) -> None:
-        versions = self._arena.versions
-        self._arena.close()
-        self._say("\n".join(["", *versions]))
-        found = self._told() | {"versions": versions}
-        if self._plot is not None:
-            pictures.write(self._plot, taken("this run", found))
+        """Write what there is, and end everyone: that takes longer, and who has said Ctrl-C twice wants the first."""
+        try:
+            versions = self._arena.versions
+            found = self._told() | {"versions": versions}
+            self._write(found)
+            self._say("\n".join(["", *versions]))
+            if self._plot is not None:
+                pictures.write(self._plot, taken("this run", found))
+        finally:
+            self._arena.close()
+
+    def _write(self, found: Mapping[str, Any]) -> None:
         if self._path is None:
             return
         told = json.dumps(found, indent=1, allow_nan=False)
         if self._path == "-":
-            print(told)
+            print(told, flush=True)
         else:
             Path(self._path).write_text(told + "\n", encoding="utf-8")
 
@@ -297,8 +307,12 @@ def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict
     made |= {"directions": case.directions, "threads": options.threads, "peak_flops": peak}
     made |= {"name": case.title or None, "family": case.family or None, "source": case.source or None}
     made |= {"read_bytes_per_second": None if read is None else footprint(case) / read, "results": []}
+    made["limit_problems"] = []
     for label, (name, work) in entries(case, options).items():
-        if name == LIMITS or label not in results:
+        if label not in results:
+            continue
+        if name == LIMITS:
+            made["limit_problems"] += [f"{label}, {error}"] if (error := results[label].error) else []
             continue
         seconds = reads[work.weights.partition("-")[0]]
         ours = name == OURS and not work.weights.startswith("int8")  # 16 bits are multiplied as float32

@@ -22,6 +22,7 @@ import numpy as np
 from fastlstm.bench import energy
 from fastlstm.bench.contenders import Loop, Prepared
 from fastlstm.bench.works import Array, Work, make
+from fastlstm.files._layer import printable, short
 
 try:
     import resource
@@ -67,7 +68,7 @@ class Worker:
         if work not in self._prepared:
             self._prepared[work] = self._contender.prepare(work, make(work))
         _, answer, *_ = self._prepared[work]
-        result: Array = answer()
+        result: Array = np.asarray(answer())
         return result
 
     def calls(self, work: Work, seconds: float) -> int:
@@ -179,6 +180,16 @@ def _pipes() -> tuple[BinaryIO, BinaryIO]:
     return pipes
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {_line(error)}"
+
+
+def _line(error: Exception) -> str:
+    """Take what a rival says of its failure into a line: it may be long, and steer a terminal."""
+    first, *_ = str(error).splitlines() or [""]
+    return short(printable(first), 300)
+
+
 def main() -> None:
     """Serve commands until the other end hangs up."""
     _end_with_parent()
@@ -192,15 +203,18 @@ def main() -> None:
         try:
             return True, getattr(worker, command)(*arguments)
         except Exception as error:  # the table shows it in place of a time
-            first, *_ = str(error).splitlines() or [""]
-            return False, f"{type(error).__name__}: {first}"
+            return False, _told(error)
 
     try:
         worker = Worker(sys.argv[1])
+        version = worker.version()
     except ImportError as error:
-        send(False, f"not here: {error}")
+        send(False, f"not here: {_line(error)}")
         return
-    send(True, worker.version())
+    except Exception as error:  # as of a package that is there in part
+        send(False, f"cannot be used: {_told(error)}")
+        return
+    send(True, version)
     gc.disable()
     while True:
         try:
