@@ -1,6 +1,6 @@
 """Compute the studies of docs/gates.md into docs/studies/, and draw them: `python examples/studies`.
 
-Without arguments all of them, which takes some minutes, for the trainings; `--check` compares what it computes with
+Without arguments all of them, which takes half an hour, for the trainings; `--check` compares what it computes with
 what is there, and `--draw` draws what is there, for which Python alone is enough.
 """
 

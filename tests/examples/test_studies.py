@@ -115,6 +115,24 @@ def test_the_readme_begins_with_a_picture_the_install_and_an_example() -> None:
     assert README[:commands].count("\n") <= 24
 
 
+def test_the_page_says_which_file_a_picture_is_drawn_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = dict(re.findall(r"^\| `(\w+)\.json` \| ([\w, ]+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    told = {name: study for study, names in table.items() for name in names.split(", ")}
+    assert set(table) == set(command.STUDIES)
+    assert set(told) == set(pictures.PICTURES)
+    read, asked = record.read, set[str]()
+
+    def read_and_tell(study: str) -> dict[str, Any]:
+        asked.add(study)
+        return read(study)
+
+    monkeypatch.setattr(record, "read", read_and_tell)
+    for name, draw in pictures.PICTURES.items():
+        asked.clear()
+        draw()
+        assert asked == {told[name]}, name
+
+
 def test_there_are_no_other_files() -> None:
     expected = {f"{name}.svg" for name in pictures.PICTURES} | {f"{name}.json" for name in command.STUDIES}
     assert {path.name for path in record.FOLDER.iterdir()} == expected
