@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 
 import fastlstm
@@ -23,6 +24,23 @@ class Gates(NamedTuple):
     o: Array
     c: Array
     before: Array
+
+
+class Amounts(NamedTuple):
+    """What steps do to the size of cells, in float64; the names are those of `fastlstm.GateTrace`."""
+
+    kept: Array
+    forgotten: Array
+    added: Array
+    taken: Array
+
+
+def amounts_of(gates: Gates) -> Amounts:
+    """Tell what each step keeps, forgets, adds and takes away."""
+    i, f, g, before = (array.astype(np.float64) for array in (gates.i, gates.f, gates.g, gates.before))
+    kept, written = f * before, i * g
+    taken = np.where(kept * written < 0, np.minimum(np.abs(kept), np.abs(written)), 0)
+    return Amounts(np.abs(kept), np.abs(before) - np.abs(kept), np.abs(written) - taken, taken)
 
 
 def gates_of(weights: Mapping[str, Array], x: Array, form: fastlstm.Form | None = None) -> Gates:

@@ -11,7 +11,7 @@ from textgen import texts, weights
 
 import fastlstm
 
-from .gates import Array, Gates, gates_of
+from .gates import Array, Gates, amounts_of, gates_of
 from .record import Study
 
 LAYERS = ("lstm_1", "lstm_2")
@@ -93,8 +93,7 @@ def history(line: int, units: int) -> dict[str, Any]:
     x = model.embedding[np.array(numbers)[:, np.newaxis]]
     gates = gates_of(model.lstm_1, x)
     written = gates.i * gates.g
-    taken = np.where(written * gates.before < 0, np.minimum(np.abs(written), np.abs(gates.f * gates.before)), 0)[:, 0]
-    totals = [math.fsum(column) for column in taken.T.tolist()]
+    totals = [math.fsum(column) for column in amounts_of(gates).taken[:, 0].T.tolist()]
     most = sorted(range(len(totals)), key=lambda unit: -totals[unit])[:units]
     return {
         "text": ["^", *text],

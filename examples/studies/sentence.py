@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from textgen import texts
 
-from .gates import gates_of
+from .gates import amounts_of, gates_of
 from .published import published_model
 from .record import Study
 
@@ -21,19 +21,12 @@ def balance(line: int, units: int) -> dict[str, Any]:
     text = texts.zen()[line]
     numbers = texts.encode(text, published_model().vocabulary)[0][: len(text) + 1]
     gates = gates_of(published_model().lstm_1, published_model().embedding[np.array(numbers)[:, np.newaxis]])
-    kept, written = ((a * b)[:, 0].astype(np.float64).T for a, b in ((gates.f, gates.before), (gates.i, gates.g)))
-    taken = np.where(kept * written < 0, np.minimum(np.abs(kept), np.abs(written)), 0)
-    shares = [math.fsum(row) for row in (taken / np.abs(gates.c[:, 0].T).max(axis=1, keepdims=True)).tolist()]
+    amounts = {name: array[:, 0].T for name, array in amounts_of(gates)._asdict().items()}
+    largest = np.abs(gates.c[:, 0].T).max(axis=1, keepdims=True)
+    shares = [math.fsum(row) for row in (amounts["taken"] / largest).tolist()]
     rates = [math.fsum(-math.log(f) for f in column) / len(column) for column in gates.f[:, 0].T.tolist()]
     most = sorted(range(len(shares)), key=lambda unit: -shares[unit])[:units]
     most.sort(key=lambda unit: rates[unit])
-    before = np.abs(gates.before[:, 0].T.astype(np.float64))
-    amounts = {
-        "kept": np.abs(kept),
-        "forgotten": before - np.abs(kept),
-        "added": np.abs(written) - taken,
-        "taken": taken,
-    }
     return {
         "text": ["^", *text],
         "unit": most,

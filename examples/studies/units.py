@@ -20,7 +20,7 @@ from train_text.corpus import ALPHABET, encode
 import fastlstm
 
 from . import labels, published, trained
-from .gates import Array, Gates, gates_of
+from .gates import Array, Gates, amounts_of, gates_of
 from .labels import Labels
 from .record import Study
 
@@ -104,14 +104,11 @@ def found(chosen_on: Read, measured_on: Read, label: str, seed: int) -> dict[str
 
 
 def _amounts(gates: Gates, unit: int) -> dict[str, Array]:
-    """Return what the steps of a unit do; the amounts are those of `fastlstm.GateTrace`."""
-    arrays = gates.i, gates.f, gates.g, gates.before, gates.c
-    i, f, g, before, c = (array[:, unit].astype(np.float64) for array in arrays)
-    kept, written = f * before, i * g
-    taken = np.where(kept * written < 0, np.minimum(np.abs(kept), np.abs(written)), 0)
-    forgotten, added = np.abs(before) - np.abs(kept), np.abs(written) - taken
-    seen = {"f": f, "i": i, "before": before, "after": c, "size": np.abs(before)}
-    return seen | {"forgotten": forgotten, "taken": taken, "added": added}
+    """Return what the steps of a unit do."""
+    own = Gates(*(array[:, unit].astype(np.float64) for array in gates))
+    amounts = amounts_of(own)
+    seen = {"f": own.f, "i": own.i, "before": own.before, "after": own.c, "size": np.abs(own.before)}
+    return seen | {"forgotten": amounts.forgotten, "taken": amounts.taken, "added": amounts.added}
 
 
 def steps(read: Read, label: str, unit: int) -> dict[str, Any]:
