@@ -1,9 +1,11 @@
 """JAX: the LSTM as its users write it, a scan over the steps, compiled by XLA together with its gradient.
 
-W x of all steps is one product before the scan. Compiled when it is prepared; the arrays are on the device already.
+W x of all steps is one product before the scan. Compiled when it is prepared; the arrays are on the device already, for
+inference with the matrices transposed and the biases added, as its users have them.
 """
 
 import os
+from collections.abc import Mapping
 from itertools import repeat
 
 from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
@@ -20,6 +22,7 @@ from fastlstm.bench.works import GRADIENTS, Array, Data, Work
 label = "jax"
 
 Weights = dict[str, jax.Array]
+Packed = tuple[jax.Array, jax.Array, jax.Array]  # W and U transposed, and both biases in one
 State = tuple[jax.Array, jax.Array]
 
 
@@ -35,11 +38,12 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     if work.kind == "training" and work.case.num_layers * work.case.directions > 1:
         raise NotImplementedError("training of one layer in one direction alone")
     set_threads(work.threads)
-    weights, x, grad_output = jax.device_put((data.weights, data.x, data.grad_output), jax.devices("cpu")[0])
-    if work.kind == "sequence":
-        return _sequence(work, weights, x)
-    if work.kind == "step_cell":
-        return _step(work, weights, x)
+    device = jax.devices("cpu")[0]
+    if work.kind != "training":
+        packed = [[_packed(data.weights, suffix) for suffix in ways] for ways in work.case.suffixes]
+        layers, inputs = jax.device_put((packed, data.x), device)
+        return _sequence(layers, inputs) if work.kind == "sequence" else _step(work, layers[0][0], inputs)
+    weights, x, grad_output = jax.device_put((data.weights, data.x, data.grad_output), device)
     gradients = jax.jit(_gradients).lower(weights, x, grad_output).compile()
 
     def loop(n: int) -> None:
@@ -60,41 +64,46 @@ def set_threads(threads: int) -> None:
         raise RuntimeError("this process has started with another number of threads")
 
 
-def _sequence(work: Work, weights: Weights, x: jax.Array) -> tuple[Loop, Answer]:
-    def stack(weights: Weights, x: jax.Array) -> jax.Array:
-        for suffixes in work.case.suffixes:
-            outputs = [_lstm(weights, x, suffixes[0])]
-            outputs += [_lstm(weights, x[::-1], suffix)[::-1] for suffix in suffixes[1:]]
+def _packed(weights: Mapping[str, Array], suffix: str) -> tuple[Array, Array, Array]:
+    w, u, b_ih, b_hh = (weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return np.ascontiguousarray(w.T), np.ascontiguousarray(u.T), b_ih + b_hh
+
+
+def _sequence(layers: list[list[Packed]], x: jax.Array) -> tuple[Loop, Answer]:
+    def stack(layers: list[list[Packed]], x: jax.Array) -> jax.Array:
+        for ways in layers:
+            outputs = [_scan(ways[0], x)]
+            outputs += [_scan(packed, x[::-1])[::-1] for packed in ways[1:]]
             x = jnp.concatenate(outputs, axis=2)
         return x
 
-    run = jax.jit(stack).lower(weights, x).compile()
+    run = jax.jit(stack).lower(layers, x).compile()
 
     def loop(n: int) -> None:
         for _ in repeat(None, n):
-            jax.block_until_ready(run(weights, x))
+            jax.block_until_ready(run(layers, x))
 
-    return loop, lambda: np.asarray(run(weights, x))
+    return loop, lambda: np.asarray(run(layers, x))
 
 
-def _step(work: Work, weights: Weights, inputs: jax.Array) -> tuple[Loop, Answer]:
-    def step(weights: Weights, x: jax.Array, state: State) -> State:
-        z = x @ weights["weight_ih_l0"].T + (weights["bias_ih_l0"] + weights["bias_hh_l0"])
-        return _cell(state, z, weights["weight_hh_l0"].T)
+def _step(work: Work, packed: Packed, inputs: jax.Array) -> tuple[Loop, Answer]:
+    def step(packed: Packed, x: jax.Array, state: State) -> State:
+        w, u, b = packed
+        return _cell(state, x @ w + b, u)
 
     first, zero = inputs[0], jnp.zeros((1, work.case.H), inputs.dtype)
-    run = jax.jit(step).lower(weights, first, (zero, zero)).compile()
+    run = jax.jit(step).lower(packed, first, (zero, zero)).compile()
 
     def loop(n: int) -> None:
         state = zero, zero
         for _ in repeat(None, n):
-            state = run(weights, first, state)
+            state = run(packed, first, state)
             jax.block_until_ready(state)
 
     def answer() -> Array:
         state, outputs = (zero, zero), []
         for x in inputs:
-            state = run(weights, x, state)
+            state = run(packed, x, state)
             outputs.append(np.asarray(state[0]))
         return np.stack(outputs)
 
@@ -107,9 +116,14 @@ def _gradients(weights: Weights, x: jax.Array, grad_output: jax.Array) -> tuple[
     return output, of_weights, of_input
 
 
-def _lstm(weights: Weights, x: jax.Array, suffix: str = "_l0") -> jax.Array:
-    w, u, b_ih, b_hh = (weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    projected, recurrent = x @ w.T + (b_ih + b_hh), u.T
+def _lstm(weights: Weights, x: jax.Array) -> jax.Array:
+    w, u, b_ih, b_hh = (weights[f"{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return _scan((w.T, u.T, b_ih + b_hh), x)
+
+
+def _scan(packed: Packed, x: jax.Array) -> jax.Array:
+    w, recurrent, b = packed
+    projected = x @ w + b
 
     def step(state: State, z: jax.Array) -> tuple[State, jax.Array]:
         state = _cell(state, z, recurrent)
