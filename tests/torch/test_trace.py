@@ -175,6 +175,31 @@ def test_rounding_that_grows_is_told_from_another_layer() -> None:
     fastlstm.torch.trace(lstm.double(), x.double())
 
 
+class Changing(torch.nn.Module):
+    """An LSTM, and a cell, with other weights in every call, written and lent."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm, self.cell = torch.nn.LSTM(4, 3), torch.nn.LSTMCell(4, 3)
+
+    def forward(self, x: Any) -> Any:
+        self.outputs = []
+        for k in range(3):
+            self.lstm.weight_hh_l0.data += 0.001 * k  # less than rounding may be
+            lent = {name: parameter + k for name, parameter in self.cell.named_parameters()}
+            self.outputs += [self.lstm(x)[0], torch.func.functional_call(self.cell, lent, (x[0],))[0]]
+        return self.outputs[-1]
+
+
+def test_weights_that_change_between_calls() -> None:
+    torch.manual_seed(0)
+    model = Changing()
+    traces = fastlstm.torch.trace(model, torch.randn(5, 2, 4))
+    for k in range(3):
+        for name, wanted in zip(("lstm", "cell"), model.outputs[2 * k :], strict=False):
+            np.testing.assert_allclose(traces[name][k].output, wanted.detach(), atol=1e-6)
+
+
 class Waiting(torch.nn.Module):
     """An LSTM that says when it has been called, and waits before it ends."""
 

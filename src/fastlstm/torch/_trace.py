@@ -21,6 +21,8 @@ from .._trace import MAX_BYTES, GateTrace
 from ._accelerate import is_dynamic
 from ._accept import HALVES, Unfit
 
+Layer = fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]
+
 _ONE_AT_A_TIME: Final = threading.RLock()  # who traces changes how compiled models run, for all threads
 
 
@@ -122,7 +124,8 @@ class _Recorder:
         self._name, self._options, self._made = name or "the model", options, made
         self._path, self._thread = name, threading.get_ident()
         self._is_quantized = is_dynamic(module)
-        self._layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any] | None = None
+        self._layer: Layer | None = None
+        self._read: dict[str, Any] = {}  # the weights that it was made of
         if module.training and getattr(module, "dropout", 0):
             raise ValueError(f"{self._name} is in training mode, and drops out: call model.eval() first")
 
@@ -135,17 +138,23 @@ class _Recorder:
         given = dict(zip(("input", "hx", "lengths", "resets"), args, strict=False)) | kwargs
         if "input" not in given:
             raise ValueError(f"{self._name} was called without `input`, as an LSTM is: got {', '.join(given)}")
-        if self._layer is None:
-            try:
-                self._layer = _quantized_layer_of(module) if self._is_quantized else _layer_of(module)
-            except Unfit as unfit:
-                raise ValueError(f"{self._name} cannot be traced: {unfit}") from None
-        options = dict(self._options)
-        if isinstance(self._layer, fastlstm.LSTMCell):
+        layer, options = self._layer_now(module), dict(self._options)
+        if isinstance(layer, fastlstm.LSTMCell):
             del options["every"]
-        made = self._layer.trace(**_as_arrays(given, self._layer), **options)
+        made = layer.trace(**_as_arrays(given, layer), **options)
         self._compare(made, output)
         self._made.setdefault(self._path, []).append(made)
+
+    def _layer_now(self, module: Any) -> Layer:
+        """Return a layer of the weights that the module has in this call: some models change them from call to call."""
+        if self._layer is None or not all(
+            np.array_equal(_array(getattr(module, name), array.dtype), array) for name, array in self._read.items()
+        ):
+            try:
+                self._layer, self._read = _quantized_layer_of(module) if self._is_quantized else _layer_of(module)
+            except Unfit as unfit:
+                raise ValueError(f"{self._name} cannot be traced: {unfit}") from None
+        return self._layer
 
     def _compare(self, made: GateTrace[Any], output: Any) -> None:
         """Refuse a module that did something else."""
@@ -158,12 +167,12 @@ class _Recorder:
         check_near(self._name, made.output, wanted, NEAR_QUANTIZED if self._is_quantized else NEAR)
 
 
-def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
-    """Make a layer of a module's parameters, by whatever they are computed."""
+def _layer_of(module: Any) -> tuple[Layer, dict[str, Any]]:
+    """Make a layer of a module's parameters, by whatever they are computed; return a copy of them, too."""
     first = next(module.parameters())
     dtype = "float64" if first.dtype == torch.float64 else "float32"
     shared = {"bias": module.bias, "dtype": dtype}
-    layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]
+    layer: Layer
     if isinstance(module, torch.nn.LSTMCell):
         layer = fastlstm.LSTMCell(module.input_size, module.hidden_size, **shared)
     else:
@@ -176,13 +185,14 @@ def _layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
             proj_size=module.proj_size,
             **shared,
         )
-    layer.load_state_dict({name: _array(getattr(module, name), layer.dtype) for name in layer.state_dict()})
+    read = {name: np.array(_array(getattr(module, name), layer.dtype)) for name in layer.state_dict()}
+    layer.load_state_dict(read)
     weights = getattr(module, "weights", None)  # of a module that runs here
-    return layer if weights is None else layer.astype(weights=weights)
+    return (layer if weights is None else layer.astype(weights=weights)), read
 
 
-def _quantized_layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]:
-    """Make a layer of the integers, or the 16 bits, that torch has quantised; Unfit says why not."""
+def _quantized_layer_of(module: Any) -> tuple[Layer, dict[str, Any]]:
+    """Make a layer of the integers, or the 16 bits, that torch has quantised, for good; Unfit says why not."""
     from . import _dynamic, _quantized
 
     ours = _dynamic.LSTM if hasattr(module, "num_layers") else _dynamic.LSTMCell
@@ -191,14 +201,14 @@ def _quantized_layer_of(module: Any) -> fastlstm.LSTM[Any] | fastlstm.LSTMCell[A
     sizes = seen._sizes()
     parameters, own = _quantized.read(seen._matrices(), sizes)
     shared: dict[str, Any] = {"weights": seen.weights or own}
-    layer: fastlstm.LSTM[Any] | fastlstm.LSTMCell[Any]
+    layer: Layer
     if ours is _dynamic.LSTMCell:
         layer = fastlstm.LSTMCell(sizes.I, sizes.H, **shared)
     else:
         shared |= {"batch_first": module.batch_first, "bidirectional": module.bidirectional}
         layer = fastlstm.LSTM(sizes.I, sizes.H, sizes.L, **shared)
     layer._use(layer._settings, sizes, parameters)
-    return layer
+    return layer, {}
 
 
 def _as_arrays(given: dict[str, Any], layer: Any) -> dict[str, Any]:
