@@ -26,8 +26,8 @@ SENTENCES = (
     "**A plain recurrence** does not learn to add: {plain}.",
     "**Without a forget gate** the text suffers: {no_forget} instead of {lstm_text}.",
     "**A sum instead of the product** is {sum_times} times worse at adding: {sum_adding}.",
-    "the mean of abs(c) at adding goes from {none_first} in the first example to {none_last} in the tenth, that of the "
-    "LSTM from {lstm_first} to {lstm_last}.",
+    "The mean of abs(c) at adding goes from {none_first} in the first example to {none_last} in the tenth. That of the "
+    "LSTM goes from {lstm_first} to {lstm_last}.",
     "Its cells are {sum_first} large in the first example already",
     "at counting from {line_first} to {line_last}.",
     "Unit {parenthesis} of the first layer is a cell for parentheses, with a correlation of {parenthesis_r}.",
