@@ -39,7 +39,7 @@ SENTENCES = (
     "Unit {newline} forgets at the end of a line: f is {newline_f} there, {newline_else} elsewhere.",
     "Strings within a line have no unit of their own: {code_quoted}, beside {code_quoted_luck} by luck.",
     "At the mark that closes, f is {closing_f}, and {closing_taken} is taken away.",
-    "at the end of a line {column_taken} is taken from its cell, and {column_forgotten} forgotten.",
+    "At the end of a line {column_taken} is taken from its cell, and {column_forgotten} forgotten.",
     "{taken_share} of all that its cells lose is taken away, the rest is forgotten.",
     "its forget gate for the end of a line is {adds_newline_f} there, instead of {newline_f}.",
     "Its cells are {adds_size} large on average, instead of {code_size}.",
