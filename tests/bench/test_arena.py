@@ -279,11 +279,20 @@ def _state(pid: int) -> str:
         return ""
 
 
+linux = pytest.mark.skipif(sys.platform != "linux", reason="states of processes are read from /proc")
+
+
+@linux
+def test_nobody_gets_a_gpu(arena: Arena, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    work = Work("sequence", replace(STEP, name="no gpu"), form="of its own")  # a process that is not there yet
+    process = arena._worker("fastlstm", work)._process
+    given = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+    assert {b"CUDA_VISIBLE_DEVICES=", b"JAX_PLATFORMS=cpu", b"KERAS_TORCH_DEVICE=cpu"} <= set(given)
+
+
 def _has_stopped(pid: int) -> bool:
     return _state(pid) == "T"
-
-
-linux = pytest.mark.skipif(sys.platform != "linux", reason="states of processes are read from /proc")
 
 
 @linux

@@ -262,7 +262,7 @@ class Arena:
             module = self._modules.get(name, f"{CONTENDERS}.{name}_")
             # what lies in the current folder is for contenders that are there, and for no other
             options = ["-P"] if module.startswith(f"{CONTENDERS}.") else []
-            environment = os.environ | products(name, work.threads)
+            environment = os.environ | processes.NO_GPU | products(name, work.threads)
             worker = self._workers[key] = _Process(module, self._hung, options, environment, quiet=self._quiet)
         return worker
 

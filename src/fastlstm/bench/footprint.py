@@ -14,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fastlstm.bench import processes
 from fastlstm.bench.arena import CONTENDERS, products, told
 from fastlstm.bench.options import ONEDNN, RIVALS
 from fastlstm.bench.report import Row
@@ -28,7 +29,7 @@ def measure(name: str, form: str, threads: int, hung: float = 120.0) -> dict[str
     """Measure one contender; where it fails, the reason is under "problem"."""
     row: dict[str, Any] = {"of": name, "form": form or None} | dict.fromkeys(FIGURES) | {"problem": None}
     modules = [MODULES[name]] if name in MODULES else []
-    environment = os.environ | products(name, threads)
+    environment = os.environ | processes.NO_GPU | products(name, threads)
     if name == "keras":
         environment["KERAS_BACKEND"] = form
         modules.append(form)

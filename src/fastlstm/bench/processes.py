@@ -17,6 +17,15 @@ OWN_GROUP: dict[str, Any] = (
 )
 
 
+#: For every contender's environment: CPUs alone. Keras, for one, would take a GPU where there is one.
+NO_GPU = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "HIP_VISIBLE_DEVICES": "",
+    "JAX_PLATFORMS": "cpu",
+    "KERAS_TORCH_DEVICE": "cpu",
+}
+
+
 def stop(process: subprocess.Popen[Any]) -> None:
     """Let a process and what it has started do nothing until `go`."""
     if sys.platform == "win32":

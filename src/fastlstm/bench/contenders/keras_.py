@@ -21,7 +21,6 @@ Run = Callable[..., Any]
 if NO_AVX512:
     raise ImportError("not all of its backends can be told to do without AVX-512")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
 
 def version() -> str:
