@@ -75,6 +75,16 @@ def test_figures_and_tables(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert f"fastlstm {fastlstm.__version__} ({fastlstm.isa()})" in printed.out
 
 
+def test_the_environment_that_is_told_has_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"OMP_NUM_THREADS": "1", "TF_ENABLE_ONEDNN_OPTS": "0", "FASTLSTM_HIDE": "amx"}
+    secrets = {"TF_TOKEN_example_org": "a secret", "TF_VAR_password": "a secret", "OPENAI_API_KEY": "a secret"}
+    for name, value in (told | secrets).items():
+        monkeypatch.setenv(name, value)
+    found = command.Run(options.Options([], [], ["float32"], 1, quick=True), None)._told()["environment"]
+    assert found.items() >= told.items()
+    assert "a secret" not in found.values()
+
+
 def test_json_alone_is_all_that_standard_output_gets(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*SMALL, "--json", "-"]) == 0
     printed = capsys.readouterr()
@@ -227,6 +237,24 @@ def test_a_file_s_lstms_with_its_weights(tmp_path: Path, capsys: pytest.CaptureF
     told = json.loads(capsys.readouterr().out)
     assert [(work["name"], work["source"], work["family"]) for work in told["works"]] == [("w.npz", "w.npz", None)] * 2
     assert [cell["problem"] for work in told["works"] for cell in work["results"]] == [None] * 4
+
+
+@pytest.mark.parametrize("stored", ["int8", "bfloat16", "zeros"])
+def test_a_file_whose_weights_lose_nothing_in_fewer_bytes(
+    stored: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights, path = "int8" if stored == "zeros" else stored, tmp_path / "w.npz"
+    lstm = fastlstm.LSTM(5, 8, seed=3)
+    if stored == "zeros":
+        lstm.load_state_dict({name: np.zeros_like(array) for name, array in lstm.state_dict().items()})
+        fastlstm.save(lstm, path)
+    else:
+        fastlstm.save(lstm.astype(weights=stored), path)
+    assert (
+        main(["bench", "--quick", "--rivals", "none", "--model", str(path), "--weights", weights, "--json", "-"]) == 0
+    )
+    for work in json.loads(capsys.readouterr().out)["works"]:
+        assert [(cell["weights"], cell["problem"]) for cell in work["results"]] == [("float32", None), (weights, None)]
 
 
 def test_layers_that_others_do_not_have_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
