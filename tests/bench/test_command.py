@@ -20,6 +20,7 @@ from fastlstm.bench.contenders.limits_ import footprint
 from fastlstm.bench.progress import Progress
 from fastlstm.bench.worker import Round
 from fastlstm.bench.works import Case, Work, make
+from tests.support import ROOT
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="nobody has run the benchmarks on Windows yet")
 
@@ -83,6 +84,16 @@ def test_the_environment_that_is_told_has_no_secrets(monkeypatch: pytest.MonkeyP
     found = command.Run(options.Options([], [], ["float32"], 1, quick=True), None)._told()["environment"]
     assert found.items() >= told.items()
     assert "a secret" not in found.values()
+
+
+@pytest.mark.skipif(not (ROOT / "docs").exists(), reason="not in a source tree")
+def test_the_page_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "--quick", "--rivals", "none", "--footprint", "--shape", "H=4", "--json", "-"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    (work,), (to_have,) = told["works"], told["footprint"]
+    parts = [told, told["machine"], work, *work["results"], work["results"][0]["calls"], to_have]
+    assert [key for part in parts for key in part if f"`{key}`" not in page] == []
 
 
 def test_json_alone_is_all_that_standard_output_gets(capsys: pytest.CaptureFixture[str]) -> None:
