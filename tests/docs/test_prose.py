@@ -13,7 +13,8 @@ EASY = (
     *("api", "backward", "c-api", "contract", "embedding", "files", "forms", "gallery", "gates", "index", "keras"),
     *("memory", "onnx", "package", "precision", "realtime", "services", "start", "torch", "troubleshooting"),
 )
-PAGES = [ROOT / "docs" / f"{name}.md" for name in EASY]
+BESIDE = ("README", "CONTRIBUTING")
+PAGES = [*(ROOT / "docs" / f"{name}.md" for name in EASY), *(ROOT / f"{name}.md" for name in BESIDE)]
 if not PAGES[0].parent.exists():
     pytest.skip("not in a source tree", allow_module_level=True)
 
