@@ -15,9 +15,10 @@ whose names have no underscore at the end: they hold parts of those that do.
 
 import os
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,13 @@ Loop = Callable[[int], None]
 Answer = Callable[[], NDArray[np.float32]]
 Between = Callable[[], None]
 Prepared = tuple[Loop, Answer] | tuple[Loop, Answer, Between]
+
+
+def transposed(weights: Mapping[str, NDArray[Any]], suffix: str) -> tuple[NDArray[Any], ...]:
+    """Give a layer's W and U with inputs before units, and both biases in one, as many have them."""
+    w, u, b_ih, b_hh = (weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
+    return np.ascontiguousarray(w.T), np.ascontiguousarray(u.T), b_ih + b_hh
+
 
 #: As Linux names them, the strongest last, and what people call them.
 _SETS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx_vnni": "VNNI", "avx512_vnni": "VNNI", "avx512_bf16": "BF16"}

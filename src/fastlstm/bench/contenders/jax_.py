@@ -5,10 +5,9 @@ inference with the matrices transposed and the biases added, as its users have t
 """
 
 import os
-from collections.abc import Mapping
 from itertools import repeat
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, transposed, untold
 
 if NO_AVX512:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_max_isa=AVX2"
@@ -40,7 +39,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     set_threads(work.threads)
     device = jax.devices("cpu")[0]
     if work.kind != "training":
-        packed = [[_packed(data.weights, suffix) for suffix in ways] for ways in work.case.suffixes]
+        packed = [[transposed(data.weights, suffix) for suffix in ways] for ways in work.case.suffixes]
         layers, inputs = jax.device_put((packed, data.x), device)
         return _sequence(layers, inputs) if work.kind == "sequence" else _step(work, layers[0][0], inputs)
     weights, x, grad_output = jax.device_put((data.weights, data.x, data.grad_output), device)
@@ -62,11 +61,6 @@ def set_threads(threads: int) -> None:
     """Set the number of threads: XLA makes them at the first use of the device, and never again."""
     if os.environ.setdefault("NPROC", str(threads)) != str(threads):
         raise RuntimeError("this process has started with another number of threads")
-
-
-def _packed(weights: Mapping[str, Array], suffix: str) -> tuple[Array, Array, Array]:
-    w, u, b_ih, b_hh = (weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return np.ascontiguousarray(w.T), np.ascontiguousarray(u.T), b_ih + b_hh
 
 
 def _sequence(layers: list[list[Packed]], x: jax.Array) -> tuple[Loop, Answer]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, transposed, untold
 from fastlstm.bench.works import Array, Data, Work
 
 label = "keras"
@@ -56,11 +56,6 @@ def _set_threads(work: Work) -> None:
         torch.set_num_threads(work.threads)
 
 
-def _given(data: Data, suffix: str) -> list[Array]:
-    w, u, b_ih, b_hh = (data.weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return [w.T, u.T, b_ih + b_hh]
-
-
 def _sequence(keras: Any, work: Work, data: Data) -> tuple[Loop, Answer]:
     case = work.case
     layers = []
@@ -70,7 +65,7 @@ def _sequence(keras: Any, work: Work, data: Data) -> tuple[Loop, Answer]:
     model = keras.Sequential(layers)
     model.build((case.B, case.T, case.I))
     for layer, suffixes in zip(layers, case.suffixes, strict=True):
-        layer.set_weights([array for suffix in suffixes for array in _given(data, suffix)])
+        layer.set_weights([array for suffix in suffixes for array in transposed(data.weights, suffix)])
     run, wait = _compiled(work.form, model, lambda x: model(x, training=False))
     x = keras.ops.convert_to_tensor(np.ascontiguousarray(data.x.swapaxes(0, 1)))
 
@@ -88,7 +83,7 @@ def _sequence(keras: Any, work: Work, data: Data) -> tuple[Loop, Answer]:
 def _step(keras: Any, work: Work, data: Data) -> tuple[Loop, Answer]:
     cell = keras.layers.LSTMCell(work.case.H)
     cell.build((1, work.case.I))
-    cell.set_weights(_given(data, "_l0"))
+    cell.set_weights(transposed(data.weights, "_l0"))
 
     def one(x: Any, h: Any, c: Any) -> Any:
         _, (h, c) = cell(x, [h, c], training=False)

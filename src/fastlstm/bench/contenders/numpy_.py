@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fastlstm.bench.contenders import Answer, Loop
+from fastlstm.bench.contenders import Answer, Loop, transposed
 from fastlstm.bench.works import Array, Data, Work
 
 label = "numpy"
 
-Weights = tuple[Array, Array, Array]  # W and U transposed, and both biases in one
+Weights = tuple[Array, ...]  # W and U transposed, and both biases in one
 
 
 def version() -> str:
@@ -35,7 +35,7 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
     if work.weights != "float32" or work.kind not in {"sequence", "step_cell"}:
         raise NotImplementedError(f"no {work.kind} with weights in {work.weights}")
     case = work.case
-    layers = [[_weights(data, suffix) for suffix in both] for both in case.suffixes]
+    layers = [[transposed(data.weights, suffix) for suffix in both] for both in case.suffixes]
     if work.kind == "step_cell":
         return _step(layers[0][0], data)
 
@@ -51,11 +51,6 @@ def prepare(work: Work, data: Data) -> tuple[Loop, Answer]:
             run()
 
     return loop, run
-
-
-def _weights(data: Data, suffix: str) -> Weights:
-    w, u, b_ih, b_hh = (data.weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return np.ascontiguousarray(w.T), np.ascontiguousarray(u.T), b_ih + b_hh
 
 
 def _pass(weights: Weights, x: Array) -> Array:

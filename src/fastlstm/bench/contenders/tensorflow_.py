@@ -11,7 +11,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 
-from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, untold
+from fastlstm.bench.contenders import NO_AVX512, Answer, Loop, transposed, untold
 from fastlstm.bench.works import Array, Data, Work
 
 label = "tensorflow"
@@ -45,8 +45,8 @@ Weights = tuple[tf.Tensor, tf.Tensor]
 
 
 def _weights(data: Data, suffix: str) -> Weights:
-    w, u, b_ih, b_hh = (data.weights[f"{name}{suffix}"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return tf.constant(np.concatenate([w.T, u.T])), tf.constant(b_ih + b_hh)
+    w, u, b = transposed(data.weights, suffix)
+    return tf.constant(np.concatenate([w, u])), tf.constant(b)
 
 
 def _layer(x: tf.Tensor, h: tf.Tensor, c: tf.Tensor, weights: Weights) -> tuple[tf.Tensor, tf.Tensor]:
