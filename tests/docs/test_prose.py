@@ -10,8 +10,20 @@ from tests.support import ROOT
 LONGEST, MEAN = 25, 15
 #: Those that are so; the others are to follow.
 EASY = (
-    *("api", "backward", "c-api", "contract", "embedding", "files", "forms", "gallery", "gates", "index", "keras"),
-    *("memory", "onnx", "package", "precision", "realtime", "services", "start", "torch", "troubleshooting"),
+    *("api", "architecture", "backward", "c-api", "contract", "embedding", "files", "forms", "gallery", "gates"),
+    *(
+        "index",
+        "keras",
+        "memory",
+        "onnx",
+        "package",
+        "precision",
+        "realtime",
+        "services",
+        "start",
+        "torch",
+        "troubleshooting",
+    ),
 )
 BESIDE = ("README", "CONTRIBUTING")
 PAGES = [*(ROOT / "docs" / f"{name}.md" for name in EASY), *(ROOT / f"{name}.md" for name in BESIDE)]
