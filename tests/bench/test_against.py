@@ -178,7 +178,10 @@ def test_without_pip(offline: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @needs_git
 def test_revisions_outside_a_checkout(offline: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    with pytest.raises(ValueError, match=r"'main' is no version .*, and .* is no checkout in which it could be"):
+    with pytest.raises(
+        ValueError,
+        match=r"'main' is no version .*, and .* is no checkout in which it could be a revision: git says: fatal: ",
+    ):
         against.build("main")
     subprocess.run(["git", "init", "--quiet"], check=True)
     with pytest.raises(ValueError, match="is no checkout of fastlstm in which it could be a revision"):
@@ -285,3 +288,9 @@ def test_a_row_that_seems_slower_is_measured_again(monkeypatch: pytest.MonkeyPat
     assert [row.exceeds(3) for row in race.rows(3)] == [True]
     assert next(lows, None) is None
     race.close()
+
+
+def test_a_build_that_fails_leaves_no_file(offline: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*SMALL, "--against", "a thing", "--json", str(tmp_path / "told.json")]) == 1
+    assert "is no version number" in capsys.readouterr().err
+    assert not (tmp_path / "told.json").exists()

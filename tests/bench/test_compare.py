@@ -249,6 +249,13 @@ def test_files_that_cannot_be_read(tmp_path: Path, written: Any, capsys: pytest.
     assert "is no result of fastlstm bench" in capsys.readouterr().err
 
 
+def test_what_is_compared_is_not_written_over(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    paths = written(*[file(work(cell("fastlstm", around(1e-3))))] * 2)
+    assert run(paths, "--json", paths[1]) == 1
+    assert "is one of the two files that are compared" in capsys.readouterr().err
+    assert results.read(paths[1]).works
+
+
 def test_a_file_steers_no_terminal(written: Any, capsys: pytest.CaptureFixture[str]) -> None:
     named = file(work(cell("fast\x1b[31mlstm", around(1e-3)), name="\x1b[2J"), versions=["torch \x07"])
     assert run(written(named, named)) == 0

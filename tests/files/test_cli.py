@@ -287,3 +287,13 @@ def test_python_dash_m():
     assert (done.returncode, done.stdout) == (0, f"fastlstm {fastlstm.__version__}\n")
     command[-1] = "nonsense"
     assert subprocess.run(command, capture_output=True, timeout=60, check=False).returncode == 2
+
+
+def test_letters_that_an_encoding_lacks_cost_nothing_else(tmp_path):
+    state = fastlstm.LSTM(3, 4).state_dict()
+    np.savez(tmp_path / "w.npz", **{f"\u6a21.{name}": array for name, array in state.items()})
+    command = [sys.executable, "-m", "fastlstm", "inspect", str(tmp_path / "w.npz")]
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\u6a21: LSTM of npz, I=3 H=4")

@@ -212,8 +212,10 @@ def _commit(asked: str) -> tuple[Path, str]:
         top = Path(_git("rev-parse", "--show-toplevel").decode().strip())
     except FileNotFoundError:
         raise ValueError(f"{told}, and for a revision git has to be installed") from None
-    except subprocess.CalledProcessError:
-        raise ValueError(f"{told}, and {os.getcwd()} is no checkout in which it could be a revision") from None
+    except subprocess.CalledProcessError as error:  # outside of one, or in one of another user's
+        why, *_ = error.stderr.decode(errors="replace").strip().splitlines() or [""]
+        where = f"{os.getcwd()} is no checkout in which it could be a revision"
+        raise ValueError(f"{told}, and {where}: git says: {short(printable(why), 300)}") from None
     if not (top / "src" / "fastlstm").is_dir():
         raise ValueError(f"{told}, and {top} is no checkout of fastlstm in which it could be a revision")
     try:

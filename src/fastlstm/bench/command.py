@@ -50,8 +50,10 @@ FORMS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "onnxruntime": (("run",), ("run",)),
 }
 #: Variables of the environment that change what is measured; not all of TF_: Terraform's may be secrets.
-TELLING = ("FASTLSTM_", "ONEDNN_", "OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ATEN_", "XLA_", "MALLOC_")
-TELLING += ("TF_ENABLE_", "TF_DISABLE_", "TF_XLA_", "TF_NUM_", "TF_USE_", "TF_CPU_", "TF_DETERMINISTIC_")
+TELLING = (
+    *("FASTLSTM_", "ONEDNN_", "OPENBLAS_", "OMP_", "GOMP_", "KMP_", "MKL_", "ATEN_", "XLA_", "MALLOC_"),
+    *("TF_ENABLE_", "TF_DISABLE_", "TF_XLA_", "TF_NUM_", "TF_USE_", "TF_CPU_", "TF_DETERMINISTIC_"),
+)
 #: What a disturbed round is recognised by.
 DISTURBANCES = {"linux": "switches to other processes, and time stolen by the host", "win32": "nothing"}
 #: Calls timed one by one tell of which shares of them: a share with fewer slower calls than `SLOWER` is left out.

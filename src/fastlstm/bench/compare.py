@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import numpy as np
 from fastlstm.bench.arena import ENOUGH
 from fastlstm.bench.report import Report, Row
 from fastlstm.bench.results import Cell, Measured, Results, read
+from fastlstm.files._layer import printable
 
 #: How sure intervals are, and of how many draws of the rounds they are made.
 LEVEL = 0.95
@@ -201,6 +203,8 @@ def _differ(a: Results, b: Results, name: str) -> bool:
 
 def run(paths: Sequence[str], json_path: str | None, percent: float | None) -> int:
     """Compare two files, and print or write it; return the exit code."""
+    if json_path not in (None, "-") and os.path.realpath(str(json_path)) in map(os.path.realpath, paths):
+        raise ValueError(f"--json {printable(str(json_path))} is one of the two files that are compared")
     a, b = map(read, paths)
     rows, machine = list(differences(a, b)), other_machine(a, b)
     if not rows:
@@ -252,10 +256,13 @@ def told(
 
 
 def check_writable(path: str | None) -> None:
-    """Raise OSError for a file that could not be written later, after minutes."""
+    """Raise OSError for a file that could not be written later, after minutes; leave none that was not there."""
     if path not in (None, "-"):
+        there = os.path.exists(str(path))
         with open(str(path), "a", encoding="utf-8"):
             pass
+        if not there:
+            os.unlink(str(path))
 
 
 def tables(rows: Iterable[Difference]) -> Iterator[str]:
