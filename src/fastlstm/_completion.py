@@ -18,6 +18,7 @@ class Argument(NamedTuple):
     value: str  # what its value is called; "" for a flag
     choices: tuple[str, ...]
     help: str
+    times: int = 1  # how many values an option has
 
     @property
     def is_file(self) -> bool:
@@ -63,7 +64,8 @@ def _arguments(parser: argparse.ArgumentParser) -> Iterator[Argument]:
             continue
         told = formatter._expand_help(action) if action.help else ""
         value = "" if action.nargs == 0 else str(action.metavar or action.dest).upper()
-        yield Argument(tuple(action.option_strings), value, tuple(map(str, action.choices or ())), _line(told))
+        times = action.nargs if isinstance(action.nargs, int) else 1
+        yield Argument(tuple(action.option_strings), value, tuple(map(str, action.choices or ())), _line(told), times)
 
 
 def _line(text: str) -> str:
@@ -139,7 +141,7 @@ def _specified(command: Command) -> Iterator[str]:
     number = 0
     for argument in command.arguments:
         values = f"({' '.join(argument.choices)})" if argument.choices else "_files" if argument.is_file else " "
-        value = f":{argument.value}:{values}" if argument.value else ""
+        value = f":{argument.value}:{values}" * argument.times if argument.value else ""
         for name in argument.names:
             others = f"({' '.join(argument.names)})" if len(argument.names) > 1 else ""
             told = "".join(f"\\{letter}" if letter in "[]\\:" else letter for letter in argument.help)
@@ -162,6 +164,9 @@ def _fish(program: str, found: list[Command]) -> Iterator[str]:
             choices = f" -a {_quoted(' '.join(argument.choices))}" if argument.choices else ""
             value = "" if not argument.names or not argument.value else " -r -F" if argument.is_file else " -x"
             named = "".join(f" -{'l' if name.startswith('--') else 's'} {name.lstrip('-')}" for name in argument.names)
+            if argument.is_file and argument.times > 1:  # fish knows of one value
+                given = f"{seen}; and __fish_contains_opt {argument.names[-1].lstrip('-')}"
+                yield f"complete -c {program} -n {_quoted(given)} -F"
             if named or choices:
                 yield f"{when}{named}{value}{choices} -d {_quoted(argument.help)}"
 

@@ -124,6 +124,20 @@ def test_zsh_takes_it_and_completes(tmp_path: Path) -> None:
     assert "float64" in done.stdout, done.stdout
 
 
+def test_a_second_file_of_one_option(tmp_path: Path) -> None:
+    assert "'--compare=[measure" in script("zsh")
+    assert "]:FILE:_files:FILE:_files'" in script("zsh")
+    _needs("fish")
+    (tmp_path / "later.json").touch()
+    (tmp_path / "completions").write_text(script("fish"))
+    for typed, found in (("--compare earlier.json la", "later.json"), ("--quick la", "")):
+        code = f"source completions; complete -C 'fastlstm bench {typed}'"
+        done = subprocess.run(
+            ["fish", "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
+        )
+        assert done.stdout.strip() == found
+
+
 def test_an_unknown_shell(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         _cli.main(["completion", "tcsh"])
