@@ -10,7 +10,8 @@
  * multiply-adds that were. FL_ERROR_ISA for an instruction set that is not there. */
 fl_status fl_limit_multiply(const char *isa, size_t n, double *done);
 
-/* Read memory n times from one end to the other; `done` gets the bytes: what is past the last 256 is left out. */
+/* Read memory n times, to and fro: of data larger than a cache, as much as fits is found there. `done` gets the bytes:
+ * what is past the last 256 is left out. */
 fl_status fl_limit_read(const char *isa, const void *data, size_t bytes, size_t n, double *done);
 
 #endif

@@ -152,10 +152,10 @@ def _types(names: Sequence[str]) -> list[str]:
 
 
 def limit(case: Case, peak: float, read: float) -> float:
-    """Tell the seconds that a call takes whose product of all inputs runs at the peak, and whose steps do after it.
+    """Tell the seconds that a call needs in any case: for its products at the peak, and for what its steps read.
 
-    Each step waits for the one before: in each layer and direction it reads all of U, or multiplies by it for all rows,
-    whichever takes longer; a step alone reads W as well.
+    Both can go on at the same time, so it is the longer of the two, not their sum. Each step waits for the one before:
+    in each layer and direction it reads all of U; a step alone reads W as well.
 
     Parameters
     ----------
@@ -166,11 +166,9 @@ def limit(case: Case, peak: float, read: float) -> float:
     read : float
         Seconds for the bytes that `footprint` counts.
     """
-    whole = 2 * case.B * 4 * case.H / peak
     ways, inputs = case.num_layers * case.directions, case.I + (case.num_layers - 1) * case.H * case.directions
-    if case.T == 1:
-        return max(read, whole * (case.directions * inputs + ways * case.H))
-    return whole * case.T * case.directions * inputs + case.T * ways * max(read, whole * case.H)
+    products = 2 * case.T * case.B * 4 * case.H * (case.directions * inputs + ways * case.H)
+    return max(products / peak, read if case.T == 1 else case.T * ways * read)
 
 
 class Run:
