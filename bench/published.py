@@ -53,8 +53,16 @@ def _readme(found: dict[str, Results]) -> Iterator[str]:
         found = pictures.pairs(results)
         told = pictures.outcomes(found)
         yield f"{results.machine}: of {len(found)} works fastlstm is faster than every rival in {told['won']}, slower "
-        yield f"in {told['lost']};\nthe others cannot be told from noise. "
+        yield f"in {told['lost']}.{_even(found)}\n"
         yield "[Tables, other machines](docs/benchmarks.md#results)\n\n"
+
+
+def _even(found: list[pictures.Pair]) -> str:
+    ratios = [pair.ratio for pair in found if pair.outcome == "even"]
+    if not ratios:
+        return ""
+    between = f"{min(ratios):.2f} to {max(ratios):.2f}"
+    return f"\nOf the other {len(ratios)}, with ratios of {between}, the rounds do not tell."
 
 
 def _page(found: dict[str, Results]) -> Iterator[str]:

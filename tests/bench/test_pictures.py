@@ -138,7 +138,7 @@ def test_what_is_changed_by_hand_is_noticed(published: Any, tmp_path: Path) -> N
     text = (tmp_path / "docs" / "benchmarks.md").read_text()
     assert "| T=100 B=1 I=64 H=128 | 1000 | 50% | torch | 900 | 0.90 |" in text
     assert "| torch | 500 | 2000 | - | 0 | 500 |" in text
-    assert "of 1 works fastlstm is faster than every rival in 0, slower in 1;\n" in (tmp_path / "README.md").read_text()
+    assert "of 1 works fastlstm is faster than every rival in 0, slower in 1.\n" in (tmp_path / "README.md").read_text()
     (tmp_path / "docs" / "benchmarks.md").write_text(text.replace("| 0.90 |", "| 1.90 |"))
     assert published.outdated(tmp_path) == ["docs/benchmarks.md"]
     (tmp_path / "bench" / "results" / "2026-11-27-avx2.json").unlink()
