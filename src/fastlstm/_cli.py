@@ -224,14 +224,17 @@ def _bench(given: argparse.Namespace) -> int:
     if sys.platform == "win32":
         told = "nobody has run this on Windows yet; rounds that other processes disturb are not recognised here"
         print(f"fastlstm bench: note: {told}", file=sys.stderr)
-    if given.against is not None:
-        from .bench.against import run as race
+    from .bench.processes import ended_as_by_ctrl_c
 
-        return race(given)
-    from .bench.command import run  # all other commands do without
+    with ended_as_by_ctrl_c():
+        if given.against is not None:
+            from .bench.against import run as race
 
-    run(given)
-    return 0
+            return race(given)
+        from .bench.command import run  # all other commands do without
+
+        run(given)
+        return 0
 
 
 def _compare(given: argparse.Namespace) -> None:

@@ -154,6 +154,25 @@ def test_ctrl_c_before_a_work_begins_does_not_give_it_the_times_of_the_last(
     assert (work["T"], work["results"][0]["problem"]) == (3, None)
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_who_is_told_to_end_keeps_what_was_measured(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, play, played, number = tmp_path / "found.json", Arena.play, [], getattr(signal, name)
+
+    def ended(self: Arena, entries: dict[str, Entry]) -> dict[str, Result]:
+        played.append(entries)
+        if len(played) == 2:
+            signal.raise_signal(number)
+        return play(self, entries)
+
+    monkeypatch.setattr(Arena, "play", ended)
+    usual = signal.getsignal(number)
+    assert main([*SMALL, "--shape", "T=5,H=6", "--json", str(path)]) == 130
+    assert signal.getsignal(number) is usual
+    told = json.loads(path.read_text())
+    assert (told["complete"], len(told["works"])) == (False, 1)
+
+
 def test_figures_are_written_before_anything_else_can_go_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

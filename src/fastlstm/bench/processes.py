@@ -6,8 +6,10 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
-from typing import Any
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, NoReturn
 
 #: A group of its own for a process and those that it starts: signals reach them all, and Ctrl-C, ours, none of them.
 OWN_GROUP: dict[str, Any] = (
@@ -60,3 +62,22 @@ def _windows(function: str, process: subprocess.Popen[Any]) -> None:
     import ctypes
 
     getattr(ctypes.WinDLL("ntdll"), function)(ctypes.c_void_p(int(process._handle)))  # type: ignore[attr-defined]
+
+
+@contextmanager
+def ended_as_by_ctrl_c() -> Iterator[None]:
+    """Take a request to end for Ctrl-C, which keeps what was measured: time limits and closed terminals send others."""
+    if threading.current_thread() is not threading.main_thread():  # where no signals arrive
+        yield
+        return
+    names = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {name: signal.signal(name, _interrupt) for name in names if signal.getsignal(name) is signal.SIG_DFL}
+    try:
+        yield
+    finally:
+        for name, handler in before.items():
+            signal.signal(name, handler)
+
+
+def _interrupt(number: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt
