@@ -160,6 +160,7 @@ def test_files_with_external_data(tmp_path: Path) -> None:
 def test_what_cannot_be_traced_is_named() -> None:
     good = model_of([node("X", "", "Z")])
     fused = model_of([h.make_node("FusedMatMul", ["X", "X"], ["x"], domain="com.microsoft"), node("x", "", "Z")])
+    unfit = model_of([h.make_node("MatMul", ["X", "X"], ["x"]), node("x", "", "Z")])
     odd = model_of([node("X", "", "Z", direction="sideways")])
     narrow = draw(0, lengths=True).model(constant=WEIGHTS)
     for bad, inputs, error, message in (
@@ -172,6 +173,7 @@ def test_what_cannot_be_traced_is_named() -> None:
         (good, [X, X], ValueError, "inputs should be 1 arrays, of X, got: 2"),
         (good, X.astype("f8"), TypeError, "input 'X' should have dtype float32, got: float64"),
         (good, X[0], ValueError, r"rnn cannot be traced: X should have shape \[T, B, I\]"),
+        (unfit, X, ValueError, "onnx's reference cannot evaluate the model with these inputs: TypeError: .*MatMul"),
         (narrow, draw(0).inputs[0], ValueError, "inputs should be 2 arrays, of X, sequence_lens, got: 1"),
     ):
         with pytest.raises(error, match=message):

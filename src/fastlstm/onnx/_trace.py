@@ -61,8 +61,8 @@ def trace(
     Raises
     ------
     ValueError
-        As for `load`; for a model without LSTM nodes, or none that ran; for inputs that are not the model's; for an
-        operator that onnx's own evaluation does not have; for a node that is wrong in itself.
+        As for `load`; for a model without LSTM nodes, or none that ran; for inputs that are not the model's; for what
+        onnx's own evaluation does not have or cannot compute of them; for a node that is wrong in itself.
     TypeError
         As for `load`, and for an input of another type than the model's.
     MemoryError
@@ -98,7 +98,7 @@ def trace(
         load_external_data_for_model(proto, os.path.dirname(os.path.abspath(model)))
     feeds = _feeds(proto.graph, inputs)
     session = _Session(nodes, semantics, weights, {"every": every, "units": units, "max_bytes": max_bytes})
-    session.evaluator(proto).run(None, feeds)
+    session.evaluate(proto, feeds)
     if not session.made:
         raise ValueError(f"the model ran none of its LSTM nodes: {', '.join(node.name for node in nodes)}")
     return session.made
@@ -170,8 +170,22 @@ class _Session:
         self._nodes = {node.name: node for node in nodes}
         self._semantics, self._weights, self._options = semantics, weights, options
         self.made: Traces = {}
+        self._refusal: Exception | None = None
 
-    def evaluator(self, model: ModelProto) -> Any:
+    def evaluate(self, model: ModelProto, feeds: dict[str, Array]) -> None:
+        """Run the model; ValueError for what onnx's reference cannot compute of it."""
+        evaluator = self._evaluator(model)
+        try:
+            evaluator.run(None, feeds)
+        except Exception as error:
+            if self._refusal is not None:  # onnx has put a TypeError into one of its own
+                raise self._refusal from None
+            if isinstance(error, MemoryError):
+                raise
+            told = f"{type(error).__name__}: {error}"
+            raise ValueError(f"onnx's reference cannot evaluate the model with these inputs: {told}") from error
+
+    def _evaluator(self, model: ModelProto) -> Any:
         """Make what evaluates the model; ValueError for operators that it does not have."""
         from onnx.reference import ReferenceEvaluator  # all of its operators: what only loads nodes does without
         from onnx.reference.op_run import OpRun
@@ -205,7 +219,8 @@ class _Session:
             )
         except (ValueError, TypeError, MemoryError) as error:
             kind = next(kind for kind in (ValueError, TypeError, MemoryError) if isinstance(error, kind))
-            raise kind(f"{node.name} cannot be traced: {error}") from None
+            self._refusal = kind(f"{node.name} cannot be traced: {error}")
+            raise self._refusal from None
         return outputs[: len(proto.output)]
 
     def _layer(self, node: Node, values: dict[str, Any]) -> Layer:
