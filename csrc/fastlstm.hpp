@@ -311,8 +311,8 @@ struct Sequence {
   Span<const std::int64_t> lengths;  // [B], each 0..T; empty if all are T
 };
 
-// The gates, cells and outputs of the steps 0, every, 2 every, ..., S of them, as fl_trace has them: each is empty if it
-// is not wanted. K: units.size(), or H for no units; O: P with a projection, else K.
+// The gates, cells and outputs of the steps 0, every, 2 every, ..., S of them, as fl_trace has them: each is empty if
+// it is not wanted. K: units.size(), or H for no units; O: P with a projection, else K.
 template <class Real>
 struct Trace {
   std::size_t every = 1;
@@ -415,8 +415,8 @@ fl_sequence sequence_of(const Shape &shape, const Sequence<Real> &s) noexcept {
 
 }  // namespace detail
 
-// Runs whole sequences of up to T steps and B rows, in scratch memory that it keeps; made with `traces`, it writes traces
-// too. One thread at a time. The plan and the pool, which may be NULL, have to outlive it.
+// Runs whole sequences of up to T steps and B rows, in scratch memory that it keeps; made with `traces`, it writes
+// traces too. One thread at a time. The plan and the pool, which may be NULL, have to outlive it.
 class Forward {
  public:
   Forward() noexcept = default;
