@@ -71,12 +71,12 @@ def plot(
 
     Examples
     --------
-    >>> import numpy as np, fastlstm, os, tempfile
+    >>> import numpy as np, fastlstm, pathlib, tempfile
     >>> trace = fastlstm.LSTM(4, 3, seed=0).trace(np.ones((5, 4), np.float32))
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = os.path.join(folder, "gates.html")
+    ...     path = pathlib.Path(folder, "gates.html")
     ...     fastlstm.plot(trace, path, labels="hello")
-    ...     open(path, encoding="utf-8").read(15)
+    ...     path.read_text(encoding="utf-8")[:15]
     '<!doctype html>'
     """
     ending_of(path)

@@ -4,11 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from deaf import detector, experiment, sound  # after what may be missing was asked for
-from studies import deaf, record
 
 from tests.cases import Array
-from tests.service.support import as_onnx, fetch, made_audio, made_weights, model
+from tests.service.support import as_onnx, fetch, made_audio, made_weights, model  # asks for what may be missing
+
+# isort: split
+from deaf import detector, experiment, sound
+from studies import deaf, record
 
 
 @pytest.fixture(name="made")
