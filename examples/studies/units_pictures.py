@@ -29,13 +29,19 @@ FOUND = (
 )
 
 
+def _scale(drawing: Drawing, left: int, right: int, top: int, told: str) -> Scale:
+    """Draw lines from 0 to 1 under bars, and their numbers."""
+    x = Scale(0, 1, left, right)
+    for value in (0, 0.25, 0.5, 0.75, 1):
+        drawing.line([(x(value), top), (x(value), 350)], "faint", 1)
+        drawing.text(x(value), 368, told.format(value), size=12)
+    return x
+
+
 def units() -> Drawing:
     """Draw how well the units that were found follow what they were chosen for, beside what luck can do."""
     drawing = Drawing(720, 400, "Units found by correlation, and what the best of all units reaches by luck")
-    x, top = Scale(0, 1, 140, 500), 44
-    for value in (0, 0.25, 0.5, 0.75, 1):
-        drawing.line([(x(value), 30), (x(value), 350)], "faint", 1)
-        drawing.text(x(value), 368, f"{value:g}", size=12)
+    x, top = _scale(drawing, 140, 500, 30, "{:g}"), 44
     for cell, _, model in FOUND:
         drawing.text(20, top, model, at="start", size=12)
         for label, told in _result("units", cell).items():
@@ -93,10 +99,7 @@ def listing() -> Drawing:
 def leaving() -> Drawing:
     """Draw how cells become smaller where units are done with something: by forgetting, or by taking away."""
     drawing = Drawing(720, 400, "Forgetting and taking away, where units let go")
-    x, top = Scale(0, 1, 290, 640), 40
-    for value in (0, 0.25, 0.5, 0.75, 1):
-        drawing.line([(x(value), 24), (x(value), 350)], "faint", 1)
-        drawing.text(x(value), 368, f"{value:.0%}", size=12)
+    x, top = _scale(drawing, 290, 640, 24, "{:.0%}"), 40
     for cell, model, moments in figures.LETTING_GO:
         drawing.text(20, top, model, at="start", size=12)
         for label, when, name in moments:

@@ -13,11 +13,11 @@ from ._pictures.labels import Labels, checked_labels
 from ._pictures.overview import MAX_BYTES, Choice, Overview, carries_on, checked_choice, length_of
 from ._trace import GateTrace
 
-Traces = GateTrace[Any] | Iterable[GateTrace[Any]]
+OfOne = GateTrace[Any] | Iterable[GateTrace[Any]]  # LSTM
 
 
 def plot(
-    traces: Traces | Mapping[str, Traces],
+    traces: OfOne | Mapping[str, OfOne],
     path: str | os.PathLike[str],
     *,
     labels: Any = None,

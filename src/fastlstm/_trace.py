@@ -22,7 +22,9 @@ from ._trace_results import (
     GradientNorms,
     Saturation,
     Traced,
+    amounts_of,
     are_against,
+    half_life_of,
     taken_of,
     written_by,
 )
@@ -400,9 +402,7 @@ class GateTrace(Generic[F]):
         array([[[1.]]])
         """
         with np.errstate(divide="ignore"):
-            rate = -self._mean(lambda part: np.log(np.abs(self.f[part].astype(np.float64))), "f")
-            life: Floats = np.where(rate > 0, np.log(2) / rate, np.inf)
-        return life
+            return half_life_of(self._mean(lambda part: np.log(np.abs(self.f[part].astype(np.float64))), "f"))
 
     def write_strength(self) -> Floats:
         """Tell how much a unit writes in a step, on average: mean of abs(i * g).
@@ -452,9 +452,7 @@ class GateTrace(Generic[F]):
         before = self.c_prev
 
         def amounts(part: Any) -> tuple[Array, ...]:
-            kept, written = self.f[part] * before[part], self._written(part)
-            taken = taken_of(kept, written)
-            return np.abs(kept), np.abs(before[part] - kept), np.abs(written) - taken, taken
+            return amounts_of(before[part], self.i[part], self.f[part], self.g[part], self._layer.form)
 
         return Balance(*self._means(amounts, "i", "f", "g", "c_prev"))
 

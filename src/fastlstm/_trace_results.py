@@ -90,6 +90,20 @@ def written_by(form: Form, i: Array, g: Array) -> Array:
     return made
 
 
+def amounts_of(before: Array, i: Array, f: Array, g: Array, form: Form) -> tuple[Array, Array, Array, Array]:
+    """Return what steps do to the size of cells: kept, forgotten, added, taken, as in `Balance`, step by step."""
+    kept, written = f * before, written_by(form, i, g)
+    taken = taken_of(kept, written)
+    return np.abs(kept), np.abs(before - kept), np.abs(written) - taken, taken
+
+
+def half_life_of(mean_log: Floats) -> Floats:
+    """Return ln 2 / -mean(ln abs(f)): infinity where cells do not become smaller, NaN where the mean is one."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        made: Floats = np.where(mean_log < 0, np.log(2) / -mean_log, np.where(np.isnan(mean_log), np.nan, np.inf))
+    return made
+
+
 def taken_of(kept: Array, written: Array) -> Array:
     """Return how much of what is kept is taken away by what is written; NaN where one of them is."""
     most = np.minimum(np.abs(kept), np.abs(written))

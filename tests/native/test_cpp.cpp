@@ -70,6 +70,19 @@ struct Run {
   }
 };
 
+// all steps of all rows
+template <class Real>
+fastlstm::Sequence<Real> sequence_of(const std::vector<Real> &x, Run<Real> &run) {
+  fastlstm::Sequence<Real> s;
+  s.T = T;
+  s.B = B;
+  s.input = x;
+  s.output = run.y;
+  s.h_n = run.h;
+  s.c_n = run.c;
+  return s;
+}
+
 // by fastlstm.h alone
 template <class Real>
 Run<Real> expected(const Weights<Real> &weights, const std::vector<Real> &x) {
@@ -110,13 +123,7 @@ void check_forward(const fastlstm::Plan &plan, const Run<Real> &wanted, const st
        {static_cast<const fastlstm::Pool *>(nullptr), static_cast<const fastlstm::Pool *>(&pool)}) {
     Run<Real> run(D, B);
     fastlstm::Forward forward;
-    fastlstm::Sequence<Real> s;
-    s.T = T;
-    s.B = B;
-    s.input = x;
-    s.output = run.y;
-    s.h_n = run.h;
-    s.c_n = run.c;
+    fastlstm::Sequence<Real> s = sequence_of(x, run);
     CHECK(forward.try_run(s) == FL_ERROR_ARGUMENT);
     CHECK(fastlstm::Forward::try_create(forward, plan, T, B, with) == FL_OK);
     const std::size_t before = allocations;
@@ -219,13 +226,7 @@ void check_trace(const fastlstm::Plan &plan, const Run<Real> &wanted, const std:
   const std::size_t units[] = {2, 0};
   Run<Real> run(D, B), all(D, B);
   std::vector<Real> i(rows * 2), c(rows * 2), h(rows * P), whole(L * D * T * B * H);
-  fastlstm::Sequence<Real> s;
-  s.T = T;
-  s.B = B;
-  s.input = x;
-  s.output = run.y;
-  s.h_n = run.h;
-  s.c_n = run.c;
+  fastlstm::Sequence<Real> s = sequence_of(x, run);
   fastlstm::Trace<Real> t;
   t.every = 2;
   t.units = units;

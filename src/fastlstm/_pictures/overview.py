@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import _checks
-from .._forms import Form
-from .._trace_results import Floats, Traced, taken_of, written_by
+from .._trace_results import Floats, Traced, amounts_of, half_life_of
 from .._types import Array
 
 #: Of these a column has the least, the largest and the mean; of amounts the mean.
@@ -184,7 +183,8 @@ class Overview:
             fold.extreme(np.minimum, self._low[name], shown[name])
             fold.extreme(np.maximum, self._high[name], shown[name])
             fold.sum(self._sum[name], shown[name])
-        for name, amount in _amounts(shown, self.layer.form).items():
+        amounts = amounts_of(shown["c_prev"], shown["i"], shown["f"], shown["g"], self.layer.form)
+        for name, amount in zip(AMOUNTS, amounts, strict=True):
             fold.sum(self._sum[name], amount)
         self._add_times(trace, part)
         self.kept += n
@@ -271,9 +271,7 @@ class Overview:
     def half_life(self) -> Floats:
         """Return [L, D, K], as `GateTrace.half_life` of the steps shown; NaN for units with a NaN."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            rate = -self._rate / self._valid
-            made: Floats = np.where(np.isnan(rate), np.nan, np.where(rate > 0, np.log(2) / rate, np.inf))
-        return made
+            return half_life_of(self._rate / self._valid)
 
     def by_half_life(self, layer: int, direction: int) -> NDArray[np.int64]:
         """Return the places [K] of units, the longest half-life first; those with a NaN at the end."""
@@ -326,19 +324,6 @@ class _Fold(NamedTuple):
         if self.valid.all():
             return array
         return np.where(self.valid[..., np.newaxis], array, array.dtype.type(nothing))
-
-
-def _amounts(arrays: dict[str, Array], form: Form) -> dict[str, Array]:
-    """Tell what steps do to the size of a cell, as the attributes of a trace do."""
-    before = arrays["c_prev"]
-    kept, written = arrays["f"] * before, written_by(form, arrays["i"], arrays["g"])
-    taken = taken_of(kept, written)
-    return {
-        "kept": np.abs(kept),
-        "forgotten": np.abs(before - kept),
-        "added": np.abs(written) - taken,
-        "taken": taken,
-    }
 
 
 def _of(trace: Trace, name: str) -> Array:

@@ -22,7 +22,7 @@ from typing import NamedTuple
 from fastlstm import __version__
 from fastlstm._isa import isa
 from fastlstm.bench import compare
-from fastlstm.bench.arena import ENOUGH, Arena, Entry, Result
+from fastlstm.bench.arena import ENOUGH, Arena, Entry, Result, counting
 from fastlstm.bench.command import OURS, SLACK, chosen, entries, processor
 from fastlstm.bench.options import Options
 from fastlstm.bench.progress import Progress
@@ -119,9 +119,9 @@ class Race:
             self.failures = list(dict.fromkeys(self.failures + failures))
             return None
         turns = list(zip(*(result.rounds for result in three), strict=True))
-        clean = [turn for turn in turns if not any(round.disturbed for round in turn)]
-        marked = len(clean) < ENOUGH
-        before, now, again = ([turn[k].seconds for turn in (turns if marked else clean)] for k in range(3))
+        disturbed = [any(round.disturbed for round in turn) for turn in turns]
+        marked = disturbed.count(False) < ENOUGH
+        before, now, again = ([turn[k].seconds for turn in counting(turns, disturbed)] for k in range(3))
         ratio, itself = compare.ratio(before, now, paired=True), compare.ratio(now, again, paired=True)
         return compare.Difference(str(sizes), label, (median(before), median(now)), ratio, marked, itself)
 

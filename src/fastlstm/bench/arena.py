@@ -18,7 +18,7 @@ from itertools import product
 from queue import Empty, SimpleQueue
 from statistics import median
 from threading import Thread
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, TypeVar
 
 import numpy as np
 
@@ -34,6 +34,14 @@ LIMITS = "limits"
 CONTENDERS = "fastlstm.bench.contenders"
 # Fewer rounds than this are not thinned out, and no slow row gets fewer unless fewer were asked for.
 ENOUGH = 5
+
+T = TypeVar("T")
+
+
+def counting(rounds: Sequence[T], disturbed: Sequence[bool]) -> list[T]:
+    """Take the rounds that count: those that were not disturbed, if there are enough of them."""
+    clean = [each for each, flag in zip(rounds, disturbed, strict=True) if not flag]
+    return clean if len(clean) >= ENOUGH else list(rounds)
 
 
 class ContenderError(Exception):
@@ -57,8 +65,12 @@ class Result:
     @property
     def times(self) -> list[float]:
         """Seconds per call of the rounds in which no other process took a CPU away, if enough were clean."""
-        clean = [turn.seconds for turn in self.rounds if not turn.disturbed]
-        return clean if len(clean) >= ENOUGH else [turn.seconds for turn in self.rounds]
+        return counting([turn.seconds for turn in self.rounds], [turn.disturbed for turn in self.rounds])
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether too few rounds were left to it alone: all count, and should be repeated."""
+        return sum(not turn.disturbed for turn in self.rounds) < min(ENOUGH, len(self.rounds))
 
     @property
     def seconds(self) -> float | None:
@@ -183,7 +195,7 @@ class Arena:
         for turn in range(2 * self._rounds):
             if turn >= ENOUGH and time.perf_counter() - start > self.patience:
                 break
-            if turn >= self._rounds and not any(map(_disturbed, results.values())):
+            if turn >= self._rounds and not any(result.is_disturbed for result in results.values()):
                 break
             for label in in_order(_ready(results), turn):
                 self._tell(label, turn + 1, self._rounds if turn < self._rounds else 2 * self._rounds)
@@ -272,11 +284,6 @@ def in_order(labels: Sequence[str], turn: int) -> list[str]:
     first = turn // 2 % len(labels) if labels else 0
     order = [*labels[first:], *labels[:first]]
     return order[::-1] if turn % 2 else order
-
-
-def _disturbed(result: Result) -> bool:
-    """Tell whether rounds should be repeated: too few were left to it alone."""
-    return sum(not turn.disturbed for turn in result.rounds) < min(ENOUGH, len(result.rounds))
 
 
 def _ready(results: Mapping[str, Result]) -> list[str]:

@@ -25,7 +25,7 @@ from fastlstm._forms import Form
 from fastlstm._isa import isa, isas
 from fastlstm.bench import energy, families, pictures
 from fastlstm.bench import footprint as footprints
-from fastlstm.bench.arena import ENOUGH, LIMITS, Arena, Entry, Result
+from fastlstm.bench.arena import LIMITS, Arena, Entry, Result
 from fastlstm.bench.compare import check_writable
 from fastlstm.bench.contenders.limits_ import FLOPS, footprint
 from fastlstm.bench.families import case_of
@@ -328,7 +328,6 @@ def figures(case: Case, options: Options, results: Mapping[str, Result]) -> dict
 def cell(result: Result, own: float | None, least: float | None) -> dict[str, Any]:
     """Collect the figures of one contender: `own`, fastlstm's seconds in float32; `least`, the limit's."""
     time, off = result.seconds, result.off
-    clean = sum(not turn.disturbed for turn in result.rounds)
     return {
         "seconds": time,
         "least_seconds": min(result.times, default=None),
@@ -337,14 +336,14 @@ def cell(result: Result, own: float | None, least: float | None) -> dict[str, An
         "largest_error": None if off is None else off.largest,
         "rms_error": None if off is None else off.rms,
         "rounds": len(result.rounds),
-        "disturbed": len(result.rounds) - clean,
+        "disturbed": sum(turn.disturbed for turn in result.rounds),
         "round_seconds": [turn.seconds for turn in result.rounds],
         "round_disturbed": [turn.disturbed for turn in result.rounds],
         "prepare_seconds": result.prepared,
         "first_call_seconds": result.first,
         "joules": result.joules,
         "calls": singly(result.singly),
-        "marked": bool(result.rounds) and clean < min(ENOUGH, len(result.rounds)),
+        "marked": result.is_disturbed,
         "problem": result.error,
     }
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fastlstm.bench.arena import ENOUGH
+from fastlstm.bench.arena import ENOUGH, counting
 from fastlstm.bench.report import Report, Row
 from fastlstm.bench.results import Cell, Measured, Results, read
 from fastlstm.files._layer import printable
@@ -81,8 +81,7 @@ def ratio(a: Sequence[float], b: Sequence[float], *, paired: bool = False) -> Ra
 
 def undisturbed(cell: Cell) -> list[float]:
     """Take the rounds that count: those that were not disturbed, if there are enough of them."""
-    clean = [time for time, disturbed in zip(cell.rounds, cell.disturbed, strict=True) if not disturbed]
-    return clean if len(clean) >= ENOUGH else list(cell.rounds)
+    return counting(cell.rounds, cell.disturbed)
 
 
 @dataclass(frozen=True)
